@@ -1,0 +1,24 @@
+"""adcli: visual anomaly detection from the command line, with plugins as equals.
+
+This module holds what a plugin's entry-point module needs, and imports nothing heavy.
+"""
+
+from adcli.errors import AdcliError
+from adcli.hookspecs import hookimpl
+from adcli.options import BackboneOptions, Options, option
+from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdcliError",
+    "BackboneOptions",
+    "BackboneSpec",
+    "DatasetSpec",
+    "ExporterSpec",
+    "ModelSpec",
+    "Options",
+    "__version__",
+    "hookimpl",
+    "option",
+]

@@ -1,0 +1,55 @@
+"""``adcli evaluate``."""
+
+import click
+
+from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json
+
+
+@click.command()
+@click.argument("run")
+@click.option("--data", metavar="REF", help="Folder or data set to test on; the run's own when left out.")
+@click.option("-d", "data_options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help="Data set option.")
+@click.option("--name", metavar="NAME", help="Folder under RUN/evaluations (test, or the data's name).")
+@click.option(
+    "--overlays",
+    type=click.Choice(["some", "all", "none"]),
+    default="some",
+    help="Pictures to draw (some).",
+)
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto).")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=16, help="Images computed at a time (16).")
+@click.option("--workers", type=click.IntRange(0), metavar="N", default=2, help="Threads that decode images (2).")
+@click.option("--skip-unreadable", is_flag=True, help="List unreadable images instead of stopping.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def evaluate(
+    run: str,
+    data: str | None,
+    data_options: dict[str, str],
+    name: str | None,
+    overlays: str,
+    device: str,
+    batch_size: int,
+    workers: int,
+    skip_unreadable: bool,
+    as_json: bool,
+) -> None:
+    """Score labelled images with a finished RUN (a path, a name, or 'last') and write metrics and pictures into it."""
+    pipeline = load_pipeline()
+    progress = ConsoleProgress()
+    opened = pipeline.load(run)
+    scorer = pipeline.open_scorer(
+        opened, device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
+    )
+    evaluation, folder = pipeline.evaluate(
+        opened, data, data_options, scorer=scorer, name=name, pictures=overlays, progress=progress
+    )
+    for message in evaluation.skipped.values():
+        progress.note(f"skipped: {message}")
+    if as_json:
+        print_json({"run": str(opened.path), "evaluation": str(folder), "metrics": evaluation.metrics})
+        return
+    from adcli.cli.words import metric_lines
+
+    for line in metric_lines(evaluation.metrics):
+        click.echo(line)
+    click.echo(f"written    {folder}")

@@ -1,0 +1,125 @@
+"""``adcli predict``."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adcli.cli.console import ConsoleProgress, load_pipeline
+
+if TYPE_CHECKING:
+    from adcli.pipeline import Prediction
+
+
+@click.command()
+@click.argument("run")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write predictions.csv there.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "jsonl"]), default="table")
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("--overlays", is_flag=True, help="Draw a picture of each image into --out.")
+@click.option("--fail-on-defect", is_flag=True, help="Exit with code 3 when a defect is found.")
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto).")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=16, help="Images computed at a time (16).")
+@click.option("--workers", type=click.IntRange(0), metavar="N", default=2, help="Threads that decode images (2).")
+@click.option("--skip-unreadable", is_flag=True, help="List unreadable images instead of stopping.")
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    run: str,
+    paths: tuple[str, ...],
+    out: Path | None,
+    form: str,
+    overlays: bool,
+    fail_on_defect: bool,
+    device: str,
+    batch_size: int,
+    workers: int,
+    skip_unreadable: bool,
+) -> None:
+    """Score images, and all images in folders, with a finished RUN (a path, a name, or 'last').
+
+    A defect is a score above the run's threshold; the p-value is the share of good images that score as high.
+    """
+    if overlays and out is None:
+        raise click.UsageError("--overlays needs --out DIR to write the pictures to.")
+    pipeline = load_pipeline()
+    progress = ConsoleProgress()
+    scorer = pipeline.open_scorer(
+        pipeline.load(run), device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
+    )
+    # A bar between the lines of a table on the same terminal would be noise.
+    bar = None if sys.stdout.isatty() else progress
+    predictions: Iterable[Prediction] = pipeline.predict(scorer, paths, progress=bar)
+    if overlays and out is not None:
+        predictions = pipeline.draw(predictions, scorer, out / "maps")
+    rows = list(_printed((_row(prediction) for prediction in predictions), form))
+    for message in scorer.source.skipped.values():
+        progress.note(f"skipped: {message}")
+    if out is not None:
+        _write(rows, out)
+    defects = sum(row["verdict"] == "defect" for row in rows)
+    progress.note(f"{len(rows)} images, {defects} with defects" + (f"; written to {out}" if out else ""))
+    if fail_on_defect and defects:
+        from adcli.errors import DEFECT_FOUND
+
+        ctx.exit(DEFECT_FOUND)
+
+
+COLUMNS = ("image", "score", "p_value", "verdict")
+
+
+def _row(prediction: "Prediction") -> dict[str, Any]:
+    from adcli.pipeline.evaluation import verdict
+
+    return {
+        "image": str(prediction.path),
+        "score": prediction.score,
+        "p_value": prediction.p_value,
+        "verdict": verdict(prediction.is_defect),
+        "regions": [
+            {"x": region.x, "y": region.y, "width": region.width, "height": region.height, "peak": region.peak}
+            for region in prediction.regions
+        ],
+    }
+
+
+def _printed(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str, Any]]:
+    """Print rows as they come, in the chosen form, and pass them on."""
+    if form == "csv":
+        click.echo(_csv_line(COLUMNS), nl=False)
+    elif form == "table":
+        click.echo(f"{'verdict':<8} {'score':>12} {'p-value':>8}  image")
+    listed = []
+    for row in rows:
+        if form == "csv":
+            click.echo(_csv_line([row[column] for column in COLUMNS]), nl=False)
+        elif form == "jsonl":
+            click.echo(json.dumps(row))
+        elif form == "table":
+            p_value = "-" if row["p_value"] is None else f"{row['p_value']:.4f}"
+            click.echo(f"{row['verdict'] or '-':<8} {row['score']:>12.6g} {p_value:>8}  {row['image']}")
+        listed.append(row)
+        yield row
+    if form == "json":
+        click.echo(json.dumps(listed, indent=2))
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
+    from adcli.run import storing, write_atomically
+
+    with storing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    lines = [_csv_line(COLUMNS), *(_csv_line([row[column] for column in COLUMNS]) for row in rows)]
+    write_atomically(out / "predictions.csv", "".join(lines))

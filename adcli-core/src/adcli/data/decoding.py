@@ -1,0 +1,130 @@
+"""Decoding and resizing: the one definition of how a file becomes the pixels a model sees.
+
+Training, calibration, evaluation, prediction and exported models all see ``resize(read_image(path), size)``.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from adcli.errors import DataError
+
+Pixels = NDArray[np.uint8]
+"""An RGB image, shape (H, W, 3), values 0 to 255."""
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
+
+_SIXTEEN_BITS = 65535
+_SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
+
+
+class Decoded(NamedTuple):
+    """An image at a model's input size, and the size of the file's own image."""
+
+    pixels: Pixels
+    original_size: Size
+
+
+def read_image(path: Path) -> Pixels:
+    """Return the image in a file as (H, W, 3) RGB, upright, whatever mode it is stored in.
+
+    Grey and palette images are expanded, CMYK is converted, transparency is composed onto black, EXIF orientation is
+    applied, and 16-bit images are scaled by their declared range (never by their own minimum and maximum, which would
+    make pixels of one image incomparable with those of the next).
+
+    Raises:
+        DataError: the file is missing, no image, damaged, beyond Pillow's limit on pixels, or of a mode without a
+            declared range (floating point or 32-bit).
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from half its limit on; only its limit itself is an error here.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(path.read_bytes())) as image:
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image), path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image.") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: has more pixels than can be decoded safely; crop or shrink it.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not an image that can be read. {_REMEDY}") from None
+    # Pillow's decoders raise whatever their format's parser ran into.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+
+
+_REMEDY = "Remove it, or use --skip-unreadable."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Pixels:
+    if image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None)):
+        grey = np.rint(np.asarray(image, dtype=np.float32) * (255 / _SIXTEEN_BITS)).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("F", "I"):
+        raise DataError(f"{path}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+def resize(pixels: Pixels, size: Size) -> Pixels:
+    """Resize to (height, width): antialiased bilinear in float32 with half-pixel centres, rounded to the nearest level.
+
+    Rounding happens once, at the end: Pillow's own 8-bit resize rounds twice, which moves scores by several percent.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    height, width = size
+    resized = np.empty((height, width, 3), np.uint8)
+    for channel in range(3):
+        plane = Image.fromarray(pixels[:, :, channel].astype(np.float32))
+        plane = plane.resize((width, height), Image.Resampling.BILINEAR)
+        resized[:, :, channel] = np.rint(np.asarray(plane)).clip(0, 255).astype(np.uint8)
+    return resized
+
+
+def decode(path: Path, size: Size) -> Decoded:
+    """Read an image and resize it to a model's input size; raises as :func:`read_image`."""
+    pixels = read_image(path)
+    return Decoded(resize(pixels, size), (pixels.shape[0], pixels.shape[1]))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Return a defect mask at its own resolution, shape (H, W).
+
+    Any non-zero pixel is defect; in a JPEG, where compression blurs zero, any pixel from half the range on.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                lossy = image.format == "JPEG"
+                upright = ImageOps.exif_transpose(image)
+                values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "RGBA", "CMYK") else upright)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
+    if values.ndim == 3:
+        values = values[:, :, :3].max(axis=2)
+    return values >= 128 if lossy else values > 0
+
+
+def resize_map(anomaly_map: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """Interpolate an anomaly map (H, W) bilinearly to (height, width)."""
+    if anomaly_map.shape == size:
+        return anomaly_map
+    resized = Image.fromarray(np.ascontiguousarray(anomaly_map, dtype=np.float32))
+    return np.asarray(resized.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -1,0 +1,55 @@
+"""What a data set is: lists of samples, as paths."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Label = Literal["good", "defect"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and what is known about it.
+
+    Attributes:
+        image: path of the image file.
+        label: ``"good"``, ``"defect"``, or None where nobody has said.
+        mask: path of an image whose non-zero pixels are the defect, or None.
+        defect: the kind of defect, such as ``"scratch"``.
+    """
+
+    image: Path
+    label: Label | None = None
+    mask: Path | None = None
+    defect: str | None = None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set: good images to train on, and what to test and validate with.
+
+    Attributes:
+        train: samples to fit and calibrate on; all good.
+        test: samples to evaluate; may be unlabelled or empty.
+        validation: labelled samples for ``--threshold f1``; never used for training.
+        description: one line that says what was recognised, for the user.
+    """
+
+    train: Sequence[Sample]
+    test: Sequence[Sample] = ()
+    validation: Sequence[Sample] = ()
+    description: str = ""
+
+
+def count_labels(samples: Sequence[Sample]) -> str:
+    """Return a phrase such as ``"20 good, 63 defective (broken 22, scratch 41)"``."""
+    labels = Counter(sample.label for sample in samples)
+    words = [f"{labels['good']} good"] if labels["good"] else []
+    if labels["defect"]:
+        kinds = Counter(sample.defect or "defect" for sample in samples if sample.label == "defect")
+        words.append(f"{labels['defect']} defective ({', '.join(f'{kind} {n}' for kind, n in sorted(kinds.items()))})")
+    if labels[None]:
+        words.append(f"{labels[None]} unlabelled")
+    return ", ".join(words) or "none"

@@ -1,0 +1,68 @@
+"""Errors that a user can cause: one line that names the file or option and says what to do, with an exit code each."""
+
+from collections.abc import Iterable
+
+import click
+
+
+class AdcliError(click.ClickException):
+    """Something the user can put right; the command line prints it as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class OptionError(AdcliError):
+    """An option, a name or a value on the command line or in a config file is wrong."""
+
+    exit_code = 2
+
+
+class DataError(AdcliError):
+    """A data set, a folder or an image cannot be used."""
+
+    exit_code = 4
+
+
+class RunError(AdcliError):
+    """A run folder cannot be found, read or trusted."""
+
+    exit_code = 5
+
+
+class PluginError(AdcliError):
+    """A plugin is missing, broken or in conflict with another."""
+
+    exit_code = 6
+
+
+class BackboneError(AdcliError):
+    """A backbone or its weights cannot be had."""
+
+    exit_code = 7
+
+
+class TrainingError(AdcliError):
+    """Training did not reach a usable model."""
+
+    exit_code = 8
+
+
+class StorageError(AdcliError):
+    """Something could not be written."""
+
+    exit_code = 9
+
+
+DEFECT_FOUND = 3
+"""Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is."""
+    import difflib
+
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(names)}." if names else ""

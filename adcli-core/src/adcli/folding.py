@@ -1,0 +1,54 @@
+"""Fold frozen batch norms into the convolutions before them: the same function with a third fewer passes over maps."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Replace each convolution followed by a batch norm by one convolution, in place; evaluation mode only.
+
+    Which batch norm follows which convolution is read from one pass over a small image, by the identity of the tensors
+    passed on, so that no assumption about names or order of modules is made. A convolution whose output goes to
+    another module as well keeps its batch norm.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return
+    names = {module: name for name, module in network.named_modules()}
+    for convolution, norm in _pairs(network):
+        fused = fuse_conv_bn_eval(convolution, norm)
+        # timm's batch norms carry their activation.
+        activation = getattr(norm, "act", None)
+        network.set_submodule(names[convolution], fused)
+        network.set_submodule(names[norm], activation if isinstance(activation, nn.Module) else nn.Identity())
+
+
+def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    producers: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    consumers: dict[nn.Conv2d, list[nn.Module]] = {}
+
+    def produced(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        # Keeping the tensor keeps its id from being used again.
+        producers[id(output)] = (module, output)
+
+    def consumed(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        for value in inputs:
+            if isinstance(value, Tensor) and id(value) in producers:
+                consumers.setdefault(producers[id(value)][0], []).append(module)
+
+    handles = [m.register_forward_hook(produced) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    # A batch norm of timm has its activation as a child; of all other modules only leaves consume.
+    leaves = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) or not list(m.children())]
+    handles += [leaf.register_forward_pre_hook(consumed) for leaf in leaves]
+    try:
+        with torch.no_grad():
+            network(torch.rand(1, 3, 64, 64, device=next(network.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [
+        (convolution, modules[0])
+        for convolution, modules in consumers.items()
+        if len(modules) == 1 and isinstance(modules[0], nn.BatchNorm2d)
+    ]

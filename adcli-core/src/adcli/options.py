@@ -1,0 +1,200 @@
+"""Declare, parse, validate and describe the options of models, data sets, backbones and exporters.
+
+An options class is a frozen dataclass. Its annotations and the bounds given to :func:`option` are the whole
+declaration; the same object serves the command line (strings), config files (YAML values) and Python callers.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, Union, get_args, get_origin
+
+from adcli.errors import OptionError, suggest
+
+_BOUNDS = {
+    "gt": (lambda value, bound: value > bound, "greater than"),
+    "ge": (lambda value, bound: value >= bound, "at least"),
+    "lt": (lambda value, bound: value < bound, "less than"),
+    "le": (lambda value, bound: value <= bound, "at most"),
+}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+) -> Any:
+    """Declare one option of an :class:`Options` class.
+
+    Args:
+        default: used where the user gives no value; it must satisfy the annotation and the bounds itself.
+        help: one sentence for ``adcli models show``.
+        gt, ge, lt, le: bounds of a number, or of each number of a tuple.
+    """
+    bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionInfo:
+    """What ``adcli models show`` prints about one option."""
+
+    name: str
+    type: str
+    default: Any
+    allowed: str
+    help: str
+
+
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, dataclasses.field))
+class Options:
+    """Base of all options: subclasses are frozen, keyword-only dataclasses without a decorator.
+
+    Raises :class:`OptionError` when a value does not fit its annotation or bounds.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for field in _fields(type(self)):
+            value = _convert(getattr(self, field.name), _hints(type(self))[field.name], field.name)
+            _check_bounds(value, field.metadata.get("bounds", {}), field.name)
+            object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Make the options from names and values, which may be strings; unknown names raise :class:`OptionError`."""
+        known = [field.name for field in _fields(cls)]
+        for name in values:
+            if name not in known:
+                raise OptionError(f"unknown option '{name}'.{suggest(name, known)}")
+        return cls(**values)
+
+    @classmethod
+    def describe(cls) -> list[OptionInfo]:
+        """Return every option with its type, default, allowed values and help."""
+        return [
+            OptionInfo(
+                field.name,
+                _type_name(_hints(cls)[field.name]),
+                field.default,
+                _allowed(_hints(cls)[field.name], field.metadata.get("bounds", {})),
+                field.metadata.get("help", ""),
+            )
+            for field in _fields(cls)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return names and values as YAML and JSON can hold them; :meth:`parse` reads them back."""
+        return {field.name: _plain(getattr(self, field.name)) for field in _fields(type(self))}
+
+
+class BackboneOptions(Options):
+    """Options of every model that looks at images through a pretrained backbone."""
+
+    backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's.")
+    layers: tuple[int, ...] = option(
+        (1, 2, 3), "Feature maps to use, counted from 1; of most networks 1 to 4 have strides 4, 8, 16 and 32.", ge=1
+    )
+    weights: Path | None = option(None, "Local file with the backbone's weights (.safetensors, or a checkpoint).")
+
+
+def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _convert(value: Any, annotation: Any, name: str) -> Any:
+    """Return the value as the annotation wants it; strings are read as on the command line."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+            return None
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _convert(value, inner, name)
+    if origin is tuple:
+        return tuple(_convert(part, arguments[0], name) for part in _parts(value))
+    if origin is dict:
+        return dict(value)
+    if origin is Literal:
+        return _choose(value, arguments, name)
+    return _scalar(value, annotation, name)
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, (tuple, list)) else [value]
+
+
+def _choose(value: Any, choices: tuple[Any, ...], name: str) -> Any:
+    for choice in choices:
+        if value == choice or (isinstance(value, str) and value == str(choice)):
+            return choice
+    raise OptionError(f"option '{name}' is {value!r}; choose one of: {', '.join(map(str, choices))}.")
+
+
+def _scalar(value: Any, kind: Any, name: str) -> Any:
+    refused = OptionError(f"option '{name}' is {value!r}; it needs {_type_name(kind)}.")
+    if kind is bool:
+        read = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
+        if not isinstance(read, bool):
+            raise refused
+        return read
+    if isinstance(value, bool) or value is None:
+        raise refused
+    if kind is int and isinstance(value, float):
+        raise refused
+    try:
+        return kind(value)  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError):
+        raise refused from None
+
+
+def _check_bounds(value: Any, bounds: Mapping[str, float], name: str) -> None:
+    for part in value if isinstance(value, tuple) else (value,):
+        for key, bound in bounds.items():
+            holds, words = _BOUNDS[key]
+            # A comparison with NaN is false, so NaN is refused here as well.
+            if part is not None and not holds(part, bound):
+                raise OptionError(f"option '{name}' is {part}; it must be {words} {bound}.")
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        inner = [_type_name(argument) for argument in arguments if argument is not type(None)]
+        return " or ".join([*inner, "none"])
+    if origin is tuple:
+        return f"{_type_name(arguments[0])}, ..."
+    if origin is Literal:
+        return "choice"
+    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _allowed(annotation: Any, bounds: Mapping[str, float]) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    return ", ".join(f"{signs[key]} {bound}" for key, bound in bounds.items())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,187 @@
+"""Choosing the good images that set the threshold, and setting it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adcli.calibration import Calibration
+from adcli.data.folder import images_in, labelled_images
+from adcli.data.images import ImageSource
+from adcli.data.samples import Sample, Splits
+from adcli.errors import DataError, OptionError
+from adcli.model import Model
+from adcli.pipeline.scoring import score_images
+from adcli.progress import Progress
+from adcli.settings import TrainSettings, parse_calibration, parse_threshold
+from adcli.specs import ModelSpec
+
+COLOUR_SAMPLE = 16
+"""Fitted images that set the colour scale of a run without calibration images."""
+
+
+@dataclass(frozen=True)
+class CalibrationPlan:
+    """Which images fit and which calibrate.
+
+    Attributes:
+        fit: images the final model is fitted to.
+        good: good images that it is not fitted to; empty for folds and without calibration.
+        folds: k lists of images that each are scored by a model fitted to the others; empty unless k-fold.
+        method: how the threshold is set, as :class:`Calibration` names it.
+        rate: the false-alarm rate asked for.
+        value: a threshold the user gave, or None.
+        validation: labelled images for ``--threshold f1``.
+    """
+
+    fit: Sequence[Path]
+    good: Sequence[Path]
+    folds: Sequence[Sequence[Path]]
+    method: str
+    rate: float
+    value: float | None = None
+    validation: Sequence[Sample] = ()
+
+
+def plan_calibration(
+    settings: TrainSettings, spec: ModelSpec, splits: Splits, images: Sequence[Path]
+) -> CalibrationPlan:
+    """Decide which images calibrate.
+
+    Raises:
+        DataError: too few images to hold some out, or no labelled validation images for ``--threshold f1``.
+        OptionError: folds for a model that trains for long.
+    """
+    chosen = parse_calibration(settings.calibration)
+    fit, good, folds, method = list(images), list[Path](), list[list[Path]](), "none"
+    if isinstance(chosen, float):
+        fit, good, method = *_hold_out(images, chosen, settings.seed), "held-out"
+    elif isinstance(chosen, int):
+        folds, method = _folds(images, chosen, settings.seed, spec), "k-fold"
+    elif chosen is not None:
+        good, method = list(images_in([chosen])), "folder"
+    if not fit:
+        raise DataError("no good images to fit on are left.")
+    threshold = settings.threshold
+    if threshold == "f1":
+        return CalibrationPlan(fit, good, folds, "f1", settings.false_alarm_rate, None, _validation(settings, splits))
+    value = None if threshold is None else parse_threshold(threshold)
+    return CalibrationPlan(fit, good, folds, method if value is None else "value", settings.false_alarm_rate, value)
+
+
+def _hold_out(images: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
+    if len(images) < 2:
+        raise DataError(
+            f"{len(images)} good image(s): too few to hold some out for calibration; add images, "
+            "or use --calibration none for no verdicts."
+        )
+    count = min(max(round(share * len(images)), 1), len(images) - 1)
+    held_out = set(_shuffled(len(images), seed)[:count].tolist())
+    return (
+        [path for i, path in enumerate(images) if i not in held_out],
+        [path for i, path in enumerate(images) if i in held_out],
+    )
+
+
+def _folds(images: Sequence[Path], k: int, seed: int, spec: ModelSpec) -> list[list[Path]]:
+    if not spec.one_pass:
+        raise OptionError(
+            f"--calibration {k}-fold: {spec.name} trains for many epochs, and folds would take {k} times as long; "
+            "use a share such as 0.2."
+        )
+    if len(images) < k:
+        raise DataError(f"--calibration {k}-fold: needs at least {k} good images, there are {len(images)}.")
+    order = _shuffled(len(images), seed)
+    return [[images[i] for i in sorted(order[fold::k].tolist())] for fold in range(k)]
+
+
+def _shuffled(count: int, seed: int) -> NDArray[np.intp]:
+    return np.random.default_rng([seed, 0xCA11B]).permutation(count)
+
+
+def _validation(settings: TrainSettings, splits: Splits) -> list[Sample]:
+    samples = list(splits.validation)
+    if settings.validation is not None:
+        samples = labelled_images(Path(settings.validation))
+    labels = {sample.label for sample in samples}
+    if not {"good", "defect"} <= labels:
+        raise DataError(
+            "--threshold f1: needs labelled validation images, good and defective; give --validation DIR with a folder "
+            "'good' and a folder for each kind of defect (the test images are never used)."
+        )
+    return samples
+
+
+@dataclass
+class _Collected:
+    """Scores of good images, and what their maps say in a few numbers."""
+
+    scores: list[float]
+    maxima: list[float]
+    lowest: float = float("inf")
+
+    def add(
+        self, model: Model, images: Iterable[Path], source: ImageSource, batch_size: int, device: torch.device
+    ) -> None:
+        for image in score_images(model, images, source, batch_size=batch_size, device=device):
+            self.scores.append(image.score)
+            if image.map is not None:
+                self.maxima.append(float(image.map.max()))
+                self.lowest = min(self.lowest, float(image.map.min()))
+
+
+def calibrate(
+    plan: CalibrationPlan,
+    model: Model,
+    refit: Callable[[Sequence[Path]], Model],
+    source: ImageSource,
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Calibration, tuple[float, float]]:
+    """Score the good images of the plan and set the thresholds; also return the ends of the pictures' colour scale.
+
+    Args:
+        plan: which images to score.
+        model: the fitted model.
+        refit: fits another model to some of the images, for folds.
+    """
+    good = _Collected([], [])
+    for i, fold in enumerate(plan.folds):
+        progress.note(f"fold {i + 1} of {len(plan.folds)}")
+        held_out = set(fold)
+        fitted = refit([path for path in plan.fit if path not in held_out])
+        good.add(fitted, fold, source, batch_size, device)
+    tracked = progress.track(plan.good, len(plan.good), "calibrating")
+    good.add(model, tracked, source, batch_size, device)
+    calibration = _thresholds(plan, good, model, source, batch_size, device)
+    if not good.maxima:
+        good.add(model, plan.fit[:COLOUR_SAMPLE], source, batch_size, device)
+    return calibration, _colour_range(good, calibration.pixel_threshold)
+
+
+def _thresholds(
+    plan: CalibrationPlan, good: _Collected, model: Model, source: ImageSource, batch_size: int, device: torch.device
+) -> Calibration:
+    scores, maxima = np.array(good.scores), np.array(good.maxima) if good.maxima else None
+    if plan.method == "f1":
+        defective = {sample.image for sample in plan.validation if sample.label == "defect"}
+        paths = [sample.image for sample in plan.validation]
+        scored = list(score_images(model, paths, source, batch_size=batch_size, device=device))
+        labels = np.array([image.path in defective for image in scored])
+        return Calibration.f1_optimal(np.array([image.score for image in scored]), labels, scores, maxima, plan.rate)
+    if plan.value is not None:
+        return Calibration.at_value(plan.value, scores, maxima, plan.rate)
+    return Calibration.conformal(scores, maxima, plan.rate, plan.method) if len(scores) else Calibration.none()
+
+
+def _colour_range(good: _Collected, pixel_threshold: float | None) -> tuple[float, float]:
+    """Return the ends of the colour scale: from the lowest value on good images, with the threshold in the middle."""
+    if not good.maxima:
+        return 0.0, 1.0
+    middle = max(good.maxima) if pixel_threshold is None else pixel_threshold
+    return good.lowest, good.lowest + max(2 * (middle - good.lowest), 1e-12)

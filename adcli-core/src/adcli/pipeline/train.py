@@ -1,0 +1,283 @@
+"""Training: from settings to a finished run folder."""
+
+import platform
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from adcli import __version__
+from adcli.calibration import Calibration
+from adcli.data.batches import Batches, Session
+from adcli.data.decoding import Size
+from adcli.data.images import ImageSource
+from adcli.data.samples import count_labels
+from adcli.errors import AdcliError, PluginError, RunError, StorageError, TrainingError
+from adcli.model import Model
+from adcli.options import Options
+from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
+from adcli.pipeline.evaluation import METRICS_FILE, SCORES_FILE, Evaluation, write_full_evaluation
+from adcli.pipeline.preparation import (
+    Data,
+    build_model,
+    choose_options,
+    fingerprint,
+    load_data,
+    make_repeatable,
+    pick_device,
+    pick_precision,
+)
+from adcli.pipeline.scoring import Scorer
+from adcli.progress import Progress, Silent
+from adcli.registry import Provided, registry
+from adcli.run import (
+    CALIBRATION_FILE,
+    CHECKPOINTS,
+    FORMAT,
+    RUN_FILE,
+    WEIGHTS_FILE,
+    PartialRun,
+    Run,
+    file_digest,
+    seal,
+    storing,
+)
+from adcli.runs import find_interrupted, new_run_path
+from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size
+from adcli.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run and, where the data has test images, its evaluation."""
+
+    run: Run
+    evaluation: Evaluation | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that is decided before anything is computed."""
+
+    settings: TrainSettings
+    provided: Provided[ModelSpec]
+    options: Options
+    size: Size
+    data: Data
+    calibration: CalibrationPlan
+    device: torch.device
+    precision: torch.dtype
+    source: ImageSource
+    record: dict[str, Any]
+
+
+def train(
+    settings: TrainSettings, *, out: Path | None = None, progress: Progress | None = None, command: str = ""
+) -> Trained:
+    """Fit, calibrate and evaluate a model, and write the run folder.
+
+    Args:
+        settings: what to train on what.
+        out: the run folder itself; a new folder under ``runs`` when None.
+        progress: receives progress and notes.
+        command: the command line, for the record.
+
+    Raises:
+        AdcliError: anything the user can put right; nothing that looks like a finished run is left behind.
+    """
+    progress = progress or Silent()
+    plan = _plan(settings, progress)
+    final = out or new_run_path(settings.model, plan.data.name)
+    history = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command}
+    content = {**history, **plan.settings.to_dict(), "record": plan.record}
+    return _carry_out(plan, PartialRun.create(final, content), content, progress)
+
+
+def resume(reference: str | Path, *, progress: Progress | None = None) -> Trained:
+    """Continue an interrupted run to the result it would have had.
+
+    Raises:
+        RunError: there is no such run, another process works on it, or its data changed.
+    """
+    progress = progress or Silent()
+    partial, content = PartialRun.resume(find_interrupted(str(reference)))
+    content.pop("format", None)
+    if "weights" in content["record"]:
+        return Trained(partial.finish(), None)
+    settings = TrainSettings.parse({key: value for key, value in content.items() if key not in NOT_SETTINGS})
+    plan = _plan(settings, progress)
+    before = content["record"]
+    if plan.record["data"]["fingerprint"] != before["data"]["fingerprint"]:
+        raise RunError(f"{partial.folder}: the training images have changed since; train anew.")
+    if plan.provided.spec.one_pass:
+        progress.note(f"{settings.model} fits in one pass: starting over.")
+    # What was said of a replaced backbone is known only from the first attempt.
+    return _carry_out(replace(plan, record=plan.record | {"backbone": before["backbone"]}), partial, content, progress)
+
+
+def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
+    provided = registry().models[settings.model]
+    spec = provided.spec
+    chosen = choose_options(spec, settings, progress)
+    device = pick_device(settings.device)
+    size = parse_size(settings.image_size) if settings.image_size else spec.image_size
+    data = load_data(settings.data, settings.data_options)
+    progress.note(data.splits.description)
+    source = ImageSource(
+        size, workers=settings.workers, cache_bytes=settings.cache << 20, skip_unreadable=settings.skip_unreadable
+    )
+    images = _checked_images([sample.image for sample in data.splits.train], spec, settings, source, progress)
+    plan = plan_calibration(settings, spec, data.splits, images)
+    complete = replace(
+        settings,
+        data=data.reference,
+        options=chosen.options.to_dict(),
+        image_size=f"{size[0]}x{size[1]}",
+    )
+    record = {
+        "core": __version__,
+        "model": spec.name,
+        "plugin": {"distribution": provided.plugin.distribution, "version": provided.plugin.version},
+        "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
+        "data": {
+            "fingerprint": fingerprint(images, settings.workers),
+            "fitted": len(plan.fit),
+            "held_out": len(plan.good),
+            "test": count_labels(data.splits.test),
+            "skipped": len(source.skipped),
+        },
+    }
+    precision = pick_precision(settings.precision, device)
+    return _Plan(complete, provided, chosen.options, size, data, plan, device, precision, source, record)
+
+
+def _checked_images(
+    images: Sequence[Path], spec: ModelSpec, settings: TrainSettings, source: ImageSource, progress: Progress
+) -> list[Path]:
+    """Return the images that can be read.
+
+    Training for hours must not end at an image that cannot be decoded; a fit in one pass meets it soon enough.
+    """
+    if spec.one_pass and not settings.skip_unreadable:
+        return list(images)
+    readable = list(progress.track(source.readable(images), len(images), "checking images"))
+    for message in source.skipped.values():
+        progress.note(f"skipped: {message}")
+    return readable
+
+
+def _carry_out(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
+    """Fit, calibrate, evaluate and finish; an error leaves the folder only where it holds something to go on from."""
+    try:
+        return _fit_to_finish(plan, partial, content, progress)
+    except AdcliError as error:
+        partial.log(f"error: {error.format_message()}")
+        if not (partial.folder / CHECKPOINTS).is_dir():
+            partial.abandon()
+        raise
+    except KeyboardInterrupt:
+        partial.log("interrupted")
+        progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
+        raise
+
+
+def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
+    timings: dict[str, float] = {}
+    clock = time.perf_counter()
+    model = _fit(plan, plan.calibration.fit, partial, progress)
+    clock = _lap(timings, "fit", clock)
+    _save_weights(model, partial.folder / WEIGHTS_FILE)
+    calibration, map_range = calibrate(
+        plan.calibration,
+        model,
+        lambda images: _fit(plan, images, None, progress),
+        plan.source,
+        batch_size=plan.settings.batch_size,
+        device=plan.device,
+        progress=progress,
+    )
+    partial.write(CALIBRATION_FILE, calibration.to_json())
+    clock = _lap(timings, "calibrate", clock)
+    evaluation = _evaluate(plan, model, calibration, map_range, partial, progress)
+    _lap(timings, "evaluate", clock)
+    record = plan.record | {
+        "weights": file_digest(partial.folder / WEIGHTS_FILE),
+        "map_range": list(map_range),
+        "device": str(plan.device),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "timings": timings,
+    }
+    partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))
+    run = partial.finish()
+    registry().call_each("adcli_run_finished", run=run)
+    return Trained(run, evaluation)
+
+
+def _lap(timings: dict[str, float], name: str, since: float) -> float:
+    now = time.perf_counter()
+    timings[f"{name}_seconds"] = round(now - since, 3)
+    return now
+
+
+def _fit(plan: _Plan, images: Sequence[Path], partial: PartialRun | None, progress: Progress) -> Model:
+    """Return a model fitted to good images, in evaluation mode; ``partial`` is where it may keep checkpoints."""
+    make_repeatable(plan.settings.seed)
+    model = build_model(plan.provided, plan.options, plan.size, pretrained=True).to(plan.device)
+    model.set_precision(plan.precision)
+    checkpoints = partial.folder / CHECKPOINTS if partial is not None else None
+    session = Session(progress, plan.device, plan.precision, checkpoints)
+    batches = Batches(
+        images, plan.source, batch_size=plan.settings.batch_size, seed=plan.settings.seed, session=session
+    )
+    try:
+        model.fit(batches)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise TrainingError(
+            "not enough memory to fit; lower --batch-size or --image-size, or see 'adcli models show'."
+        ) from None
+    except AdcliError:
+        raise
+    except Exception as error:
+        if partial is not None:
+            partial.log(traceback.format_exc())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(
+            f"model '{plan.settings.model}' of {plan.provided.plugin} failed to fit ({reason})."
+        ) from error
+    model.set_precision(torch.float32)
+    return model.eval()
+
+
+def _save_weights(model: Model, path: Path) -> None:
+    try:
+        save_file(model.weights(), path)
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(f"cannot write {path}: {reason}; free space or choose another --out.") from None
+
+
+def _evaluate(
+    plan: _Plan,
+    model: Model,
+    calibration: Calibration,
+    map_range: tuple[float, float],
+    partial: PartialRun,
+    progress: Progress,
+) -> Evaluation | None:
+    if not plan.data.splits.test:
+        return None
+    scorer = Scorer(model, plan.source, calibration, map_range, plan.settings.batch_size, plan.device)
+    folder = partial.folder / "evaluations" / "test"
+    evaluation = write_full_evaluation(folder, scorer, plan.data.splits.test, "some", progress)
+    with storing(partial.folder):
+        for name in (METRICS_FILE, SCORES_FILE):
+            shutil.copyfile(folder / name, partial.folder / name)
+    return evaluation

@@ -1,0 +1,128 @@
+"""Evaluating and predicting with a finished run."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adcli.data.folder import images_in
+from adcli.errors import DataError
+from adcli.pipeline.evaluation import Evaluation, Pictures, write_full_evaluation
+from adcli.pipeline.pictures import write_overlay
+from adcli.pipeline.preparation import load_data
+from adcli.pipeline.restore import open_scorer
+from adcli.pipeline.scoring import ScoredImage, Scorer
+from adcli.progress import Progress, Silent
+from adcli.report import Region, regions
+from adcli.run import Run, publish, storing
+
+
+def evaluate(
+    run: Run,
+    data: str | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    *,
+    scorer: Scorer | None = None,
+    name: str | None = None,
+    pictures: Pictures = "some",
+    progress: Progress | None = None,
+) -> tuple[Evaluation, Path]:
+    """Score labelled images with a finished run; returns the outcome and the folder it was written to.
+
+    Args:
+        run: a finished run.
+        data: what ``--data`` takes; the data set the run was trained on when None.
+        data_options: options of the data set.
+        scorer: the run's restored model, where the caller has it; see :func:`open_scorer`.
+        name: the evaluation's folder under ``evaluations``; the data set's name when None.
+        pictures: whether to draw a choice of pictures, all, or none.
+        progress: receives progress and notes.
+
+    Raises:
+        DataError: the data set has nothing to test on.
+    """
+    progress = progress or Silent()
+    options = dict(run.settings["data_options"]) if data is None else {}
+    loaded = load_data(data if data is not None else run.settings["data"], options | dict(data_options or {}))
+    progress.note(loaded.splits.description)
+    if not loaded.splits.test:
+        raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
+    scorer = scorer or open_scorer(run)
+    folder = run.path / "evaluations" / (name or ("test" if data is None else loaded.name))
+    temporary = folder.with_name(f".{folder.name}.partial")
+    evaluation = write_full_evaluation(temporary, scorer, loaded.splits.test, pictures, progress)
+    publish(temporary, folder)
+    return evaluation, folder
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one image.
+
+    Attributes:
+        scored: score, map and size.
+        p_value: share of good images that score at least as high; None without calibration.
+        is_defect: the verdict; None without a threshold.
+        regions: where the map lies above the pixel threshold, at the image's own resolution; empty for good images.
+    """
+
+    scored: ScoredImage
+    p_value: float | None
+    is_defect: bool | None
+    regions: Sequence[Region] = ()
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return self.scored.path
+
+    @property
+    def score(self) -> float:
+        """The image score; higher is more anomalous."""
+        return self.scored.score
+
+    @property
+    def map(self) -> NDArray[np.float32] | None:
+        """The anomaly map at the image's own resolution, (H, W), or None for a model that only classifies."""
+        return self.scored.map_at(self.scored.original_size)
+
+
+def predict(
+    run: Run | Scorer, paths: Sequence[str | Path], *, progress: Progress | None = None
+) -> Iterator[Prediction]:
+    """Yield what a run says of images and of all images in folders, as they are scored.
+
+    Args:
+        run: a finished run, or its scorer where other than the default device, batch size or threads are wanted.
+        paths: image files and folders.
+        progress: receives progress.
+    """
+    scorer = run if isinstance(run, Scorer) else open_scorer(run)
+    images = list(images_in([Path(path) for path in paths]))
+    for scored in (progress or Silent()).track(scorer.scores(images), len(images), "predicting"):
+        (p_value,), (is_defect,) = scorer.judge([scored.score])
+        yield Prediction(scored, p_value, is_defect, _found(scored, scorer) if is_defect else ())
+
+
+def _found(scored: ScoredImage, scorer: Scorer) -> Sequence[Region]:
+    anomaly_map, threshold = scored.map_at(scored.original_size), scorer.calibration.pixel_threshold
+    return () if anomaly_map is None or threshold is None else regions(anomaly_map, threshold)
+
+
+def draw(predictions: Iterable[Prediction], scorer: Scorer, folder: Path) -> Iterator[Prediction]:
+    """Write a picture of each prediction into a folder and pass the prediction on.
+
+    Pictures are named after their images; of images of the same name in different folders, later ones get a number.
+    """
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    taken: dict[str, int] = {}
+    for prediction in predictions:
+        name = prediction.path.name
+        taken[name] = taken.get(name, 0) + 1
+        suffix = "" if taken[name] == 1 else f"-{taken[name]}"
+        write_overlay(folder / f"{name}{suffix}.png", prediction.scored, scorer)
+        yield prediction

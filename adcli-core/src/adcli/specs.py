@@ -1,0 +1,112 @@
+"""What a plugin offers, as frozen data.
+
+A spec only describes: its ``target`` names the code as ``"package.module:Name"``, which is imported when it is used.
+So a plugin can be listed, and its options explained, without importing torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from adcli.options import Options
+
+Task = Literal["segmentation", "classification"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model that ``adcli train --model NAME`` can use.
+
+    Attributes:
+        name: what users type; lower case with underscores.
+        target: a subclass of :class:`adcli.model.Model`.
+        options: its options class.
+        summary: one line for ``adcli models``.
+        task: ``"segmentation"`` (scores and anomaly maps) or ``"classification"`` (scores alone).
+        paper: where the method is published.
+        image_size: default height and width of its input, in pixels.
+        one_pass: whether it fits in one pass over the images, which makes k-fold calibration affordable.
+        quick: options for a fit of seconds on a dozen small images, used by the conformance checks.
+        demo: options that suit the demo data; used only when ``--data`` is left out.
+    """
+
+    name: str
+    target: str
+    options: type[Options]
+    summary: str
+    task: Task = "segmentation"
+    paper: str = ""
+    image_size: tuple[int, int] = (256, 256)
+    one_pass: bool = False
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    demo: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A data set that ``--data NAME[:CATEGORY]`` can name.
+
+    Attributes:
+        name: what users type.
+        target: a function ``(options, category: str | None) -> Splits``.
+        options: its options class (``-d key=value``).
+        summary: one line for ``adcli datasets``.
+        paper: where the data set is published.
+        categories: the categories it has; empty where it has none.
+    """
+
+    name: str
+    target: str
+    options: type[Options]
+    summary: str
+    paper: str = ""
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """A backbone that ``--backbone NAME`` can name.
+
+    Attributes:
+        name: what users type, or a prefix such as ``timm:`` that takes the rest as an argument.
+        target: a function ``(argument, request: BackboneRequest) -> Backbone``; see :mod:`adcli.backbones`.
+        summary: one line for ``adcli backbones``.
+        licence: under which terms its weights stand.
+    """
+
+    name: str
+    target: str
+    summary: str
+    licence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExporterSpec:
+    """A format that ``adcli export --to NAME`` can write.
+
+    Attributes:
+        name: what users type.
+        target: a function ``(run, folder, options) -> None``; it may import torch.
+        runtime: a function ``(folder) -> Runtime`` that loads what was written; it must not import torch.
+        options: its options class.
+        summary: one line for ``adcli exporters``.
+    """
+
+    name: str
+    target: str
+    runtime: str
+    options: type[Options]
+    summary: str
+
+
+Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
+
+
+def load_target(target: str) -> Any:
+    """Import and return what ``"package.module:Name"`` names.
+
+    Raises ImportError or AttributeError as importing does; callers turn them into a message that names the plugin.
+    """
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,63 @@
+"""The project's checks: ``nox`` runs lint, types and every package's tests; ``nox -l`` lists the rest."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests"]
+
+CORE = "adcli-core"
+PLUGINS = sorted(str(path.parent) for path in Path("plugins").glob("*/pyproject.toml"))
+TEST_TOOLS = ("pytest>=8", "hatchling")
+
+
+def install_all(session: nox.Session, *extra: str) -> None:
+    """Install every package of the tree, editable, into one environment."""
+    session.install("-e", f"./{CORE}[torch]", *(part for plugin in PLUGINS for part in ("-e", f"./{plugin}")), *extra)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("ruff>=0.8")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    install_all(session, "mypy>=1.13", "types-PyYAML")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests of every package in one environment."""
+    install_all(session, *TEST_TOOLS)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("plugin", PLUGINS)
+def isolated(session: nox.Session, plugin: str) -> None:
+    """Run one plugin's tests with nothing installed but it and the core."""
+    session.install("-e", f"./{CORE}[torch]", "-e", f"./{plugin}", *TEST_TOOLS)
+    session.run("pytest", plugin, *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that the packages allow."""
+    install_all(session, *TEST_TOOLS, "--resolution=lowest-direct")
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def startup(session: nox.Session) -> None:
+    """Print how long ``adcli --help`` takes."""
+    install_all(session)
+    session.run("python", "benchmarks/startup.py")

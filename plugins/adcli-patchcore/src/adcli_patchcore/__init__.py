@@ -1,0 +1,1 @@
+"""PatchCore for adcli."""
