@@ -7,7 +7,7 @@ declaration; the same object serves the command line (strings), config files (YA
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
@@ -39,7 +39,10 @@ def option(
         gt, ge, lt, le: bounds of a number, or of each number of a tuple.
     """
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
+    metadata = {"help": help, "bounds": bounds}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _choose(value: Any, choices: tuple[Any, ...], name: str) -> Any:
     raise OptionError(f"option '{name}' is {value!r}; choose one of: {', '.join(map(str, choices))}.")
 
 
-def _scalar(value: Any, kind: Any, name: str) -> Any:
+def _scalar(value: Any, kind: Callable[[Any], Any], name: str) -> Any:
     refused = OptionError(f"option '{name}' is {value!r}; it needs {_type_name(kind)}.")
     if kind is bool:
         read = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
@@ -158,7 +161,7 @@ def _scalar(value: Any, kind: Any, name: str) -> Any:
     if kind is int and isinstance(value, float):
         raise refused
     try:
-        return kind(value)  # type: ignore[no-untyped-call]
+        return kind(value)
     except (TypeError, ValueError):
         raise refused from None
 
@@ -181,7 +184,7 @@ def _type_name(annotation: Any) -> str:
         return f"{_type_name(arguments[0])}, ..."
     if origin is Literal:
         return "choice"
-    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
+    names: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adcli.calibration import Calibration
+from adcli.calibration import Calibration, Method
 from adcli.data.folder import images_in, labelled_images
 from adcli.data.images import ImageSource
 from adcli.data.samples import Sample, Splits
@@ -40,7 +40,7 @@ class CalibrationPlan:
     fit: Sequence[Path]
     good: Sequence[Path]
     folds: Sequence[Sequence[Path]]
-    method: str
+    method: Method
     rate: float
     value: float | None = None
     validation: Sequence[Sample] = ()
@@ -56,7 +56,8 @@ def plan_calibration(
         OptionError: folds for a model that trains for long.
     """
     chosen = parse_calibration(settings.calibration)
-    fit, good, folds, method = list(images), list[Path](), list[list[Path]](), "none"
+    fit, good, folds = list(images), list[Path](), list[list[Path]]()
+    method: Method = "none"
     if isinstance(chosen, float):
         fit, good, method = *_hold_out(images, chosen, settings.seed), "held-out"
     elif isinstance(chosen, int):

@@ -1,6 +1,7 @@
 """From settings to the things they name: data, options with the backbone that can be had, device, model."""
 
 import hashlib
+import os
 import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,8 +47,8 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
         DataError: no such folder or data set, or it cannot be used.
     """
     if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
-        folder = Path(reference).absolute()
-        return Data(str(folder), folder.resolve().name, _load("folder", None, {"root": folder, **options}))
+        folder = Path(os.path.abspath(reference))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
+        return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
     name, _, category = (reference or "demo").partition(":")
     if registry().datasets.get(name) is None:
         try:

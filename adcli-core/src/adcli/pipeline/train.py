@@ -212,7 +212,7 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
         "weights": file_digest(partial.folder / WEIGHTS_FILE),
         "map_range": list(map_range),
         "device": str(plan.device),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "timings": timings,
     }
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))

@@ -1,1 +1,36 @@
 """PatchCore for adcli."""
+
+from adcli import BackboneOptions, ModelSpec, hookimpl, option
+
+
+class PatchcoreOptions(BackboneOptions):
+    """Options of PatchCore; the defaults are the paper's."""
+
+    backbone: str = option(
+        "timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's."
+    )
+    layers: tuple[int, ...] = option((2, 3), "Feature maps to embed, counted from 1.", ge=1)
+    coreset: float = option(0.1, "Share of the training patches kept in the memory bank.", gt=0, le=1)
+    neighbours: int = option(1, "Nearest bank members whose distances are averaged.", ge=1)
+    dimensions: int = option(1024, "Channels of a patch's embedding at most.", ge=1)
+    projection: int = option(128, "Dimensions of the random projection in which the coreset is chosen.", ge=1)
+    reweight: int = option(0, "Bank neighbours that reweight the image score (paper, Eq. 7); 0 for none.", ge=0)
+    standardise: bool = option(False, "Divide each embedding channel by its standard deviation over good patches.")
+    sigma: float = option(4.0, "Standard deviation of the map's Gaussian blur, in pixels.", ge=0)
+    crop: float = option(1.0, "Side of the centre crop that is looked at; the paper: 0.875.", gt=0, le=1)
+
+
+@hookimpl
+def adcli_models() -> list[ModelSpec]:
+    return [
+        ModelSpec(
+            name="patchcore",
+            target="adcli_patchcore.model:PatchCore",
+            options=PatchcoreOptions,
+            summary="A coreset of good patch features; the score is the distance to the nearest of them",
+            task="segmentation",
+            paper="Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022, arXiv 2106.08265",
+            one_pass=True,
+            quick={"backbone": "random:resnet18", "coreset": 0.2},
+        )
+    ]

@@ -1,0 +1,71 @@
+"""Settings: validated, merged, and read back from a run."""
+
+from pathlib import Path
+
+import pytest
+
+from adcli.errors import OptionError
+from adcli.settings import TrainSettings, merge, parse_calibration, parse_size, read_config
+
+
+@pytest.mark.parametrize(("text", "size"), [("256", (256, 256)), ("128x320", (128, 320)), ("16X17", (16, 17))])
+def test_a_size_is_one_number_or_two(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "15", "9000", "a", "1x", "256x", "256x256x3", "-256"])
+def test_an_impossible_size_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--image-size"):
+        parse_size(text)
+
+
+def test_calibration_is_a_share_a_number_of_folds_a_folder_or_none() -> None:
+    assert parse_calibration("0.2") == 0.2
+    assert parse_calibration("5-fold") == 5
+    assert parse_calibration("none") is None
+    assert parse_calibration("photos/good") == Path("photos/good")
+
+
+@pytest.mark.parametrize("text", ["0", "1", "1.5", "-0.1", "nan", "1-fold", "1000-fold"])
+def test_an_impossible_calibration_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--calibration"):
+        parse_calibration(text)
+
+
+@pytest.mark.parametrize("text", ["f2", "nan", "inf", ""])
+def test_an_impossible_threshold_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--threshold"):
+        TrainSettings(threshold=text)
+
+
+def test_the_command_line_overrides_a_config_key_by_key() -> None:
+    config = {"model": "a", "options": {"x": 1, "y": 2}, "seed": 3}
+    merged = merge(config, {"options": {"y": 5}, "batch_size": 4})
+    assert merged.options == {"x": 1, "y": 5}
+    assert (merged.seed, merged.batch_size, merged.model) == (3, 4, "a")
+
+
+def test_options_of_another_model_are_not_carried_over() -> None:
+    assert merge({"model": "a", "options": {"x": 1}}, {"model": "b", "options": {"z": 1}}).options == {"z": 1}
+
+
+def test_unknown_settings_are_named_with_a_suggestion(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("model: patchcore\nbatchsize: 3\n")
+    with pytest.raises(OptionError, match="batch_size"):
+        merge(read_config(path), {})
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "just words"])
+def test_a_config_that_holds_no_settings_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(OptionError, match=r"config\.yaml"):
+        read_config(path)
+
+
+def test_settings_survive_being_stored() -> None:
+    settings = TrainSettings(model="m", options={"layers": (1, 2)}, image_size="64x32", threshold="1.5")
+    assert TrainSettings.parse(settings.to_dict()) == TrainSettings(
+        model="m", options={"layers": [1, 2]}, image_size="64x32", threshold="1.5"
+    )

@@ -1,0 +1,72 @@
+"""Greedy k-centre selection: a small set of points that leaves no point far from it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 2048
+CHUNK = 16384
+
+
+def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = BLOCK) -> Iterator[int]:
+    """Yield the indices of ``count`` points, each the farthest from those before it (paper, Algorithm 1).
+
+    The picks are those of the plain loop, which looks at all points for each pick, but come in blocks: among the
+    ``block`` farthest points, greedy picks are the greedy picks among all for as long as they lie no nearer than the
+    nearest of the block did at its start, since distances only fall. A block needs its own distance matrix and, at its
+    end, one matrix product that updates all points: work for the processor rather than for the memory.
+
+    Args:
+        points: (N, D), float32.
+        count: how many to pick, at most N.
+        first: the point to start from.
+        block: candidates per block.
+    """
+    # Distances do not change, and lose fewer digits to cancellation about the mean.
+    points = points - points.mean(dim=0)
+    norms = points.square().sum(dim=1)
+    distances = torch.full_like(norms, torch.inf)
+    picked = torch.tensor([first], device=points.device)
+    yield first
+    done = 1
+    while done < count:
+        _update(distances, points, norms, picked)
+        found = _picks_of_block(distances, points, norms, min(block, len(points)), count - done)
+        yield from found
+        done += len(found)
+        picked = torch.tensor(found, device=points.device)
+
+
+def _picks_of_block(distances: Tensor, points: Tensor, norms: Tensor, block: int, count: int) -> list[int]:
+    nearest, candidates = torch.topk(distances, block)
+    floor = float(nearest[-1]) if block < len(points) else -np.inf
+    among = _squared_distances(points[candidates], norms[candidates], points[candidates], norms[candidates])
+    matrix, remaining, index = among.cpu().numpy(), nearest.cpu().numpy(), candidates.tolist()
+    found: list[int] = []
+    while len(found) < min(count, block):
+        farthest = int(remaining.argmax())
+        if remaining[farthest] < floor:
+            break
+        found.append(index[farthest])
+        np.minimum(remaining, matrix[farthest], out=remaining)
+        # A point never comes twice, even among duplicates at distance zero.
+        remaining[farthest] = -np.inf
+    return found
+
+
+def _update(distances: Tensor, points: Tensor, norms: Tensor, picked: Tensor) -> None:
+    """Lower the squared distances of all points to the picks, in place, a bounded number of points at a time."""
+    chosen, chosen_norms = points[picked], norms[picked]
+    rows = max(CHUNK * BLOCK // (8 * max(len(picked), 1)), 256)
+    for start in range(0, len(points), rows):
+        part = slice(start, start + rows)
+        nearest = _squared_distances(points[part], norms[part], chosen, chosen_norms).amin(dim=1)
+        torch.minimum(distances[part], nearest, out=distances[part])
+    distances[picked] = -torch.inf
+
+
+def _squared_distances(rows: Tensor, row_norms: Tensor, columns: Tensor, column_norms: Tensor) -> Tensor:
+    products = torch.addmm(column_norms, rows, columns.T, alpha=-2)
+    return products.add_(row_norms[:, None]).clamp_(min=0)

@@ -1,0 +1,145 @@
+"""PatchCore: a memory bank of good patch features, thinned to a coreset, and the distance to it.
+
+Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022, arXiv 2106.08265. Where paper and official
+code differ, this follows the code:
+
+- the patch score is the squared Euclidean distance to the nearest bank member (the paper: its root), and the image
+  score the largest patch score, before the map is interpolated and blurred;
+- the reweighting of the image score by Eq. 7 is off (``-o reweight=9`` turns it on).
+
+Choices of our own: the coreset starts from one seeded random patch and minimises true distances (the code starts from
+the mean distance to ten), in a seeded Gaussian projection (the code: an untrained linear layer); and the whole image is
+looked at (the paper crops its centre, ``-o crop=0.875``, which hides defects at the border).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adcli.backbones import create_backbone
+from adcli.data.batches import Batches
+from adcli.data.decoding import Size
+from adcli.layers import gaussian_blur, patch_embedding, upsample
+from adcli.model import Model, Scores
+from adcli_patchcore import PatchcoreOptions
+from adcli_patchcore.coreset import greedy_k_centre
+
+BANK_BLOCK = 2048
+"""Bank members compared at a time, which bounds memory to patches x BANK_BLOCK distances."""
+
+
+class PatchCore(Model):
+    """PatchCore; see the module for the choices made.
+
+    Buffers:
+        bank: the coreset of patch embeddings, (M, D).
+        scale: what embeddings are divided by, (D,); ones unless ``standardise``.
+    """
+
+    bank: Tensor
+    scale: Tensor
+
+    def __init__(self, options: PatchcoreOptions, *, image_size: Size, pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.backbone = create_backbone(options, pretrained=pretrained)
+        self.crop = (max(round(options.crop * image_size[0]), 1), max(round(options.crop * image_size[1]), 1))
+        self.register_buffer("bank", torch.empty(0, 0))
+        self.register_buffer("scale", torch.empty(0))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the patch embeddings of images (N, 3, H, W) as (N, D, h, w)."""
+        top, left = ((side - crop) // 2 for side, crop in zip(self.image_size, self.crop, strict=True))
+        cropped = images[:, :, top : top + self.crop[0], left : left + self.crop[1]]
+        return patch_embedding(self.backbone(cropped), self.options.dimensions)
+
+    def fit(self, batches: Batches) -> None:
+        """Fill the memory bank with the embeddings of good images and thin it to its coreset."""
+        patches = self._collect(batches)
+        self.scale = self._standard_deviation(patches)
+        patches /= self.scale
+        count = max(round(self.options.coreset * len(patches)), 1)
+        first = int(torch.randint(len(patches), (1,)))
+        picks = greedy_k_centre(self._projected(patches), count, first=first)
+        chosen = list(batches.session.progress.track(picks, count, "coreset"))
+        self.bank = patches[torch.tensor(chosen, device=patches.device)].contiguous()
+
+    def _collect(self, batches: Batches) -> Tensor:
+        """Return all patch embeddings, (patches, D), written into one tensor as they come."""
+        patches, filled = torch.empty(0), 0
+        for images in batches:
+            rows = self.embed(images).permute(0, 2, 3, 1).flatten(0, 2)
+            if filled == 0:
+                patches = torch.empty(batches.count * len(rows) // len(images), rows.shape[1], device=rows.device)
+            patches[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        return patches
+
+    def _standard_deviation(self, patches: Tensor) -> Tensor:
+        if not self.options.standardise:
+            return torch.ones(patches.shape[1], device=patches.device)
+        return patches.std(dim=0).clamp(min=1e-6)
+
+    def _projected(self, patches: Tensor) -> Tensor:
+        """Return patches in the dimensions that the coreset is chosen in (paper, section 3.2)."""
+        dimensions: int = self.options.projection
+        if patches.shape[1] <= dimensions:
+            return patches
+        # Drawn on the CPU, so that every device gets the same.
+        projection = torch.randn(patches.shape[1], dimensions) / dimensions**0.5
+        return torch.matmul(patches, projection.to(patches.device))
+
+    def forward(self, images: Tensor) -> Scores:
+        embedding = self.embed(images) / self.scale.view(1, -1, 1, 1)
+        height, width = embedding.shape[2:]
+        rows = embedding.permute(0, 2, 3, 1).flatten(0, 2)
+        neighbours = min(self.options.neighbours, len(self.bank))
+        nearest, distances = self._nearest(rows, neighbours)
+        patch_scores = distances.mean(dim=1).reshape(-1, height * width)
+        image_scores = patch_scores.amax(dim=1)
+        if self.options.reweight:
+            image_scores = image_scores * self._weight(rows, nearest, patch_scores)
+        maps = upsample(patch_scores.reshape(-1, 1, height, width), self.crop)
+        return Scores(image_scores, self._uncropped(gaussian_blur(maps, self.options.sigma)))
+
+    def _nearest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the indices of the nearest bank members, nearest first, and their squared distances, both (P, count).
+
+        The members are found by a matrix product per block of the bank, and their distances then taken from the
+        differences: the product's own would lose the digits of small distances between long vectors.
+        """
+        norms = self.bank.square().sum(dim=1)
+        best_distance, best_index = rows.new_zeros(0), rows.new_zeros(0, dtype=torch.long)
+        for start in range(0, len(self.bank), BANK_BLOCK):
+            block = self.bank[start : start + BANK_BLOCK]
+            distance = torch.addmm(norms[start : start + BANK_BLOCK], rows, block.T, alpha=-2)
+            distance, index = _smallest(distance, min(count, len(block)))
+            index = index + start
+            if start > 0:
+                distance, order = _smallest(torch.cat([best_distance, distance], dim=1), count)
+                index = torch.cat([best_index, index], dim=1).gather(1, order)
+            best_distance, best_index = distance, index
+        exact = [(rows - self.bank[best_index[:, i]]).square().sum(dim=1) for i in range(count)]
+        return best_index, torch.stack(exact, dim=1)
+
+    def _weight(self, rows: Tensor, nearest: Tensor, patch_scores: Tensor) -> Tensor:
+        """Return Eq. 7's factor of the image score, (N,): low where the nearest member's own neighbours are as near."""
+        positions = patch_scores.shape[1]
+        most = patch_scores.argmax(dim=1) + torch.arange(len(patch_scores), device=rows.device) * positions
+        patch, member = rows[most], self.bank[nearest[most, 0]]
+        around, _ = self._nearest(member, min(self.options.reweight, len(self.bank)))
+        distances = (patch[:, None] - self.bank[around]).square().sum(dim=2).sqrt()
+        return 1 - torch.softmax(distances, dim=1)[:, 0]
+
+    def _uncropped(self, maps: Tensor) -> Tensor:
+        """Return maps at the image's size; what the crop left out shows nothing, 0."""
+        margins = []
+        for side, crop in zip(reversed(self.image_size), reversed(self.crop), strict=True):
+            before = (side - crop) // 2
+            margins += [before, side - crop - before]
+        return F.pad(maps, margins) if any(margins) else maps
+
+
+def _smallest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    if count == 1:
+        return distances.min(dim=1, keepdim=True)
+    return torch.topk(distances, count, dim=1, largest=False)

@@ -1,0 +1,226 @@
+"""Whatever a user gets wrong gives one clear line, a distinct exit code, and leaves nothing behind."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import Outcome, draw_part
+from PIL import Image
+
+Adcli = Callable[..., Outcome]
+
+QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
+
+
+def assert_one_line(outcome: Outcome, code: int, *words: str) -> None:
+    """Check that a command failed with one line that holds the words."""
+    assert outcome.code == code, outcome
+    errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--model", "patchcor"], 2, ["patchcor", "Did you mean 'patchcore'?"]),
+        (["--model", "patchcore", "-o", "corset=0.1"], 2, ["corset", "coreset"]),
+        (["--model", "patchcore", "-o", "coreset=2"], 2, ["coreset", "at most 1"]),
+        (["--model", "patchcore", "-o", "coreset=lots"], 2, ["coreset", "number"]),
+        (["--model", "patchcore", "-o", "coreset"], 2, ["KEY=VALUE"]),
+        (["--model", "patchcore", "--data", "demoo"], 4, ["demoo", "Did you mean 'demo'?"]),
+        (["--model", "patchcore", "--data", "./nowhere"], 4, ["nowhere"]),
+        (["--model", "patchcore", "--backbone", "tim:resnet18"], 7, ["tim:resnet18", "timm:"]),
+        (["--model", "patchcore", "--backbone", "timm:resnet81"], 7, ["resnet81", "resnet18"]),
+        (["--model", "patchcore", "--backbone", "timm:resnet18.tv_in1k"], 7, ["resnet18", "weights="]),
+        (["--model", "patchcore", "--backbone", "torchvision:resnet18"], 7, ["resnet18", "weights="]),
+        (["--model", "patchcore", "-o", "weights=no.safetensors"], 7, ["no.safetensors"]),
+        (["--model", "patchcore", "--device", "tpu"], 2, ["--device tpu"]),
+        (["--model", "patchcore", "--precision", "fp8"], 2, ["precision", "fp8"]),
+        (["--model", "patchcore", "--precision", "fp16"], 2, ["fp16"]),
+        (["--model", "patchcore", "--batch-size", "0"], 2, ["batch_size"]),
+        (["--model", "patchcore", "--false-alarm-rate", "1.5"], 2, ["false_alarm_rate"]),
+        (["--model", "patchcore", "--image-size", "7"], 2, ["--image-size"]),
+        (["--model", "patchcore", "--threshold", "f1"], 4, ["--validation"]),
+        (["--model", "reverse_distillation", "--calibration", "5-fold"], 2, ["5-fold", "reverse_distillation"]),
+        (["--config", "nothing.yaml"], 2, ["nothing.yaml"]),
+        (["--resume", "nothing"], 5, ["nothing"]),
+        ([], 2, ["--model"]),
+    ],
+)
+def test_a_wrong_name_or_value_is_one_line(
+    adcli: Adcli, parts: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    if "--data" not in arguments and "--model" in arguments:
+        arguments = [*arguments, "--data", str(parts)]
+    if not {"--backbone", "weights=no.safetensors"} & set(arguments) and "--model" in arguments:
+        arguments = [*arguments, "--backbone", "random:resnet18"]
+    assert_one_line(adcli("train", *arguments), code, *words)
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "nothing", "x.png"], ["evaluate", "nothing"], ["runs", "show", "last"]]
+)
+def test_a_run_that_does_not_exist_is_one_line(adcli: Adcli, command: list[str]) -> None:
+    assert_one_line(adcli(*command), 5)
+
+
+def test_an_empty_folder_and_one_without_good_images_are_named(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert_one_line(adcli("train", "--model", "patchcore", "--data", tmp_path / "empty", *QUICK), 4, "empty")
+    (tmp_path / "bad").mkdir()
+    shutil.copytree(parts / "test/scratch", tmp_path / "bad/test/scratch")
+    assert_one_line(adcli("train", "--model", "patchcore", "--data", tmp_path / "bad", *QUICK), 4, "bad", "good")
+
+
+@pytest.fixture
+def spoiled(parts: Path, tmp_path: Path) -> Path:
+    """The data set with a text file named .png and a truncated JPEG among the good images."""
+    shutil.copytree(parts, tmp_path / "spoiled")
+    (tmp_path / "spoiled/train/good/zz_text.png").write_text("this is no image")
+    draw_part(1)[0].save(tmp_path / "whole.jpg", quality=95)
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "spoiled/train/good/zz_cut.jpg").write_bytes(content[: len(content) // 2])
+    return tmp_path / "spoiled"
+
+
+@pytest.mark.parametrize("model", ["patchcore", "reverse_distillation"])
+def test_an_unreadable_image_is_named_or_skipped(adcli: Adcli, spoiled: Path, model: str) -> None:
+    layers = ("-o", "layers=1,2,3", "-o", "epochs=1") if model == "reverse_distillation" else ()
+    arguments = ("train", "--model", model, "--data", spoiled, *QUICK, *layers)
+    assert_one_line(adcli(*arguments), 4, "zz_", "--skip-unreadable")
+    assert not list(Path("runs").rglob("*")) if Path("runs").exists() else True
+    outcome = adcli(*arguments, "--skip-unreadable", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "zz_text.png" in outcome.err
+    assert "zz_cut.jpg" in outcome.err
+    record = yaml.safe_load((Path(json.loads(outcome.out)["run"]) / "run.yaml").read_text())["record"]
+    assert record["data"]["skipped"] == 2
+
+
+def test_unusual_images_work(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(parts / "train/good", folder)
+    part = draw_part(7)[0]
+    Image.fromarray(np.asarray(part.convert("L")).astype(np.uint16) * 257).save(folder / "sixteen.png")
+    part.convert("P").save(folder / "palette.png")
+    part.convert("RGBA").save(folder / "alpha.png")
+    part.convert("CMYK").save(folder / "cmyk.jpg")
+    turned = part.getexif()
+    turned[0x0112] = 6
+    part.save(folder / "turned.jpg", exif=turned)
+    outcome = adcli("train", "--model", "patchcore", "--data", folder, *QUICK, "--json")
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(adcli("predict", "last", folder, "--json").out)
+    usual = [row["score"] for row in rows if Path(row["image"]).stem.isdigit()]
+    for row in rows:
+        assert row["score"] < 3 * max(usual), row
+
+
+@pytest.fixture
+def run(adcli: Adcli, parts: Path) -> Path:
+    """A finished run."""
+    outcome = adcli("train", "--model", "patchcore", "--data", parts, *QUICK, "--json")
+    assert outcome.code == 0, outcome.err
+    return Path(json.loads(outcome.out)["run"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "run.yaml", "calibration.json"])
+def test_a_run_with_a_changed_byte_is_refused(adcli: Adcli, parts: Path, run: Path, name: str) -> None:
+    content = bytearray((run / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (run / name).write_bytes(content)
+    assert_one_line(adcli("predict", run, parts / "test/good"), 5, name)
+
+
+def rewrite(run: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """Write another run.yaml with a right digest."""
+    from adcli.run import seal
+
+    content = yaml.safe_load((run / "run.yaml").read_text())
+    del content["digest"]
+    change(content)
+    (run / "run.yaml").write_text(seal(content))
+
+
+def test_a_run_of_a_missing_plugin_names_it(adcli: Adcli, parts: Path, run: Path) -> None:
+    def change(content: dict[str, object]) -> None:
+        content["record"]["plugin"] = {"distribution": "adcli-gone", "version": "1.2.0"}  # type: ignore[index]
+
+    rewrite(run, change)
+    assert_one_line(adcli("predict", run, parts / "test/good"), 6, "adcli-gone 1.2.0")
+
+
+def test_a_run_of_another_plugin_version_names_both(adcli: Adcli, parts: Path, run: Path) -> None:
+    def change(content: dict[str, object]) -> None:
+        content["record"]["plugin"]["version"] = "9.0.0"  # type: ignore[index]
+
+    rewrite(run, change)
+    assert_one_line(adcli("predict", run, parts / "test/good"), 6, "9.0.0", "adcli-patchcore 0.1.0")
+
+
+def test_a_run_of_a_newer_core_says_to_upgrade(adcli: Adcli, parts: Path, run: Path) -> None:
+    def change(content: dict[str, object]) -> None:
+        content["format"] = 99
+
+    rewrite(run, change)
+    assert_one_line(adcli("predict", run, parts / "test/good"), 5, "upgrade")
+
+
+def test_predicting_what_is_not_there_is_one_line(adcli: Adcli, run: Path, tmp_path: Path) -> None:
+    assert_one_line(adcli("predict", run, tmp_path / "gone.png"), 4, "gone.png")
+    (tmp_path / "bad.png").write_text("no image")
+    assert_one_line(adcli("predict", run, tmp_path / "bad.png"), 4, "bad.png")
+
+
+def test_an_existing_out_folder_is_refused_before_any_work(adcli: Adcli, parts: Path, run: Path) -> None:
+    outcome = adcli("train", "--model", "patchcore", "--data", parts, *QUICK, "--out", run)
+    assert_one_line(outcome, 9, str(run))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
+def test_a_place_without_the_right_to_write_is_one_line(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    outcome = adcli("train", "--model", "patchcore", "--data", parts, *QUICK, "--out", blocked / "run")
+    assert_one_line(outcome, 9, "file")
+
+
+def test_no_space_is_one_line_and_leaves_no_run(adcli: Adcli, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import adcli.pipeline.train as training
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "save_file", full)
+    outcome = adcli("train", "--model", "patchcore", "--data", parts, *QUICK, "--out", "run")
+    assert_one_line(outcome, 9, "No space left")
+    assert not Path("run").exists()
+    assert not Path(".partial").exists()
+
+
+def test_an_unknown_command_or_flag_is_refused(adcli: Adcli) -> None:
+    assert_one_line(adcli("trian"), 2, "train")
+    outcome = adcli("train", "--modle", "x")
+    assert outcome.code == 2
+    assert re.search("No such option.*--modle", outcome.err)
+
+
+def test_a_failing_plugin_fit_is_one_line(adcli: Adcli, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adcli_patchcore.model import PatchCore
+
+    def fit(self: PatchCore, batches: object) -> None:
+        raise RuntimeError("a bug\nof the plugin")
+
+    monkeypatch.setattr(PatchCore, "fit", fit)
+    outcome = adcli("train", "--model", "patchcore", "--data", parts, *QUICK)
+    assert_one_line(outcome, 6, "adcli-patchcore", "a bug of the plugin")

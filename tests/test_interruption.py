@@ -1,0 +1,106 @@
+"""Killed at any moment, a run is never mistaken for a finished one, and can be continued."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Outcome
+
+Adcli = Callable[..., Outcome]
+
+QUICK = ("--backbone", "random:resnet18", "--image-size", "64")
+RD = ("train", "--model", "reverse_distillation", *QUICK, "-o", "layers=1,2,3", "-o", "epochs=3")
+
+# Checkpoints after every epoch, so that a short training has some, and a pause so that a test can strike in between.
+TRAIN_SLOWLY = """
+import sys, time
+import adcli.training as training
+from adcli.cli import main
+training.CHECKPOINT_SECONDS = 0.0
+save = training.save_checkpoint
+def save_and_wait(*arguments, **keywords):
+    save(*arguments, **keywords)
+    print("saved", flush=True)
+    time.sleep(float(sys.argv[1]))
+training.save_checkpoint = save_and_wait
+main(sys.argv[2:])
+"""
+
+
+def scores(path: Path) -> dict[str, str]:
+    """Return the scores of a run by image, as written."""
+    with path.open() as file:
+        return {row["image"]: row["score"] for row in csv.DictReader(file)}
+
+
+def test_a_resumed_training_ends_with_the_scores_of_an_uninterrupted_one(
+    adcli: Adcli, parts: Path, tmp_path: Path
+) -> None:
+    arguments = [*RD, "--data", str(parts), "--out", "broken"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", TRAIN_SLOWLY, "60", *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "saved\n"
+    child.kill()
+    child.wait()
+    assert not Path("broken").exists()
+    (listed,) = json.loads(adcli("runs", "--dir", ".", "--json").out)
+    assert listed["state"] == "interrupted"
+    resumed = adcli("train", "--resume", "broken")
+    assert resumed.code == 0, resumed.err
+    whole = adcli(*RD, "--data", parts, "--out", "whole")
+    assert whole.code == 0, whole.err
+    assert scores(Path("broken/scores.csv")) == scores(Path("whole/scores.csv"))
+    assert not Path(".partial").exists()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_there_is_a_finished_run_or_none(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--model", "patchcore", *QUICK, "-o", "layers=2,3", "--data", str(parts)]
+    command = [sys.executable, "-m", "adcli", *arguments]
+    start = time.monotonic()
+    subprocess.run([*command, "--out", "measured"], cwd=tmp_path, check=True, capture_output=True)
+    whole = time.monotonic() - start
+    for i in range(8):
+        out = tmp_path / f"run{i}"
+        child = subprocess.Popen(
+            [*command, "--out", str(out)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(whole * (0.3 + 0.1 * i))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        if out.exists():
+            assert adcli("predict", out, parts / "test/good").code == 0
+        elif (tmp_path / ".partial" / out.name).exists():
+            assert adcli("predict", tmp_path / ".partial" / out.name, parts / "test/good").code == 5
+            resumed = adcli("train", "--resume", out)
+            assert resumed.code == 0, resumed.err
+            assert scores(out / "scores.csv") == scores(Path("measured/scores.csv"))
+
+
+def test_data_that_changed_since_is_noticed(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(parts, tmp_path / "changing")
+    child = subprocess.Popen(
+        [sys.executable, "-c", TRAIN_SLOWLY, "60", *RD, "--data", "changing", "--out", "broken"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "saved\n"
+    child.kill()
+    child.wait()
+    (tmp_path / "changing/train/good/000.png").unlink()
+    outcome = adcli("train", "--resume", "broken")
+    assert outcome.code == 5
+    assert "changed" in outcome.err

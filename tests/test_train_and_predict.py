@@ -1,0 +1,175 @@
+"""The main job, end to end: from a folder of photographs to scores of new ones."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome, draw_part
+
+Adcli = Callable[..., Outcome]
+
+QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
+
+
+def train(adcli: Adcli, data: Path, *more: object, model: str = "patchcore") -> Path:
+    """Train quickly and return the run folder."""
+    outcome = adcli("train", "--model", model, "--data", data, *QUICK, "--json", *more)
+    assert outcome.code == 0, outcome.err
+    return Path(json.loads(outcome.out)["run"])
+
+
+def scores(path: Path) -> dict[str, float]:
+    """Return the scores in a CSV file by image."""
+    with path.open() as file:
+        return {row["image"]: float(row["score"]) for row in csv.DictReader(file)}
+
+
+def test_a_run_folder_holds_all_that_the_design_says(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts, "--out", "mine")
+    assert run == Path("mine")
+    names = {path.name for path in run.iterdir()}
+    assert {"run.yaml", "model.safetensors", "calibration.json", "metrics.json", "scores.csv", "log.txt"} <= names
+    assert not Path(".partial").exists()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["image"]["auroc"] > 0.9
+    assert metrics["pixel"]["auroc"] > 0.8
+    assert set(metrics["defects"]) == {"scratch"}
+    assert len(scores(run / "scores.csv")) == 12
+    assert list((run / "evaluations/test/maps").glob("*.png"))
+    assert str(Path.home()) not in (run / "scores.csv").read_text()
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_seed_others(adcli: Adcli, parts: Path) -> None:
+    first, second, third = (train(adcli, parts, "--seed", seed) for seed in (5, 5, 6))
+    assert scores(first / "scores.csv") == scores(second / "scores.csv")
+    assert scores(first / "scores.csv") != scores(third / "scores.csv")
+
+
+def test_a_run_can_be_repeated_from_its_own_record(adcli: Adcli, parts: Path) -> None:
+    first = train(adcli, parts, "-o", "coreset=0.2", "--seed", 3, "--calibration", "0.3", "--batch-size", 5)
+    outcome = adcli("train", "--config", first / "run.yaml", "--json")
+    assert outcome.code == 0, outcome.err
+    second = Path(json.loads(outcome.out)["run"])
+    assert scores(first / "scores.csv") == scores(second / "scores.csv")
+
+
+@pytest.mark.parametrize("model", ["patchcore", "reverse_distillation"])
+def test_a_score_does_not_depend_on_the_images_beside_it(adcli: Adcli, parts: Path, model: str) -> None:
+    more = ("-o", "layers=1,2,3", "-o", "epochs=1") if model == "reverse_distillation" else ()
+    run = train(adcli, parts, *more, model=model)
+    together = {row["image"]: row["score"] for row in json.loads(adcli("predict", run, parts / "test", "--json").out)}
+    spread = max(together.values()) - min(together.values())
+    for image in list(together)[::3]:
+        (alone,) = json.loads(adcli("predict", run, image, "--json", "--batch-size", 1).out)
+        assert abs(alone["score"] - together[image]) <= 1e-5 * spread
+
+
+def test_prediction_agrees_with_the_evaluation_of_training(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts)
+    predicted = json.loads(adcli("predict", run, parts / "test", "--json").out)
+    by_name = {str(Path(row["image"]).relative_to(parts / "test")): row["score"] for row in predicted}
+    assert by_name == pytest.approx(scores(run / "scores.csv"), rel=1e-5)
+
+
+def test_every_format_of_prediction_says_the_same(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts, "--false-alarm-rate", "0.3")
+    rows = json.loads(adcli("predict", run, parts / "test", "--format", "json").out)
+    lines = [json.loads(line) for line in adcli("predict", run, parts / "test", "--format", "jsonl").out.splitlines()]
+    table = list(csv.DictReader(adcli("predict", run, parts / "test", "--format", "csv").out.splitlines()))
+    assert rows == lines
+    assert [(row["image"], row["score"], row["verdict"]) for row in rows] == [
+        (row["image"], float(row["score"]), row["verdict"]) for row in table
+    ]
+    assert any(row["regions"] for row in rows if "scratch" in row["image"])
+    text = adcli("predict", run, parts / "test").out
+    assert all(row["image"] in text for row in rows)
+
+
+def test_a_defect_can_fail_the_command(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts, "--false-alarm-rate", "0.3")
+    assert adcli("predict", run, parts / "test/scratch", "--fail-on-defect").code == 3
+    assert adcli("predict", run, parts / "test/scratch").code == 0
+    threshold = json.loads((run / "calibration.json").read_text())
+    assert threshold
+    rows = json.loads(adcli("predict", run, parts / "test/good", "--json").out)
+    good = [row["image"] for row in rows if row["verdict"] == "good"]
+    assert adcli("predict", run, *good, "--fail-on-defect").code == 0
+
+
+def test_overlays_and_a_table_are_written_where_asked(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts)
+    outcome = adcli("predict", run, parts / "test/scratch", "--out", "seen", "--overlays")
+    assert outcome.code == 0, outcome.err
+    assert len(list(Path("seen/maps").glob("*.png"))) == 6
+    assert len(scores(Path("seen/predictions.csv"))) == 6
+
+
+def test_evaluation_of_other_data_is_added_to_the_run(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    run = train(adcli, parts)
+    before = (run / "run.yaml").read_bytes(), (run / "model.safetensors").read_bytes()
+    shutil.copytree(parts, tmp_path / "others")
+    for _ in range(2):  # the second time replaces the first
+        outcome = adcli("evaluate", run, "--data", tmp_path / "others", "--json", "--overlays", "none")
+        assert outcome.code == 0, outcome.err
+    evaluation = json.loads(outcome.out)
+    assert Path(evaluation["evaluation"]) == run / "evaluations/others"
+    assert evaluation["metrics"]["image"] == json.loads((run / "metrics.json").read_text())["image"]
+    assert ((run / "run.yaml").read_bytes(), (run / "model.safetensors").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "method"), [("0.5", "held-out"), ("3-fold", "k-fold"), ("none", "none"), ("FOLDER", "folder")]
+)
+def test_every_way_to_calibrate_works(adcli: Adcli, parts: Path, how: str, method: str) -> None:
+    run = train(adcli, parts, "--calibration", parts / "test/good" if how == "FOLDER" else how)
+    assert json.loads((run / "calibration.json").read_text())["method"] == method
+    rows = json.loads(adcli("predict", run, parts / "test", "--json").out)
+    assert {row["verdict"] for row in rows} <= ({""} if method == "none" else {"good", "defect"})
+
+
+def test_a_threshold_can_be_given_or_chosen_on_validation_images(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts, "--threshold", "f1", "--validation", parts / "test")
+    verdicts = {row["image"]: row["verdict"] for row in json.loads(adcli("predict", run, parts / "test", "--json").out)}
+    wrong = [image for image, verdict in verdicts.items() if (verdict == "defect") != ("scratch" in image)]
+    assert len(wrong) <= 2
+    run = train(adcli, parts, "--threshold", "1e9")
+    rows = json.loads(adcli("predict", run, parts / "test", "--json").out)
+    assert {row["verdict"] for row in rows} == {"good"}
+
+
+def test_a_folder_of_nothing_but_images_is_taken_as_good(adcli: Adcli, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(8):
+        draw_part(i)[0].save(tmp_path / f"photos/{i}.png")
+    run = train(adcli, tmp_path / "photos", "--image-size", "48x80")
+    assert not (run / "metrics.json").exists()
+    assert json.loads(adcli("predict", run, tmp_path / "photos", "--json").out)
+
+
+def test_runs_are_listed_and_shown(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts)
+    (listed,) = json.loads(adcli("runs", "--json").out)
+    assert (listed["name"], listed["state"], listed["model"]) == (run.name, "finished", "patchcore")
+    assert json.loads(adcli("runs", "show", "last", "--json").out)["record"]["data"]["fitted"] == 19
+    assert run.name in adcli("runs").out
+
+
+def test_the_python_interface_does_the_same(adcli: Adcli, parts: Path) -> None:
+    from adcli import pipeline
+
+    settings = pipeline.TrainSettings(
+        model="patchcore", data=str(parts), image_size="64", options={"backbone": "random:resnet18", "layers": "2,3"}
+    )
+    trained = pipeline.train(settings)
+    again = pipeline.load(trained.run.path)
+    predictions = list(pipeline.predict(again, [parts / "test"]))
+    assert scores(train(adcli, parts) / "scores.csv") == scores(trained.run.path / "scores.csv")
+    assert len(predictions) == 12
+    found = predictions[-1].map
+    assert found is not None
+    assert found.shape == (64, 64)
+    assert np.isfinite(found).all()
