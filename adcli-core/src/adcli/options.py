@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 
 from adcli.errors import OptionError, suggest
 
-_BOUNDS = {
+_BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "gt": (lambda value, bound: value > bound, "greater than"),
     "ge": (lambda value, bound: value >= bound, "at least"),
     "lt": (lambda value, bound: value < bound, "less than"),

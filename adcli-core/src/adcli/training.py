@@ -1,0 +1,167 @@
+"""The loop that models trained by gradient descent share: progress, precision, checkpoints, and a guard."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from adcli.data.batches import Augmentation, Batches
+from adcli.errors import RunError, TrainingError
+from adcli.run import storing
+
+CHECKPOINT_SECONDS = 60.0
+"""Checkpoints are written at ends of epochs, at most this often."""
+
+CHECKPOINT_FILE = "training.safetensors"
+
+
+def optimise(
+    module: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    batches: Batches,
+    *,
+    optimizer: Optimizer,
+    epochs: int,
+    scheduler: LRScheduler | None = None,
+    augment: Augmentation | None = None,
+) -> None:
+    """Train a module on shuffled epochs; an interrupted training continues to the bit where it would have ended.
+
+    Args:
+        module: what is trained, and what a checkpoint holds; a frozen backbone does not belong in it.
+        loss: maps images (N, 3, H, W) to a scalar.
+        batches: the good images; its session says where checkpoints go and in which precision to compute.
+        optimizer: over the module's parameters.
+        epochs: passes over the images.
+        scheduler: stepped after each epoch.
+        augment: applied to each batch.
+
+    Raises:
+        TrainingError: the loss is no finite number.
+        RunError: a checkpoint is damaged, or of another training.
+    """
+    session = batches.session
+    checkpoint = session.checkpoints / CHECKPOINT_FILE if session.checkpoints else None
+    scaler = torch.amp.GradScaler(session.device.type, enabled=session.precision == torch.float16)
+    state = _State(module, optimizer, scheduler, scaler)
+    first = load_checkpoint(checkpoint, state) if checkpoint is not None and checkpoint.exists() else 0
+
+    def steps() -> Iterator[None]:
+        saved = time.monotonic()
+        for epoch in range(first, epochs):
+            for step, images in enumerate(batches.shuffled(epoch, augment=augment)):
+                _step(state, loss, images, session.precision, f"epoch {epoch + 1}, step {step + 1}")
+                yield
+            if scheduler is not None:
+                scheduler.step()
+            if checkpoint is not None and epoch + 1 < epochs and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, state, epoch + 1)
+                saved = time.monotonic()
+
+    module.train()
+    for _ in session.progress.track(steps(), (epochs - first) * len(batches), "training"):
+        pass
+    module.eval()
+
+
+class _State:
+    """What changes while training."""
+
+    def __init__(
+        self, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, scaler: torch.amp.GradScaler
+    ) -> None:
+        self.module = module
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = scaler
+
+
+def _step(state: _State, loss: Callable[[Tensor], Tensor], images: Tensor, precision: torch.dtype, where: str) -> None:
+    state.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+        value = loss(images)
+    if not torch.isfinite(value):
+        raise TrainingError(f"training diverged: the loss is {value.item()} at {where}; lower -o learning_rate=.")
+    state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+
+
+def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
+    """Write all that the next epoch depends on into one file: tensors, and the rest as JSON in its metadata."""
+    tensors = {f"module.{name}": tensor for name, tensor in state.module.state_dict().items()}
+    optimizer = state.optimizer.state_dict()
+    plain: dict[str, dict[str, Any]] = {}
+    for index, slots in optimizer["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    rest = {
+        "epoch": epoch,
+        "groups": optimizer["param_groups"],
+        "plain": plain,
+        "scheduler": state.scheduler.state_dict() if state.scheduler is not None else None,
+        "scaler": state.scaler.state_dict(),
+    }
+    _write(path, tensors, rest)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    # safetensors wants tensors that are contiguous and share no memory.
+    separate = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    temporary = path.with_name(f".{path.name}")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(separate, temporary, {"state": json.dumps(rest)})
+        except SafetensorError as error:
+            raise OSError(" ".join(str(error).split())) from None
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def load_checkpoint(path: Path, state: _State) -> int:
+    """Restore what :func:`save_checkpoint` wrote; returns the number of epochs done.
+
+    Raises:
+        RunError: the file is damaged, or of another training.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            rest = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["plain"].items()}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, slot = name.split(".", 2)
+                slots.setdefault(int(index), {})[slot] = tensor
+        module = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+        state.module.load_state_dict(module)
+        state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
+        if state.scheduler is not None:
+            state.scheduler.load_state_dict(rest["scheduler"])
+        state.scaler.load_state_dict(rest["scaler"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{path}: cannot continue from this checkpoint ({reason}); train anew.") from None
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return int(rest["epoch"])

@@ -1,0 +1,91 @@
+"""Reverse Distillation: a student decoder restores the maps of a frozen teacher from a narrow embedding of them.
+
+Deng and Li, Anomaly Detection via Reverse Distillation from One-Class Embedding, CVPR 2022, arXiv 2201.10703. Trained
+on good images alone, it does not restore what defects do to the maps. Where paper and official code differ, this
+follows the code:
+
+- the loss compares whole maps, flattened (the paper's Eq. 2 compares position by position: ``-o loss=local``);
+- the one-class embedding is as wide as the teacher's blocks, twice as wide for a wide ResNet;
+- the last epoch is kept, and none is chosen by its results on test images.
+
+Maps are added, or multiplied (``-o combine=multiply``), then blurred. They are never stretched to a range image by
+image: that would make scores of different images incomparable. Images are padded to multiples of the embedding's
+stride, and their maps cropped.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adcli.backbones import create_backbone
+from adcli.data.batches import Batches
+from adcli.data.decoding import Size
+from adcli.errors import BackboneError
+from adcli.layers import gaussian_blur
+from adcli.model import Model, Scores
+from adcli.training import optimise
+from adcli_reverse_distillation import ReverseDistillationOptions
+from adcli_reverse_distillation.networks import Student, architecture_of
+
+BETAS = (0.5, 0.999)
+"""Adam's, in the official code."""
+
+
+class ReverseDistillation(Model):
+    """Reverse Distillation; see the module for the choices made."""
+
+    def __init__(self, options: ReverseDistillationOptions, *, image_size: Size, pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.teacher = create_backbone(options, pretrained=pretrained)
+        strides = self.teacher.strides
+        if len(strides) != 3 or strides[1] != 2 * strides[0] or strides[2] != 4 * strides[0]:
+            raise BackboneError(
+                f"backbone '{options.backbone}': its layers {options.layers} have strides {strides}; Reverse "
+                "Distillation needs three whose strides double, such as 4, 8 and 16: choose others with -o layers= "
+                "or --backbone."
+            )
+        architecture = architecture_of(options.backbone, self.teacher.channels)
+        self.student = Student(architecture).to(memory_format=torch.channels_last)
+        self.multiple = 2 * strides[2]
+
+    def fit(self, batches: Batches) -> None:
+        """Train the student to restore the teacher's maps of good images."""
+        optimizer = torch.optim.Adam(self.student.parameters(), lr=self.options.learning_rate, betas=BETAS)
+        optimise(self.student, self.loss, batches, optimizer=optimizer, epochs=self.options.epochs)
+        self.student.requires_grad_(False)
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Return the sum over the three maps of one minus their cosine similarity (paper, Eq. 1 to 3)."""
+        maps = self.teacher(self._padded(images))
+        start_dim = 1 if self.options.loss == "flat" else 2
+        losses = [
+            1 - F.cosine_similarity(_vectors(taught, start_dim), _vectors(restored, start_dim), dim=1).mean()
+            for taught, restored in zip(maps, self.student(maps), strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def forward(self, images: Tensor) -> Scores:
+        padded = self._padded(images)
+        maps = self.teacher(padded)
+        height, width = self.image_size
+        combined: Tensor | None = None
+        for taught, restored in zip(maps, self.student(maps), strict=True):
+            distance = 1 - F.cosine_similarity(taught, restored, dim=1)[:, None]
+            distance = F.interpolate(distance, size=padded.shape[2:], mode="bilinear", align_corners=True)
+            combined = distance if combined is None else self._combined(combined, distance)
+        assert combined is not None
+        anomaly_map = gaussian_blur(combined[:, :, :height, :width], self.options.sigma)
+        return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
+
+    def _combined(self, first: Tensor, second: Tensor) -> Tensor:
+        return first + second if self.options.combine == "add" else first * second
+
+    def _padded(self, images: Tensor) -> Tensor:
+        """Continue images beyond their right and lower edge to a multiple of the embedding's stride."""
+        height, width = (-side % self.multiple for side in self.image_size)
+        return F.pad(images, (0, width, 0, height), mode="replicate") if height or width else images
+
+
+def _vectors(maps: Tensor, start_dim: int) -> Tensor:
+    """Flatten maps (N, C, H, W) to (N, C H W), or to (N, C, H W) to compare position by position."""
+    return maps.float().flatten(start_dim)

@@ -1,0 +1,139 @@
+"""What is trained: the one-class bottleneck embedding and the decoder that mirrors the teacher (paper, section 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the bottleneck and the decoder take over from the teacher.
+
+    Attributes:
+        channels: of the teacher's three maps, the finest first.
+        blocks: residual blocks of the decoder for each map, the coarsest first.
+        embedding_blocks: residual blocks of the one-class embedding.
+        bottleneck: whether blocks are bottlenecks with an expansion of 4, as in ResNet-50, or basic ones.
+        widening: factor of a bottleneck's inner width; 2 in wide ResNets.
+    """
+
+    channels: tuple[int, int, int]
+    blocks: tuple[int, int, int] = (2, 2, 2)
+    embedding_blocks: int = 2
+    bottleneck: bool = False
+    widening: int = 1
+
+
+def architecture_of(name: str, channels: Sequence[int]) -> Architecture:
+    """Return the decoder's architecture for a teacher.
+
+    A ResNet's decoder has its own kind and number of blocks; any other teacher gets basic blocks with its channels.
+    """
+    c1, c2, c3 = channels
+    if (c1, c2, c3) == (256, 512, 1024) and "resnet" in name:
+        return Architecture((c1, c2, c3), (3, 4, 6), 3, bottleneck=True, widening=2 if "wide" in name else 1)
+    if (c1, c2, c3) == (64, 128, 256) and "resnet34" in name:
+        return Architecture((c1, c2, c3), (3, 4, 6), 3)
+    return Architecture((c1, c2, c3))
+
+
+class Block(nn.Module):
+    """A residual block (He et al., 2016) that keeps, halves, or by a transposed convolution doubles its map's size."""
+
+    def __init__(self, before: int, after: int, like: Architecture, *, scale: float = 1) -> None:
+        super().__init__()
+        if like.bottleneck:
+            width = after // 4 * like.widening
+            layers = [_conv(before, width, 1), _resized(width, width, scale), _conv(width, after, 1)]
+        else:
+            layers = [_resized(before, after, scale), _conv(after, after, 3)]
+        self.body = _normalised(layers)
+        self.shortcut: nn.Module = nn.Identity()
+        if scale == 2:
+            self.shortcut = nn.Sequential(_doubling(before, after), nn.BatchNorm2d(after))
+        elif scale == 0.5 or before != after:
+            self.shortcut = nn.Sequential(_conv(before, after, 1, stride=round(1 / scale)), nn.BatchNorm2d(after))
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        activated: Tensor = self.activation(self.body(features) + self.shortcut(features))
+        return activated
+
+
+def _conv(before: int, after: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+
+
+def _doubling(before: int, after: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(before, after, 2, stride=2, bias=False)
+
+
+def _resized(before: int, after: int, scale: float) -> nn.Module:
+    return _doubling(before, after) if scale == 2 else _conv(before, after, 3, stride=round(1 / scale))
+
+
+def _normalised(layers: Sequence[nn.Module]) -> nn.Sequential:
+    """Follow each convolution by a batch norm, and all but the last by a ReLU."""
+    parts: list[nn.Module] = []
+    for layer in layers:
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        parts += [layer, nn.BatchNorm2d(layer.out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*parts[:-1])
+
+
+def _halving(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(_conv(before, after, 3, stride=2), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
+class Bottleneck(nn.Module):
+    """The trainable one-class bottleneck embedding (paper, section 3.3).
+
+    Multi-scale feature fusion brings the three maps to the coarsest grid; the one-class embedding condenses them.
+    """
+
+    def __init__(self, like: Architecture) -> None:
+        super().__init__()
+        c1, c2, c3 = like.channels
+        self.fuse_finest = nn.Sequential(_halving(c1, c2), _halving(c2, c3))
+        self.fuse_middle = _halving(c2, c3)
+        more = [Block(2 * c3, 2 * c3, like) for _ in range(like.embedding_blocks - 1)]
+        self.embed = nn.Sequential(Block(3 * c3, 2 * c3, like, scale=0.5), *more)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map the teacher's maps at strides s, 2s and 4s to an embedding (N, 2 C_3, h, w) at stride 8s."""
+        fused = torch.cat([self.fuse_finest(maps[0]), self.fuse_middle(maps[1]), maps[2]], dim=1)
+        embedding: Tensor = self.embed(fused)
+        return embedding
+
+
+class Decoder(nn.Module):
+    """The student: the teacher in reverse, from the embedding back to its three maps (paper, section 3.2)."""
+
+    def __init__(self, like: Architecture) -> None:
+        super().__init__()
+        stages, before = [], 2 * like.channels[2]
+        for after, count in zip(reversed(like.channels), like.blocks, strict=True):
+            more = [Block(after, after, like) for _ in range(count - 1)]
+            stages.append(nn.Sequential(Block(before, after, like, scale=2), *more))
+            before = after
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, embedding: Tensor) -> list[Tensor]:
+        """Return three maps shaped as the teacher's, the finest first."""
+        maps = []
+        for stage in self.stages:
+            embedding = stage(embedding)
+            maps.append(embedding)
+        return maps[::-1]
+
+
+class Student(nn.Sequential):
+    """Bottleneck and decoder: the teacher's maps in, their reconstruction out."""
+
+    def __init__(self, like: Architecture) -> None:
+        super().__init__(Bottleneck(like), Decoder(like))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
