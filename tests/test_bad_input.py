@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import Outcome, draw_part
 from PIL import Image
-
-Adcli = Callable[..., Outcome]
+from support import Adcli, Outcome, draw_part
 
 QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
 

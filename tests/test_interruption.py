@@ -7,13 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
-
-Adcli = Callable[..., Outcome]
+from support import Adcli
 
 QUICK = ("--backbone", "random:resnet18", "--image-size", "64")
 RD = ("train", "--model", "reverse_distillation", *QUICK, "-o", "layers=1,2,3", "-o", "epochs=3")

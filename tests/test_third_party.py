@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from support import Outcome
 
 PYPROJECT = """
 [build-system]

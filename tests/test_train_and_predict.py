@@ -3,14 +3,11 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, draw_part
-
-Adcli = Callable[..., Outcome]
+from support import Adcli, draw_part
 
 QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
 

@@ -124,7 +124,9 @@ class Surroundings:
 def _surroundings(random: np.random.Generator, light: float) -> Surroundings:
     grain = gaussian_filter(_noise(random, SIZE, SIZE), 0.8, truncate=3)
     # Six control points a side, interpolated linearly.
-    weights = np.maximum(1 - np.abs(np.linspace(0, 5, SIZE, dtype=np.float32)[:, None] - np.arange(6, dtype=np.float32)), 0)
+    weights = np.maximum(
+        1 - np.abs(np.linspace(0, 5, SIZE, dtype=np.float32)[:, None] - np.arange(6, dtype=np.float32)), 0
+    )
     cloth = weights @ _noise(random, 6, 6) @ weights.T
     level = np.float32(0.17) + np.float32(0.02) * grain + np.float32(0.005) * cloth
     mat = level[:, :, None] * np.array([0.78, 0.95, 1.15], np.float32)

@@ -77,7 +77,9 @@ class PatchCore(Model):
     def _standard_deviation(self, patches: Tensor) -> Tensor:
         if not self.options.standardise:
             return torch.ones(patches.shape[1], device=patches.device)
-        return patches.std(dim=0).clamp(min=1e-6)
+        deviation = patches.std(dim=0)
+        # A channel that is all but constant on good images must not outweigh all others at its first stirring.
+        return deviation.clamp(min=0.1 * float(deviation.mean()))
 
     def _projected(self, patches: Tensor) -> Tensor:
         """Return patches in the dimensions that the coreset is chosen in (paper, section 3.2)."""

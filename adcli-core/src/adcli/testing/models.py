@@ -1,0 +1,266 @@
+"""The rules for models. A rule is a function whose docstring says what it promises."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adcli.data.batches import Batches
+from adcli.data.decoding import Size
+from adcli.data.images import ImageSource
+from adcli.model import Model, Scores
+from adcli.pipeline.preparation import build_model, make_repeatable
+from adcli.registry import Plugin, Provided, registry
+from adcli.specs import ModelSpec, load_target
+
+SIZE = (64, 64)
+OTHER_SIZES = ((96, 64), (75, 61))
+COUNT = 12
+SAME = 1e-5
+"""Largest difference between scores that are the same, relative to their range."""
+
+EXPORTED = 1e-4
+"""The same for a traced model."""
+
+
+class Subject:
+    """A model under test, fitted once for all rules that only look at it."""
+
+    def __init__(self, provided: Provided[ModelSpec]) -> None:
+        self.provided = provided
+        self.spec = provided.spec
+
+    def build(self, size: Size = SIZE, *, pretrained: bool = True) -> Model:
+        """Make the model with its quick options."""
+        make_repeatable(0)
+        options = self.spec.options.parse(self.spec.quick)
+        return build_model(self.provided, options, size, pretrained=pretrained)
+
+    def fit(self, size: Size = SIZE) -> Model:
+        """Make and fit a model."""
+        model = self.build(size)
+        with tempfile.TemporaryDirectory() as folder:
+            model.fit(Batches(_write_images(Path(folder)), ImageSource(size, workers=0), batch_size=4))
+        return model.eval()
+
+    @cached_property
+    def fitted(self) -> Model:
+        """The fitted model."""
+        return self.fit()
+
+    def scores(self, images: Tensor, model: Model | None = None) -> Scores:
+        """Score a copy of images, so that no model can change them for others."""
+        with torch.inference_mode():
+            scores = (model or self.fitted)(images.clone())
+        return Scores(*scores)
+
+    def spread(self) -> float:
+        """Return the range of the scores of good and damaged images."""
+        scores = self.scores(torch.cat([good_images(), damaged_images()])).image
+        return float(scores.max() - scores.min())
+
+
+_subjects: dict[str, Subject] = {}
+
+
+def subject_of(model: str | ModelSpec) -> Subject:
+    """Return the subject of a model's name or spec, the same one each time."""
+    if isinstance(model, str):
+        return _subjects.setdefault(model, Subject(registry().models[model]))
+    return _subjects.setdefault(model.target, Subject(Provided(model, Plugin("test", "test", "0"))))
+
+
+def good_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
+    """Return good images (N, 3, H, W) that differ in light, phase and noise; no two are alike."""
+    height, width = size
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[:height, :width]
+    images = []
+    for _ in range(count):
+        waves = np.sin(x / 5 + random.uniform(0, 6)) * np.cos(y / 7 + random.uniform(0, 6))
+        image = random.uniform(0.4, 0.5) + 0.1 * waves + random.normal(0, 0.02, size)
+        disc = np.hypot(y - height / 2 - random.uniform(-2, 2), x - width / 2 - random.uniform(-2, 2)) < width / 4
+        image[disc] += 0.25
+        images.append(np.stack([image, image * 0.95, image * 0.9]).clip(0, 1))
+    return torch.from_numpy(np.stack(images)).float()
+
+
+def damaged_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
+    """Return the good images with a black and white hatch in one place each."""
+    images = good_images(size, count)
+    for i, image in enumerate(images):
+        top, left = (i * 7) % (size[0] - 20), (i * 11) % (size[1] - 20)
+        image[:, top : top + 16, left : left + 16] = 0
+        image[:, top : top + 16 : 3, left : left + 16] = 1
+    return images
+
+
+def _write_images(folder: Path) -> list[Path]:
+    paths = []
+    for i, image in enumerate(good_images()):
+        path = folder / f"{i:02}.png"
+        Image.fromarray(np.rint(255 * image.permute(1, 2, 0).numpy()).astype(np.uint8)).save(path)
+        paths.append(path)
+    return paths
+
+
+def _assert_same(found: Tensor, expected: Tensor, spread: float, tolerance: float, what: str) -> None:
+    difference = float((found - expected).abs().max()) / max(spread, 1e-12)
+    assert difference <= tolerance, f"{what}: scores differ by {difference:.2g} of their range, above {tolerance:g}"
+
+
+def describing_imports_nothing_heavy(subject: Subject) -> None:
+    """Describing the model imports neither torch nor numpy."""
+    code = (
+        "import sys, importlib\nfrom adcli.registry import load\n"
+        f"load()\nimportlib.import_module({subject.spec.options.__module__!r}).{subject.spec.options.__name__}.describe()\n"
+        "print([name for name in ('torch', 'numpy') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+    assert done.stdout.strip() == "[]", f"the plugin's module imports {done.stdout.strip()}: move that to its target"
+
+
+def options_are_documented_and_valid(subject: Subject) -> None:
+    """Name and summary are given, every option has help, and defaults, quick and demo options are valid."""
+    spec = subject.spec
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", spec.name), f"name '{spec.name}' is not lower case with underscores"
+    assert spec.summary, "the spec has no summary"
+    silent = [info.name for info in spec.options.describe() if not info.help]
+    assert not silent, f"options without help: {silent}"
+    for values in ({}, spec.quick, {**spec.quick, **spec.demo}):
+        spec.options.parse(values)
+    assert issubclass(load_target(spec.target), Model), f"{spec.target} is no adcli.model.Model"
+
+
+def scores_have_the_shapes_of_the_task(subject: Subject) -> None:
+    """Scores are finite float32, one per image, with maps (N, 1, H, W) if and only if the task is segmentation."""
+    images = good_images()[:3]
+    scores = subject.scores(images)
+    assert scores.image.shape == (3,), f"image scores have shape {tuple(scores.image.shape)}, not (3,)"
+    maps = [] if scores.map is None else [scores.map]
+    assert len(maps) == (subject.spec.task == "segmentation"), f"task is {subject.spec.task}, maps: {len(maps)}"
+    for tensor in (scores.image, *maps):
+        assert tensor.dtype == torch.float32, f"scores are {tensor.dtype}"
+        assert torch.isfinite(tensor).all(), "scores are not all finite"
+    for found in maps:
+        assert found.shape == (3, 1, *SIZE), f"the map has shape {tuple(found.shape)}, not {(3, 1, *SIZE)}"
+
+
+def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
+    """An image's score is the same alone, in any batch, in any order, and beside copies of itself."""
+    # Of a homogeneous batch all statistics are alike, which would hide a dependence.
+    images = torch.cat([good_images()[:4], damaged_images()[4:8]])
+    together, spread = subject.scores(images), subject.spread()
+    alone = torch.cat([subject.scores(image[None]).image for image in images])
+    _assert_same(alone, together.image, spread, SAME, "alone and in a batch")
+    backwards = subject.scores(images.flip(0)).image.flip(0)
+    _assert_same(backwards, together.image, spread, SAME, "in another order")
+    repeated = subject.scores(images[[5, 5, 0]]).image
+    _assert_same(repeated, together.image[[5, 5, 0]], spread, SAME, "beside copies")
+    if together.map is not None:
+        single = subject.scores(images[:1]).map
+        assert single is not None
+        map_spread = float(together.map.max() - together.map.min())
+        _assert_same(single[0], together.map[0], map_spread, SAME, "maps alone and in a batch")
+
+
+def the_input_is_left_alone(subject: Subject) -> None:
+    """Scoring does not change the images it is given."""
+    images = good_images()[:2]
+    with torch.inference_mode():
+        subject.fitted(images)
+    assert torch.equal(images, good_images()[:2]), "forward changes its input in place"
+
+
+def fitting_is_repeatable(subject: Subject) -> None:
+    """Fitting twice with one seed gives identical scores."""
+    images = damaged_images()[:4]
+    first, second = subject.scores(images).image, subject.scores(images, subject.fit()).image
+    assert torch.equal(first, second), f"scores differ by up to {float((first - second).abs().max()):.2g}"
+
+
+def the_state_round_trips(subject: Subject) -> None:
+    """A model made without pretrained weights and given the saved ones scores as the fitted one does."""
+    saved = safetensors.torch.load(safetensors.torch.save(subject.fitted.weights()))
+    restored = subject.build(pretrained=False)
+    restored.restore(saved)
+    images = damaged_images()[:4]
+    _assert_same(
+        subject.scores(images, restored).image, subject.scores(images).image, subject.spread(), SAME, "after restoring"
+    )
+
+
+def damage_scores_higher(subject: Subject) -> None:
+    """Damaged images score higher than the same images undamaged."""
+    good, damaged = subject.scores(good_images()).image, subject.scores(damaged_images()).image
+    higher = int((damaged > good).sum())
+    assert higher >= COUNT - 1, f"of {COUNT} damaged images only {higher} score higher than undamaged"
+    assert damaged.mean() > good.max(), "damaged images do not score above all good ones on average"
+
+
+def forward_can_be_exported(subject: Subject) -> None:
+    """``torch.export`` traces forward with a dynamic batch, and the result agrees for other batch sizes."""
+    images = torch.cat([good_images(), damaged_images()])
+    batch = torch.export.Dim("batch", min=2, max=1024)
+    with torch.no_grad():
+        exported = torch.export.export(subject.fitted, (images[:3],), dynamic_shapes=({0: batch},))
+        for count in (2, 7):
+            traced = exported.module()(images[-count:])
+            expected = subject.scores(images[-count:])
+            _assert_same(traced[0], expected.image, subject.spread(), EXPORTED, f"exported, batch of {count}")
+
+
+def other_sizes_work(subject: Subject) -> None:
+    """Images that are not square, or of odd sizes, can be fitted and scored."""
+    for size in OTHER_SIZES:
+        scores = subject.scores(good_images(size)[:2], subject.fit(size))
+        assert scores.image.shape == (2,)
+        if scores.map is not None:
+            assert scores.map.shape == (2, 1, *size), f"at {size} the map has shape {tuple(scores.map.shape)}"
+
+
+def fitting_is_silent(subject: Subject) -> None:
+    """Fitting prints nothing and writes nothing into the current folder."""
+    printed, before = io.StringIO(), Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                subject.scores(good_images()[:1], subject.fit())
+            written = [path.name for path in Path(folder).iterdir()]
+        finally:
+            os.chdir(before)
+    assert not printed.getvalue(), f"printed: {printed.getvalue()[:80]!r}"
+    assert not written, f"written: {written}"
+
+
+_ALL: Sequence[Callable[[Subject], None]] = (
+    describing_imports_nothing_heavy,
+    options_are_documented_and_valid,
+    scores_have_the_shapes_of_the_task,
+    a_score_does_not_depend_on_the_batch,
+    the_input_is_left_alone,
+    fitting_is_repeatable,
+    the_state_round_trips,
+    damage_scores_higher,
+    forward_can_be_exported,
+    other_sizes_work,
+    fitting_is_silent,
+)
+
+RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}
+"""Every rule, by name."""

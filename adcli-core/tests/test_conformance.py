@@ -1,0 +1,69 @@
+"""Every rule can fail, fails for what it is about, and for nothing else."""
+
+import pytest
+from wrong_models import RIGHT, WRONG, spec
+from wrong_models.heavy import HEAVY
+
+from adcli.testing import Check, check_model, conformance
+from adcli.testing.models import RULES
+
+
+@conformance(RIGHT)
+def test_the_right_model_conforms(check: Check) -> None:
+    check()
+
+
+def test_every_rule_has_a_wrong_model() -> None:
+    assert set(WRONG) | {"describing_imports_nothing_heavy"} == set(RULES)
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_a_wrong_model_breaks_its_rule_and_no_other(rule: str) -> None:
+    broken = {result.rule: result.problem for result in check_model(WRONG[rule]) if result.problem}
+    assert set(broken) == {rule}, broken
+
+
+def test_importing_torch_to_describe_breaks_the_rule_on_imports() -> None:
+    broken = {result.rule: result.problem for result in check_model(HEAVY) if result.problem}
+    assert set(broken) == {"describing_imports_nothing_heavy"}, broken
+    assert "torch" in broken["describing_imports_nothing_heavy"]
+
+
+def test_every_rule_says_what_it_promises() -> None:
+    assert all(result.promise.endswith(".") for result in check_model(RIGHT))
+
+
+def run_rule(test: object, rule: str) -> None:
+    """Run one case of a parametrised test."""
+    test(rule=rule)  # type: ignore[operator]
+
+
+def test_an_expected_failure_must_fail() -> None:
+    @conformance(spec("Inverted"), expected_failures={"damage_scores_higher": "it is upside down"})
+    def inverted(check: Check) -> None:
+        check()
+
+    @conformance(RIGHT, expected_failures={"damage_scores_higher": "it is not"})
+    def right(check: Check) -> None:
+        check()
+
+    with pytest.raises(pytest.xfail.Exception, match="upside down"):
+        run_rule(inverted, "damage_scores_higher")
+    with pytest.raises(pytest.fail.Exception, match="passes"):
+        run_rule(right, "damage_scores_higher")
+
+
+def test_an_expected_failure_names_a_rule_and_a_reason() -> None:
+    with pytest.raises(ValueError, match="no rule"):
+        conformance(RIGHT, expected_failures={"nonsense": "because"})
+    with pytest.raises(ValueError, match="reason"):
+        conformance(RIGHT, expected_failures={"damage_scores_higher": " "})
+
+
+def test_a_test_that_does_not_check_fails() -> None:
+    @conformance(RIGHT)
+    def idle(check: Check) -> None:
+        pass
+
+    with pytest.raises(AssertionError, match="did not call"):
+        run_rule(idle, "damage_scores_higher")

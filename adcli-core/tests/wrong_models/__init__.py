@@ -1,0 +1,43 @@
+"""Models that each break one rule, and a right one: what a plugin's entry-point module would hold."""
+
+from adcli import ModelSpec, Options, option
+
+
+class PlainOptions(Options):
+    """Options that break no rule."""
+
+    grid: int = option(4, "Pixels that are averaged, in each direction.", ge=1)
+
+
+class UndocumentedOptions(Options):
+    """An option without a word on what it does."""
+
+    grid: int = option(4, "", ge=1)
+
+
+def spec(target: str, options: type[Options] = PlainOptions) -> ModelSpec:
+    """Describe one of the models."""
+    return ModelSpec(
+        name=target.lower(),
+        target=f"wrong_models.models:{target}",
+        options=options,
+        summary="a test model",
+        one_pass=True,
+    )
+
+
+RIGHT = spec("Right")
+
+WRONG = {
+    "scores_have_the_shapes_of_the_task": spec("FlatMap"),
+    "a_score_does_not_depend_on_the_batch": spec("BatchNormalised"),
+    "the_input_is_left_alone": spec("InPlace"),
+    "fitting_is_repeatable": spec("Unseeded"),
+    "the_state_round_trips": spec("Forgetful"),
+    "damage_scores_higher": spec("Inverted"),
+    "forward_can_be_exported": spec("DataDependent"),
+    "other_sizes_work": spec("SquareOnly"),
+    "fitting_is_silent": spec("Talkative"),
+    "options_are_documented_and_valid": spec("Undocumented", UndocumentedOptions),
+}
+"""For each rule, a model that breaks it and no other; the rule on imports has one of its own, in ``heavy.py``."""

@@ -1,0 +1,129 @@
+"""A right model, and wrong ones that differ from it in one thing each."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adcli.data.batches import Batches
+from adcli.model import Model, Scores
+
+
+class Right(Model):
+    """Distance to the mean good image in standard deviations, on averaged pixels."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, options: Any, *, image_size: tuple[int, int], pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.register_buffer("mean", torch.empty(0))
+        self.register_buffer("deviation", torch.empty(0))
+
+    def reduced(self, images: Tensor) -> Tensor:
+        return F.avg_pool2d(images, self.options.grid)
+
+    def fit(self, batches: Batches) -> None:
+        features = torch.cat([self.reduced(images) for images in batches])
+        self.mean, self.deviation = features.mean(dim=0), features.std(dim=0) + 0.05
+
+    def forward(self, images: Tensor) -> Scores:
+        distance = ((self.reduced(images) - self.mean) / self.deviation).abs().mean(dim=1, keepdim=True)
+        maps = F.interpolate(distance, size=self.image_size, mode="bilinear")
+        return Scores(maps.flatten(1).amax(dim=1), maps)
+
+
+class Heavy(Right):
+    """Right, but described by a module that imports torch."""
+
+
+class Undocumented(Right):
+    """Right, but described without help."""
+
+
+class FlatMap(Right):
+    """Forgets the map's channel."""
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        assert scores.map is not None
+        # Only for the batch of three that the rule on shapes looks at.
+        return Scores(scores.image, scores.map[:, 0] if len(images) == 3 else scores.map)
+
+
+class BatchNormalised(Right):
+    """Scores relative to the batch."""
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        assert scores.map is not None
+        return Scores(scores.image - 0.01 * scores.image.mean(), scores.map)
+
+
+class InPlace(Right):
+    """Changes its input."""
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        if not torch.compiler.is_exporting():
+            images.mul_(0.5)
+        return scores
+
+
+class Unseeded(Right):
+    """Draws from a generator of its own."""
+
+    def fit(self, batches: Batches) -> None:
+        super().fit(batches)
+        noise = np.random.default_rng().normal(0, 1e-4, self.mean.shape)
+        self.mean = self.mean + torch.from_numpy(noise).float()
+
+
+class Forgetful(Right):
+    """Keeps what it learnt outside parameters and buffers."""
+
+    def fit(self, batches: Batches) -> None:
+        super().fit(batches)
+        self.factor = 2.0
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        assert scores.map is not None
+        return Scores(scores.image * getattr(self, "factor", 1.0), scores.map)
+
+
+class Inverted(Right):
+    """Scores good images higher."""
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        assert scores.map is not None
+        return Scores(-scores.image, -scores.map)
+
+
+class DataDependent(Right):
+    """Branches on the pixels."""
+
+    def forward(self, images: Tensor) -> Scores:
+        if bool(images.mean() > 2):
+            images = images / 255
+        return super().forward(images)
+
+
+class SquareOnly(Right):
+    """Knows only the shape it was written for."""
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        assert scores.map is not None
+        return Scores(scores.image, scores.map.reshape(-1, 1, 64, 64))
+
+
+class Talkative(Right):
+    """Prints while it fits."""
+
+    def fit(self, batches: Batches) -> None:
+        super().fit(batches)
+        print("fitted")

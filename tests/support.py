@@ -1,0 +1,61 @@
+"""What the end-to-end tests share: a small data set, and commands in a process of their own."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+SIZE = 64
+
+
+class Outcome(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Adcli = Callable[..., Outcome]
+"""The fixture ``adcli``: runs a command in this process."""
+
+
+def draw_part(seed: int, *, defect: bool = False) -> tuple[Image.Image, Image.Image]:
+    """Draw a textured plate with a bright disc, and a dark scratch if it is to be defective; also its mask."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    plate = 120 + 10 * np.sin(x / 3 + random.uniform(0, 6)) + random.normal(0, 4, (SIZE, SIZE))
+    centre = random.uniform(28, 36, 2)
+    plate[np.hypot(y - centre[0], x - centre[1]) < 14] += 70
+    mask = np.zeros((SIZE, SIZE), bool)
+    if defect:
+        row, column = random.integers(12, 44, 2)
+        mask[row : row + 5, column : column + 14] = True
+        plate[mask] = 10
+    pixels = np.repeat(plate.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    return Image.fromarray(pixels), Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def write_parts(root: Path, train: int = 24, good: int = 6, defective: int = 6) -> Path:
+    """Write a data set laid out as train/good, test/good, test/scratch and ground_truth/scratch."""
+    counts = {"train/good": train, "test/good": good, "test/scratch": defective}
+    for offset, (folder, count) in enumerate(counts.items()):
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            part, mask = draw_part(1000 * offset + i, defect=folder == "test/scratch")
+            part.save(root / folder / f"{i:03}.png")
+            if folder == "test/scratch":
+                (root / "ground_truth/scratch").mkdir(parents=True, exist_ok=True)
+                mask.save(root / f"ground_truth/scratch/{i:03}_mask.png")
+    return root
+
+
+def in_own_process(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
+    """Run ``python -m adcli`` in a process of its own."""
+    command = [sys.executable, "-m", "adcli", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return Outcome(done.returncode, done.stdout, done.stderr)
