@@ -11,7 +11,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 CORE = "adcli-core"
 PLUGINS = sorted(str(path.parent) for path in Path("plugins").glob("*/pyproject.toml"))
-TEST_TOOLS = ("pytest>=8", "hatchling")
+TEST_TOOLS = ("pytest>=8", "hatchling", "pip", "scipy>=1.11")
 
 
 def install_all(session: nox.Session, *extra: str) -> None:

@@ -130,6 +130,7 @@ def _creator(name: str, plugins: "Registry") -> tuple[Any, str]:
 
 def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``timm:ARGUMENT``, with the weights of its tag from the hub, its cache or a local file."""
+    _check_architecture(argument)
     if request.pretrained and request.weights is None:
         reason = timm_unavailable(argument)
         if reason:
@@ -139,15 +140,21 @@ def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:
 
 def random_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``random:ARGUMENT``: timm's architecture, its weights drawn from the run's seed."""
+    _check_architecture(argument)
     return _timm(argument, request, download=False)
 
 
-def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
+def _check_architecture(argument: str) -> None:
     import timm
 
     name = argument.partition(".")[0]
     if not timm.is_model(name):
         raise BackboneError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
+
+
+def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
+    import timm
+
     try:
         network: Any = timm.create_model(argument, pretrained=download, num_classes=0, **_any_size(argument))
     except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own

@@ -49,8 +49,9 @@ class FlatMap(Right):
     def forward(self, images: Tensor) -> Scores:
         scores = super().forward(images)
         assert scores.map is not None
-        # Only for the batch of three that the rule on shapes looks at.
-        return Scores(scores.image, scores.map[:, 0] if len(images) == 3 else scores.map)
+        # Only where the rule on shapes looks: for a batch of three that is not being traced.
+        forgetful = not torch.compiler.is_exporting() and len(images) == 3
+        return Scores(scores.image, scores.map[:, 0] if forgetful else scores.map)
 
 
 class BatchNormalised(Right):

@@ -191,9 +191,10 @@ def _carry_out(plan: _Plan, partial: PartialRun, content: dict[str, Any], progre
 
 def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     timings: dict[str, float] = {}
+    partial.log(f"adcli {__version__}, torch {torch.__version__}, {plan.device}: {content['command'] or 'from Python'}")
     clock = time.perf_counter()
     model = _fit(plan, plan.calibration.fit, partial, progress)
-    clock = _lap(timings, "fit", clock)
+    clock = _lap(partial, timings, "fit", clock)
     _save_weights(model, partial.folder / WEIGHTS_FILE)
     calibration, map_range = calibrate(
         plan.calibration,
@@ -205,9 +206,9 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
         progress=progress,
     )
     partial.write(CALIBRATION_FILE, calibration.to_json())
-    clock = _lap(timings, "calibrate", clock)
+    clock = _lap(partial, timings, "calibrate", clock)
     evaluation = _evaluate(plan, model, calibration, map_range, partial, progress)
-    _lap(timings, "evaluate", clock)
+    _lap(partial, timings, "evaluate", clock)
     record = plan.record | {
         "weights": file_digest(partial.folder / WEIGHTS_FILE),
         "map_range": list(map_range),
@@ -221,9 +222,10 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
     return Trained(run, evaluation)
 
 
-def _lap(timings: dict[str, float], name: str, since: float) -> float:
+def _lap(partial: PartialRun, timings: dict[str, float], name: str, since: float) -> float:
     now = time.perf_counter()
     timings[f"{name}_seconds"] = round(now - since, 3)
+    partial.log(f"{name}: {now - since:.1f} s")
     return now
 
 

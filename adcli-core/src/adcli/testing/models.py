@@ -62,9 +62,9 @@ class Subject:
 
     def scores(self, images: Tensor, model: Model | None = None) -> Scores:
         """Score a copy of images, so that no model can change them for others."""
+        model = model or self.fitted  # Fitted before gradients are switched off.
         with torch.inference_mode():
-            scores = (model or self.fitted)(images.clone())
-        return Scores(*scores)
+            return Scores(*model(images.clone()))
 
     def spread(self) -> float:
         """Return the range of the scores of good and damaged images."""
@@ -180,9 +180,9 @@ def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
 
 def the_input_is_left_alone(subject: Subject) -> None:
     """Scoring does not change the images it is given."""
-    images = good_images()[:2]
+    images, model = good_images()[:2], subject.fitted
     with torch.inference_mode():
-        subject.fitted(images)
+        model(images)
     assert torch.equal(images, good_images()[:2]), "forward changes its input in place"
 
 

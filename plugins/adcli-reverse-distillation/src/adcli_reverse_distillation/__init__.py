@@ -30,7 +30,7 @@ def adcli_models() -> list[ModelSpec]:
             task="segmentation",
             paper="Deng and Li, Anomaly Detection via Reverse Distillation from One-Class Embedding, CVPR 2022, "
             "arXiv 2201.10703",
-            quick={"backbone": "random:resnet18", "epochs": 3},
+            quick={"backbone": "random:resnet18", "epochs": 15, "loss": "local", "combine": "multiply"},
             demo={"epochs": 25},
         )
     ]
