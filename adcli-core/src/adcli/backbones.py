@@ -268,7 +268,7 @@ def _sequential_stages(network: nn.Module, name: str) -> tuple[list[nn.Module], 
         for child in children:
             try:
                 value = child(value)
-            except (RuntimeError, TypeError, ValueError):
+            except (RuntimeError, TypeError, ValueError, AssertionError):
                 break
             if value.ndim != 4 or value.shape[-1] == 1:
                 break

@@ -1,0 +1,185 @@
+"""Backbones: the maps are the network's own, folded or not, and what cannot be had is said at once."""
+
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from adcli import BackboneOptions
+from adcli.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
+from adcli.errors import AdcliError, BackboneError
+from adcli.folding import fold_batch_norms
+from adcli.weights import weights_unavailable
+
+
+def make(backbone: str, *layers: int, **options: object) -> Backbone:
+    """Make a backbone from the same random numbers each time."""
+    torch.manual_seed(0)
+    return create_backbone(BackboneOptions(backbone=backbone, layers=layers, **options))  # type: ignore[arg-type]
+
+
+def unsettled(network: nn.Module) -> nn.Module:
+    """Give batch norms statistics and factors that folding cannot get right by accident."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.bias):
+                tensor.data.normal_(0, 0.2, generator=generator)
+            for tensor in (module.running_var, module.weight):
+                tensor.data.uniform_(0.5, 1.5, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "wide_resnet50_2", "convnext_atto", "efficientnet_b0"])
+@torch.inference_mode()
+def test_folding_changes_no_output(name: str) -> None:
+    torch.manual_seed(0)
+    network = unsettled(timm.create_model(name, pretrained=False, num_classes=0))
+    images = torch.rand(2, 3, 96, 96)
+    expected = network(images)
+    fold_batch_norms(network)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(network(images) / scale, expected / scale, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "efficientnet_b0"])
+def test_folding_leaves_no_batch_norm(name: str) -> None:
+    network = timm.create_model(name, pretrained=False, num_classes=0).eval()
+    fold_batch_norms(network)
+    assert not [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_a_convolution_that_is_used_twice_keeps_its_batch_norm() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.other = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            features = self.conv(images)
+            return self.norm(features) + self.other(features)
+
+    network = unsettled(Shared())
+    images = torch.rand(1, 3, 8, 8)
+    expected = network(images)
+    fold_batch_norms(network)
+    torch.testing.assert_close(network(images), expected)
+    assert isinstance(network.norm, nn.BatchNorm2d)
+
+
+@torch.inference_mode()
+def test_layers_are_those_of_the_papers() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", pretrained=False, num_classes=0).eval()
+    backbone = make("random:resnet18", 1, 2, 3)
+    images = torch.rand(2, 3, 64, 96)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    features = network.maxpool(network.act1(network.bn1(network.conv1((images - mean) / std))))
+    for layer, found in zip((network.layer1, network.layer2, network.layer3), backbone(images), strict=True):
+        features = layer(features)
+        torch.testing.assert_close(found, features, atol=1e-4, rtol=1e-4)
+    assert backbone.channels == (64, 128, 256)
+    assert backbone.strides == (4, 8, 16)
+
+
+@pytest.mark.parametrize("name", ["random:resnet18", "random:mobilenetv2_100", "random:convnext_atto"])
+def test_channels_and_strides_are_those_of_the_maps(name: str) -> None:
+    backbone = make(name, 2, 3)
+    maps = backbone(torch.rand(1, 3, 128, 64))
+    assert [part.shape[1] for part in maps] == list(backbone.channels)
+    assert [128 // part.shape[2] for part in maps] == list(backbone.strides) == [8, 16]
+
+
+def test_nothing_is_computed_beyond_the_last_layer_asked_for() -> None:
+    few, many = (sum(p.numel() for p in make("random:resnet18", *layers).parameters()) for layers in ((1,), (1, 4)))
+    assert few < 0.03 * many
+
+
+def test_a_transformer_gives_maps() -> None:
+    backbone = make("random:vit_tiny_patch16_224", 3, 6)
+    maps = backbone(torch.rand(1, 3, 96, 64))
+    assert [tuple(part.shape) for part in maps] == [(1, 192, 6, 4)] * 2
+    assert backbone.strides == (16, 16)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "convnext_tiny"])
+def test_torchvision_networks_give_the_same_kind_of_maps(name: str) -> None:
+    options = BackboneOptions(backbone=f"torchvision:{name}", layers=(1, 2, 3))
+    backbone = create_backbone(options, pretrained=False)
+    maps = backbone(torch.rand(1, 3, 96, 96))
+    assert backbone.strides == (4, 8, 16)
+    assert [part.shape[1] for part in maps] == list(backbone.channels)
+
+
+def test_a_frozen_backbone_has_no_gradients_and_stays_in_evaluation_mode() -> None:
+    backbone = make("random:resnet18", 1)
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert not backbone.train().training
+    trainable = create_backbone(BackboneOptions(backbone="random:resnet18"), trainable=True)
+    assert trainable.train().training
+    assert all(parameter.requires_grad for parameter in trainable.parameters())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_local_weights_are_loaded_without_their_classifier(tmp_path: Path, suffix: str) -> None:
+    network = unsettled(timm.create_model("resnet18", pretrained=False))
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": network.state_dict()}, path)
+    else:
+        save_file(network.state_dict(), path)
+    found, images = make("timm:resnet18", 2, weights=path), torch.rand(1, 3, 64, 64)
+    normalised = (images - found.mean) / found.std
+    expected = network.forward_intermediates(normalised, indices=[2], intermediates_only=True)
+    torch.testing.assert_close(found(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_that_do_not_fit_or_are_no_weights_are_refused(tmp_path: Path) -> None:
+    save_file(timm.create_model("resnet34", pretrained=False).state_dict(), tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.save(Path("pickled"), tmp_path / "pickled.pth")
+    for name in ("other.safetensors", "text.safetensors", "text.pth", "pickled.pth", "missing.pth"):
+        with pytest.raises(BackboneError, match=name) as refused:
+            make("timm:resnet18", 2, weights=tmp_path / name)
+        assert "\n" not in refused.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("timm:resnet81", "resnet18"),
+        ("random:nothing", "nothing"),
+        ("tim:resnet18", "Did you mean 'timm:'?"),
+        ("torchvision:resnet81", "resnet18"),
+        ("torchvision:vit_b_16", "timm:"),
+    ],
+)
+def test_what_there_is_not_is_named(name: str, words: str) -> None:
+    with pytest.raises(AdcliError) as refused:
+        create_backbone(BackboneOptions(backbone=name), pretrained=name == "tim:resnet18")
+    assert words in refused.value.format_message()
+
+
+def test_a_layer_that_there_is_not_is_named() -> None:
+    with pytest.raises(BackboneError, match="layers 1 to 4; layer 7"):
+        make("random:resnet18", 7)
+
+
+def test_an_unreachable_hub_is_noticed_within_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An address of a network that no router knows: packets vanish, as behind a firewall that drops them."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://192.0.2.1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.perf_counter()
+    reason = weights_unavailable("timm:resnet18.tv_in1k")
+    assert time.perf_counter() - start < 4
+    assert reason is not None
+    assert "192.0.2.1" in reason

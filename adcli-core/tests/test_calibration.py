@@ -1,0 +1,91 @@
+"""Calibration: what the threshold promises holds, exactly and in simulation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adcli.calibration import Calibration, conformal_threshold, f1_threshold
+from adcli.errors import RunError
+
+
+@pytest.mark.parametrize("n", [1, 5, 19, 20, 99, 100, 250])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+def test_above_the_threshold_is_the_same_as_a_p_value_of_at_most_the_rate(n: int, rate: float) -> None:
+    scores = np.sort(np.random.default_rng(n).normal(size=n))
+    calibration = Calibration.conformal(scores, None, rate, "held-out")
+    new = np.concatenate([scores, scores + 1e-9, scores - 1e-9, np.random.default_rng(1).normal(size=500) * 3])
+    above = new > calibration.image_threshold
+    achieved = calibration.achievable_rate
+    np.testing.assert_array_equal(above, calibration.p_values(new) <= achieved + 1e-12)
+
+
+@pytest.mark.parametrize(("n", "rate", "rank"), [(99, 0.01, 99), (199, 0.01, 198), (20, 0.01, 20), (100, 0.05, 96)])
+def test_the_threshold_is_the_order_statistic(n: int, rate: float, rank: int) -> None:
+    assert conformal_threshold(tuple(float(i) for i in range(1, n + 1)), rate) == rank
+
+
+@pytest.mark.parametrize(("n", "rate"), [(40, 0.05), (99, 0.01), (20, 0.01)])
+def test_good_images_exceed_the_threshold_as_often_as_promised(n: int, rate: float) -> None:
+    """Over draws of calibration images and new ones, whatever the distribution of the scores."""
+    random = np.random.default_rng(3)
+    draws = 4000
+    scores = random.gamma(2.0, size=(draws, n + 50))
+    alarms = []
+    for row in scores:
+        calibration = Calibration.conformal(row[:n], None, rate, "held-out")
+        alarms.append((row[n:] > calibration.image_threshold).mean())
+    promised = Calibration.conformal(scores[0, :n], None, rate, "held-out").achievable_rate
+    standard_error = np.std(alarms) / np.sqrt(draws)
+    # Continuous scores make the promise sharp: at most the rate, and at least the rate less one in n + 1.
+    assert np.mean(alarms) <= promised + 4 * standard_error
+    assert np.mean(alarms) >= promised - 1 / (n + 1) - 4 * standard_error
+
+
+def test_too_few_images_weaken_the_promise_and_say_so() -> None:
+    calibration = Calibration.conformal(np.arange(20.0), None, 0.01, "held-out")
+    assert calibration.achievable_rate == pytest.approx(1 / 21)
+    assert calibration.image_threshold == 19
+    assert "at most 1 in 21" in calibration.promise()
+    assert "1 in 100 would need 99" in calibration.promise()
+
+
+def test_folds_and_given_thresholds_promise_no_more_than_they_can() -> None:
+    scores = np.arange(200.0)
+    assert "estimate" in Calibration.conformal(scores, None, 0.01, "k-fold").promise()
+    assert "promises nothing" in Calibration.at_value(150.0, scores, None, 0.01).promise()
+    assert "49 of 200" in Calibration.at_value(150.0, scores, None, 0.01).promise()
+    assert "no verdicts" in Calibration.none().promise()
+
+
+def test_the_pixel_threshold_comes_from_the_maxima_of_maps() -> None:
+    calibration = Calibration.conformal(np.arange(99.0), np.arange(99.0) * 10, 0.01, "held-out")
+    assert calibration.pixel_threshold == 980
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_f1_threshold_beats_every_other_cut(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    is_defect = random.random(60) < 0.4
+    scores = np.round(random.normal(size=60) + is_defect, 1)  # rounded, so that there are ties
+
+    def f1(threshold: float) -> float:
+        called = scores > threshold
+        return 2 * (called & is_defect).sum() / (called.sum() + is_defect.sum())
+
+    best = f1(f1_threshold(scores, is_defect))
+    assert best == pytest.approx(max(f1(cut) for cut in [*(scores - 0.05), *(scores + 0.05)]))
+
+
+def test_a_calibration_round_trips_and_a_changed_one_is_refused(tmp_path: Path) -> None:
+    calibration = Calibration.conformal(np.random.default_rng(0).normal(size=50), np.arange(50.0), 0.02, "folder")
+    path = tmp_path / "calibration.json"
+    path.write_text(calibration.to_json())
+    assert Calibration.from_json(path.read_text(), source=path) == calibration
+    content = json.loads(path.read_text())
+    content["image_threshold"] = 0.0
+    with pytest.raises(RunError, match=r"calibration\.json"):
+        Calibration.from_json(json.dumps(content), source=path)
+    with pytest.raises(RunError, match=r"calibration\.json"):
+        Calibration.from_json("{", source=path)

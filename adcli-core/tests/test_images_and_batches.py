@@ -1,0 +1,119 @@
+"""Streams and batches: in order, bounded, repeatable, and the same whatever the threads and the cache."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adcli.data import images as images_module
+from adcli.data.batches import Batches
+from adcli.data.decoding import decode
+from adcli.data.images import ImageSource
+from adcli.errors import DataError
+
+SIZE = (8, 12)
+BYTES = 8 * 12 * 3
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    """Twenty images, each of another grey."""
+    for i in range(20):
+        Image.new("L", (24, 16), 10 * i).save(tmp_path / f"{i:02}.png")
+    return sorted(tmp_path.glob("*.png"))
+
+
+def greys(batches: object) -> list[int]:
+    """Return the images' numbers in the order in which they came."""
+    return [round(float(image[0, 0, 0]) * 25.5) for batch in batches for image in batch]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+@pytest.mark.parametrize("cache", [0, 5 * BYTES, 1 << 20])
+def test_every_pass_gives_every_image_in_order(paths: list[Path], workers: int, cache: int) -> None:
+    batches = Batches(paths, ImageSource(SIZE, workers=workers, cache_bytes=cache), batch_size=7)
+    for _ in range(2):
+        assert greys(batches) == list(range(20))
+    assert [len(batch) for batch in batches] == [7, 7, 6]
+    assert len(batches) == 3
+
+
+def test_batches_are_float32_rgb_in_zero_to_one(paths: list[Path]) -> None:
+    batch = next(iter(Batches(paths, ImageSource(SIZE), batch_size=4)))
+    assert batch.shape == (4, 3, *SIZE)
+    assert batch.dtype == torch.float32
+    assert batch.min() >= 0
+    assert batch.max() <= 1
+
+
+def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Path] = []
+    monkeypatch.setattr(images_module, "decode", lambda path, size: decoded.append(path) or decode(path, size))
+    source = ImageSource(SIZE, workers=0, cache_bytes=5 * BYTES + 1)
+    list(source.stream(paths))
+    assert source._cached_bytes <= 5 * BYTES + 1
+    decoded.clear()
+    list(source.stream(paths))
+    assert decoded == paths[5:]
+
+
+def test_decoding_stays_a_bounded_number_of_images_ahead(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    started, lock = [0], threading.Lock()
+
+    def counting(path: Path, size: tuple[int, int]) -> object:
+        with lock:
+            started[0] += 1
+        return decode(path, size)
+
+    monkeypatch.setattr(images_module, "decode", counting)
+    stream = ImageSource(SIZE, workers=2, cache_bytes=0).stream(paths, ahead=3)
+    next(stream)
+    time.sleep(0.2)
+    assert started[0] <= 4
+    stream.close()
+
+
+def test_an_unreadable_image_is_raised_or_collected(paths: list[Path]) -> None:
+    paths[3].write_text("no image")
+    with pytest.raises(DataError, match=r"03\.png"):
+        list(ImageSource(SIZE).stream(paths))
+    source = ImageSource(SIZE, skip_unreadable=True)
+    assert len(list(source.stream(paths))) == 19
+    assert list(source.skipped) == [paths[3]]
+
+
+def test_shuffled_epochs_depend_on_seed_and_epoch_alone(paths: list[Path]) -> None:
+    def epoch(seed: int, number: int) -> list[int]:
+        return greys(Batches(paths, ImageSource(SIZE), batch_size=6, seed=seed).shuffled(number))
+
+    assert sorted(epoch(1, 0)) == list(range(20))
+    assert epoch(1, 3) == epoch(1, 3)
+    assert epoch(1, 3) != epoch(1, 4)
+    assert epoch(1, 3) != epoch(2, 3)
+
+
+def test_augmentation_draws_from_the_epochs_own_generator(paths: list[Path]) -> None:
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images + torch.rand(len(images), 1, 1, 1, generator=generator)
+
+    batches = Batches(paths, ImageSource(SIZE), batch_size=6)
+    first, again = (torch.cat(list(batches.shuffled(2, augment=augment))) for _ in range(2))
+    torch.testing.assert_close(first, again)
+    assert not torch.equal(first, torch.cat(list(batches.shuffled(2))))
+
+
+@pytest.mark.parametrize(("share", "held_out"), [(0.1, 2), (0.5, 10), (0.0, 1), (1.0, 19)])
+def test_a_split_is_disjoint_complete_and_never_empty(paths: list[Path], share: float, held_out: int) -> None:
+    rest, part = Batches(paths, ImageSource(SIZE)).split(share)
+    assert part.count == held_out
+    assert sorted(rest.paths + part.paths) == paths
+    assert Batches(paths, ImageSource(SIZE)).split(share)[1].paths == part.paths
+
+
+def test_pixels_are_those_of_decode(paths: list[Path]) -> None:
+    for path, image in ImageSource(SIZE, workers=3).stream(paths):
+        np.testing.assert_array_equal(image.pixels, decode(path, SIZE).pixels)

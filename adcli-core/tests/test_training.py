@@ -1,0 +1,133 @@
+"""The training loop: an interruption changes nothing, to the bit; a loss that is no number stops it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from adcli import training
+from adcli.data.batches import Batches, Session
+from adcli.data.images import ImageSource
+from adcli.errors import RunError, TrainingError
+from adcli.training import CHECKPOINT_FILE, optimise
+
+OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
+    "adam": lambda module: torch.optim.Adam(module.parameters(), 1e-2, betas=(0.5, 0.999)),
+    "adamw": lambda module: torch.optim.AdamW(module.parameters(), 1e-2, amsgrad=True),
+    "sgd": lambda module: torch.optim.SGD(module.parameters(), 1e-2, momentum=0.9, weight_decay=1e-4),
+}
+
+
+@pytest.fixture(autouse=True)
+def eager_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save after every epoch."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    random = np.random.default_rng(0)
+    for i in range(10):
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return sorted(tmp_path.glob("*.png"))
+
+
+class KilledError(Exception):
+    """Stands for a process that is killed."""
+
+
+class Trainee:
+    """A network with everything that carries state: batch norm, dropout, an optimizer and a schedule."""
+
+    def __init__(self, optimizer: str) -> None:
+        torch.manual_seed(0)
+        self.module = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.Conv2d(4, 3, 1)
+        )
+        self.optimizer = OPTIMIZERS[optimizer](self.module)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2, 0.5)
+        self.steps = 0
+        self.stop_at: int | None = None
+
+    def loss(self, images: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        if self.steps == self.stop_at:
+            raise KilledError
+        return (self.module(images) - images).square().mean()
+
+    def train(self, paths: list[Path], folder: Path | None, epochs: int = 5) -> None:
+        batches = Batches(paths, ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=folder))
+        optimise(
+            self.module,
+            self.loss,
+            batches,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            epochs=epochs,
+            augment=lambda images, generator: images + 0.1 * torch.rand(images.shape, generator=generator),
+        )
+
+
+@pytest.mark.parametrize("stop_at", [5, 8, 14])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_resumed_training_ends_bit_for_bit_where_an_unbroken_one_does(
+    paths: list[Path], tmp_path: Path, optimizer: str, stop_at: int
+) -> None:
+    whole = Trainee(optimizer)
+    whole.train(paths, None)
+    broken = Trainee(optimizer)
+    broken.stop_at = stop_at
+    with pytest.raises(KilledError):
+        broken.train(paths, tmp_path / "checkpoints")
+    resumed = Trainee(optimizer)
+    torch.manual_seed(123)  # A resumed process starts with other random numbers.
+    resumed.train(paths, tmp_path / "checkpoints")
+    assert resumed.steps == whole.steps - 3 * ((stop_at - 1) // 3)
+    for name, tensor in whole.module.state_dict().items():
+        assert torch.equal(tensor, resumed.module.state_dict()[name]), name
+
+
+def test_training_ends_in_evaluation_mode_and_lowers_the_loss(paths: list[Path]) -> None:
+    trainee = Trainee("adam")
+    images = torch.rand(4, 3, 16, 16)
+    before = (trainee.module.eval()(images) - images).square().mean()
+    trainee.train(paths, None, epochs=20)
+    assert not trainee.module.training
+    assert (trainee.module(images) - images).square().mean() < before
+
+
+def test_a_loss_that_is_no_number_stops_and_says_where(paths: list[Path]) -> None:
+    trainee = Trainee("sgd")
+    batches = Batches(paths, ImageSource((16, 16)), batch_size=4)
+    with pytest.raises(TrainingError, match=r"nan at epoch 1, step 1.*learning_rate"):
+        optimise(
+            trainee.module, lambda images: images.sum() * float("nan"), batches, optimizer=trainee.optimizer, epochs=1
+        )
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(paths: list[Path], tmp_path: Path) -> None:
+    trainee = Trainee("adam")
+    trainee.stop_at = 5
+    with pytest.raises(KilledError):
+        trainee.train(paths, tmp_path)
+    content = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    (tmp_path / CHECKPOINT_FILE).write_bytes(content[:-50])
+    with pytest.raises(RunError, match=CHECKPOINT_FILE):
+        Trainee("adam").train(paths, tmp_path)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(content)
+    other = Trainee("adam")
+    other.module = nn.Sequential(nn.Conv2d(3, 3, 1))
+    other.optimizer = OPTIMIZERS["adam"](other.module)
+    other.scheduler = torch.optim.lr_scheduler.StepLR(other.optimizer, 2)
+    with pytest.raises(RunError, match="train anew"):
+        other.train(paths, tmp_path)
+
+
+def test_nothing_is_left_half_written(paths: list[Path], tmp_path: Path) -> None:
+    trainee = Trainee("sgd")
+    trainee.train(paths, tmp_path / "checkpoints")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [CHECKPOINT_FILE]

@@ -1,0 +1,144 @@
+"""Reverse Distillation's mathematics, against plain transcriptions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from adcli.data.batches import Batches
+from adcli.data.images import ImageSource
+from adcli.errors import BackboneError
+from adcli_reverse_distillation import ReverseDistillationOptions
+from adcli_reverse_distillation.model import ReverseDistillation
+from adcli_reverse_distillation.networks import Architecture, Bottleneck, Decoder, Student, architecture_of
+
+
+def model(size: tuple[int, int] = (64, 64), **options: object) -> ReverseDistillation:
+    """Make a model with random weights."""
+    torch.manual_seed(0)
+    parsed = ReverseDistillationOptions.parse({"backbone": "random:resnet18", **options})
+    return ReverseDistillation(parsed, image_size=size).eval()
+
+
+def cosine_distance(first: np.ndarray, second: np.ndarray) -> float:
+    return 1 - float(first @ second / np.sqrt((first @ first) * (second @ second)))
+
+
+def maps_of(detector: ReverseDistillation, images: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+    taught = detector.teacher(images)
+    restored = detector.student(taught)
+    return [(t.double().numpy(), r.detach().double().numpy()) for t, r in zip(taught, restored, strict=True)]
+
+
+def test_the_official_loss_compares_whole_maps() -> None:
+    detector, images = model(), torch.rand(3, 3, 64, 64)
+    expected = sum(
+        np.mean([cosine_distance(t[i].ravel(), r[i].ravel()) for i in range(3)]) for t, r in maps_of(detector, images)
+    )
+    assert detector.loss(images).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_papers_loss_compares_position_by_position() -> None:
+    detector, images = model(loss="local"), torch.rand(2, 3, 64, 64)
+    expected = 0.0
+    for taught, restored in maps_of(detector, images):
+        _, _, height, width = taught.shape
+        expected += np.mean(
+            [
+                cosine_distance(taught[i, :, y, x], restored[i, :, y, x])
+                for i in range(2)
+                for y in range(height)
+                for x in range(width)
+            ]
+        )
+    assert detector.loss(images).item() == pytest.approx(expected, rel=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("combine", ["add", "multiply"])
+def test_the_map_is_the_blurred_sum_or_product_of_distances(combine: str) -> None:
+    detector, images = model(combine=combine, sigma=2.0), torch.rand(1, 3, 64, 64)
+    layers = []
+    for taught, restored in maps_of(detector, images):
+        distance = np.array(
+            [
+                [cosine_distance(taught[0, :, y, x], restored[0, :, y, x]) for x in range(taught.shape[3])]
+                for y in range(taught.shape[2])
+            ]
+        )
+        grid = torch.from_numpy(distance)[None, None]
+        layers.append(nn.functional.interpolate(grid, size=64, mode="bilinear", align_corners=True)[0, 0].numpy())
+    combined = np.sum(layers, axis=0) if combine == "add" else np.prod(layers, axis=0)
+    scores = detector(images)
+    np.testing.assert_allclose(scores.map[0, 0].numpy(), gaussian_filter(combined, 2.0), rtol=1e-3, atol=1e-5)
+    assert scores.image[0] == scores.map.max()
+
+
+def test_sizes_and_widths_are_those_of_the_official_code() -> None:
+    """The architecture as published: parameters counted by hand from its layers."""
+    like = architecture_of("timm:wide_resnet50_2.tv_in1k", (256, 512, 1024))
+    assert like == Architecture((256, 512, 1024), (3, 4, 6), 3, bottleneck=True, widening=2)
+    maps = [torch.rand(1, 256, 64, 64), torch.rand(1, 512, 32, 32), torch.rand(1, 1024, 16, 16)]
+    bottleneck, decoder = Bottleneck(like).eval(), Decoder(like).eval()
+    with torch.inference_mode():
+        embedding = bottleneck(maps)
+        restored = decoder(embedding)
+    assert embedding.shape == (1, 2048, 8, 8)
+    assert [part.shape for part in restored] == [part.shape for part in maps]
+
+    def block(before: int, width: int, after: int, kernel: int, shortcut: int) -> int:
+        """Weights and batch norms of one bottleneck block."""
+        norms = 2 * (2 * width + after)
+        return before * width + kernel**2 * width * width + width * after + norms + shortcut
+
+    fuse = 9 * (256 * 512 + 512 * 1024 + 512 * 1024) + 2 * (512 + 1024 + 1024)
+    embed = block(3072, 1024, 2048, 3, 3072 * 2048 + 2 * 2048) + 2 * block(2048, 1024, 2048, 3, 0)
+    assert sum(p.numel() for p in bottleneck.parameters()) == fuse + embed
+    stages = 0
+    for before, after, count in ((2048, 1024, 3), (1024, 512, 4), (512, 256, 6)):
+        width = after // 4 * 2
+        stages += block(before, width, after, 2, 4 * before * after + 2 * after)
+        stages += (count - 1) * block(after, width, after, 3, 0)
+    assert sum(p.numel() for p in decoder.parameters()) == stages
+
+
+@pytest.mark.parametrize("backbone", ["random:resnet18", "random:mobilenetv2_100", "random:resnet34"])
+@pytest.mark.parametrize("size", [(64, 64), (75, 61)])
+@torch.inference_mode()
+def test_any_backbone_whose_strides_double_and_any_size_work(backbone: str, size: tuple[int, int]) -> None:
+    scores = model(size, backbone=backbone)(torch.rand(2, 3, *size))
+    assert scores.map.shape == (2, 1, *size)
+    assert torch.isfinite(scores.map).all()
+
+
+@pytest.mark.parametrize(("backbone", "layers"), [("random:vit_tiny_patch16_224", "1,2,3"), ("random:resnet18", "1,3")])
+def test_a_backbone_without_a_decoder_is_refused_with_the_way_out(backbone: str, layers: str) -> None:
+    with pytest.raises(BackboneError, match=r"strides .* -o layers= or --backbone"):
+        model(backbone=backbone, layers=layers)
+
+
+def test_training_lowers_the_loss_and_leaves_the_teacher_alone(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    batches = Batches(sorted(tmp_path.glob("*.png")), ImageSource((64, 64)), batch_size=4)
+    detector = model(epochs=4)
+    images = next(iter(batches))
+    taught = [part.clone() for part in detector.teacher(images)]
+    before = detector.loss(images).item()
+    detector.fit(batches)
+    assert detector.loss(images).item() < before
+    for now, then in zip(detector.teacher(images), taught, strict=True):
+        torch.testing.assert_close(now, then)
+    assert not any(parameter.requires_grad for parameter in detector.parameters())
+
+
+def test_the_student_does_not_see_what_it_must_restore_but_through_the_embedding() -> None:
+    """All that passes from teacher to decoder is a map of an eighth of the finest one's side."""
+    student = Student(Architecture((8, 16, 32)))
+    maps = [torch.rand(1, 8, 32, 32), torch.rand(1, 16, 16, 16), torch.rand(1, 32, 8, 8)]
+    assert student[0](maps).shape == (1, 64, 4, 4)
