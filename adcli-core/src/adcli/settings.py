@@ -11,6 +11,9 @@ from adcli.data.decoding import Size
 from adcli.errors import OptionError
 from adcli.options import Options, option
 
+BATCH_SIZE = 16
+"""Images computed at a time where nothing else is asked for."""
+
 
 class TrainSettings(Options):
     """The settings of ``adcli train``; the same names stand in a config file and in ``run.yaml``."""
@@ -20,7 +23,7 @@ class TrainSettings(Options):
     data_options: dict[str, Any] = option({}, "Options of the data set.")
     options: dict[str, Any] = option({}, "Options of the model.")
     image_size: str | None = option(None, "Size images are resized to: N, or HEIGHTxWIDTH.")
-    batch_size: int = option(16, "Images computed at a time.", ge=1)
+    batch_size: int | None = option(None, f"Images computed at a time; {BATCH_SIZE} when left out.", ge=1)
     seed: int = option(0, "Seed of every random choice.", ge=0)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "Precision of fitting; scores are float32.")

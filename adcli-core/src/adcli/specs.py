@@ -29,6 +29,7 @@ class ModelSpec:
         one_pass: whether it fits in one pass over the images, which makes k-fold calibration affordable.
         quick: options for a fit of seconds on a dozen small images, used by the conformance checks.
         demo: options that suit the demo data; used only when ``--data`` is left out.
+        demo_batch_size: batch size that suits the demo data; likewise.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelSpec:
     one_pass: bool = False
     quick: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
+    demo_batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,10 @@ def evaluate(
     skip_unreadable: bool,
     as_json: bool,
 ) -> None:
-    """Score labelled images with a finished RUN (a path, a name, or 'last') and write metrics and pictures into it."""
+    """Score labelled images with a finished run.
+
+    RUN is a path, a name under runs, or 'last'; metrics and pictures are written into it.
+    """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     opened = pipeline.load(run)

@@ -72,7 +72,7 @@ def exporters(as_json: bool) -> None:
 @click.command()
 @_json_flag
 def plugins(as_json: bool) -> None:
-    """List the installed plugins, what they offer, and in full why any of them failed."""
+    """List the plugins, and why any of them failed."""
     listed = [_describe_plugin(plugin) for plugin in registry().plugins]
     if as_json:
         print_json(listed)

@@ -42,7 +42,9 @@ def predict(
     workers: int,
     skip_unreadable: bool,
 ) -> None:
-    """Score images, and all images in folders, with a finished RUN (a path, a name, or 'last').
+    """Score images with a finished run.
+
+    RUN is a path, a name under runs, or 'last'; PATHS are images, and folders of them.
 
     A defect is a score above the run's threshold; the p-value is the share of good images that score as high.
     """

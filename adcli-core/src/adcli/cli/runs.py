@@ -59,7 +59,10 @@ def _metrics(run: Path) -> dict[str, Any]:
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(run: str, as_json: bool) -> None:
-    """Show the settings, the record and the metrics of a RUN (a path, a name, or 'last')."""
+    """Show settings, record and metrics of a run.
+
+    RUN is a path, a name under runs, or 'last'.
+    """
     from adcli.runs import find_run
 
     opened = find_run(run)

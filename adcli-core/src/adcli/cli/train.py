@@ -47,7 +47,10 @@ def train(
     data_options: dict[str, str],
     **flags: Any,
 ) -> None:
-    """Learn from images of good parts, set a threshold, evaluate, and write a run folder.
+    """Learn from good images, and write a run.
+
+    Fits a model, sets its threshold on good images it has not seen, evaluates it where there are test images, and
+    writes a run folder.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from adcli.data.samples import Splits, count_labels
 from adcli.errors import OptionError, StorageError
 from adcli.options import Options
 
-VERSION = 1
+VERSION = 2
 """Counts changes of the drawing, each of which gets a folder of its own in the cache."""
 
 TRAIN, TEST_GOOD, PER_DEFECT = 100, 30, 12

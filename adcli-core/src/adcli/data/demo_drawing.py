@@ -49,7 +49,7 @@ class Part:
 def draw(seed: int, defect: str | None = None) -> tuple[NDArray[np.uint8], Mask]:
     """Draw one image, (SIZE, SIZE, 3), and its defect mask; the same seed draws the same part with and without it."""
     random = np.random.default_rng([seed, 1])
-    light = random.uniform(0, 2 * np.pi)
+    light = random.uniform(-1.9, -0.7)
     part = _make_part(random)
     surroundings = _surroundings(np.random.default_rng([seed, 2]), light)
     marks = _turning_marks(part, np.random.default_rng([seed, 4]))
@@ -65,7 +65,7 @@ def draw(seed: int, defect: str | None = None) -> tuple[NDArray[np.uint8], Mask]
 def _make_part(random: np.random.Generator) -> Part:
     """Make a good part in a random pose."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    shift, turn, scale = random.uniform(-6, 6, 2), random.uniform(-0.35, 0.35), random.uniform(0.975, 1.02)
+    shift, turn, scale = random.uniform(-5, 5, 2), random.uniform(-0.25, 0.25), random.uniform(0.985, 1.015)
     x, y = (x - np.float32(SIZE / 2 + shift[0])), (y - np.float32(SIZE / 2 + shift[1]))
     cosine, sine = np.float32(np.cos(turn) / scale), np.float32(np.sin(turn) / scale)
     x, y = cosine * x + sine * y, cosine * y - sine * x
@@ -155,7 +155,7 @@ def _turning_marks(part: Part, random: np.random.Generator) -> Plane:
     """Return a factor about 1: rings and arcs that a lathe leaves, different in each part."""
     rings = gaussian_filter(_noise(random, 160), 0.6)
     arcs = gaussian_filter(_noise(random, 160, 96), (0.7, 5), mode=("nearest", "wrap"))
-    marks = np.float32(0.05) * rings[:, None] + np.float32(0.30) * arcs
+    marks = np.float32(0.05) * rings[:, None] + np.float32(0.20) * arcs
     where = np.stack([part.radius, (part.angle + np.float32(np.pi)) * np.float32(96 / (2 * np.pi))])
     factor: Plane = 1 + map_coordinates(marks, where, order=1, mode="grid-wrap", prefilter=False)
     return factor
@@ -213,9 +213,9 @@ def _stain(part: Part, random: np.random.Generator) -> None:
     """Leave a drop of dried coolant on the face: brownish, darker at its edge."""
     dx, dy = part.offsets(random.uniform(54, 90), random.uniform(0, 2 * np.pi))
     wobble = gaussian_filter(_noise(random, SIZE, SIZE), 3.5) * 16
-    inside = random.uniform(7, 11) + wobble - np.hypot(dx, dy)
+    inside = random.uniform(9, 14) + wobble - np.hypot(dx, dy)
     cover = _ramp(inside + 1, 2.5) * (0.55 + 0.45 * np.exp(-((inside - 1.5) ** 2) / 3))
-    part.tint *= 1 - cover[:, :, None] * np.array([0.20, 0.30, 0.42], np.float32)
+    part.tint *= 1 - cover[:, :, None] * np.array([0.28, 0.42, 0.58], np.float32)
     part.mask |= (inside > -1) & (part.solid > 0.3)
 
 
@@ -237,9 +237,9 @@ def _scratch(part: Part, random: np.random.Generator) -> None:
 def _dent(part: Part, random: np.random.Generator) -> None:
     """Press a shallow dent into the face."""
     dx, dy = part.offsets(random.uniform(55, 90), random.uniform(0, 2 * np.pi))
-    size = random.uniform(3.0, 4.5)
+    size = random.uniform(5.0, 6.5)
     dent = np.exp(-(dx * dx + dy * dy) / (2 * size * size))
-    part.height -= np.float32(random.uniform(2.0, 3.0)) * dent
+    part.height -= np.float32(random.uniform(7.0, 10.0)) * dent
     part.mask |= (dent > 0.2) & (part.solid > 0.3)
 
 

@@ -20,7 +20,7 @@ from adcli.model import Model
 from adcli.options import BackboneOptions, Options
 from adcli.progress import Progress
 from adcli.registry import Provided, registry
-from adcli.settings import TrainSettings
+from adcli.settings import BATCH_SIZE, TrainSettings
 from adcli.specs import ModelSpec
 from adcli.weights import weights_unavailable
 
@@ -76,6 +76,16 @@ def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
     return splits
 
 
+def choose_batch_size(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> int:
+    """Return the batch size asked for, else, on the demo data, the one that suits the model there."""
+    if settings.batch_size is not None:
+        return settings.batch_size
+    if settings.data is None and spec.demo_batch_size is not None:
+        progress.note(f"demo data: using --batch-size {spec.demo_batch_size}")
+        return spec.demo_batch_size
+    return BATCH_SIZE
+
+
 @dataclass(frozen=True)
 class ChosenOptions:
     """A model's options, and what became of its default backbone.
@@ -103,7 +113,11 @@ def choose_options(spec: ModelSpec, settings: TrainSettings, progress: Progress)
             progress.note(f"demo data: using {' '.join(f'-o {key}={value}' for key, value in suited.items())}")
         values |= suited
     options = spec.options.parse(values)
-    if not isinstance(options, BackboneOptions) or options.weights is not None or "backbone" in values:
+    if isinstance(options, BackboneOptions) and options.weights is not None:
+        # The run is to be repeated from any folder.
+        options = replace(options, weights=options.weights.absolute())
+        return ChosenOptions(options)
+    if not isinstance(options, BackboneOptions) or "backbone" in values:
         return ChosenOptions(options)
     reason = weights_unavailable(options.backbone)
     if reason is None:

@@ -28,6 +28,7 @@ from adcli.pipeline.evaluation import METRICS_FILE, SCORES_FILE, Evaluation, wri
 from adcli.pipeline.preparation import (
     Data,
     build_model,
+    choose_batch_size,
     choose_options,
     fingerprint,
     load_data,
@@ -71,6 +72,7 @@ class _Plan:
     provided: Provided[ModelSpec]
     options: Options
     size: Size
+    batch_size: int
     data: Data
     calibration: CalibrationPlan
     device: torch.device
@@ -127,6 +129,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     provided = registry().models[settings.model]
     spec = provided.spec
     chosen = choose_options(spec, settings, progress)
+    batch_size = choose_batch_size(spec, settings, progress)
     device = pick_device(settings.device)
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
@@ -138,6 +141,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     plan = plan_calibration(settings, spec, data.splits, images)
     complete = replace(
         settings,
+        batch_size=batch_size,
         data=data.reference,
         options=chosen.options.to_dict(),
         image_size=f"{size[0]}x{size[1]}",
@@ -156,7 +160,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
         },
     }
     precision = pick_precision(settings.precision, device)
-    return _Plan(complete, provided, chosen.options, size, data, plan, device, precision, source, record)
+    return _Plan(complete, provided, chosen.options, size, batch_size, data, plan, device, precision, source, record)
 
 
 def _checked_images(
@@ -201,7 +205,7 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
         model,
         lambda images: _fit(plan, images, None, progress),
         plan.source,
-        batch_size=plan.settings.batch_size,
+        batch_size=plan.batch_size,
         device=plan.device,
         progress=progress,
     )
@@ -236,9 +240,7 @@ def _fit(plan: _Plan, images: Sequence[Path], partial: PartialRun | None, progre
     model.set_precision(plan.precision)
     checkpoints = partial.folder / CHECKPOINTS if partial is not None else None
     session = Session(progress, plan.device, plan.precision, checkpoints)
-    batches = Batches(
-        images, plan.source, batch_size=plan.settings.batch_size, seed=plan.settings.seed, session=session
-    )
+    batches = Batches(images, plan.source, batch_size=plan.batch_size, seed=plan.settings.seed, session=session)
     try:
         model.fit(batches)
     except (torch.OutOfMemoryError, MemoryError):
@@ -276,7 +278,7 @@ def _evaluate(
 ) -> Evaluation | None:
     if not plan.data.splits.test:
         return None
-    scorer = Scorer(model, plan.source, calibration, map_range, plan.settings.batch_size, plan.device)
+    scorer = Scorer(model, plan.source, calibration, map_range, plan.batch_size, plan.device)
     folder = partial.folder / "evaluations" / "test"
     evaluation = write_full_evaluation(folder, scorer, plan.data.splits.test, "some", progress)
     with storing(partial.folder):

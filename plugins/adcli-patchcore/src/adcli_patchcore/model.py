@@ -72,7 +72,7 @@ class PatchCore(Model):
                 patches = torch.empty(batches.count * len(rows) // len(images), rows.shape[1], device=rows.device)
             patches[filled : filled + len(rows)] = rows
             filled += len(rows)
-        return patches
+        return patches[:filled]
 
     def _standard_deviation(self, patches: Tensor) -> Tensor:
         if not self.options.standardise:

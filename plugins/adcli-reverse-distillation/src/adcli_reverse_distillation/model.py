@@ -16,6 +16,7 @@ stride, and their maps cropped.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
@@ -51,7 +52,9 @@ class ReverseDistillation(Model):
     def fit(self, batches: Batches) -> None:
         """Train the student to restore the teacher's maps of good images."""
         optimizer = torch.optim.Adam(self.student.parameters(), lr=self.options.learning_rate, betas=BETAS)
-        optimise(self.student, self.loss, batches, optimizer=optimizer, epochs=self.options.epochs)
+        falling = self.options.schedule == "cosine"
+        scheduler = CosineAnnealingLR(optimizer, self.options.epochs) if falling else None
+        optimise(self.student, self.loss, batches, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler)
         self.student.requires_grad_(False)
 
     def loss(self, images: Tensor) -> Tensor:
