@@ -3,7 +3,7 @@
     python benchmarks/memory.py
 
 The images are drawn; each fit runs in a process of its own. The question is whether memory grows by the patches that
-are stored (and their projection, in which the coreset is chosen), or by the images as well.
+are stored (and their projection and its centred copy, in which the coreset is chosen), or by the images as well.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ source = ImageSource((192, 192), cache_bytes=int(sys.argv[3]) << 20)
 with torch.inference_mode():
     model.fit(Batches(paths, source))
     height, width = model.embed(torch.zeros(1, 3, 192, 192)).shape[2:]
-stored = len(paths) * height * width * 4 * (model.bank.shape[1] + 128) / 2**20
+stored = len(paths) * height * width * 4 * (model.bank.shape[1] + 2 * 128) / 2**20
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, stored, source._cached_bytes / 2**20)
 """
 
