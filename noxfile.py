@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    install_all(session, "mypy>=1.13", "types-PyYAML")
+    install_all(session, "mypy>=1.13", "types-PyYAML", *TEST_TOOLS)
     session.run("mypy")
 
 
