@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.layers import gaussian_blur, patch_embedding, upsample
+from adcli.layers import (
+    gaussian_blur,
+    patch_embedding,
+    principal_components,
+    principal_directions,
+    randomised_components,
+    upsample,
+)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.7, 4.0])
@@ -55,3 +63,41 @@ def test_channels_are_never_repeated_and_never_more_than_asked_for() -> None:
 
 def test_upsampling_keeps_means_of_constant_maps() -> None:
     torch.testing.assert_close(upsample(torch.full((1, 1, 3, 5), 2.5), (7, 9)), torch.full((1, 1, 7, 9), 2.5))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8, 0.999])
+def test_principal_components_are_scikit_learns(share: float) -> None:
+    rows = torch.randn(20, 300, generator=torch.Generator().manual_seed(0)) * torch.linspace(3, 0.1, 300) + 5
+    found, expected = principal_components(rows, share), PCA(share, svd_solver="full").fit(rows.double().numpy())
+    np.testing.assert_allclose(found.mean.numpy(), expected.mean_, rtol=1e-5)
+    np.testing.assert_allclose(found.variances.numpy(), expected.explained_variance_, rtol=1e-4)
+    assert found.retained == pytest.approx(expected.explained_variance_ratio_.sum(), rel=1e-5)
+    agreement = np.abs(np.sum(expected.components_ * found.directions.T.numpy(), axis=1))
+    np.testing.assert_allclose(agreement, 1, atol=1e-4)
+
+
+def test_directions_without_variance_are_left_out() -> None:
+    rows = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 100)
+    assert principal_components(rows, 1.0).directions.shape == (100, 4)
+    assert principal_components(rows, 1.0, count=2).directions.shape == (100, 2)
+
+
+def test_randomised_components_come_close_and_measure_against_all_variance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(200, 400, generator=generator) * (0.8 ** torch.arange(400)) + 2
+    exact = principal_components(rows, 0.99)
+    found = randomised_components(lambda: rows.split(32), 0.99, limit=50)
+    assert found.directions.shape == exact.directions.shape
+    np.testing.assert_allclose(found.variances.numpy(), exact.variances.numpy(), rtol=1e-2)
+    assert found.retained == pytest.approx(exact.retained, abs=1e-3)
+    few = randomised_components(lambda: rows.split(32), 0.99, limit=3)
+    assert few.directions.shape[1] == 3
+    assert few.retained == pytest.approx(float(exact.variances[:3].sum() / rows.var(dim=0).sum()), abs=1e-3)
+
+
+def test_principal_directions_read_rows_in_any_parts() -> None:
+    rows = torch.randn(500, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 13) + 100
+    whole, parts = principal_directions([rows], 3), principal_directions(rows.split(70), 3)
+    torch.testing.assert_close(whole, parts)
+    agreement = np.abs(np.sum(PCA(3).fit(rows.numpy()).components_ * whole.T.numpy(), axis=1))
+    np.testing.assert_allclose(agreement, 1, atol=1e-3)

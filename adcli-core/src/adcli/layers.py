@@ -3,7 +3,8 @@
 Everything here is traced by ``torch.export`` with a dynamic batch and converts to OpenVINO.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,3 +85,119 @@ def _pool_channels(maps: Tensor, channels: int) -> Tensor:
         return maps.reshape(-1, channels, before // channels, height, width).mean(dim=2)
     lines = maps.flatten(2).transpose(1, 2)
     return F.adaptive_avg_pool1d(lines, channels).transpose(1, 2).reshape(-1, channels, height, width)
+
+
+def principal_directions(rows: Iterable[Tensor], count: int) -> Tensor:
+    """Return the ``count`` orthonormal directions of largest variance of rows (N_i, C), as columns (C, count).
+
+    The rows are read once; mean and covariance are sums in float64. The sign of a direction is that which makes its
+    largest entry positive, so that the same rows give the same directions on every machine.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    number, total, squares, origin = 0, torch.empty(0), torch.empty(0), torch.empty(0)
+    for part in rows:
+        if number == 0:
+            origin = part.double().mean(dim=0)
+            total, squares = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
+        centred = part.double() - origin
+        total += centred.sum(dim=0)
+        squares += centred.T @ centred
+        number += len(part)
+    if number == 0:
+        raise ValueError("no rows to find directions of")
+    covariance = squares / number - torch.outer(total / number, total / number)
+    _, vectors = torch.linalg.eigh(covariance)
+    return _signed(vectors.flip(1)[:, :count]).float().contiguous()
+
+
+class Principal(NamedTuple):
+    """A principal component analysis of N rows of D features.
+
+    Attributes:
+        mean: of the rows, (D,).
+        directions: orthonormal columns, largest variance first, (D, K).
+        variances: along the directions, with divisor N - 1, (K,).
+        retained: share of the total variance that the K directions hold.
+    """
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+    retained: float
+
+
+def principal_components(rows: Tensor, share: float, count: int | None = None) -> Principal:
+    """Return the fewest principal components of rows (N, D) that hold at least a share of their variance.
+
+    The rows have far more features than there are rows, so the eigenvectors come from the Gram matrix (N, N), in
+    float64. Directions without variance are left out, whatever the share.
+
+    Args:
+        rows: (N, D), at least two.
+        share: of the variance to retain, at most 1.
+        count: this many components instead, where there are as many.
+    """
+    mean = rows.double().mean(dim=0)
+    centred = rows - mean.float()
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for columns in torch.split(centred, 4096, dim=1):
+        block = columns.double()
+        gram += block @ block.T
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    rank = int((values > values[0] * len(rows) * torch.finfo(torch.float32).eps).sum())
+    cumulative = values.cumsum(0) / values.sum()
+    # Rounding must not ask for one more component than the share does.
+    kept = min(rank, count if count is not None else int((cumulative < share - 1e-9).sum()) + 1)
+    directions = centred.T @ (vectors[:, :kept] / values[:kept].sqrt()).float()
+    return Principal(
+        mean.float(), _signed(directions), (values[:kept] / (len(rows) - 1)).float(), float(cumulative[kept - 1])
+    )
+
+
+def _signed(directions: Tensor) -> Tensor:
+    """Turn each column so that its entry of largest magnitude is positive."""
+    largest = directions.abs().argmax(dim=0, keepdim=True)
+    return directions * directions.gather(0, largest).sign()
+
+
+def randomised_components(passes: Callable[[], Iterable[Tensor]], share: float, limit: int) -> Principal:
+    """Return principal components of rows that do not fit memory, from four passes over them.
+
+    A randomised range finder with two power iterations (Halko, Martinsson and Tropp, Finding Structure with Randomness,
+    SIAM Review 2011, algorithm 4.4). The share is measured against the exact total variance; where ``limit``
+    components do not reach it, all of them are returned, and ``retained`` says what they hold.
+
+    Args:
+        passes: gives the rows anew each time, (N_i, D) at a time.
+        share: of the variance to retain, at most 1.
+        limit: number of components at most.
+    """
+    number, total, squares = 0, torch.zeros(0), torch.zeros((), dtype=torch.float64)
+    for part in passes():
+        total = part.double().sum(dim=0) + (total if number else 0)
+        squares = squares + part.double().square().sum()
+        number += len(part)
+    mean = (total / number).float()
+    variance = float(squares - total.square().sum() / number)
+    width = min(limit + 10, number, len(mean))
+    # Drawn on the CPU, so that every device gets the same.
+    basis = torch.linalg.qr(torch.randn(len(mean), width).to(mean.device)).Q
+    for _ in range(2):
+        product = torch.zeros_like(basis)
+        for part in passes():
+            centred = part - mean
+            product += centred.T @ (centred @ basis)
+        basis = torch.linalg.qr(product).Q
+    gram = torch.zeros(width, width, dtype=torch.float64, device=mean.device)
+    for part in passes():
+        reduced = ((part - mean) @ basis).double()
+        gram += reduced.T @ reduced
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    cumulative = values.cumsum(0) / variance
+    kept = min(int((cumulative < share - 1e-9).sum()) + 1, limit, number - 1, width)
+    directions = basis @ vectors[:, :kept].float()
+    return Principal(mean, _signed(directions), (values[:kept] / (number - 1)).float(), float(cumulative[kept - 1]))
