@@ -1,0 +1,39 @@
+"""DFM for adcli."""
+
+from typing import Literal
+
+from adcli import BackboneOptions, ModelSpec, hookimpl, option
+
+
+class DfmOptions(BackboneOptions):
+    """Options of DFM; the defaults are those of the official code for ResNet-18."""
+
+    backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's.")
+    layers: tuple[int, ...] = option((3,), "Feature maps to model together, counted from 1.", ge=1)
+    pooling: int = option(2, "Side of the average pooling of a map, in positions; 0 averages all of it.", ge=0)
+    variance: float = option(0.97, "Share of the variance that the principal components retain.", gt=0, le=1)
+    score: Literal["fre", "nll"] = option(
+        "fre", "Image score: feature reconstruction error, or negative log-likelihood of the components."
+    )
+    sigma: float = option(0.0, "Standard deviation of the map's Gaussian blur, in pixels; the official code: 0.", ge=0)
+    memory: int = option(
+        1024, "Megabytes of features for an exact PCA; beyond, a randomised one reads four times.", ge=0
+    )
+    components: int = option(512, "Components at most of a randomised PCA.", ge=1)
+
+
+@hookimpl
+def adcli_models() -> list[ModelSpec]:
+    return [
+        ModelSpec(
+            name="dfm",
+            target="adcli_dfm.model:Dfm",
+            options=DfmOptions,
+            summary="A PCA of good images' features; the score is what it cannot reconstruct, or the likelihood",
+            task="segmentation",
+            paper="Ahuja et al., Probabilistic Modeling of Deep Features for Out-of-Distribution and Adversarial "
+            "Detection, 2019, arXiv 1909.11786; Ndiour et al., FRE, 2022, arXiv 2211.12650",
+            one_pass=True,
+            quick={"backbone": "random:resnet18"},
+        )
+    ]

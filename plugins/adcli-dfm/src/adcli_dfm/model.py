@@ -1,0 +1,106 @@
+"""DFM: deep features of good images lie near a low-dimensional subspace; a score says how far from it, or where in it.
+
+Ahuja et al., arXiv 1909.11786 (the likelihood), and Ndiour et al., FRE, arXiv 2211.12650 (the reconstruction error, by
+the same group, with the official code that this follows). The feature of an image is its pooled map, flattened; a
+principal component analysis keeps a share of the variance. With x the feature, mu its mean and W the components,
+
+- the feature reconstruction error is |(I - W W') (x - mu)|², and its parts at each position are the anomaly map;
+- the negative log-likelihood is that of W' (x - mu) under the Gaussian whose variances the components have.
+
+The document that this project started from gives ResNet-18's feature a length of 2048; it has 512, and what is modelled
+by default is layer 3, as in the official code.
+
+The PCA is exact, from the Gram matrix, while the features of all images fit the memory allowed. Beyond that it is
+randomised (Halko, Martinsson and Tropp, SIAM Review 2011): four passes over the images, and no feature is kept. The
+share retained is measured against the exact total variance in both cases.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adcli.backbones import create_backbone
+from adcli.data.batches import Batches
+from adcli.data.decoding import Size
+from adcli.errors import TrainingError
+from adcli.layers import Principal, gaussian_blur, principal_components, randomised_components, upsample
+from adcli.model import Model, Scores
+from adcli_dfm import DfmOptions
+
+
+class Dfm(Model):
+    """DFM; see the module for the choices made.
+
+    Buffers:
+        mean: of the features, (D,).
+        directions: the principal components as columns, (D, K).
+        variances: along them, (K,).
+    """
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+
+    def __init__(self, options: DfmOptions, *, image_size: Size, pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.backbone = create_backbone(options, pretrained=pretrained)
+        for name in ("mean", "directions", "variances"):
+            self.register_buffer(name, torch.empty(0))
+
+    def pooled(self, images: Tensor) -> list[Tensor]:
+        """Return the pooled maps of images (N, 3, H, W), each (N, C, h, w)."""
+        side = self.options.pooling
+        return [
+            F.avg_pool2d(part, min(side, part.shape[2], part.shape[3])) if side else part.mean(dim=(2, 3), keepdim=True)
+            for part in self.backbone(images)
+        ]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features of images, (N, D)."""
+        return torch.cat([part.flatten(1) for part in self.pooled(images)], dim=1)
+
+    def fit(self, batches: Batches) -> None:
+        """Find the principal components of the features of good images."""
+        if batches.count < 2:
+            raise TrainingError(f"DFM needs at least 2 good images to fit on, there are {batches.count}.")
+        principal = self._components(batches)
+        if principal.retained < self.options.variance - 1e-6:
+            batches.session.progress.note(
+                f"warning: {len(principal.variances)} components retain {principal.retained:.1%} of the variance, not "
+                f"the {self.options.variance:.1%} asked for; raise -o components= or -o memory=."
+            )
+        self.mean, self.directions = principal.mean, principal.directions.contiguous()
+        self.variances = principal.variances
+
+    def _components(self, batches: Batches) -> Principal:
+        length = self.features(next(iter(batches))[:1]).shape[1]
+        if batches.count * length * 4 <= self.options.memory << 20:
+            rows = torch.cat(list(self._rows(batches)))
+            return principal_components(rows, self.options.variance)
+        return randomised_components(lambda: self._rows(batches), self.options.variance, self.options.components)
+
+    def _rows(self, batches: Batches) -> Iterator[Tensor]:
+        return (self.features(images) for images in batches)
+
+    def forward(self, images: Tensor) -> Scores:
+        maps = self.pooled(images)
+        centred = torch.cat([part.flatten(1) for part in maps], dim=1) - self.mean
+        coefficients = centred @ self.directions
+        error = (centred - coefficients @ self.directions.T).square()
+        anomaly_map = self._map(error, maps)
+        if self.options.score == "fre":
+            return Scores(error.sum(dim=1), anomaly_map)
+        constant = self.variances.log().sum() + len(self.variances) * math.log(2 * math.pi)
+        return Scores(0.5 * ((coefficients.square() / self.variances).sum(dim=1) + constant), anomaly_map)
+
+    def _map(self, error: Tensor, maps: list[Tensor]) -> Tensor:
+        """Sum the errors of the channels at each position, and the layers at each pixel."""
+        parts = torch.split(error, [part.shape[1] * part.shape[2] * part.shape[3] for part in maps], dim=1)
+        located = [
+            upsample(values.reshape(-1, *part.shape[1:]).sum(dim=1, keepdim=True), self.image_size)
+            for values, part in zip(parts, maps, strict=True)
+        ]
+        return gaussian_blur(torch.stack(located).sum(dim=0), self.options.sigma)

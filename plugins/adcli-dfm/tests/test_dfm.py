@@ -1,0 +1,124 @@
+"""DFM's mathematics, against scikit-learn and scipy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from adcli.data.batches import Batches, Session
+from adcli.data.images import ImageSource
+from adcli.errors import TrainingError
+from adcli.progress import Silent
+from adcli_dfm import DfmOptions
+from adcli_dfm.model import Dfm
+
+SIZE = (64, 64)
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Batches:
+    """Thirty textured images."""
+    random = np.random.default_rng(0)
+    for i in range(30):
+        image = 128 + 20 * np.sin(np.arange(64) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
+    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=7)
+
+
+def fitted(batches: Batches, **options: object) -> Dfm:
+    """Fit with random weights."""
+    torch.manual_seed(0)
+    model = Dfm(DfmOptions.parse({"backbone": "random:resnet18", **options}), image_size=SIZE)
+    model.fit(batches)
+    return model.eval()
+
+
+def all_images(batches: Batches) -> Tensor:
+    return torch.cat(list(batches))
+
+
+def references(model: Dfm, batches: Batches, share: float) -> PCA:
+    return PCA(share, svd_solver="full").fit(model.features(all_images(batches)).double().numpy())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
+def test_as_many_components_are_kept_as_the_share_needs(batches: Batches, share: float) -> None:
+    model = fitted(batches, variance=share)
+    assert model.directions.shape[1] == references(model, batches, share).n_components_
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pooling", [0, 2])
+def test_reconstruction_errors_are_scikit_learns(batches: Batches, pooling: int) -> None:
+    model = fitted(batches, pooling=pooling)
+    pca = references(model, batches, 0.97)
+    images = torch.rand(4, 3, *SIZE)
+    features = model.features(images).double().numpy()
+    expected = np.square(features - pca.inverse_transform(pca.transform(features))).sum(axis=1)
+    np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_likelihoods_are_scipys(batches: Batches) -> None:
+    model = fitted(batches, score="nll", variance=0.9)
+    pca = references(model, batches, 0.9)
+    images = all_images(batches)[:5] * 0.9
+    coefficients = pca.transform(model.features(images).double().numpy())
+    expected = -multivariate_normal(np.zeros(pca.n_components_), np.diag(pca.explained_variance_)).logpdf(coefficients)
+    np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_the_map_holds_the_error_of_each_position(batches: Batches) -> None:
+    model = fitted(batches, sigma=0)
+    images = torch.rand(2, 3, *SIZE)
+    features = model.features(images)
+    error = (features - model.mean) - (features - model.mean) @ model.directions @ model.directions.T
+    grid = error.square().reshape(2, 256, 2, 2).sum(dim=1)
+    scores = model(images)
+    # A bilinear map of 2 x 2 values holds each of them in its corner.
+    torch.testing.assert_close(scores.map[:, 0, ::63, ::63], grid, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores.image, grid.sum(dim=(1, 2)), rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_beyond_its_memory_the_pca_is_randomised_to_nearly_the_same_scores(batches: Batches) -> None:
+    exact, randomised = fitted(batches), fitted(batches, memory=0)
+    images = torch.rand(6, 3, *SIZE)
+    assert randomised.directions.shape == exact.directions.shape
+    torch.testing.assert_close(randomised.variances, exact.variances, rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(randomised(images).image, exact(images).image, rtol=1e-2, atol=1e-6)
+
+
+def test_a_share_that_is_not_reached_is_said(batches: Batches) -> None:
+    progress = Silent()
+    limited = Batches(batches.paths, batches.source, session=Session(progress))
+    model = fitted(limited, memory=0, components=3)
+    assert model.directions.shape[1] == 3
+    (note,) = progress.notes
+    assert "3 components retain" in note
+    assert "97.0% asked for" in note
+
+
+@torch.inference_mode()
+def test_the_map_peaks_inside_a_planted_defect(batches: Batches) -> None:
+    model = fitted(batches, layers="2", pooling=1)
+    image = all_images(batches)[:1].clone()
+    clean = model(image)
+    image[:, :, 24:40, 32:48] = 0
+    scores = model(image)
+    assert scores.image > 2 * clean.image
+    row, column = divmod(int(scores.map.argmax()), 64)
+    assert 24 <= row < 40
+    assert 32 <= column < 48
+
+
+def test_a_single_image_is_refused(batches: Batches) -> None:
+    with pytest.raises(TrainingError, match="at least 2"):
+        fitted(Batches(batches.paths[:1], batches.source))
