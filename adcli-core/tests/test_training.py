@@ -1,6 +1,7 @@
 """The training loop: an interruption changes nothing, to the bit; a loss that is no number stops it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,55 @@ def test_nothing_is_left_half_written(paths: list[Path], tmp_path: Path) -> None
     trainee = Trainee("sgd")
     trainee.train(paths, tmp_path / "checkpoints")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [CHECKPOINT_FILE]
+
+
+def test_a_loss_that_yields_makes_a_step_on_each_before_the_next_is_computed(paths: list[Path]) -> None:
+    trainee = Trainee("sgd")
+    seen: list[torch.Tensor] = []
+
+    def losses(images: torch.Tensor) -> Iterator[torch.Tensor]:
+        for part in images.split(2):
+            seen.append(next(trainee.module.parameters()).detach().clone())
+            yield (trainee.module(part) - part).square().mean()
+
+    batches = Batches(paths, ImageSource((16, 16)), batch_size=4)
+    optimise(trainee.module, losses, batches, optimizer=trainee.optimizer, epochs=1)
+    assert len(seen) == len(paths) // 2
+    assert all(not torch.equal(one, next_one) for one, next_one in pairwise(seen))
+
+
+@pytest.mark.parametrize("stop_at", [None, 8, 14])
+def test_the_epoch_of_the_lowest_validation_is_kept_through_an_interruption(
+    paths: list[Path], tmp_path: Path, stop_at: int | None
+) -> None:
+    after_epoch: list[dict[str, torch.Tensor]] = []
+    values = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5, 5: 4.0}
+
+    def train(trainee: Trainee) -> None:
+        def validate() -> float:
+            assert not trainee.module.training
+            epoch = trainee.scheduler.last_epoch
+            after_epoch[epoch - 1 :] = [{name: t.clone() for name, t in trainee.module.state_dict().items()}]
+            return values[epoch]
+
+        batches = Batches(paths, ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=tmp_path))
+        optimise(
+            trainee.module,
+            trainee.loss,
+            batches,
+            optimizer=trainee.optimizer,
+            scheduler=trainee.scheduler,
+            epochs=5,
+            validate=validate,
+        )
+
+    trainee = Trainee("adam")
+    if stop_at is not None:
+        trainee.stop_at = stop_at
+        with pytest.raises(KilledError):
+            train(trainee)
+        trainee = Trainee("adam")
+    train(trainee)
+    assert len(after_epoch) == 5
+    for name, tensor in trainee.module.state_dict().items():
+        assert torch.equal(tensor, after_epoch[1][name]), name

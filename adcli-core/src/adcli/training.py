@@ -1,11 +1,12 @@
 """The loop that models trained by gradient descent share: progress, precision, checkpoints, and a guard."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from adcli.data.batches import Augmentation, Batches
+from adcli.data.batches import Augmentation, Session
 from adcli.errors import RunError, TrainingError
 from adcli.run import storing
 
@@ -24,26 +25,47 @@ CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_FILE = "training.safetensors"
 
 
+class Epochs(Protocol):
+    """What is trained on: :class:`adcli.data.batches.Batches`, or features computed from them once."""
+
+    @property
+    def session(self) -> Session:
+        """What the core provides."""
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Tensor]:
+        """Yield the batches of an epoch, in an order that depends on nothing but its number and the seed."""
+
+
+Loss = Callable[[Tensor], Tensor | Iterator[Tensor]]
+"""Maps a batch to a scalar; or yields several, and a step is made on each before the next is computed."""
+
+
 def optimise(
     module: nn.Module,
-    loss: Callable[[Tensor], Tensor],
-    batches: Batches,
+    loss: Loss,
+    batches: Epochs,
     *,
     optimizer: Optimizer,
     epochs: int,
     scheduler: LRScheduler | None = None,
     augment: Augmentation | None = None,
+    validate: Callable[[], float] | None = None,
 ) -> None:
     """Train a module on shuffled epochs; an interrupted training continues to the bit where it would have ended.
 
     Args:
         module: what is trained, and what a checkpoint holds; a frozen backbone does not belong in it.
-        loss: maps images (N, 3, H, W) to a scalar.
+        loss: what is minimised, for a batch; images are (N, 3, H, W).
         batches: the good images; its session says where checkpoints go and in which precision to compute.
         optimizer: over the module's parameters.
         epochs: passes over the images.
         scheduler: stepped after each epoch.
         augment: applied to each batch.
+        validate: called after each epoch, in evaluation mode and without gradients; the module ends as it was after the
+            epoch where this was lowest.
 
     Raises:
         TrainingError: the loss is no finite number.
@@ -59,10 +81,12 @@ def optimise(
         saved = time.monotonic()
         for epoch in range(first, epochs):
             for step, images in enumerate(batches.shuffled(epoch, augment=augment)):
-                _step(state, loss, images, session.precision, f"epoch {epoch + 1}, step {step + 1}")
+                _learn(state, loss, images, session.precision, f"epoch {epoch + 1}, step {step + 1}")
                 yield
             if scheduler is not None:
                 scheduler.step()
+            if validate is not None:
+                _keep_best(state, validate)
             if checkpoint is not None and epoch + 1 < epochs and time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, state, epoch + 1)
                 saved = time.monotonic()
@@ -70,11 +94,13 @@ def optimise(
     module.train()
     for _ in session.progress.track(steps(), (epochs - first) * len(batches), "training"):
         pass
+    if state.best:
+        module.load_state_dict(state.best)
     module.eval()
 
 
 class _State:
-    """What changes while training."""
+    """What changes while training; ``best`` is a copy of the module where its validation was lowest."""
 
     def __init__(
         self, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, scaler: torch.amp.GradScaler
@@ -83,22 +109,49 @@ class _State:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scaler = scaler
+        self.lowest = math.inf
+        self.best: dict[str, Tensor] = {}
 
 
-def _step(state: _State, loss: Callable[[Tensor], Tensor], images: Tensor, precision: torch.dtype, where: str) -> None:
-    state.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
-        value = loss(images)
-    if not torch.isfinite(value):
-        raise TrainingError(f"training diverged: the loss is {value.item()} at {where}; lower -o learning_rate=.")
-    state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
+def _learn(state: _State, loss: Loss, batch: Tensor, precision: torch.dtype, where: str) -> None:
+    """Make the steps of a batch."""
+    losses = _losses(loss, batch)
+    while True:
+        state.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+            value = next(losses, None)
+        if value is None:
+            return
+        if not torch.isfinite(value):
+            raise TrainingError(f"training diverged: the loss is {value.item()} at {where}; lower -o learning_rate=.")
+        state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+
+
+def _losses(loss: Loss, batch: Tensor) -> Iterator[Tensor]:
+    values = loss(batch)
+    if isinstance(values, Tensor):
+        yield values
+    else:
+        yield from values
+
+
+def _keep_best(state: _State, validate: Callable[[], float]) -> None:
+    """Copy the module if it does better than ever."""
+    state.module.eval()
+    with torch.no_grad():
+        found = validate()
+    state.module.train()
+    if found < state.lowest:
+        state.lowest = found
+        state.best = {name: tensor.detach().clone() for name, tensor in state.module.state_dict().items()}
 
 
 def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
     """Write all that the next epoch depends on into one file: tensors, and the rest as JSON in its metadata."""
     tensors = {f"module.{name}": tensor for name, tensor in state.module.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     optimizer = state.optimizer.state_dict()
     plain: dict[str, dict[str, Any]] = {}
     for index, slots in optimizer["state"].items():
@@ -116,6 +169,7 @@ def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
         "plain": plain,
         "scheduler": state.scheduler.state_dict() if state.scheduler is not None else None,
         "scaler": state.scaler.state_dict(),
+        "lowest": state.lowest if state.best else None,
     }
     _write(path, tensors, rest)
 
@@ -158,6 +212,9 @@ def load_checkpoint(path: Path, state: _State) -> int:
         if state.scheduler is not None:
             state.scheduler.load_state_dict(rest["scheduler"])
         state.scaler.load_state_dict(rest["scaler"])
+        if rest["lowest"] is not None:
+            state.lowest = float(rest["lowest"])
+            state.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: cannot continue from this checkpoint ({reason}); train anew.") from None
