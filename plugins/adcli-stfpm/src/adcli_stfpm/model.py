@@ -1,0 +1,82 @@
+"""STFPM: a student with the teacher's architecture learns its feature maps of good images, level by level.
+
+Wang et al., BMVC 2021, arXiv 2103.04257. Where paper and official code differ, this follows the code: the loss is the
+mean squared distance of unit vectors, averaged over images and positions (the paper halves it), and the levels'
+distances are multiplied on the grid of the finest map, not at the size of the image. As there, a fifth of the good
+images is never trained on, and the epoch that does best on them is kept; no test image is looked at.
+
+The official batches have 32 images (``--batch-size 32``).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adcli.backbones import create_backbone
+from adcli.data.batches import Batches
+from adcli.data.decoding import Size
+from adcli.layers import gaussian_blur, upsample
+from adcli.model import Model, Scores
+from adcli.training import optimise
+from adcli_stfpm import StfpmOptions
+
+
+class Stfpm(Model):
+    """STFPM; see the module for the choices made."""
+
+    def __init__(self, options: StfpmOptions, *, image_size: Size, pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.teacher = create_backbone(options, pretrained=pretrained)
+        self.student = create_backbone(options, pretrained=False, trainable=True)
+
+    def fit(self, batches: Batches) -> None:
+        """Train the student, and keep what matches the teacher best on images held out."""
+        train, held_out = batches, None
+        if self.options.held_out and batches.count > 1:
+            train, held_out = batches.split(self.options.held_out)
+        optimizer = torch.optim.SGD(
+            self.student.parameters(),
+            lr=self.options.learning_rate,
+            momentum=self.options.momentum,
+            weight_decay=self.options.weight_decay,
+        )
+        optimise(
+            self.student,
+            self.loss,
+            train,
+            optimizer=optimizer,
+            epochs=self.options.epochs,
+            validate=None if held_out is None else lambda: self.mean_loss(held_out),
+        )
+        self.student.requires_grad_(False)
+
+    def distances(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield each level's squared distances of unit vectors (paper, Eq. 1, without the half), (N, h, w)."""
+        for taught, learnt in zip(self.teacher(images), self.student(images), strict=True):
+            difference = F.normalize(taught.float(), dim=1) - F.normalize(learnt.float(), dim=1)
+            yield difference.square().sum(dim=1)
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Return the sum over the levels of the mean distance (paper, Eq. 2 and 3)."""
+        return torch.stack([distance.mean() for distance in self.distances(images)]).sum()
+
+    def mean_loss(self, batches: Batches) -> float:
+        """Return the loss of images that are not trained on, each counted once."""
+        losses = [self.loss(images) * len(images) for images in batches.shuffled(0)]
+        return float(torch.stack(losses).sum()) / batches.count
+
+    def forward(self, images: Tensor) -> Scores:
+        anomaly_map = upsample(_product(list(self.distances(images))), self.image_size)
+        anomaly_map = gaussian_blur(anomaly_map, self.options.sigma)
+        return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
+
+
+def _product(distances: Sequence[Tensor]) -> Tensor:
+    """Multiply the levels on the finest grid (paper, section 3.3): (N, h, w) each to (N, 1, h, w)."""
+    grid = distances[0].shape[1:]
+    product = distances[0][:, None]
+    for distance in distances[1:]:
+        product = product * F.interpolate(distance[:, None], size=grid, mode="bilinear", align_corners=False)
+    return product

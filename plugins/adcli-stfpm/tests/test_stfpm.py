@@ -1,0 +1,132 @@
+"""STFPM's mathematics, against plain transcriptions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from adcli.data.batches import Batches
+from adcli.data.images import ImageSource
+from adcli_stfpm import StfpmOptions
+from adcli_stfpm.model import Stfpm
+
+SIZE = (64, 48)
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Batches:
+    """Twenty textured images."""
+    random = np.random.default_rng(0)
+    for i in range(20):
+        image = 128 + 40 * np.sin(np.arange(48) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
+    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=8)
+
+
+def model(**options: object) -> Stfpm:
+    """Make a model with random weights."""
+    torch.manual_seed(0)
+    return Stfpm(StfpmOptions.parse({"backbone": "random:resnet18", **options}), image_size=SIZE).eval()
+
+
+def plain_distances(detector: Stfpm, images: Tensor) -> list[np.ndarray]:
+    """Return |t / |t| - s / |s||² at every position of every level."""
+    levels = []
+    for taught, learnt in zip(detector.teacher(images), detector.student(images), strict=True):
+        t, s = taught.double().numpy(), learnt.detach().double().numpy()
+        t, s = (part / np.sqrt((part**2).sum(axis=1, keepdims=True)) for part in (t, s))
+        levels.append(((t - s) ** 2).sum(axis=1))
+    return levels
+
+
+def test_the_loss_is_the_mean_squared_distance_of_unit_vectors_summed_over_levels() -> None:
+    detector, images = model(), torch.rand(3, 3, *SIZE)
+    expected = sum(level.mean() for level in plain_distances(detector, images))
+    assert detector.loss(images).item() == pytest.approx(expected, rel=1e-4)
+
+
+@torch.inference_mode()
+def test_the_map_is_the_product_of_the_levels_on_the_finest_grid() -> None:
+    detector, images = model(), torch.rand(2, 3, *SIZE)
+    product = np.ones((2, 1, 16, 12))
+    for level in plain_distances(detector, images):
+        grid = torch.from_numpy(level)[:, None]
+        product *= F.interpolate(grid, size=(16, 12), mode="bilinear").numpy()
+    expected = F.interpolate(torch.from_numpy(product), size=SIZE, mode="bilinear").numpy()
+    scores = detector(images)
+    assert scores.map is not None
+    np.testing.assert_allclose(scores.map.numpy(), expected, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(scores.image, scores.map.flatten(1).amax(dim=1))
+
+
+def test_the_student_is_not_the_teacher_and_only_it_learns(batches: Batches) -> None:
+    detector = model(epochs=4, learning_rate=0.1)
+    images = next(iter(batches))
+    taught = [part.clone() for part in detector.teacher(images)]
+    before = detector.loss(images).item()
+    detector.fit(batches)
+    assert detector.loss(images).item() < before
+    for now, then in zip(detector.teacher(images), taught, strict=True):
+        torch.testing.assert_close(now, then)
+    assert not any(parameter.requires_grad for parameter in detector.parameters())
+
+
+def test_the_epoch_that_does_best_on_held_out_images_is_kept(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = model(epochs=5)
+    found = []
+    mean_loss = detector.mean_loss
+
+    def noted(held_out: Batches) -> float:
+        # The third epoch is made to look worst, whatever the student has learnt.
+        found.append(mean_loss(held_out) + (100 if len(found) == 2 else 0))
+        return found[-1]
+
+    monkeypatch.setattr(detector, "mean_loss", noted)
+    detector.fit(batches)
+    _, held_out = batches.split(0.2)
+    assert len(found) == 5
+    assert mean_loss(held_out) == pytest.approx(min(found), rel=1e-5)
+
+
+def test_images_held_out_are_never_trained_on(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    shuffled = Batches.shuffled
+
+    def noted(part: Batches, epoch: int, **more: object) -> Iterator[Tensor]:
+        if torch.is_grad_enabled():
+            read.extend(part.paths)
+        return shuffled(part, epoch, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Batches, "shuffled", noted)
+    model(epochs=1).fit(batches)
+    assert len(set(read)) == 16
+    read.clear()
+    model(epochs=1, held_out=0).fit(batches)
+    assert len(set(read)) == 20
+
+
+def test_the_held_out_loss_counts_each_image_once(batches: Batches) -> None:
+    detector = model()
+    with torch.no_grad():
+        images = torch.cat(list(batches))
+        assert detector.mean_loss(batches) == pytest.approx(detector.loss(images).item(), rel=1e-5)
+
+
+def test_the_map_peaks_inside_a_planted_defect(batches: Batches) -> None:
+    detector = model(epochs=20, layers="1,2", sigma=2)
+    detector.fit(batches)
+    image = next(iter(batches))[:1].clone()
+    with torch.inference_mode():
+        clean = detector(image)
+        image[:, :, 24:44, 16:36] = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+        scores = detector(image)
+    assert scores.map is not None
+    assert scores.image > 2 * clean.image
+    row, column = divmod(int(scores.map.argmax()), SIZE[1])
+    assert 24 <= row < 44
+    assert 16 <= column < 36
