@@ -1,0 +1,58 @@
+"""Epochs of a frozen backbone's features, which need computing only once."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adcli.backbones import Backbone
+from adcli.data.batches import Augmentation, Batches, Session
+
+
+class FrozenFeatures:
+    """Good images as rows of features: all maps of an image, flattened and joined, (N, D).
+
+    Args:
+        backbone: what computes the maps.
+        batches: the images.
+        memory: bytes that all rows may take; if they take more, they are computed anew in every epoch.
+    """
+
+    def __init__(self, backbone: Backbone, batches: Batches, memory: int) -> None:
+        self.backbone, self.batches = backbone, batches
+        with torch.no_grad():
+            first = backbone(next(batches.shuffled(0))[:1])
+        self.shapes = [tuple(part.shape[1:]) for part in first]
+        self.lengths = [math.prod(shape) for shape in self.shapes]
+        self.rows: Tensor | None = None
+        if batches.count * sum(self.lengths) * 4 <= memory:
+            self.rows = torch.cat([self._rows(images) for images in batches])
+
+    @property
+    def session(self) -> Session:
+        """What the core provides."""
+        return self.batches.session
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Tensor]:
+        """Yield the rows of all images, in the order in which the images themselves would come."""
+        assert augment is None
+        if self.rows is None:
+            yield from map(self._rows, self.batches.shuffled(epoch))
+            return
+        order = torch.from_numpy(np.random.default_rng([self.batches.seed, epoch]).permutation(self.batches.count))
+        for chosen in torch.split(order, self.batches.batch_size):
+            yield self.rows[chosen.to(self.rows.device)]
+
+    def maps(self, rows: Tensor) -> list[Tensor]:
+        """Return rows as the maps they are made of, (N, C, h, w) each."""
+        parts = torch.split(rows, self.lengths, dim=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    @torch.no_grad()
+    def _rows(self, images: Tensor) -> Tensor:
+        return torch.cat([part.flatten(1) for part in self.backbone(images)], dim=1)
