@@ -1,0 +1,199 @@
+"""Train and evaluate models, beside the peer where it is given, and print what came out as a Markdown table.
+
+    python benchmarks/accuracy.py --results FILE --data FOLDER... --model NAME... --backbone NAME... [--peer COMMAND]
+    python benchmarks/accuracy.py --results FILE --table
+
+Every result is a line of JSON in the results file, and what stands there is not run again: the peer is slow. All good
+images are fitted (``--calibration none``); nothing is tuned. ``--few N`` takes every so many-th image of a set, N good
+ones to fit, and N to test, half of them good.
+
+``--peer`` is a command that takes ``--model``, ``--data``, ``--size``, ``--set KEY=VALUE`` and ``--maps-out FILE.npz``
+and prints a line of JSON; ``--peer-model`` and ``--peer-set`` hold what it calls the model and what it must be told.
+Its maps are measured here, at the images' network size; ours at the masks' size.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adcli.metrics import PixelMetrics
+
+SIZE = "256"
+KEY = ("tool", "model", "data", "backbone", "options", "seed")
+FIGURES = ("image_auroc", "pixel_auroc", "aupro", "fit_s", "predict_s", "peak_mb")
+
+Row = dict[str, Any]
+
+
+def run_measured(command: Sequence[str]) -> tuple[str, float, int]:
+    """Run a command; return its output, its wall time in seconds and its peak memory in MB."""
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            raise SystemExit(f"{shlex.join(command)} failed:\n{errors[-2000:]}")
+        output.seek(0)
+        return output.read(), seconds, usage.ru_maxrss // 1024
+
+
+def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int) -> Row:
+    """Train and evaluate with adcli."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "run")
+        command = [sys.executable, "-m", "adcli", "train", "--model", model, "--calibration", "none", "--json"]
+        command += ["--image-size", SIZE, "--seed", str(seed), "--out", str(out)]
+        command += ["--data", data] if data != "demo" else []
+        command += ["--backbone", backbone] if backbone != "-" else []
+        command += [part for option in options for part in ("-o", option)]
+        _, seconds, memory = run_measured(command)
+        metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
+        fit = float(json.loads(_record(out))["timings"]["fit_seconds"])
+    pixel = metrics.get("pixel", {})
+    return {
+        "image_auroc": metrics["image"]["auroc"],
+        "pixel_auroc": pixel.get("auroc"),
+        "aupro": pixel.get("aupro"),
+        "fit_s": fit,
+        "predict_s": metrics["timings"]["seconds"],
+        "wall_s": round(seconds, 1),
+        "peak_mb": memory,
+    }
+
+
+def _record(run: Path) -> str:
+    import yaml
+
+    return json.dumps(yaml.safe_load((run / "run.yaml").read_text())["record"], default=str)
+
+
+def peers(command: str, model: str, data: str, settings: Sequence[str]) -> Row:
+    """Train and evaluate with the peer."""
+    with tempfile.TemporaryDirectory() as folder:
+        maps = Path(folder, "maps.npz")
+        call = [*shlex.split(command), "--model", model, "--data", data, "--size", SIZE, "--maps-out", str(maps)]
+        call += [part for setting in settings for part in ("--set", setting)]
+        output, seconds, memory = run_measured(call)
+        result = json.loads(output.strip().splitlines()[-1])
+        pixel = PixelMetrics()
+        if maps.exists():
+            with np.load(maps) as saved:
+                for anomaly_map, mask in zip(saved["maps"], saved["masks"], strict=True):
+                    pixel.update(anomaly_map.astype(np.float32), mask)
+        figures = pixel.result()
+    return {
+        "image_auroc": result["image_auroc"],
+        "pixel_auroc": figures.get("auroc"),
+        "aupro": figures.get("aupro"),
+        "fit_s": result["fit_s"],
+        "predict_s": result["predict_s"],
+        "wall_s": round(seconds, 1),
+        "peak_mb": memory,
+    }
+
+
+def thinned(data: Path, count: int, into: Path) -> Path:
+    """Link evenly spread images of a data set: count good ones to fit; half as many good ones, and defects, to test."""
+    folder = into / f"{data.name}-{count}"
+    good = sorted((data / "train" / "good").iterdir())
+    tested = sorted((data / "test" / "good").iterdir())
+    defects = sorted(path for path in data.glob("test/*/*") if path.parent.name != "good")
+    for path in [*_spread(good, count), *_spread(tested, count // 2), *_spread(defects, count // 2)]:
+        _link(path, folder / path.relative_to(data))
+        for mask in data.glob(f"ground_truth/{path.parent.name}/{path.stem}_mask.*"):
+            _link(mask, folder / mask.relative_to(data))
+    return folder
+
+
+def _spread(paths: Sequence[Path], count: int) -> list[Path]:
+    return [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
+
+
+def _link(path: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(path.resolve())
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """Return the lines of a Markdown table, seeds averaged."""
+    yield "| data | model | backbone | tool | image AUROC | pixel AUROC | AUPRO | fit s | predict s | peak MB |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in ("data", "model", "backbone", "tool")), []).append(row)
+    for group, members in sorted(groups.items()):
+        cells = [_cell(name, [row[name] for row in members]) for name in FIGURES]
+        yield f"| {' | '.join([*group, *cells])} |"
+
+
+def _cell(name: str, values: Sequence[float | None]) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return ""
+    digits = 3 if name in FIGURES[:3] else 1 if name.endswith("_s") else 0
+    spread = f" ± {np.std(found, ddof=1):.3f}" if digits == 3 and len(found) > 1 else ""
+    return f"{np.mean(found):.{digits}f}{spread}"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines; results are added")
+    parser.add_argument(
+        "--data", nargs="*", default=[], help="folders laid out as train/good, test, ground_truth; demo"
+    )
+    parser.add_argument("--few", type=int, help="take as many images of each folder only")
+    parser.add_argument("--model", nargs="*", default=[])
+    parser.add_argument("--backbone", nargs="*", default=["-"], help="- for a model that has none")
+    parser.add_argument("--seed", nargs="*", type=int, default=[0])
+    parser.add_argument("-o", "--option", nargs="*", default=[], help="KEY=VALUE, options of ours")
+    parser.add_argument("--peer", help="the command that runs the peer, instead of ours")
+    parser.add_argument("--peer-model", help="what the peer calls the model")
+    parser.add_argument("--peer-set", nargs="*", default=[], help="KEY=VALUE, settings of the peer")
+    parser.add_argument("--table", action="store_true", help="print all results")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what is not in the results yet."""
+    arguments = parse_arguments()
+    results: Path = arguments.results
+    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = {tuple(row[name] for name in KEY) for row in rows}
+    with tempfile.TemporaryDirectory() as folder:
+        plan = product(arguments.data, arguments.model, arguments.backbone, arguments.seed)
+        for reference, model, backbone, seed in plan:
+            data = str(thinned(Path(reference), arguments.few, Path(folder))) if arguments.few else reference
+            tool, options = ("peer", arguments.peer_set) if arguments.peer else ("adcli", arguments.option)
+            key = (tool, model, Path(data).name, backbone, " ".join(options), seed)
+            if key in done:
+                continue
+            if arguments.peer:
+                found = peers(arguments.peer, arguments.peer_model or model, data, options)
+            else:
+                found = ours(model, data, backbone, options, seed)
+            rows.append(dict(zip(KEY, key, strict=True)) | found)
+            with results.open("a") as file:
+                print(json.dumps(rows[-1]), file=file)
+            print(json.dumps(rows[-1]), flush=True)
+    if arguments.table:
+        print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    main()
