@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from adcli.metrics import PixelMetrics
 
@@ -61,24 +62,18 @@ def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int
         command += ["--backbone", backbone] if backbone != "-" else []
         command += [part for option in options for part in ("-o", option)]
         _, seconds, memory = run_measured(command)
-        metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
-        fit = float(json.loads(_record(out))["timings"]["fit_seconds"])
+        metrics = json.loads((out / "metrics.json").read_text())
+        record = yaml.safe_load((out / "run.yaml").read_text())["record"]
     pixel = metrics.get("pixel", {})
     return {
         "image_auroc": metrics["image"]["auroc"],
         "pixel_auroc": pixel.get("auroc"),
         "aupro": pixel.get("aupro"),
-        "fit_s": fit,
+        "fit_s": record["timings"]["fit_seconds"],
         "predict_s": metrics["timings"]["seconds"],
         "wall_s": round(seconds, 1),
         "peak_mb": memory,
     }
-
-
-def _record(run: Path) -> str:
-    import yaml
-
-    return json.dumps(yaml.safe_load((run / "run.yaml").read_text())["record"], default=str)
 
 
 def peers(command: str, model: str, data: str, settings: Sequence[str]) -> Row:

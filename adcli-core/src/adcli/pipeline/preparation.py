@@ -131,7 +131,7 @@ def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> Bac
         return replace(options, backbone=FALLBACK)
     progress.note(
         f"warning: backbone {options.backbone}: {reason} Using '{UNTRAINED_FALLBACK}', which has learnt nothing: "
-        "expect poor results. Name a --backbone whose weights can be had, or use -o weights=FILE."
+        "expect poor results. Install adcli-embedded, or use -o weights=FILE."
     )
     return replace(options, backbone=UNTRAINED_FALLBACK)
 

@@ -1,0 +1,80 @@
+"""The embedded backbone: learnt weights, from the package alone, that any tool can load."""
+
+import socket
+
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from adcli import BackboneOptions
+from adcli.backbones import Backbone, create_backbone
+from adcli_embedded.backbone import WEIGHTS
+
+
+def make(backbone: str = "embedded") -> Backbone:
+    torch.manual_seed(0)
+    return create_backbone(BackboneOptions(backbone=backbone, layers=(1, 2, 3, 4)))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_it_is_made_without_a_network() -> None:
+    backbone = make()
+    assert backbone.channels == (64, 128, 256, 512)
+    assert backbone.strides == (4, 8, 16, 32)
+
+
+def test_the_weights_are_half_precision_small_and_finite() -> None:
+    assert WEIGHTS.stat().st_size <= 25 * 10**6
+    with safe_open(WEIGHTS, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    floating = [tensor for tensor in tensors.values() if tensor.is_floating_point()]
+    assert all(tensor.dtype == torch.float16 for tensor in floating)
+    assert all(torch.isfinite(tensor).all() for tensor in floating)
+
+
+@torch.inference_mode()
+def test_timm_loads_the_file_as_its_own_resnet18() -> None:
+    network = timm.create_model("resnet18", pretrained=False, num_classes=0).eval()
+    network.load_state_dict(load_file(WEIGHTS))
+    backbone, images = make(), torch.rand(2, 3, 96, 64)
+    expected = network.forward_intermediates(
+        (images - backbone.mean) / backbone.std, indices=[1, 2, 3, 4], intermediates_only=True
+    )
+    for found, wanted in zip(backbone(images), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=2e-3, rtol=2e-3)
+
+
+@torch.inference_mode()
+def test_no_channel_is_dead_or_beyond_all_bounds() -> None:
+    """Random and natural-looking images alike must move most channels of every layer."""
+    smooth = torch.nn.functional.interpolate(torch.rand(8, 3, 12, 12), size=128, mode="bicubic").clamp(0, 1)
+    for maps in make()(torch.cat([smooth, torch.rand(4, 3, 128, 128)])):
+        deviation = maps.std(dim=(0, 2, 3))
+        assert (deviation > 1e-4).float().mean() > 0.7
+        assert maps.abs().max() < 1e3
+
+
+@torch.inference_mode()
+def test_learnt_features_are_less_redundant_than_random_ones() -> None:
+    """The participation ratio of the covariance's eigenvalues: how many directions the features really use."""
+
+    def directions(backbone: Backbone) -> float:
+        grain = torch.nn.functional.interpolate(torch.rand(16, 3, 24, 24), size=128, mode="bicubic").clamp(0, 1)
+        rows = backbone(grain)[2].permute(0, 2, 3, 1).flatten(0, 2)
+        eigenvalues = torch.linalg.eigvalsh(torch.cov(rows.T.double()))
+        return float(eigenvalues.sum() ** 2 / eigenvalues.square().sum())
+
+    assert directions(make()) > 1.5 * directions(make("random:resnet18"))
