@@ -35,7 +35,7 @@ def adcli_models() -> list[ModelSpec]:
             "arXiv 2201.10703",
             quick={"backbone": "random:resnet18", "epochs": 15, "loss": "local", "combine": "multiply"},
             # Small batches, each position compared by itself: what learns most in four minutes on two cores.
-            demo={"epochs": 16, "loss": "local", "combine": "multiply", "schedule": "cosine"},
+            demo={"epochs": 14, "loss": "local", "combine": "multiply", "schedule": "cosine"},
             demo_batch_size=4,
         )
     ]
