@@ -64,8 +64,7 @@ def optimise(
         epochs: passes over the images.
         scheduler: stepped after each epoch.
         augment: applied to each batch.
-        validate: called after each epoch, in evaluation mode and without gradients; the module ends as it was after the
-            epoch where this was lowest.
+        validate: called after each epoch, in evaluation mode; the module ends as it was where this was lowest.
 
     Raises:
         TrainingError: the loss is no finite number.
@@ -83,10 +82,7 @@ def optimise(
             for step, images in enumerate(batches.shuffled(epoch, augment=augment)):
                 _learn(state, loss, images, session.precision, f"epoch {epoch + 1}, step {step + 1}")
                 yield
-            if scheduler is not None:
-                scheduler.step()
-            if validate is not None:
-                _keep_best(state, validate)
+            _end_epoch(state, validate)
             if checkpoint is not None and epoch + 1 < epochs and time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, state, epoch + 1)
                 saved = time.monotonic()
@@ -137,8 +133,12 @@ def _losses(loss: Loss, batch: Tensor) -> Iterator[Tensor]:
         yield from values
 
 
-def _keep_best(state: _State, validate: Callable[[], float]) -> None:
-    """Copy the module if it does better than ever."""
+def _end_epoch(state: _State, validate: Callable[[], float] | None) -> None:
+    """Step the schedule, and copy the module if it does better than ever."""
+    if state.scheduler is not None:
+        state.scheduler.step()
+    if validate is None:
+        return
     state.module.eval()
     with torch.no_grad():
         found = validate()
