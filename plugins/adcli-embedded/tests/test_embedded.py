@@ -1,16 +1,22 @@
 """The embedded backbone: learnt weights, from the package alone, that any tool can load."""
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from adcli import BackboneOptions
 from adcli.backbones import Backbone, create_backbone
 from adcli_embedded.backbone import WEIGHTS
+
+TOOLS = Path(__file__).parents[1] / "tools"
 
 
 def make(backbone: str = "embedded") -> Backbone:
@@ -78,3 +84,38 @@ def test_learnt_features_are_less_redundant_than_random_ones() -> None:
         return float(eigenvalues.sum() ** 2 / eigenvalues.square().sum())
 
     assert directions(make()) > 1.5 * directions(make("random:resnet18"))
+
+
+TEACHER = """
+import torch
+from torch import nn
+class Tiny(nn.Module):
+    def load(self):
+        self.stem = nn.Conv2d(3, 6, 4, stride=4)
+        return self
+    def forward(self, images):
+        return [self.stem(images)]
+"""
+
+
+def test_the_training_script_goes_on_from_the_packaged_weights(tmp_path: Path) -> None:
+    (tmp_path / "teacher.py").write_text(TEACHER)
+    for i in range(20):
+        Image.effect_noise((48, 48), 60).convert("RGB").save(tmp_path / f"{i:02}.png")
+    command = [
+        sys.executable,
+        TOOLS / "train.py",
+        "--photographs",
+        tmp_path,
+        "--start",
+        WEIGHTS,
+        "--out",
+        tmp_path / "out",
+    ]
+    command += ["--teacher", f"{tmp_path / 'teacher.py'}:Tiny", "--device", "cpu", "--warm-up", "1", "--settle", "1"]
+    command += ["--steps", "2", "--batch-size", "4", "--crop", "32", "--late-crop", "64"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    before, after = load_file(WEIGHTS), load_file(tmp_path / "out" / "resnet18.safetensors")
+    assert {name: tensor.shape for name, tensor in after.items()} == {name: t.shape for name, t in before.items()}
+    difference = (after["layer1.0.conv1.weight"].float() - before["layer1.0.conv1.weight"].float()).abs()
+    assert 0 < difference.max() < 0.01

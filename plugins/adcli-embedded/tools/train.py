@@ -70,6 +70,13 @@ class Student(nn.Module):
         return dict(zip(STRIDES, maps, strict=True)), self.network.forward_head(last)
 
 
+def load_start(network: nn.Module, path: Path) -> None:
+    """Load weights with or without a classifier; the packaged ones have none, and a new one then learns."""
+    missing, unknown = network.load_state_dict(load_file(path), strict=False)
+    if unknown or any(not name.startswith("fc.") for name in missing):
+        raise SystemExit(f"--start {path}: these are not the weights of timm's resnet18")
+
+
 class Distillation(nn.Module):
     """The student, and everything that is thrown away after training."""
 
@@ -118,7 +125,7 @@ class Training:
                 teacher.compile()
         student = Student()
         if arguments.start:
-            student.network.load_state_dict(load_file(arguments.start))
+            load_start(student.network, arguments.start)
         self.model = Distillation(student, self.teachers, arguments.relations, arguments.logits).to(arguments.device)
         self.model.to(memory_format=torch.channels_last)
         decay = get_ema_multi_avg_fn(arguments.average)

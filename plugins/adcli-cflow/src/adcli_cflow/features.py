@@ -28,7 +28,11 @@ class FrozenFeatures:
         self.lengths = [math.prod(shape) for shape in self.shapes]
         self.rows: Tensor | None = None
         if batches.count * sum(self.lengths) * 4 <= memory:
-            self.rows = torch.cat([self._rows(images) for images in batches])
+            # Filled in place: joining a list would take twice the memory.
+            rows = first[0].new_empty(batches.count, sum(self.lengths))
+            for part, images in zip(torch.split(rows, batches.batch_size), batches, strict=True):
+                part.copy_(self._rows(images))
+            self.rows = rows
 
     @property
     def session(self) -> Session:

@@ -5,7 +5,8 @@ the implementation that reproduces its figures: coarser maps are brought to the 
 interpolated and blurred, and the image score is the largest value of the map. Two things are our own: the map is never
 stretched to its range over the test images, which would make scores depend on one another; and no embedding is stored.
 Mean and covariance of every position are sums over the images in float64, so that memory depends on positions and
-dimensions alone: positions x dimensions² x 8 bytes, 0.33 GB for 256 x 256 images and 100 dimensions.
+dimensions alone: positions x dimensions² x 12 bytes at the end of fitting (float64 sums, float32 result), 0.5 GB for
+256 x 256 images and 100 dimensions.
 
 The objects must stand alike in every image: a position is compared with itself.
 """
