@@ -7,9 +7,8 @@ Every result is a line of JSON in the results file, and what stands there is not
 images are fitted (``--calibration none``); nothing is tuned. ``--few N`` takes every so many-th image of a set, N good
 ones to fit, and N to test, half of them good.
 
-``--peer`` is a command that takes ``--model``, ``--data``, ``--size``, ``--set KEY=VALUE`` and ``--maps-out FILE.npz``
-and prints a line of JSON; ``--peer-model`` and ``--peer-set`` hold what it calls the model and what it must be told.
-Its maps are measured here, at the images' network size; ours at the masks' size.
+``--peer`` is a command such as ``PYTHON benchmarks/peer.py``, run instead of ours; ``--peer-set`` is what it must be
+told. Its maps are measured here, at the images' network size; ours at the masks' size.
 """
 
 import argparse
@@ -52,12 +51,12 @@ def run_measured(command: Sequence[str]) -> tuple[str, float, int]:
         return output.read(), seconds, usage.ru_maxrss // 1024
 
 
-def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int) -> Row:
+def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int, batch_size: int) -> Row:
     """Train and evaluate with adcli."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
         command = [sys.executable, "-m", "adcli", "train", "--model", model, "--calibration", "none", "--json"]
-        command += ["--image-size", SIZE, "--seed", str(seed), "--out", str(out)]
+        command += ["--image-size", SIZE, "--seed", str(seed), "--batch-size", str(batch_size), "--out", str(out)]
         command += ["--data", data] if data != "demo" else []
         command += ["--backbone", backbone] if backbone != "-" else []
         command += [part for option in options for part in ("-o", option)]
@@ -76,11 +75,12 @@ def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int
     }
 
 
-def peers(command: str, model: str, data: str, settings: Sequence[str]) -> Row:
+def peers(command: str, model: str, data: str, settings: Sequence[str], seed: int, batch_size: int) -> Row:
     """Train and evaluate with the peer."""
     with tempfile.TemporaryDirectory() as folder:
         maps = Path(folder, "maps.npz")
         call = [*shlex.split(command), "--model", model, "--data", data, "--size", SIZE, "--maps-out", str(maps)]
+        call += ["--seed", str(seed), "--batch-size", str(batch_size)]
         call += [part for setting in settings for part in ("--set", setting)]
         output, seconds, memory = run_measured(call)
         result = json.loads(output.strip().splitlines()[-1])
@@ -158,7 +158,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", nargs="*", type=int, default=[0])
     parser.add_argument("-o", "--option", nargs="*", default=[], help="KEY=VALUE, options of ours")
     parser.add_argument("--peer", help="the command that runs the peer, instead of ours")
-    parser.add_argument("--peer-model", help="what the peer calls the model")
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--peer-set", nargs="*", default=[], help="KEY=VALUE, settings of the peer")
     parser.add_argument("--table", action="store_true", help="print all results")
     return parser.parse_args()
@@ -179,9 +179,9 @@ def main() -> None:
             if key in done:
                 continue
             if arguments.peer:
-                found = peers(arguments.peer, arguments.peer_model or model, data, options)
+                found = peers(arguments.peer, model, data, options, seed, arguments.batch_size)
             else:
-                found = ours(model, data, backbone, options, seed)
+                found = ours(model, data, backbone, options, seed, arguments.batch_size)
             rows.append(dict(zip(KEY, key, strict=True)) | found)
             with results.open("a") as file:
                 print(json.dumps(rows[-1]), file=file)
