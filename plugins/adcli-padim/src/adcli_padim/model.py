@@ -53,13 +53,15 @@ class Padim(Model):
 
         Channels are reduced before coarser maps are repeated, which gives the same at a fraction of the work.
         """
-        maps = self.backbone(images)
-        grid = maps[0].shape[2:]
-        reduced = [
-            F.interpolate(torch.einsum("nchw,cd->ndhw", part, rows), size=grid, mode="nearest")
-            for part, rows in zip(maps, torch.split(self.directions, list(self.backbone.channels)), strict=True)
-        ]
-        return torch.stack(reduced).sum(dim=0)
+        finest, *coarser = (
+            torch.einsum("nchw,cd->ndhw", part, rows)
+            for part, rows in zip(
+                self.backbone(images), torch.split(self.directions, list(self.backbone.channels)), strict=True
+            )
+        )
+        for part in coarser:
+            finest = finest + F.interpolate(part, size=finest.shape[2:], mode="nearest")
+        return finest
 
     def fit(self, batches: Batches) -> None:
         """Estimate mean and covariance at every position (paper, Eq. 1)."""
@@ -73,7 +75,7 @@ class Padim(Model):
                 # Sums of squares about a point near the mean lose no digits.
                 origin = rows.mean(dim=2, keepdim=True)
                 total, squares = torch.zeros_like(origin), rows.new_zeros(*rows.shape[:2], rows.shape[1])
-            rows = rows - origin
+            rows -= origin
             total += rows.sum(dim=2, keepdim=True)
             squares.baddbmm_(rows, rows.mT)
         self._set_gaussians(origin, total / batches.count, squares, batches.count)
