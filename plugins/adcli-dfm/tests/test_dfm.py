@@ -119,6 +119,21 @@ def test_the_map_peaks_inside_a_planted_defect(batches: Batches) -> None:
     assert 32 <= column < 48
 
 
+@torch.inference_mode()
+def test_a_small_defect_raises_the_peak_more_than_the_sum(batches: Batches) -> None:
+    images = all_images(batches)[:2].clone()
+    images[1] = images[0]
+    images[1, :, 24:32, 32:40] = 0
+    rise = {}
+    for score in ("fre", "peak"):
+        scores = fitted(batches, score=score, layers="2", pooling=1)(images)
+        clean, defective = scores.image.tolist()
+        rise[score] = defective / clean
+        if score == "peak":
+            torch.testing.assert_close(scores.image, scores.map.amax(dim=(1, 2, 3)))
+    assert rise["peak"] > 2 * rise["fre"] > 2
+
+
 def test_a_single_image_is_refused(batches: Batches) -> None:
     with pytest.raises(TrainingError, match="at least 2"):
         fitted(Batches(batches.paths[:1], batches.source))

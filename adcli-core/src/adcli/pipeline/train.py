@@ -197,13 +197,15 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
     timings: dict[str, float] = {}
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {plan.device}: {content['command'] or 'from Python'}")
     clock = time.perf_counter()
-    model = _fit(plan, plan.calibration.fit, partial, progress)
+    model = _build(plan)
+    clock = _lap(partial, timings, "build", clock)
+    _fit(plan, model, plan.calibration.fit, partial, progress)
     clock = _lap(partial, timings, "fit", clock)
     _save_weights(model, partial.folder / WEIGHTS_FILE)
     calibration, map_range = calibrate(
         plan.calibration,
         model,
-        lambda images: _fit(plan, images, None, progress),
+        lambda images: _fit(plan, _build(plan), images, None, progress),
         plan.source,
         batch_size=plan.batch_size,
         device=plan.device,
@@ -233,10 +235,14 @@ def _lap(partial: PartialRun, timings: dict[str, float], name: str, since: float
     return now
 
 
-def _fit(plan: _Plan, images: Sequence[Path], partial: PartialRun | None, progress: Progress) -> Model:
-    """Return a model fitted to good images, in evaluation mode; ``partial`` is where it may keep checkpoints."""
+def _build(plan: _Plan) -> Model:
+    """Return a new model; every random choice from here on follows the seed."""
     make_repeatable(plan.settings.seed)
-    model = build_model(plan.provided, plan.options, plan.size, pretrained=True).to(plan.device)
+    return build_model(plan.provided, plan.options, plan.size, pretrained=True).to(plan.device)
+
+
+def _fit(plan: _Plan, model: Model, images: Sequence[Path], partial: PartialRun | None, progress: Progress) -> Model:
+    """Fit a model to good images and return it in evaluation mode; ``partial`` is where it may keep checkpoints."""
     model.set_precision(plan.precision)
     checkpoints = partial.folder / CHECKPOINTS if partial is not None else None
     session = Session(progress, plan.device, plan.precision, checkpoints)

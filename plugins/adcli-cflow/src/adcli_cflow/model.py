@@ -67,7 +67,8 @@ class Cflow(Model):
             features,
             optimizer=optimizer,
             epochs=self.options.epochs,
-            scheduler=LambdaLR(optimizer, lambda epoch: rate(epoch / self.options.epochs)),
+            # At the middle of an epoch, so that a training of one epoch is not all warm-up.
+            scheduler=LambdaLR(optimizer, lambda epoch: rate((epoch + 0.5) / self.options.epochs)),
         )
         self.flows.requires_grad_(False)
         found = [self._greatest(features.maps(rows)) for rows in features.shuffled(0)]

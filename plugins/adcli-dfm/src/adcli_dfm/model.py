@@ -5,7 +5,9 @@ the same group, with the official code that this follows). The feature of an ima
 principal component analysis keeps a share of the variance. With x the feature, mu its mean and W the components,
 
 - the feature reconstruction error is |(I - W W') (x - mu)|², and its parts at each position are the anomaly map;
-- the negative log-likelihood is that of W' (x - mu) under the Gaussian whose variances the components have.
+- the negative log-likelihood is that of W' (x - mu) under the Gaussian whose variances the components have;
+- a third score is our own: the largest value of the map. The error of the whole image is a sum over all positions, in
+  which the noise of a hundred good ones can outweigh one that is defective.
 
 The document that this project started from gives ResNet-18's feature a length of 2048; it has 512, and what is modelled
 by default is layer 3, as in the official code.
@@ -93,6 +95,8 @@ class Dfm(Model):
         anomaly_map = self._map(error, maps)
         if self.options.score == "fre":
             return Scores(error.sum(dim=1), anomaly_map)
+        if self.options.score == "peak":
+            return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
         constant = self.variances.log().sum() + len(self.variances) * math.log(2 * math.pi)
         return Scores(0.5 * ((coefficients.square() / self.variances).sum(dim=1) + constant), anomaly_map)
 
