@@ -8,7 +8,7 @@ images are fitted (``--calibration none``); nothing is tuned. ``--few N`` takes 
 ones to fit, and N to test, half of them good.
 
 ``--peer`` is a command such as ``PYTHON benchmarks/peer.py``, run instead of ours; ``--peer-set`` is what it must be
-told. Its maps are measured here, at the images' network size; ours at the masks' size.
+told. Maps are measured at the masks' own size, the peer's as ours.
 """
 
 import argparse
@@ -26,11 +26,13 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
+from PIL import Image
 
+from adcli.data.decoding import read_mask, resize_map
 from adcli.metrics import PixelMetrics
 
-SIZE = "256"
-KEY = ("tool", "model", "data", "backbone", "options", "seed")
+KEY = ("tool", "model", "data", "backbone", "options", "seed", "size", "epochs")
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "fit_s", "predict_s", "peak_mb")
 
 Row = dict[str, Any]
@@ -51,12 +53,14 @@ def run_measured(command: Sequence[str]) -> tuple[str, float, int]:
         return output.read(), seconds, usage.ru_maxrss // 1024
 
 
-def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int, batch_size: int) -> Row:
+def ours(arguments: argparse.Namespace, model: str, data: str, backbone: str, seed: int) -> Row:
     """Train and evaluate with adcli."""
+    options = arguments.option + ([f"epochs={arguments.epochs}"] if arguments.epochs else [])
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
         command = [sys.executable, "-m", "adcli", "train", "--model", model, "--calibration", "none", "--json"]
-        command += ["--image-size", SIZE, "--seed", str(seed), "--batch-size", str(batch_size), "--out", str(out)]
+        command += ["--image-size", str(arguments.size), "--batch-size", str(arguments.batch_size)]
+        command += ["--seed", str(seed), "--out", str(out)]
         command += ["--data", data] if data != "demo" else []
         command += ["--backbone", backbone] if backbone != "-" else []
         command += [part for option in options for part in ("-o", option)]
@@ -75,21 +79,17 @@ def ours(model: str, data: str, backbone: str, options: Sequence[str], seed: int
     }
 
 
-def peers(command: str, model: str, data: str, settings: Sequence[str], seed: int, batch_size: int) -> Row:
+def peers(arguments: argparse.Namespace, model: str, data: str, seed: int) -> Row:
     """Train and evaluate with the peer."""
     with tempfile.TemporaryDirectory() as folder:
         maps = Path(folder, "maps.npz")
-        call = [*shlex.split(command), "--model", model, "--data", data, "--size", SIZE, "--maps-out", str(maps)]
-        call += ["--seed", str(seed), "--batch-size", str(batch_size)]
-        call += [part for setting in settings for part in ("--set", setting)]
+        call = [*shlex.split(arguments.peer), "--model", model, "--data", data, "--maps-out", str(maps)]
+        call += ["--size", str(arguments.size), "--batch-size", str(arguments.batch_size), "--seed", str(seed)]
+        call += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
+        call += [part for setting in arguments.peer_set for part in ("--set", setting)]
         output, seconds, memory = run_measured(call)
         result = json.loads(output.strip().splitlines()[-1])
-        pixel = PixelMetrics()
-        if maps.exists():
-            with np.load(maps) as saved:
-                for anomaly_map, mask in zip(saved["maps"], saved["masks"], strict=True):
-                    pixel.update(anomaly_map.astype(np.float32), mask)
-        figures = pixel.result()
+        figures = pixel_metrics(maps, Path(data)) if maps.exists() else {}
     return {
         "image_auroc": result["image_auroc"],
         "pixel_auroc": figures.get("auroc"),
@@ -99,6 +99,24 @@ def peers(command: str, model: str, data: str, settings: Sequence[str], seed: in
         "wall_s": round(seconds, 1),
         "peak_mb": memory,
     }
+
+
+def pixel_metrics(maps: Path, data: Path) -> dict[str, float]:
+    """Measure saved maps as ours are measured: interpolated to the size of the mask, or of an image without one."""
+    pixel = PixelMetrics()
+    with np.load(maps) as saved:
+        for anomaly_map, image in zip(saved["maps"], map(Path, saved["paths"]), strict=True):
+            mask = _mask(image, data)
+            pixel.update(resize_map(anomaly_map.astype(np.float32), (mask.shape[0], mask.shape[1])), mask)
+    return pixel.result()
+
+
+def _mask(image: Path, data: Path) -> NDArray[np.bool_]:
+    found = list(data.glob(f"ground_truth/{image.parent.name}/{image.stem}_mask.*"))
+    if found:
+        return read_mask(found[0])
+    with Image.open(image) as opened:
+        return np.zeros((opened.height, opened.width), bool)
 
 
 def thinned(data: Path, count: int, into: Path) -> Path:
@@ -158,7 +176,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", nargs="*", type=int, default=[0])
     parser.add_argument("-o", "--option", nargs="*", default=[], help="KEY=VALUE, options of ours")
     parser.add_argument("--peer", help="the command that runs the peer, instead of ours")
+    parser.add_argument("--size", type=int, default=256, help="of the networks' input")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, help="of a model that trains")
     parser.add_argument("--peer-set", nargs="*", default=[], help="KEY=VALUE, settings of the peer")
     parser.add_argument("--table", action="store_true", help="print all results")
     return parser.parse_args()
@@ -175,13 +195,13 @@ def main() -> None:
         for reference, model, backbone, seed in plan:
             data = str(thinned(Path(reference), arguments.few, Path(folder))) if arguments.few else reference
             tool, options = ("peer", arguments.peer_set) if arguments.peer else ("adcli", arguments.option)
-            key = (tool, model, Path(data).name, backbone, " ".join(options), seed)
+            key = (tool, model, Path(data).name, backbone, " ".join(options), seed, arguments.size, arguments.epochs)
             if key in done:
                 continue
             if arguments.peer:
-                found = peers(arguments.peer, model, data, options, seed, arguments.batch_size)
+                found = peers(arguments, model, data, seed)
             else:
-                found = ours(model, data, backbone, options, seed, arguments.batch_size)
+                found = ours(arguments, model, data, backbone, seed)
             rows.append(dict(zip(KEY, key, strict=True)) | found)
             with results.open("a") as file:
                 print(json.dumps(rows[-1]), file=file)

@@ -33,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a + joins a list")
     parser.add_argument("--weights", type=Path, help="weights of resnet18")
-    parser.add_argument("--maps-out", type=Path, help="an .npz of scores, labels, maps and masks")
+    parser.add_argument("--maps-out", type=Path, help="an .npz of maps and the images they are of")
     return parser.parse_args()
 
 
@@ -95,12 +95,11 @@ def fit_and_predict(arguments: argparse.Namespace) -> tuple[list[Any], float, fl
 
 
 def save_maps(batches: list[Any], file: Path) -> None:
-    """Save maps and masks at the network's size, in half precision."""
+    """Save maps at the network's size, in half precision, and the paths of their images."""
     import numpy as np
 
     maps = [batch.anomaly_map.float().reshape(-1, *batch.anomaly_map.shape[-2:]).half() for batch in batches]
-    masks = [batch.gt_mask.bool().reshape(-1, *batch.gt_mask.shape[-2:]) for batch in batches]
-    np.savez(file, maps=np.concatenate(maps), masks=np.concatenate(masks))
+    np.savez(file, maps=np.concatenate(maps), paths=[path for batch in batches for path in batch.image_path])
 
 
 def main() -> None:
