@@ -143,15 +143,23 @@ def _link(path: Path, link: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Return the lines of a Markdown table, seeds averaged."""
-    yield "| data | model | backbone | tool | image AUROC | pixel AUROC | AUPRO | fit s | predict s | peak MB |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    """Return the lines of a Markdown table for each data set: ours / the peer's, seeds averaged."""
+    groups: dict[tuple[str, ...], dict[str, list[Row]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in ("data", "model", "backbone", "tool")), []).append(row)
-    for group, members in sorted(groups.items()):
-        cells = [_cell(name, [row[name] for row in members]) for name in FIGURES]
-        yield f"| {' | '.join([*group, *cells])} |"
+        trained = "" if row["epochs"] is None else f"{row['epochs']} epochs"
+        group = (row["data"], row["model"], row["backbone"].removeprefix("timm:"), f"{row['size']}", trained)
+        groups.setdefault(group, {}).setdefault(row["tool"], []).append(row)
+    for data in sorted({group[0] for group in groups}):
+        yield f"\n**{data}**\n"
+        yield "| model | backbone | size | | image AUROC | pixel AUROC | AUPRO | fit s | predict s | peak MB |"
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        for group in sorted(group for group in groups if group[0] == data):
+            tools = groups[group]
+            cells = [
+                " / ".join(_cell(name, [row[name] for row in tools.get(tool, [])]) for tool in ("adcli", "peer"))
+                for name in FIGURES
+            ]
+            yield f"| {' | '.join([*group[1:], *('' if cell == ' / ' else cell for cell in cells)])} |"
 
 
 def _cell(name: str, values: Sequence[float | None]) -> str:

@@ -114,11 +114,13 @@ class PixelMetrics:
 def _keys(values: NDArray[np.float32]) -> NDArray[np.uint32]:
     """Return integers of :data:`KEY_BITS` bits in the order of the values."""
     # Adding zero makes -0.0 and 0.0, which are equal, the same bits.
-    bits = (np.ascontiguousarray(values, np.float32) + np.float32(0)).view(np.uint32)
-    sign = np.uint32(1 << 31)
-    # Negative numbers are ordered backwards in their bits, and must come before all positive ones.
-    ordered = np.where(bits & sign, ~bits, bits | sign)
-    return ordered >> np.uint32(32 - KEY_BITS)
+    bits = (np.ascontiguousarray(values, np.float32) + np.float32(0)).view(np.int32)
+    # Negative numbers are ordered backwards in their bits, and must come before all positive ones: all of a negative
+    # number's bits are turned, of a positive one's only the sign.
+    turned = bits >> 31
+    turned |= np.int32(-(2**31))
+    turned ^= bits
+    return turned.view(np.uint32) >> np.uint32(32 - KEY_BITS)
 
 
 def _count(histogram: NDArray[np.int64], keys: NDArray[np.uint32]) -> None:

@@ -70,24 +70,25 @@ class Padim(Model):
         self.directions = self._choose_directions(batches)
         origin = total = squares = torch.empty(0)
         for images in batches:
-            rows = _by_position(self.embed(images)).double()
+            # In the order of the products, which would else copy them in every step.
+            rows = _by_position(self.embed(images)).to(torch.float64, memory_format=torch.contiguous_format)
             if not total.numel():
                 # Sums of squares about a point near the mean lose no digits.
-                origin = rows.mean(dim=2, keepdim=True)
-                total, squares = torch.zeros_like(origin), rows.new_zeros(*rows.shape[:2], rows.shape[1])
+                origin = rows.mean(dim=1, keepdim=True)
+                total, squares = torch.zeros_like(origin), rows.new_zeros(len(rows), rows.shape[2], rows.shape[2])
             rows -= origin
-            total += rows.sum(dim=2, keepdim=True)
-            squares.baddbmm_(rows, rows.mT)
+            total += rows.sum(dim=1, keepdim=True)
+            squares.baddbmm_(rows.mT, rows)
         self._set_gaussians(origin, total / batches.count, squares, batches.count)
 
     def _set_gaussians(self, origin: Tensor, offset: Tensor, squares: Tensor, count: int) -> None:
         """Turn sums about an origin into means and whitening matrices, some positions at a time."""
-        self.mean = (origin + offset)[:, :, 0].float()
+        self.mean = (origin + offset)[:, 0].float()
         self.whitening = torch.empty(squares.shape, dtype=torch.float32, device=squares.device)
         identity = torch.eye(squares.shape[1], dtype=torch.float64, device=squares.device)
         for start in range(0, len(squares), POSITIONS):
             part = slice(start, start + POSITIONS)
-            centred = squares[part] - count * offset[part] @ offset[part].mT
+            centred = squares[part] - count * offset[part].mT @ offset[part]
             covariance = centred / (count - 1) + self.options.regularisation * identity
             factor = torch.linalg.cholesky(covariance)
             self.whitening[part] = torch.linalg.solve_triangular(factor, identity, upper=False).float()
@@ -112,8 +113,8 @@ class Padim(Model):
     def forward(self, images: Tensor) -> Scores:
         embedding = self.embed(images)
         # The Mahalanobis distance (paper, Eq. 2) is the length of the whitened difference.
-        whitened = torch.bmm(self.whitening, _by_position(embedding) - self.mean[:, :, None])
-        distances = torch.linalg.vector_norm(whitened, dim=1).T
+        whitened = torch.bmm(_by_position(embedding) - self.mean[:, None], self.whitening.mT)
+        distances = torch.linalg.vector_norm(whitened, dim=2).T
         height, width = embedding.shape[2:]
         maps = upsample(distances.reshape(-1, 1, height, width), self.image_size)
         maps = gaussian_blur(maps, self.options.sigma)
@@ -121,5 +122,5 @@ class Padim(Model):
 
 
 def _by_position(embedding: Tensor) -> Tensor:
-    """Return embeddings (N, D, h, w) as a matrix for each position, (h w, D, N)."""
-    return embedding.flatten(2).permute(2, 1, 0)
+    """Return embeddings (N, D, h, w) as a matrix for each position, (h w, N, D)."""
+    return embedding.flatten(2).permute(2, 0, 1)
