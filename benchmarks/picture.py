@@ -27,9 +27,7 @@ def chosen(run: Path) -> list[Path]:
     highest = {row["defect"]: row for row in rows if row["label"] == "defect"}
     defects = sorted(highest.values(), key=lambda row: float(row["score"]))[:KINDS]
     maps = run / "evaluations" / "test" / "maps"
-    return [
-        next(maps.rglob(f"{Path(row['image']).parent.name}*{Path(row['image']).stem}*")) for row in [lowest, *defects]
-    ]
+    return [maps / picture_name(row["image"]) for row in [lowest, *defects]]
 
 
 def main() -> None:
