@@ -50,18 +50,14 @@ def _measured_lines(measured: Mapping[str, Any]) -> Iterator[str]:
     words = f"scores differ by at most {measured['score_difference']:.1e} of the range of good ones"
     if "map_difference" in measured:
         words += f", maps by {measured['map_difference']:.1e} of theirs"
-    yield f"compared   {measured['images']} images: {words} (allowed: {measured['tolerance']:.0e})"
+    yield f"compared   {measured['images']} images: {words} (allowed: {measured['tolerance']:g})"
     if "verdicts" in measured:
         verdicts = measured["verdicts"]
         near = (
             f"; {verdicts['near_threshold']} too close to the threshold to tell" if verdicts["near_threshold"] else ""
         )
         yield f"verdicts   {verdicts['equal']} equal, {verdicts['unequal']} unequal{near}"
-    speed = measured["speed"]
-    for key in ("batch_1", "batch_16"):
-        rates = speed[key]
-        name = "speed" if key == "batch_1" else ""
-        yield (
-            f"{name:<10} batch {key.removeprefix('batch_')}: {rates['export']:.3g} images/s, the run {rates['run']:.3g} "
-            f"({rates['ratio']:.2f} times as fast, {speed['threads']} cores)"
-        )
+    for name, batch in (("speed", 1), ("", 16)):
+        rates = measured["speed"][f"batch_{batch}"]
+        compared = f"the run {rates['run']:.3g} (ratio {rates['ratio']:.2f}, {measured['speed']['threads']} cores)"
+        yield f"{name:<10} batch {batch}: {rates['export']:.3g} images/s, {compared}"
