@@ -183,25 +183,41 @@ def write_export(
         AdcliError: as :func:`export`; no folder is left behind.
     """
     with _in_the_making(final) as folder:
-        facts = _write_graph(provided, options, original.source, folder)
-        manifest = _describe(provided, options, original, facts)
-        unfinished = Export(folder, manifest, original.run.calibration)
-        load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
-        # From the files, so that what is checked is what was written.
-        runtime = guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {provided.plugin}")
+        manifest, runtime = write_graph(provided, options, original, folder)
         calibration, map_range = _calibrate(original, runtime, evidence, progress)
+        tolerance = float(manifest["graph"]["tolerance"])
         manifest |= {
-            "map_range": list(map_range),
-            "thresholds": {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold},
             "calibration": _summary(calibration, evidence.plan),
-            "measured": _measure(original, runtime, calibration, evidence, float(facts["tolerance"]), progress),
+            "measured": measure(original, runtime, calibration, evidence, tolerance, progress),
         }
-        write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        manifest["files"] = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-        write_atomically(folder / MANIFEST_FILE, seal(manifest))
+        finish(folder, manifest, calibration, map_range)
         del runtime
     return Export.open(final)
+
+
+def write_graph(
+    provided: Provided[ExporterSpec], options: Options, original: Original, folder: Path
+) -> tuple[dict[str, Any], Runtime]:
+    """Have the exporter write its graph into a folder; returns what is known for the manifest, and the graph loaded.
+
+    Raises:
+        PluginError: the exporter fails, or returns facts that cannot be used.
+    """
+    manifest = _describe(provided, options, original, _facts(provided, options, original.source, folder))
+    load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
+    unfinished = Export(folder, manifest, original.run.calibration)
+    # From the files, so that what is checked is what was written.
+    return manifest, guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {provided.plugin}")
+
+
+def finish(folder: Path, manifest: dict[str, Any], calibration: Calibration, map_range: tuple[float, float]) -> None:
+    """Write calibration and manifest, with the digest of every file, beside a graph."""
+    write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    thresholds = {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold}
+    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    content = {**manifest, "map_range": list(map_range), "thresholds": thresholds, "files": digests}
+    write_atomically(folder / MANIFEST_FILE, seal(content))
 
 
 @contextlib.contextmanager
@@ -223,9 +239,7 @@ def _in_the_making(final: Path) -> Iterator[Path]:
         raise
 
 
-def _write_graph(
-    provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path
-) -> dict[str, Any]:
+def _facts(provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path) -> dict[str, Any]:
     who = f"exporter '{provided.spec.name}' of {provided.plugin}"
     write = provided.load(provided.spec.target)
     try:
@@ -310,7 +324,7 @@ def _good_range(calibration: Calibration, runtime: Runtime, evidence: Evidence) 
     return max(scores) - min(scores)
 
 
-def _measure(
+def measure(
     original: Original,
     runtime: Runtime,
     calibration: Calibration,
