@@ -16,7 +16,7 @@ from PIL import Image
 from support import Adcli, Outcome, draw_part, write_parts
 
 from adcli import pipeline
-from adcli.errors import AdcliError
+from adcli.errors import AdcliError, ExportError
 from adcli.exports import Export
 from adcli.pipeline import comparison, timing
 from adcli.registry import registry
@@ -289,7 +289,22 @@ def test_every_way_to_calibrate_can_be_exported(
     assert export.manifest["calibration"]["scored_by"] == ("run" if method == "k-fold" else "export")
 
 
-def test_images_are_handed_over_at_their_own_sizes(tmp_path: Path) -> None:
+def test_the_graphs_own_resizing_is_checked(
+    parts: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcli_mean import runtime
+
+    def nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        rows, columns = (np.arange(new) * old // new for new, old in zip(size, pixels.shape, strict=False))
+        return pixels[rows][:, columns]
+
+    monkeypatch.setattr(runtime, "resize", nearest)
+    for it in (run, train(parts, tmp_path / "of the images' size", image_size="64")):
+        with pytest.raises(ExportError, match="differ"):
+            pipeline.export(it, "npz", out=tmp_path / "x")
+
+
+def test_images_of_many_sizes_can_be_compared(tmp_path: Path) -> None:
     data = write_parts(tmp_path / "data", defective=0, good=0)
     for i, size in enumerate(((31, 90), (200, 77), (48, 48))):
         draw_part(i)[0].resize(size).save(data / f"train/good/other-{i}.png")

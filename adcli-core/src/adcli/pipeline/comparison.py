@@ -54,8 +54,8 @@ def compare(original: Runtime, exported: Runtime, images: Iterable[Pixels], size
         (score,), maps = original(resize(pixels, size)[None])
         (found,), found_maps = exported(pixels[None])
         pairs.append((float(score), float(found)))
-        if _shape(maps) != _shape(found_maps):
-            raise ExportError(f"the exported graph's maps have shape {_shape(found_maps)}, the run's {_shape(maps)}.")
+        if shape(maps) != shape(found_maps):
+            raise ExportError(f"the exported graph's maps have shape {shape(found_maps)}, the run's {shape(maps)}.")
         if maps is not None and found_maps is not None:
             differences.append(float(np.abs(maps - found_maps).max()))
             lowest, highest = min(lowest, float(maps.min())), max(highest, float(maps.max()))
@@ -64,7 +64,8 @@ def compare(original: Runtime, exported: Runtime, images: Iterable[Pixels], size
     return Comparison(scores[:, 0], scores[:, 1], float(np.max(differences)) if differences else None, highest - lowest)
 
 
-def _shape(maps: NDArray[np.float32] | None) -> tuple[int, ...] | None:
+def shape(maps: NDArray[np.float32] | None) -> tuple[int, ...] | None:
+    """Return the shape of maps, or None where there are none."""
     return None if maps is None else maps.shape
 
 

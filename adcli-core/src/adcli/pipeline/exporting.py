@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from adcli import __version__
 from adcli.calibration import Calibration
-from adcli.data.decoding import Pixels, read_image, resize
+from adcli.data.decoding import Pixels, Size, read_image, resize
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
 from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
@@ -251,27 +252,27 @@ def _facts(provided: Provided[ExporterSpec], options: Options, source: ExportSou
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise PluginError(f"{who} failed ({reason}).") from error
-    problem = _problem(facts, folder)
+    try:
+        plain = json.loads(json.dumps(facts))
+        problem = _problem(plain, folder)
+    except (TypeError, ValueError) as error:
+        problem = f"they are no plain values ({error})"
     if problem:
         raise PluginError(f"{who} returned facts that cannot be used: {problem}.")
-    return dict(facts)
+    return dict(plain)
 
 
 def _problem(facts: Any, folder: Path) -> str:
     """Return what is wrong with an exporter's facts, or nothing."""
     if not isinstance(facts, dict) or not facts.keys() >= _FACTS:
         return f"it takes a dictionary with {', '.join(sorted(_FACTS))}"
-    try:
-        text = yaml.safe_dump(facts)
-    except yaml.YAMLError:
-        return "they are no plain values"
-    if str(folder.resolve()) in text or str(Path.home()) in text:
+    text = json.dumps(facts)
+    if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
         return "they hold a path of this machine"
-    if not (folder / facts["file"]).is_file():
+    if not (folder / str(facts["file"])).is_file():
         return f"the file '{facts['file']}' was not written"
-    return (
-        "" if isinstance(facts["tolerance"], (int, float)) and facts["tolerance"] > 0 else "the tolerance is no number"
-    )
+    tolerance = facts["tolerance"]
+    return "" if isinstance(tolerance, (int, float)) and tolerance > 0 else f"the tolerance is {tolerance!r}"
 
 
 def _describe(
@@ -343,14 +344,15 @@ def measure(
         reference, _ = calibrate(
             evidence.plan, original.runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress
         )
-    images = progress.track(_readable(evidence), len(evidence.compared), "comparing")
-    comparison = compare(original.runtime, runtime, images, original.source.image_size)
+    size = original.source.image_size
+    images = progress.track(_of_other_sizes(_readable(evidence), size), len(evidence.compared), "comparing")
+    comparison = compare(original.runtime, runtime, images, size)
     good_range = _good_range(calibration, runtime, evidence)
     measured = judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
     problem = disagreement(measured)
     if problem:
         raise ExportError(f"the exported graph is not equal to {original.run.path}: {problem}; nothing was kept.")
-    pixels = [resize(image, original.source.image_size) for image in itertools.islice(_readable(evidence), BATCH_SIZE)]
+    pixels = [resize(image, size) for image in itertools.islice(_readable(evidence), BATCH_SIZE)]
     with _all_cores():
         return {**measured, "speed": speeds(original.runtime, runtime, pixels)}
 
@@ -362,6 +364,13 @@ def _readable(evidence: Evidence) -> Iterator[Pixels]:
         except DataError:
             if not evidence.source.skip_unreadable:
                 raise
+
+
+def _of_other_sizes(images: Iterator[Pixels], size: Size) -> Iterator[Pixels]:
+    """Pass images on, every second of those that have the model's size enlarged, so that resizing is always checked."""
+    for i, image in enumerate(images):
+        enlarge = image.shape[:2] == size and i % 2 == 1
+        yield resize(image, (size[0] * 5 // 4, size[1] * 4 // 3)) if enlarge else image
 
 
 @contextlib.contextmanager

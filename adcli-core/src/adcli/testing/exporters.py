@@ -20,6 +20,7 @@ from adcli.errors import ExportError
 from adcli.exports import Export, ExportSource, Runtime, guarded
 from adcli.model import Model
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate
+from adcli.pipeline.comparison import shape
 from adcli.pipeline.exporting import Evidence, Original, finish, measure, write_graph
 from adcli.pipeline.runtime import ModelRuntime
 from adcli.progress import Silent
@@ -81,7 +82,8 @@ class Subject:
         calibration, map_range = calibrate(evidence.plan, runtime, evidence.source, batch_size=4, progress=Silent())
         plugin = self.model.provided.plugin
         options = self.model.spec.options.parse(self.model.spec.quick).to_dict()
-        settings = TrainSettings(model=self.model.spec.name, options=options, image_size=f"{SIZE[0]}x{SIZE[1]}")
+        size = f"{SIZE[0]}x{SIZE[1]}"
+        settings = TrainSettings.parse({"model": self.model.spec.name, "options": options, "image_size": size})
         record = {
             "core": __version__,
             "model": self.model.spec.name,
@@ -157,7 +159,8 @@ def _key(named: str | ExporterSpec | ModelSpec) -> str:
 def _mixed_images() -> Pixels:
     """Return good and damaged images (N, H, W, 3) of the model's size."""
     images = torch.cat([good_images()[:3], damaged_images()[3:6]])
-    return np.rint(255 * images.permute(0, 2, 3, 1).numpy()).astype(np.uint8)
+    pixels: Pixels = np.rint(255 * images.permute(0, 2, 3, 1).numpy()).astype(np.uint8)
+    return pixels
 
 
 def _alone(runtime: Runtime, images: Pixels) -> NDArray[np.float64]:
@@ -194,7 +197,7 @@ def scores_equal_the_original(subject: Subject) -> None:
         expected, expected_map = subject.original.runtime(image[None])
         scores, maps = subject.runtime(image[None].copy())
         assert scores.dtype == np.float32, f"scores are {scores.dtype}"
-        assert np.shape(maps) == np.shape(expected_map), f"maps: {np.shape(maps)}, not {np.shape(expected_map)}"
+        assert shape(maps) == shape(expected_map), f"maps: {shape(maps)}, not {shape(expected_map)}"
         difference = subject.relative(scores, expected)
         assert difference <= tolerance, f"scores differ by {difference:.2g} of their range, above {tolerance:g}"
         if maps is not None and expected_map is not None:
