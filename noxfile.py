@@ -49,6 +49,16 @@ def isolated(session: nox.Session, plugin: str) -> None:
     session.run("pytest", plugin, *session.posargs)
 
 
+@nox.session
+def light(session: nox.Session) -> None:
+    """Install what a machine that only predicts needs, without torch; ``-- EXPORT IMAGES`` predicts there."""
+    session.install("-e", f"./{CORE}", "-e", "./plugins/adcli-openvino")
+    session.run("python", "-c", "import importlib.util as found; assert found.find_spec('torch') is None")
+    session.run("adcli", "plugins")
+    if session.posargs:
+        session.run("adcli", "predict", *session.posargs)
+
+
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that the packages allow."""

@@ -200,6 +200,8 @@ def test_an_exporter_that_fails_is_named_and_leaves_nothing(
     assert_one_line(adcli("export", run.path, "--to", "npz", "--out", "x"), 6, "adcli-mean 1.2.3", "a bug of the")
     monkeypatch.setattr(module, "export", lambda *_: {"file": "mean.npz"})
     assert_one_line(adcli("export", run.path, "--to", "npz", "--out", "x"), 6, "adcli-mean 1.2.3", "tolerance")
+    monkeypatch.setattr(module, "export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert adcli("export", run.path, "--to", "npz", "--out", "x").code == 130
     assert not Path("x").exists()
     assert not list(Path.cwd().iterdir())
 
