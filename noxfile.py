@@ -36,8 +36,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests of every package in one environment."""
-    install_all(session, *TEST_TOOLS)
+    """Run the tests of every package in one environment, those of optional parts included."""
+    install_all(session, *TEST_TOOLS, "nncf>=2.14")
     session.run("pytest", *session.posargs)
 
 

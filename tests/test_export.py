@@ -334,6 +334,16 @@ def test_without_its_images_a_run_is_exported_with_others(adcli: Adcli, tmp_path
     assert manifest["measured"]["verdicts"]["unequal"] == 0
 
 
+def test_an_export_can_be_evaluated_beside_its_run(exported: Path, run: Run, parts: Path, tmp_path: Path) -> None:
+    copied = pipeline.load(shutil.copytree(run.path, tmp_path / "run"))
+    scorer = pipeline.open_scorer(pipeline.find(exported))
+    evaluation, folder = pipeline.evaluate(copied, scorer=scorer, name="npz", pictures="none")
+    assert folder == copied.path / "evaluations/npz"
+    expected = json.loads((run.path / "metrics.json").read_text())
+    assert evaluation.metrics["image"] == expected["image"]
+    assert evaluation.metrics["pixel"] == pytest.approx(expected["pixel"], rel=1e-3, abs=1e-4)
+
+
 def test_speed_is_measured_of_runs_and_of_exports(adcli: Adcli, run: Run, exported: Path, parts: Path) -> None:
     for it in (run.path, exported):
         outcome = adcli("bench", it, parts / "test", "--json")
