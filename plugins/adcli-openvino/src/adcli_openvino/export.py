@@ -1,7 +1,5 @@
 """Write a run as an OpenVINO graph, in the layout that OpenVINO Model Server serves."""
 
-import hashlib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +33,8 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
         graph = quantise(graph, source.calibration_images(), options.images, batch or 1)
     file = Path(name) / "1" / "model.xml"
     _write(graph, folder / file, half=options.precision == "fp16")
-    (folder / "example.py").write_bytes((files("adcli_openvino") / "example.py").read_bytes())
-    return {"name": name, "file": file.as_posix(), **_facts(graph, folder / file, options)}
+    (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
+    return {"name": name, "file": file.as_posix(), **_facts(graph, options)}
 
 
 def _write(graph: ov.Model, file: Path, *, half: bool) -> None:
@@ -47,12 +45,9 @@ def _write(graph: ov.Model, file: Path, *, half: bool) -> None:
         raise StorageError(f"cannot write {file}: {' '.join(str(error).split())[:200]}") from None
 
 
-def _facts(graph: ov.Model, file: Path, options: OpenvinoOptions) -> dict[str, Any]:
-    with file.with_suffix(".bin").open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+def _facts(graph: ov.Model, options: OpenvinoOptions) -> dict[str, Any]:
     tolerance = TOLERANCES[options.precision] if options.tolerance is None else options.tolerance
     return {
-        "weights": digest,
         "precision": options.precision,
         "computes_in": f"int8 convolutions, else {COMPUTES_IN}" if options.precision == "int8" else COMPUTES_IN,
         "tolerance": tolerance,

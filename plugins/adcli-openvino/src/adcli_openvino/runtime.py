@@ -1,14 +1,13 @@
 """Score images with an exported graph; nothing here needs torch."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 
-from adcli.errors import RunError
-from adcli.exports import Export, Pixels, Scored
+from adcli.errors import ExportError
+from adcli.exports import Export, Pixels, Scored, cores
 
 COMPUTES_IN = "f32"
 """OpenVINO would pick bfloat16 where the processor has it, which moves scores by several percent."""
@@ -50,30 +49,17 @@ def load(export: Export) -> OpenvinoRuntime:
     """Compile the graph of an exported folder for the CPU, in the precision it was measured in.
 
     Raises:
-        RunError: a file of the graph is missing, damaged or of another export.
+        ExportError: a file of the graph is missing or damaged. (That of another graph, its digest gives away.)
     """
-    graph = export.path / export.facts["file"]
-    _check_weights(graph.with_suffix(".bin"), export.facts["weights"])
-    return compile_graph(graph)
+    return compile_graph(export.path / export.facts["file"], INFERENCE_NUM_THREADS=cores())
 
 
 def compile_graph(graph: Path | ov.Model, **properties: Any) -> OpenvinoRuntime:
-    """Compile a graph or its file for the CPU; raises :class:`RunError` where OpenVINO cannot read it."""
+    """Compile a graph or its file for the CPU; raises :class:`ExportError` where OpenVINO cannot read it."""
     try:
         core = ov.Core()
         model = graph if isinstance(graph, ov.Model) else core.read_model(graph)
         return OpenvinoRuntime(core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": COMPUTES_IN, **properties}))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{graph}: OpenVINO cannot read it ({reason}); export the run again.") from None
-
-
-def _check_weights(path: Path, digest: str) -> None:
-    """Refuse weights of another export, which OpenVINO would take if only they are long enough."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); copy the whole exported folder again.") from None
-    if found != digest:
-        raise RunError(f"{path}: is damaged or belongs to another export (its digest differs); export the run again.")
+        raise ExportError(f"{graph}: OpenVINO cannot read it ({reason}); export the run again.") from None
