@@ -351,7 +351,10 @@ def measure(
     measured = judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
     problem = disagreement(measured)
     if problem:
-        raise ExportError(f"the exported graph is not equal to {original.run.path}: {problem}; nothing was kept.")
+        raise ExportError(
+            f"the exported graph is not equal to {original.run.path}: {problem}; nothing was kept. "
+            "Other options may do better, see 'adcli exporters show'."
+        )
     pixels = [resize(image, size) for image in itertools.islice(_readable(evidence), BATCH_SIZE)]
     with _all_cores():
         return {**measured, "speed": speeds(original.runtime, runtime, pixels)}
