@@ -38,7 +38,11 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
     file = Path(name) / "1" / "model.onnx"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(
-        graph, folder / file, save_as_external_data=graph.ByteSize() > LARGEST, location="model.data", size_threshold=1024
+        graph,
+        folder / file,
+        save_as_external_data=graph.ByteSize() > LARGEST,
+        location="model.data",
+        size_threshold=1024,
     )
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
     return {

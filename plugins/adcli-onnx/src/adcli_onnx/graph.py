@@ -14,6 +14,9 @@ OPSET = 18
 INPUT = "images"
 OUTPUTS = ("score", "map")
 
+FINE = 16384
+"""Parts of a grey level that resized values are rounded to before they are rounded to levels."""
+
 
 class FromPixels(nn.Module):
     """A model that takes uint8 images (N, H, W, 3) of any size, and whose scores are a plain tuple."""
@@ -36,7 +39,9 @@ def resized(images: Tensor, size: Size) -> Tensor:
     """
     planes = images.permute(0, 3, 1, 2).float()
     rows, columns = _triangles(images.shape[1], size[0]), _triangles(images.shape[2], size[1])
-    return torch.round(torch.matmul(rows, torch.matmul(planes, columns.T)))
+    fine = torch.round(torch.matmul(rows, torch.matmul(planes, columns.T)) * FINE)
+    # A value halfway between two levels, off by float32's rounding, must still go to the same one as in the core.
+    return torch.round(fine / FINE)
 
 
 def _triangles(before: int, after: int) -> Tensor:

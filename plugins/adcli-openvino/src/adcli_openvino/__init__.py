@@ -21,6 +21,9 @@ class OpenvinoOptions(Options):
         gt=0,
     )
     images: int = option(100, "Good images at most that int8 takes its ranges from.", ge=1)
+    correction: Literal["accurate", "fast"] = option(
+        "accurate", "How int8 corrects the mean error of each convolution; accurate takes minutes."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

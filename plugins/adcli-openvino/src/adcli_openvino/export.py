@@ -30,7 +30,9 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
     if options.precision == "int8":
         from adcli_openvino.quantisation import quantise
 
-        graph = quantise(graph, source.calibration_images(), options.images, batch or 1)
+        graph = quantise(
+            graph, source.calibration_images(), options.images, batch or 1, fast=options.correction == "fast"
+        )
     file = Path(name) / "1" / "model.xml"
     _write(graph, folder / file, half=options.precision == "fp16")
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())

@@ -15,6 +15,9 @@ from adcli.model import Model
 INPUT = "images"
 OUTPUTS = ("score", "map")
 
+FINE = 16384
+"""Parts of a grey level that resized values are rounded to before they are rounded to levels."""
+
 
 class _Outputs(nn.Module):
     """A model whose scores are a plain tuple, without the map where there is none."""
@@ -72,7 +75,10 @@ def _with_pixels(graph: ov.Model, size: Size, batch: int | None) -> ov.Model:
         pads_begin=[0, 0, 0, 0],
         pads_end=[0, 0, 0, 0],
     )
-    levels = ops.transpose(ops.round(resized, "half_to_even"), np.array([0, 3, 1, 2], np.int32))
+    # A value halfway between two levels, off by float32's rounding, must still go to the same one as in the core.
+    fine = ops.constant(np.float32(FINE))
+    snapped = ops.divide(ops.round(ops.multiply(resized, fine), "half_to_even"), fine)
+    levels = ops.transpose(ops.round(snapped, "half_to_even"), np.array([0, 3, 1, 2], np.int32))
     scaled = ops.divide(levels, ops.constant(np.float32(255)))
     (old,) = graph.get_parameters()
     for consumer in old.output(0).get_target_inputs():

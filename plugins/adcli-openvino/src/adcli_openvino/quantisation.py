@@ -1,5 +1,8 @@
 """Convolutions in 8-bit integers, by post-training quantisation with NNCF."""
 
+import contextlib
+import io
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -10,7 +13,7 @@ from adcli.errors import AdcliError, PluginError
 from adcli.exports import Pixels
 
 
-def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) -> ov.Model:
+def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int, *, fast: bool) -> ov.Model:
     """Return a graph whose networks compute in 8-bit integers, with ranges from good images.
 
     What comes after the last convolution of a network stays in floating point: distances, densities and flows live
@@ -21,6 +24,7 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
         images: good images, each of its own size.
         count: how many of them to look at.
         batch: how many images the graph takes; they are copies.
+        fast: correct convolutions from their own errors, instead of from those of all before them.
 
     Raises:
         PluginError: nncf is not installed.
@@ -30,12 +34,21 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
         import nncf
     except ImportError:
         raise PluginError("-o precision=int8 needs nncf: pip install 'adcli-openvino[int8]'.") from None
-    nncf.set_log_level("ERROR")
+    nncf.set_log_level(logging.ERROR)
     taken = [np.stack([image] * batch) for image in islice(images, count)]
     if not taken:
         raise AdcliError("-o precision=int8 needs good images to take ranges from; the run has no calibration images.")
     ignored = nncf.IgnoredScope(names=_after_networks(graph), validate=False)
-    return nncf.quantize(graph, nncf.Dataset(taken), ignored_scope=ignored, subset_size=len(taken))
+    # nncf draws progress bars on stdout.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return nncf.quantize(
+            graph,
+            nncf.Dataset(taken),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(taken),
+            fast_bias_correction=fast,
+            ignored_scope=ignored,
+        )
 
 
 def _after_networks(graph: ov.Model) -> list[str]:

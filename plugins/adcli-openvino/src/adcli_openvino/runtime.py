@@ -59,7 +59,9 @@ def compile_graph(graph: Path | ov.Model, **properties: Any) -> OpenvinoRuntime:
     try:
         core = ov.Core()
         model = graph if isinstance(graph, ov.Model) else core.read_model(graph)
-        return OpenvinoRuntime(core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": COMPUTES_IN, **properties}))
+        return OpenvinoRuntime(
+            core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": COMPUTES_IN, **properties})
+        )
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ExportError(f"{graph}: OpenVINO cannot read it ({reason}); export the run again.") from None
