@@ -70,7 +70,8 @@ def _is_network(op: ov.Node) -> bool:
     """Tell a network's convolutions from the blur of a map, which has one channel."""
     if op.get_type_name() not in ("Convolution", "GroupConvolution", "ConvolutionBackpropData"):
         return False
-    return op.get_type_name() == "GroupConvolution" or op.input_value(0).get_partial_shape()[1].get_length() > 1
+    channels: int = op.input_value(0).get_partial_shape()[1].get_length()
+    return op.get_type_name() == "GroupConvolution" or channels > 1
 
 
 def _reached(start: Iterable[ov.Node], neighbours: Callable[[ov.Node], Iterator[ov.Node]]) -> set[str]:
