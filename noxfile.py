@@ -36,8 +36,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests of every package in one environment."""
-    install_all(session, *TEST_TOOLS)
+    """Run the tests of every package in one environment, those of optional parts included."""
+    install_all(session, *TEST_TOOLS, "nncf>=2.14")
     session.run("pytest", *session.posargs)
 
 
@@ -47,6 +47,16 @@ def isolated(session: nox.Session, plugin: str) -> None:
     """Run one plugin's tests with nothing installed but it and the core."""
     session.install("-e", f"./{CORE}[torch]", "-e", f"./{plugin}", *TEST_TOOLS)
     session.run("pytest", plugin, *session.posargs)
+
+
+@nox.session
+def light(session: nox.Session) -> None:
+    """Install what a machine that only predicts needs, without torch; ``-- EXPORT IMAGES`` predicts there."""
+    session.install("-e", f"./{CORE}", "-e", "./plugins/adcli-openvino")
+    session.run("python", "-c", "import importlib.util as found; assert found.find_spec('torch') is None")
+    session.run("adcli", "plugins")
+    if session.posargs:
+        session.run("adcli", "predict", *session.posargs)
 
 
 @nox.session(venv_backend="uv")

@@ -1,6 +1,5 @@
 """Whatever a user gets wrong gives one clear line, a distinct exit code, and leaves nothing behind."""
 
-import importlib
 import json
 import os
 import re
@@ -195,8 +194,7 @@ def test_a_place_without_the_right_to_write_is_one_line(adcli: Adcli, parts: Pat
 
 
 def test_no_space_is_one_line_and_leaves_no_run(adcli: Adcli, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # By name: ``adcli.pipeline.train`` is also the function of that module.
-    training = importlib.import_module("adcli.pipeline.train")
+    from adcli.pipeline import training
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -9,7 +9,17 @@ HEAVY = ("torch", "numpy", "rich", "scipy", "PIL", "yaml", "timm", "sklearn")
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["--version"], ["models"], ["models", "show", "patchcore"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["export", "--help"],
+        ["bench", "--help"],
+        ["--version"],
+        ["models"],
+        ["models", "show", "patchcore"],
+        ["exporters"],
+    ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     code = (

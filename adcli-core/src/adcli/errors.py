@@ -1,6 +1,7 @@
 """Errors that a user can cause: one line that names the file or option and says what to do, with an exit code each."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -53,6 +54,12 @@ class StorageError(AdcliError):
     exit_code = 9
 
 
+class ExportError(AdcliError):
+    """An exported folder cannot be trusted, or differs too much from the run it was made from."""
+
+    exit_code = 10
+
+
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
 
@@ -66,3 +73,18 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known: {', '.join(names)}." if names else ""
+
+
+@contextlib.contextmanager
+def needing_torch() -> Iterator[None]:
+    """Turn the lack of a package that computing needs into one line that says what to install.
+
+    Raises:
+        PluginError: the core is installed without its extra ``torch``.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("adcli"):
+            raise
+        raise PluginError(f"this needs the package '{error.name}': pip install 'adcli-core[torch]'.") from None

@@ -90,6 +90,10 @@ def adcli_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
 def adcli_exporters() -> list[ExporterSpec]:  # type: ignore[empty-body]
     """Return the export formats this plugin offers.
 
+    ``target`` is a function ``(source: ExportSource, folder, options) -> dict`` that writes a graph into a folder, and
+    ``runtime`` a function ``(export: Export) -> Runtime`` that loads it and must not import torch; see
+    :mod:`adcli.exports`. :func:`adcli.testing.exporter_conformance` checks both.
+
     Example::
 
         from adcli import ExporterSpec, Options, hookimpl
@@ -102,7 +106,7 @@ def adcli_exporters() -> list[ExporterSpec]:  # type: ignore[empty-body]
                     target="adcli_plain.export:export",
                     runtime="adcli_plain.runtime:load",
                     options=Options,
-                    summary="A plain TorchScript-free archive",
+                    summary="A plain archive of arrays",
                 )
             ]
     """

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -95,6 +95,29 @@ class Names(Generic[SpecT]):
             return found
         broken = "".join(f" ({plugin} failed to load: see 'adcli plugins')" for plugin in self._failed)
         raise OptionError(f"unknown {self.kind} '{name}'.{suggest(name, self)}{broken}")
+
+    def that_made(self, name: str, made_by: Mapping[str, str], what: object) -> Provided[SpecT]:
+        """Return the spec that something stored was made with, refusing another or an incompatible version of it.
+
+        Args:
+            name: the spec's name.
+            made_by: ``distribution`` and ``version`` of the plugin, as they were recorded.
+            what: the run or export, for the message.
+
+        Raises:
+            PluginError: the plugin is missing, failed to load, or is of a version that cannot read what is stored.
+        """
+        from packaging.version import Version
+
+        named = f"{made_by['distribution']} {made_by['version']}"
+        provided = self.get(f"{made_by['distribution']}/{name}")
+        if provided is None:
+            raise PluginError(f"{what}: was made with {named}, which is not installed or failed to load; install it.")
+        then, now = Version(made_by["version"]), Version(provided.plugin.version)
+        # Before 1.0, a change of the minor version may change what is stored.
+        if then.release[: 1 if then.major else 2] != now.release[: 1 if then.major else 2] or now < then:
+            raise PluginError(f"{what}: was made with {named}; {provided.plugin} cannot read it, install {named}.")
+        return provided
 
 
 class Registry:

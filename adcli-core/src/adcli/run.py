@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from adcli.calibration import Calibration
-from adcli.errors import RunError, StorageError
+from adcli.errors import AdcliError, RunError, StorageError
 
 FORMAT = 1
 PARTIAL = ".partial"
@@ -79,7 +79,7 @@ def _read_run_file(path: Path) -> dict[str, Any]:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    content = _unseal(text, path)
+    content = unseal(text, path)
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
         raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
@@ -99,8 +99,9 @@ def seal(content: Mapping[str, Any]) -> str:
     return f"{text}{_DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
-def _unseal(text: str, path: Path) -> dict[str, Any]:
-    changed = RunError(f"{path}: was changed or damaged since it was written (its digest differs).")
+def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[str, Any]:
+    """Return the content of YAML that :func:`seal` wrote; raises ``error`` naming the file if it was changed since."""
+    changed = error(f"{path}: was changed or damaged since it was written (its digest differs).")
     body, found, digest = text.rpartition(_DIGEST)
     if not found or hashlib.sha256(body.encode()).hexdigest() != digest.rstrip("\n"):
         raise changed

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from adcli.errors import AdcliError, RunError, suggest
+from adcli.exports import MANIFEST_FILE
 from adcli.run import PARTIAL, RUN_FILE, Run
 
 _STAMP = re.compile(r"\d{8}-\d{6}-")
@@ -60,13 +61,36 @@ def _run_folders(folder: Path) -> list[Path]:
 
 def find_run(reference: str) -> Run:
     """Open the run that a path, a name or ``last`` stands for; raises :class:`RunError` where there is none."""
-    if reference == "last":
-        return Run.open(_last())
+    path = find_folder(reference)
+    if is_export(path):
+        raise RunError(f"{path}: is an export, which 'adcli predict' and 'adcli bench' take; this needs a run.")
+    return Run.open(path)
+
+
+def find_folder(reference: str) -> Path:
+    """Return the folder that a path, a name under the runs' folder, or ``last`` stands for.
+
+    A path into a run can begin in each of these ways, as in ``last/exports/openvino``.
+
+    Raises:
+        RunError: there is no such folder.
+    """
+    first, _, rest = reference.partition("/")
+    if first == "last" and not Path(reference).is_dir():
+        path = _last() / rest if rest else _last()
+        if not path.is_dir():
+            raise RunError(f"{path}: no such folder.")
+        return path
     for path in (Path(reference), runs_folder() / reference):
         if path.is_dir():
-            return Run.open(path)
+            return path
     names = [path.name for path in _run_folders(runs_folder())]
     raise RunError(f"no run '{reference}'.{suggest(reference, names) if names else ' See adcli runs.'}")
+
+
+def is_export(path: Path) -> bool:
+    """Tell whether a folder is an export rather than a run."""
+    return (path / MANIFEST_FILE).is_file() and not (path / RUN_FILE).is_file()
 
 
 def _last() -> Path:

@@ -89,8 +89,9 @@ class ExporterSpec:
 
     Attributes:
         name: what users type.
-        target: a function ``(run, folder, options) -> None``; it may import torch.
-        runtime: a function ``(folder) -> Runtime`` that loads what was written; it must not import torch.
+        target: a function ``(source: ExportSource, folder, options) -> dict`` that writes the graph into a folder and
+            returns facts for its manifest, plain values; it may import torch. See :mod:`adcli.exports`.
+        runtime: a function ``(export: Export) -> Runtime`` that loads what was written; it must not import torch.
         options: its options class.
         summary: one line for ``adcli exporters``.
     """

@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from adcli import __version__
+from adcli.cli.bench import bench
 from adcli.cli.evaluate import evaluate
+from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
 from adcli.cli.predict import predict
 from adcli.cli.runs import runs
@@ -53,7 +55,7 @@ def cli() -> None:
     """
 
 
-for _command in (train, evaluate, predict, runs, models, datasets, backbones, exporters, plugins):
+for _command in (train, evaluate, predict, export, bench, runs, models, datasets, backbones, exporters, plugins):
     cli.add_command(_command)
 
 

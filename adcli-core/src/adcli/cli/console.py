@@ -48,16 +48,10 @@ def report_failed_plugins() -> None:
 
 
 def load_pipeline() -> ModuleType:
-    """Import what computes; a core installed without torch gets one line that says what to install."""
-    from adcli.errors import PluginError
-
+    """Report plugins that failed, and return the Python API, whose names import what they need when they are used."""
     report_failed_plugins()
-    try:
-        from adcli import pipeline
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("adcli"):
-            raise
-        raise PluginError(f"this needs the package '{error.name}': pip install 'adcli-core[torch]'.") from None
+    from adcli import pipeline
+
     return pipeline
 
 

@@ -62,11 +62,22 @@ def backbones(as_json: bool) -> None:
     _list(registry().backbones, ("licence",), as_json)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @_json_flag
-def exporters(as_json: bool) -> None:
+@click.pass_context
+def exporters(ctx: click.Context, as_json: bool) -> None:
     """List the formats that runs can be exported to."""
-    _list(registry().exporters, (), as_json)
+    if ctx.invoked_subcommand is None:
+        _list(registry().exporters, (), as_json)
+
+
+@exporters.command("show")
+@click.argument("name")
+@_json_flag
+def show_exporter(name: str, as_json: bool) -> None:
+    """Show an exporter's options with type, default and allowed values, and a command to copy."""
+    provided = registry().exporters[name]
+    _show(provided, {}, provided.spec.options, f"adcli export last --to {name}", "-o", as_json)
 
 
 @click.command()

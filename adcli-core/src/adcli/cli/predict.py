@@ -42,9 +42,10 @@ def predict(
     workers: int,
     skip_unreadable: bool,
 ) -> None:
-    """Score images with a finished run.
+    """Score images with a finished run or an export.
 
-    RUN is a path, a name under runs, or 'last'; PATHS are images, and folders of them.
+    RUN is a path, a name under runs, or 'last', or an exported folder such as last/exports/openvino, which needs no
+    torch; PATHS are images, and folders of them.
 
     A defect is a score above the run's threshold; the p-value is the share of good images that score as high.
     """
@@ -53,7 +54,7 @@ def predict(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     scorer = pipeline.open_scorer(
-        pipeline.load(run), device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
+        pipeline.find(run), device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
     )
     # A bar between the lines of a table on the same terminal would be noise.
     bar = None if sys.stdout.isatty() else progress

@@ -1,4 +1,4 @@
-"""Train, load, evaluate and predict as plain functions: what the command line calls, and a notebook can call.
+"""Train, load, evaluate, predict, export and measure: what the command line calls, and a notebook can call.
 
 Example::
 
@@ -7,24 +7,65 @@ Example::
     trained = pipeline.train(pipeline.TrainSettings(model="patchcore", data="photos/bottle"))
     for prediction in pipeline.predict(trained.run, ["photos/new"]):
         print(prediction.path, prediction.score, prediction.is_defect)
+
+Each name is imported when it is first used: predicting with an export, which needs no torch, imports none.
 """
 
-from adcli.pipeline.evaluation import Evaluation
-from adcli.pipeline.restore import load, open_scorer
-from adcli.pipeline.train import Trained, resume, train
-from adcli.pipeline.use import Prediction, draw, evaluate, predict
-from adcli.settings import TrainSettings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adcli.exports import Export
+    from adcli.pipeline.evaluation import Evaluation
+    from adcli.pipeline.exporting import export
+    from adcli.pipeline.opening import find, load, open_scorer
+    from adcli.pipeline.timing import Timings, bench
+    from adcli.pipeline.training import Trained, resume, train
+    from adcli.pipeline.use import Prediction, draw, evaluate, predict
+    from adcli.settings import TrainSettings
 
 __all__ = [
     "Evaluation",
+    "Export",
     "Prediction",
+    "Timings",
     "TrainSettings",
     "Trained",
+    "bench",
     "draw",
     "evaluate",
+    "export",
+    "find",
     "load",
     "open_scorer",
     "predict",
     "resume",
     "train",
 ]
+
+_HOMES = {
+    "adcli.exports": ("Export",),
+    "adcli.pipeline.evaluation": ("Evaluation",),
+    "adcli.pipeline.exporting": ("export",),
+    "adcli.pipeline.opening": ("find", "load", "open_scorer"),
+    "adcli.pipeline.timing": ("Timings", "bench"),
+    "adcli.pipeline.training": ("Trained", "resume", "train"),
+    "adcli.pipeline.use": ("Prediction", "draw", "evaluate", "predict"),
+    "adcli.settings": ("TrainSettings",),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name on first use; without torch, one that needs it raises :class:`PluginError`."""
+        from adcli.errors import needing_torch
+
+        home = next((module for module, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with needing_torch():
+            return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from adcli.calibration import Calibration, Method
@@ -13,7 +12,7 @@ from adcli.data.folder import images_in, labelled_images
 from adcli.data.images import ImageSource
 from adcli.data.samples import Sample, Splits
 from adcli.errors import DataError, OptionError
-from adcli.model import Model
+from adcli.exports import Runtime
 from adcli.pipeline.scoring import score_images
 from adcli.progress import Progress
 from adcli.settings import TrainSettings, parse_calibration, parse_threshold
@@ -124,10 +123,8 @@ class _Collected:
     maxima: list[float]
     lowest: float = float("inf")
 
-    def add(
-        self, model: Model, images: Iterable[Path], source: ImageSource, batch_size: int, device: torch.device
-    ) -> None:
-        for image in score_images(model, images, source, batch_size=batch_size, device=device):
+    def add(self, runtime: Runtime, images: Iterable[Path], source: ImageSource, batch_size: int) -> None:
+        for image in score_images(runtime, images, source, batch_size=batch_size):
             self.scores.append(image.score)
             if image.map is not None:
                 self.maxima.append(float(image.map.max()))
@@ -136,43 +133,46 @@ class _Collected:
 
 def calibrate(
     plan: CalibrationPlan,
-    model: Model,
-    refit: Callable[[Sequence[Path]], Model],
+    runtime: Runtime,
     source: ImageSource,
     *,
+    refit: Callable[[Sequence[Path]], Runtime] | None = None,
     batch_size: int,
-    device: torch.device,
     progress: Progress,
 ) -> tuple[Calibration, tuple[float, float]]:
     """Score the good images of the plan and set the thresholds; also return the ends of the pictures' colour scale.
 
     Args:
         plan: which images to score.
-        model: the fitted model.
-        refit: fits another model to some of the images, for folds.
+        runtime: scores with the fitted model.
+        source: decodes images.
+        refit: fits another model to some of the images; needed for folds alone.
+        batch_size: images computed at a time.
+        progress: receives progress and notes.
     """
     good = _Collected([], [])
     for i, fold in enumerate(plan.folds):
+        assert refit is not None
         progress.note(f"fold {i + 1} of {len(plan.folds)}")
         held_out = set(fold)
         fitted = refit([path for path in plan.fit if path not in held_out])
-        good.add(fitted, fold, source, batch_size, device)
+        good.add(fitted, fold, source, batch_size)
     tracked = progress.track(plan.good, len(plan.good), "calibrating")
-    good.add(model, tracked, source, batch_size, device)
-    calibration = _thresholds(plan, good, model, source, batch_size, device)
+    good.add(runtime, tracked, source, batch_size)
+    calibration = _thresholds(plan, good, runtime, source, batch_size)
     if not good.maxima:
-        good.add(model, plan.fit[:COLOUR_SAMPLE], source, batch_size, device)
+        good.add(runtime, plan.fit[:COLOUR_SAMPLE], source, batch_size)
     return calibration, _colour_range(good, calibration.pixel_threshold)
 
 
 def _thresholds(
-    plan: CalibrationPlan, good: _Collected, model: Model, source: ImageSource, batch_size: int, device: torch.device
+    plan: CalibrationPlan, good: _Collected, runtime: Runtime, source: ImageSource, batch_size: int
 ) -> Calibration:
     scores, maxima = np.array(good.scores), np.array(good.maxima) if good.maxima else None
     if plan.method == "f1":
         defective = {sample.image for sample in plan.validation if sample.label == "defect"}
         paths = [sample.image for sample in plan.validation]
-        scored = list(score_images(model, paths, source, batch_size=batch_size, device=device))
+        scored = list(score_images(runtime, paths, source, batch_size=batch_size))
         labels = np.array([image.path in defective for image in scored])
         return Calibration.f1_optimal(np.array([image.score for image in scored]), labels, scores, maxima, plan.rate)
     if plan.value is not None:

@@ -16,8 +16,8 @@ from adcli.calibration import Calibration
 from adcli.data.decoding import read_mask
 from adcli.data.samples import Sample
 from adcli.metrics import PixelMetrics, summarise
+from adcli.pipeline.datasets import relative_names
 from adcli.pipeline.pictures import write_overlays
-from adcli.pipeline.preparation import relative_names
 from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.progress import Progress
 from adcli.run import storing, write_atomically

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adcli.data.decoding import read_image, read_mask
 from adcli.data.samples import Sample
-from adcli.pipeline.preparation import relative_names
+from adcli.pipeline.datasets import relative_names
 from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.progress import Progress
 from adcli.report import overlay

@@ -1,19 +1,17 @@
-"""Scoring a stream of images: nothing is held beyond one batch."""
+"""Scoring a stream of images: nothing is held beyond one batch. Nothing here imports torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from adcli.calibration import Calibration
-from adcli.data.batches import to_tensor
 from adcli.data.decoding import Decoded, Size, resize_map
 from adcli.data.images import ImageSource
 from adcli.errors import TrainingError
-from adcli.model import Model
+from adcli.exports import Runtime
 
 
 @dataclass(frozen=True)
@@ -38,58 +36,53 @@ class ScoredImage:
 
 
 def score_images(
-    model: Model, paths: Iterable[Path], source: ImageSource, *, batch_size: int, device: torch.device
+    runtime: Runtime, paths: Iterable[Path], source: ImageSource, *, batch_size: int
 ) -> Iterator[ScoredImage]:
     """Yield the scores of images in their order, a batch at a time, in float32.
 
     Raises:
         DataError: an image cannot be read, and the source is not to skip it.
-        TrainingError: the model gives a score that is no finite number.
+        TrainingError: a score is no finite number.
     """
     gathered: list[tuple[Path, Decoded]] = []
     for item in source.stream(paths, ahead=2 * batch_size):
         gathered.append(item)
         if len(gathered) == batch_size:
-            yield from _score_batch(model, gathered, device)
+            yield from _score_batch(runtime, gathered)
             gathered = []
     if gathered:
-        yield from _score_batch(model, gathered, device)
+        yield from _score_batch(runtime, gathered)
 
 
-def _score_batch(model: Model, batch: list[tuple[Path, Decoded]], device: torch.device) -> Iterator[ScoredImage]:
-    with torch.inference_mode():
-        scores = model(to_tensor([image.pixels for _, image in batch], device))
-    image_scores = scores.image.double().cpu().numpy()
-    maps = None if scores.map is None else scores.map[:, 0].float().cpu().numpy()
+def _score_batch(runtime: Runtime, batch: list[tuple[Path, Decoded]]) -> Iterator[ScoredImage]:
+    scores, maps = runtime(np.stack([image.pixels for _, image in batch]))
     for i, (path, image) in enumerate(batch):
-        if not np.isfinite(image_scores[i]):
-            raise TrainingError(f"{path}: the model's score is {image_scores[i]}; the run cannot be used, train again.")
-        yield ScoredImage(path, float(image_scores[i]), None if maps is None else maps[i], image.original_size)
+        if not np.isfinite(scores[i]):
+            raise TrainingError(f"{path}: the score is {scores[i]}; what was learnt cannot be used, train again.")
+        yield ScoredImage(path, float(scores[i]), None if maps is None else maps[i], image.original_size)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A calibrated model and how to feed it: what evaluation and prediction share.
+    """A calibrated model, trained or exported, and how to feed it: what evaluation and prediction share.
 
     Attributes:
-        model: in evaluation mode, on ``device``.
+        runtime: scores images of the size that ``source`` gives.
         source: decodes images to the model's input size.
         calibration: threshold and p-values.
         map_range: map values at the two ends of the colour scale, the same for every picture of a run.
         batch_size: images computed at a time.
-        device: where the model is.
     """
 
-    model: Model
+    runtime: Runtime
     source: ImageSource
     calibration: Calibration
     map_range: tuple[float, float]
     batch_size: int
-    device: torch.device
 
-    def scores(self, paths: Sequence[Path]) -> Iterator[ScoredImage]:
+    def scores(self, paths: Iterable[Path]) -> Iterator[ScoredImage]:
         """Yield the scores of images in their order."""
-        return score_images(self.model, paths, self.source, batch_size=self.batch_size, device=self.device)
+        return score_images(self.runtime, paths, self.source, batch_size=self.batch_size)
 
     def judge(self, scores: Sequence[float]) -> tuple[list[float | None], list[bool | None]]:
         """Return the p-values and the verdicts of scores; None where the calibration gives none."""

@@ -1,4 +1,4 @@
-"""Evaluating and predicting with a finished run."""
+"""Evaluating with a finished run, and predicting with a run or an export. Nothing here imports torch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from adcli.data.folder import images_in
 from adcli.errors import DataError
+from adcli.exports import Export
+from adcli.pipeline.datasets import load_data
 from adcli.pipeline.evaluation import Evaluation, Pictures, write_full_evaluation
+from adcli.pipeline.opening import open_scorer
 from adcli.pipeline.pictures import write_overlay
-from adcli.pipeline.preparation import load_data
-from adcli.pipeline.restore import open_scorer
 from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.progress import Progress, Silent
 from adcli.report import Region, regions
@@ -60,7 +61,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run says of one image.
+    """What a run or an export says of one image.
 
     Attributes:
         scored: score, map and size.
@@ -91,12 +92,13 @@ class Prediction:
 
 
 def predict(
-    run: Run | Scorer, paths: Sequence[str | Path], *, progress: Progress | None = None
+    run: Run | Export | Scorer, paths: Sequence[str | Path], *, progress: Progress | None = None
 ) -> Iterator[Prediction]:
-    """Yield what a run says of images and of all images in folders, as they are scored.
+    """Yield what a run or an export says of images and of all images in folders, as they are scored.
 
     Args:
-        run: a finished run, or its scorer where other than the default device, batch size or threads are wanted.
+        run: a finished run or an export, or its scorer where other than the default device, batch size or threads are
+            wanted.
         paths: image files and folders.
         progress: receives progress.
     """

@@ -21,9 +21,10 @@ from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.data.images import ImageSource
 from adcli.model import Model, Scores
+from adcli.options import Options
 from adcli.pipeline.preparation import build_model, make_repeatable
 from adcli.registry import Plugin, Provided, registry
-from adcli.specs import ModelSpec, load_target
+from adcli.specs import ExporterSpec, ModelSpec, load_target
 
 SIZE = (64, 64)
 OTHER_SIZES = ((96, 64), (75, 61))
@@ -52,7 +53,7 @@ class Subject:
         """Make and fit a model."""
         model = self.build(size)
         with tempfile.TemporaryDirectory() as folder:
-            model.fit(Batches(_write_images(Path(folder)), ImageSource(size, workers=0), batch_size=4))
+            model.fit(Batches(write_images(Path(folder), good_images()), ImageSource(size, workers=0), batch_size=4))
         return model.eval()
 
     @cached_property
@@ -107,9 +108,10 @@ def damaged_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
     return images
 
 
-def _write_images(folder: Path) -> list[Path]:
+def write_images(folder: Path, images: Tensor, start: int = 0) -> list[Path]:
+    """Write images (N, 3, H, W) as PNG files, numbered from ``start``."""
     paths = []
-    for i, image in enumerate(good_images()):
+    for i, image in enumerate(images, start):
         path = folder / f"{i:02}.png"
         Image.fromarray(np.rint(255 * image.permute(1, 2, 0).numpy()).astype(np.uint8)).save(path)
         paths.append(path)
@@ -123,27 +125,44 @@ def _assert_same(found: Tensor, expected: Tensor, spread: float, tolerance: floa
 
 def describing_imports_nothing_heavy(subject: Subject) -> None:
     """Describing the model imports neither torch nor numpy."""
+    assert_described_lightly(subject.spec.options)
+
+
+def assert_described_lightly(options: type[Options]) -> None:
+    """Check in a process of its own that loading the plugins and describing options imports nothing heavy."""
     code = (
         "import sys, importlib\nfrom adcli.registry import load\n"
-        f"load()\nimportlib.import_module({subject.spec.options.__module__!r}).{subject.spec.options.__name__}.describe()\n"
+        f"load()\nimportlib.import_module({options.__module__!r}).{options.__name__}.describe()\n"
         "print([name for name in ('torch', 'numpy') if name in sys.modules])"
     )
+    printed = run_python(code).strip()
+    assert printed == "[]", f"the plugin's module imports {printed}: move that to its target"
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Return what code prints in a process of its own, which finds the same modules; fails with its last line."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
-    assert done.stdout.strip() == "[]", f"the plugin's module imports {done.stdout.strip()}: move that to its target"
+    return done.stdout
 
 
 def options_are_documented_and_valid(subject: Subject) -> None:
     """Name and summary are given, every option has help, and defaults, quick and demo options are valid."""
     spec = subject.spec
+    assert_documented(spec)
+    for values in ({}, spec.quick, {**spec.quick, **spec.demo}):
+        spec.options.parse(values)
+    assert issubclass(load_target(spec.target), Model), f"{spec.target} is no adcli.model.Model"
+
+
+def assert_documented(spec: ModelSpec | ExporterSpec) -> None:
+    """Check that a spec has a name as users type it, a summary, and help for every option."""
     assert re.fullmatch(r"[a-z][a-z0-9_]*", spec.name), f"name '{spec.name}' is not lower case with underscores"
     assert spec.summary, "the spec has no summary"
     silent = [info.name for info in spec.options.describe() if not info.help]
     assert not silent, f"options without help: {silent}"
-    for values in ({}, spec.quick, {**spec.quick, **spec.demo}):
-        spec.options.parse(values)
-    assert issubclass(load_target(spec.target), Model), f"{spec.target} is no adcli.model.Model"
 
 
 def scores_have_the_shapes_of_the_task(subject: Subject) -> None:
@@ -235,12 +254,17 @@ def other_sizes_work(subject: Subject) -> None:
 
 def fitting_is_silent(subject: Subject) -> None:
     """Fitting prints nothing and writes nothing into the current folder."""
+    assert_silent(lambda: subject.scores(good_images()[:1], subject.fit()))
+
+
+def assert_silent(action: Callable[[], object]) -> None:
+    """Check that something prints nothing and writes nothing into the current folder."""
     printed, before = io.StringIO(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                subject.scores(good_images()[:1], subject.fit())
+                action()
             written = [path.name for path in Path(folder).iterdir()]
         finally:
             os.chdir(before)

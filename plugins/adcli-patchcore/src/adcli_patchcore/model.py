@@ -107,21 +107,24 @@ class PatchCore(Model):
         """Return the indices of the nearest bank members, nearest first, and their squared distances, both (P, count).
 
         The members are found by a matrix product per block of the bank, and their distances then taken from the
-        differences: the product's own would lose the digits of small distances between long vectors.
+        differences: the product's own would lose the digits of small distances between long vectors. Both are taken
+        from the block, so that an exported graph, which keeps blocks as constants, does not keep the bank besides.
         """
         norms = self.bank.square().sum(dim=1)
-        best_distance, best_index = rows.new_zeros(0), rows.new_zeros(0, dtype=torch.long)
+        best: list[Tensor] = []
         for start in range(0, len(self.bank), BANK_BLOCK):
             block = self.bank[start : start + BANK_BLOCK]
             distance = torch.addmm(norms[start : start + BANK_BLOCK], rows, block.T, alpha=-2)
             distance, index = _smallest(distance, min(count, len(block)))
-            index = index + start
-            if start > 0:
-                distance, order = _smallest(torch.cat([best_distance, distance], dim=1), count)
-                index = torch.cat([best_index, index], dim=1).gather(1, order)
-            best_distance, best_index = distance, index
-        exact = [(rows - self.bank[best_index[:, i]]).square().sum(dim=1) for i in range(count)]
-        return best_index, torch.stack(exact, dim=1)
+            exact = [(rows - block[index[:, i]]).square().sum(dim=1) for i in range(index.shape[1])]
+            found = [distance, index + start, torch.stack(exact, dim=1)]
+            if best:
+                found = [torch.cat(pair, dim=1) for pair in zip(best, found, strict=True)]
+                _, order = _smallest(found[0], count)
+                found = [part.gather(1, order) for part in found]
+            best = found
+        _, nearest, exact_distances = best
+        return nearest, exact_distances
 
     def _weight(self, rows: Tensor, nearest: Tensor, patch_scores: Tensor) -> Tensor:
         """Return Eq. 7's factor of the image score, (N,): low where the nearest member's own neighbours are as near."""

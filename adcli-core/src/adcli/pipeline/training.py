@@ -24,18 +24,17 @@ from adcli.errors import AdcliError, PluginError, RunError, StorageError, Traini
 from adcli.model import Model
 from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
+from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data
 from adcli.pipeline.evaluation import METRICS_FILE, SCORES_FILE, Evaluation, write_full_evaluation
 from adcli.pipeline.preparation import (
-    Data,
     build_model,
     choose_batch_size,
     choose_options,
-    fingerprint,
-    load_data,
     make_repeatable,
     pick_device,
     pick_precision,
 )
+from adcli.pipeline.runtime import ModelRuntime
 from adcli.pipeline.scoring import Scorer
 from adcli.progress import Progress, Silent
 from adcli.registry import Provided, registry
@@ -137,7 +136,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     source = ImageSource(
         size, workers=settings.workers, cache_bytes=settings.cache << 20, skip_unreadable=settings.skip_unreadable
     )
-    images = _checked_images([sample.image for sample in data.splits.train], spec, settings, source, progress)
+    images = checked_images([sample.image for sample in data.splits.train], spec, settings, source, progress)
     plan = plan_calibration(settings, spec, data.splits, images)
     complete = replace(
         settings,
@@ -161,21 +160,6 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     }
     precision = pick_precision(settings.precision, device)
     return _Plan(complete, provided, chosen.options, size, batch_size, data, plan, device, precision, source, record)
-
-
-def _checked_images(
-    images: Sequence[Path], spec: ModelSpec, settings: TrainSettings, source: ImageSource, progress: Progress
-) -> list[Path]:
-    """Return the images that can be read.
-
-    Training for hours must not end at an image that cannot be decoded; a fit in one pass meets it soon enough.
-    """
-    if spec.one_pass and not settings.skip_unreadable:
-        return list(images)
-    readable = list(progress.track(source.readable(images), len(images), "checking images"))
-    for message in source.skipped.values():
-        progress.note(f"skipped: {message}")
-    return readable
 
 
 def _carry_out(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
@@ -204,11 +188,10 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
     _save_weights(model, partial.folder / WEIGHTS_FILE)
     calibration, map_range = calibrate(
         plan.calibration,
-        model,
-        lambda images: _fit(plan, _build(plan), images, None, progress),
+        ModelRuntime(model, plan.device),
         plan.source,
+        refit=lambda images: ModelRuntime(_fit(plan, _build(plan), images, None, progress), plan.device),
         batch_size=plan.batch_size,
-        device=plan.device,
         progress=progress,
     )
     partial.write(CALIBRATION_FILE, calibration.to_json())
@@ -284,7 +267,8 @@ def _evaluate(
 ) -> Evaluation | None:
     if not plan.data.splits.test:
         return None
-    scorer = Scorer(model, plan.source, calibration, map_range, plan.batch_size, plan.device)
+    runtime = ModelRuntime(model, plan.device)
+    scorer = Scorer(runtime, plan.source, calibration, map_range, plan.batch_size)
     folder = partial.folder / "evaluations" / "test"
     evaluation = write_full_evaluation(folder, scorer, plan.data.splits.test, "some", progress)
     with storing(partial.folder):

@@ -1,0 +1,146 @@
+"""The exported folder and what runs it: what an exporter is given, what it returns, and how the result is opened.
+
+Nothing here imports torch: a machine that only runs exported models has none.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adcli.calibration import Calibration
+from adcli.errors import AdcliError, ExportError, PluginError
+from adcli.registry import registry
+from adcli.run import CALIBRATION_FILE, file_digest, unseal
+
+if TYPE_CHECKING:
+    from adcli.model import Model
+    from adcli.run import Run
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.yaml"
+_KEYS = frozenset({"format", "exporter", "plugin", "image_size", "map_range", "graph", "files"})
+
+Pixels = NDArray[np.uint8]
+Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+
+
+class Runtime(Protocol):
+    """Scores images with an exported graph."""
+
+    def __call__(self, images: Pixels) -> Scored:
+        """Score images (N, H, W, 3), RGB, of any size: scores (N,), maps (N, h, w) at the model's size or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """What an exporter turns into a graph.
+
+    Attributes:
+        run: the finished run.
+        model: its model, restored, in evaluation mode, on the CPU; ``forward`` takes (N, 3, H, W), RGB in [0, 1].
+        image_size: height and width that ``model`` takes; the graph resizes to it as :mod:`adcli.data.decoding` does.
+        calibration_images: gives good images as they are in their files, (H, W, 3) uint8, each of its own size; for
+            formats that quantise.
+    """
+
+    run: "Run"
+    model: "Model"
+    image_size: tuple[int, int]
+    calibration_images: Callable[[], Iterable[Pixels]]
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished exported folder.
+
+    Attributes:
+        path: the folder.
+        manifest: the content of its ``manifest.yaml``.
+        calibration: threshold and p-values, from scores of the exported graph.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    calibration: Calibration
+
+    @classmethod
+    def open(cls, path: Path) -> "Export":
+        """Read an exported folder and compare every file with its digest.
+
+        Raises:
+            ExportError: a file is missing or was changed since, or a newer core wrote the folder.
+        """
+        manifest = _read_manifest(path / MANIFEST_FILE)
+        for name, digest in manifest["files"].items():
+            _check_file(path / name, digest)
+        text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
+        return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the exporter's ``target`` returned when the folder was made."""
+        facts: Mapping[str, Any] = self.manifest["graph"]
+        return facts
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+    manifest = unseal(text, path, ExportError)
+    if manifest.get("format", 0) > FORMAT:
+        core = manifest.get("core", "a newer version")
+        raise ExportError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core.")
+    if not manifest.keys() >= _KEYS or CALIBRATION_FILE not in manifest["files"]:
+        raise ExportError(f"{path}: is no manifest of an export; export the run again.")
+    return manifest
+
+
+def _check_file(path: Path, digest: str) -> None:
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror}); copy the whole exported folder again.") from None
+    if found != digest:
+        raise ExportError(
+            f"{path}: is not the file that was exported (its digest differs); copy the folder again, or export anew."
+        )
+
+
+def load_runtime(export: Export) -> Runtime:
+    """Return what scores images with an exported graph; only the plugin that made the export is needed.
+
+    Raises:
+        PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
+    """
+    provided = registry().exporters.that_made(export.manifest["exporter"], export.manifest["plugin"], export.path)
+    load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
+    return guarded(lambda: load(export), f"{export.path}: {provided.plugin}")
+
+
+def guarded(load: Callable[[], Runtime], who: str) -> Runtime:
+    """Load a runtime whose failures, when it loads and when it scores, are one line that begins with ``who``."""
+    runtime = _attempt(load, f"{who} cannot load the graph")
+    return lambda images: _attempt(lambda: runtime(images), f"{who} cannot score with the graph")
+
+
+def _attempt(action: Callable[[], Any], failure: str) -> Any:
+    try:
+        return action()
+    except AdcliError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise PluginError(f"{failure} ({reason}).") from error
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use: what runtimes compute with unless told otherwise."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

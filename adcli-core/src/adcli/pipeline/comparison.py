@@ -1,0 +1,145 @@
+"""How far an exported graph is from the model it was made from: scores, maps, verdicts, speed."""
+
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adcli.data.decoding import Pixels, Size, resize
+from adcli.errors import ExportError
+from adcli.exports import Runtime, cores
+
+Floats = NDArray[np.float64]
+
+BATCH = 16
+ROUNDS = 5
+ROUND_SECONDS = 0.05
+"""A round of timing lasts at least this long; the two runtimes take turns, so that a busy machine slows both."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runtimes say of the same images.
+
+    Attributes:
+        original: image scores of the run's model, shape (N,).
+        exported: image scores of the exported graph, shape (N,).
+        map_difference: largest difference of a map value; None for models without maps.
+        map_range: largest minus smallest map value of the run's model.
+    """
+
+    original: Floats
+    exported: Floats
+    map_difference: float | None
+    map_range: float
+
+
+def compare(original: Runtime, exported: Runtime, images: Iterable[Pixels], size: Size) -> Comparison:
+    """Score images (H, W, 3), each of its own size, with both; the graph resizes them itself.
+
+    Args:
+        original: takes images of ``size``.
+        exported: takes images of any size.
+        images: as they are in their files.
+        size: height and width of the model's input.
+    """
+    pairs: list[tuple[float, float]] = []
+    differences: list[float] = []
+    lowest, highest = np.inf, -np.inf
+    for pixels in images:
+        (score,), maps = original(resize(pixels, size)[None])
+        (found,), found_maps = exported(pixels[None])
+        pairs.append((float(score), float(found)))
+        if shape(maps) != shape(found_maps):
+            raise ExportError(f"the exported graph's maps have shape {shape(found_maps)}, the run's {shape(maps)}.")
+        if maps is not None and found_maps is not None:
+            differences.append(float(np.abs(maps - found_maps).max()))
+            lowest, highest = min(lowest, float(maps.min())), max(highest, float(maps.max()))
+    scores = np.array(pairs, np.float64).reshape(-1, 2)
+    # max() of Python would let a NaN pass.
+    return Comparison(scores[:, 0], scores[:, 1], float(np.max(differences)) if differences else None, highest - lowest)
+
+
+def shape(maps: NDArray[np.float32] | None) -> tuple[int, ...] | None:
+    """Return the shape of maps, or None where there are none."""
+    return None if maps is None else maps.shape
+
+
+def judge(
+    comparison: Comparison,
+    good_range: float,
+    threshold: float | None,
+    exported_threshold: float | None,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Return differences relative to ranges, and how many verdicts agree.
+
+    Args:
+        comparison: what both say.
+        good_range: largest minus smallest score of good images; where that is zero, that of all compared images.
+        threshold: of the run; None where it gives no verdicts.
+        exported_threshold: of the export, from the same images.
+        tolerance: largest relative difference allowed; an image so close to either threshold may change its verdict.
+    """
+    original, exported = comparison.original, comparison.exported
+    spread = good_range if good_range > 0 else max(float(np.ptp(original)), 1e-12)
+    judged: dict[str, Any] = {
+        "images": len(original),
+        "tolerance": tolerance,
+        "range": spread,
+        "score_difference": float(np.abs(original - exported).max()) / spread,
+    }
+    if comparison.map_difference is not None:
+        judged["map_difference"] = comparison.map_difference / max(comparison.map_range, 1e-12)
+    if threshold is not None and exported_threshold is not None:
+        margin = tolerance * spread
+        near = (np.abs(original - threshold) <= margin) | (np.abs(exported - exported_threshold) <= margin)
+        unequal = (original > threshold) != (exported > exported_threshold)
+        judged["verdicts"] = {
+            "equal": int((~near & ~unequal).sum()),
+            "unequal": int((~near & unequal).sum()),
+            "near_threshold": int(near.sum()),
+        }
+    return judged
+
+
+def disagreement(judged: dict[str, Any]) -> str:
+    """Return in words what exceeds the tolerance; empty where nothing does."""
+    tolerance = judged["tolerance"]
+    for key, what in (("score_difference", "scores"), ("map_difference", "maps")):
+        difference = judged.get(key, 0.0)
+        # A comparison with NaN is false.
+        if not difference <= tolerance:
+            return f"its {what} differ by up to {difference:.2g} of their range, above {tolerance:g}"
+    unequal = judged.get("verdicts", {}).get("unequal", 0)
+    return f"{unequal} of {judged['images']} images get another verdict" if unequal else ""
+
+
+def speeds(original: Runtime, exported: Runtime, pixels: Sequence[Pixels]) -> dict[str, Any]:
+    """Return images per second of both at batch 1 and 16, on decoded images of the model's size, and their ratio."""
+    batch = np.stack([pixels[i % len(pixels)] for i in range(BATCH)])
+    speed: dict[str, Any] = {"threads": cores()}
+    for count in (1, BATCH):
+        images = batch[:count]
+        run, export = _rates(original, exported, images)
+        speed[f"batch_{count}"] = {"run": round(run, 2), "export": round(export, 2), "ratio": round(export / run, 2)}
+    return speed
+
+
+def _rates(original: Runtime, exported: Runtime, images: Pixels) -> tuple[float, float]:
+    for runtime in (original, exported):
+        runtime(images)
+    rounds = [(_rate(original, images), _rate(exported, images)) for _ in range(ROUNDS)]
+    return statistics.median(run for run, _ in rounds), statistics.median(export for _, export in rounds)
+
+
+def _rate(runtime: Runtime, images: Pixels) -> float:
+    start, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - start < ROUND_SECONDS:
+        runtime(images)
+        calls += 1
+    return calls * len(images) / (time.perf_counter() - start)

@@ -1,0 +1,116 @@
+"""The data that settings name: loading it, checking it, knowing it again. Nothing here imports torch."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adcli.data.images import ImageSource
+from adcli.data.samples import Splits
+from adcli.errors import DataError, OptionError, PluginError
+from adcli.progress import Progress
+from adcli.registry import registry
+from adcli.settings import TrainSettings
+from adcli.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set and how it is named in the run.
+
+    Attributes:
+        reference: what to give to ``--data`` to have it again, from any folder; None for the demo data.
+        name: a short name for the run's folder.
+        splits: its samples.
+    """
+
+    reference: str | None
+    name: str
+    splits: Splits
+
+
+def load_data(reference: str | None, options: dict[str, Any]) -> Data:
+    """Load what ``--data`` names: a folder, ``NAME`` or ``NAME:CATEGORY`` of a data set, or the demo data for None.
+
+    Raises:
+        DataError: no such folder or data set, or it cannot be used.
+    """
+    if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
+        folder = Path(os.path.abspath(reference))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
+        return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
+    name, _, category = (reference or "demo").partition(":")
+    if registry().datasets.get(name) is None:
+        try:
+            return Data(reference, name, _load(name, category or None, options))
+        except OptionError as error:
+            raise DataError(f"--data {reference}: there is no such folder, and it is an {error.message}") from None
+    return Data(reference, category or name, _load(name, category or None, options))
+
+
+def _looks_like_path(reference: str) -> bool:
+    return (
+        reference.startswith((".", "~"))
+        or "\\" in reference
+        or reference.endswith("/")
+        or Path(reference).is_absolute()
+    )
+
+
+def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
+    provided = registry().datasets[name]
+    load = provided.load(provided.spec.target)
+    splits = load(provided.spec.options.parse(options), category)
+    if not isinstance(splits, Splits):
+        raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
+    return splits
+
+
+def checked_images(
+    images: Sequence[Path], spec: ModelSpec, settings: TrainSettings, source: ImageSource, progress: Progress
+) -> list[Path]:
+    """Return the images that can be read.
+
+    Training for hours must not end at an image that cannot be decoded; a fit in one pass meets it soon enough.
+    """
+    if spec.one_pass and not settings.skip_unreadable:
+        return list(images)
+    readable = list(progress.track(source.readable(images), len(images), "checking images"))
+    for message in source.skipped.values():
+        progress.note(f"skipped: {message}")
+    return readable
+
+
+def fingerprint(images: Sequence[Path], workers: int) -> str:
+    """Return a sha256 over the names and contents of images: equal if and only if the data are.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    paths = sorted(images)
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        digests = list(pool.map(_content_digest, paths))
+    lines = (f"{name} {digest}\n" for name, digest in zip(relative_names(paths), digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _content_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def relative_names(paths: Iterable[Path]) -> list[str]:
+    """Return the paths relative to the folder they have in common, so that no user's home is written into a run."""
+    listed = list(paths)
+    folders = {path.parent for path in listed}
+    if not folders:
+        return []
+    root = min(folders, key=lambda folder: len(folder.parts))
+    while not all(folder.is_relative_to(root) for folder in folders):
+        root = root.parent
+    return [path.relative_to(root).as_posix() for path in listed]

@@ -1,0 +1,69 @@
+"""Finding runs and exports, and opening them to score. torch is imported only where a run's model is restored."""
+
+from pathlib import Path
+
+from adcli.data.decoding import Size
+from adcli.data.images import ImageSource
+from adcli.errors import OptionError, RunError, needing_torch
+from adcli.exports import MANIFEST_FILE, Export, Runtime, load_runtime
+from adcli.pipeline.scoring import Scorer
+from adcli.run import RUN_FILE, Run
+from adcli.runs import find_folder, find_run, is_export
+
+
+def load(reference: str | Path) -> Run:
+    """Open the run that a path, a name or ``last`` stands for.
+
+    Raises:
+        RunError: there is none, or it is unfinished, damaged, or from a newer core.
+    """
+    return find_run(str(reference))
+
+
+def find(reference: str | Path) -> Run | Export:
+    """Open the run or the export that a path, a name or ``last`` stands for; ``last/exports/NAME`` works as well.
+
+    Raises:
+        RunError: there is none, or the run is unfinished, damaged, or from a newer core.
+        ExportError: the export is damaged, or from a newer core.
+    """
+    path = find_folder(str(reference))
+    if is_export(path):
+        return Export.open(path)
+    if not (path / RUN_FILE).is_file():
+        raise RunError(f"{path}: neither a run (it has no {RUN_FILE}) nor an export (it has no {MANIFEST_FILE}).")
+    return Run.open(path)
+
+
+def open_scorer(
+    opened: Run | Export,
+    *,
+    device: str = "auto",
+    batch_size: int = 16,
+    workers: int = 2,
+    cache: int = 0,
+    skip_unreadable: bool = False,
+) -> Scorer:
+    """Restore a run's model, or load an exported graph, ready to score; nothing is downloaded and nothing unpickled.
+
+    Raises:
+        RunError: the weights are damaged or do not fit.
+        PluginError: the plugin of the model, or of the exporter, is missing or incompatible.
+    """
+    runtime, size = _export_runtime(opened, device) if isinstance(opened, Export) else _run_runtime(opened, device)
+    source = ImageSource(size, workers=workers, cache_bytes=cache << 20, skip_unreadable=skip_unreadable)
+    low, high = (opened.manifest if isinstance(opened, Export) else opened.record)["map_range"]
+    return Scorer(runtime, source, opened.calibration, (low, high), batch_size)
+
+
+def _export_runtime(export: Export, device: str) -> tuple[Runtime, Size]:
+    if device not in ("auto", "cpu"):
+        raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
+    height, width = export.manifest["image_size"]
+    return load_runtime(export), (height, width)
+
+
+def _run_runtime(run: Run, device: str) -> tuple[Runtime, Size]:
+    with needing_torch():
+        from adcli.pipeline.restore import run_runtime
+    return run_runtime(run, device)

@@ -1,0 +1,149 @@
+"""How fast a run or an export scores: latency of one image, throughput of many. torch only where a run is timed."""
+
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from adcli.data.decoding import decode
+from adcli.data.folder import images_in
+from adcli.exports import cores
+from adcli.pipeline.opening import find, open_scorer
+from adcli.pipeline.scoring import Scorer
+
+BATCH = 16
+DRAWN = 16
+"""Images of the demo part that are drawn where the user gives none."""
+
+LATENCIES = 30
+"""Single images timed, after the first."""
+
+THROUGHPUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds that one image takes, warm."""
+
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What ``adcli bench`` measures.
+
+    Attributes:
+        images: number of different images.
+        cores: processor cores that this process may use.
+        load: seconds to open and verify the folder and load the model or graph, imports included.
+        first_image: seconds that the first image takes after that, decoding included.
+        latency: of single images that are decoded already, batch 1.
+        latency_decoding: of single images from their files, batch 1.
+        throughput: images per second at batch 16 that are decoded already.
+        throughput_decoding: images per second at batch 16 from their files, decoded in threads.
+    """
+
+    images: int
+    cores: int
+    load: float
+    first_image: float
+    latency: Latency
+    latency_decoding: Latency
+    throughput: float
+    throughput_decoding: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as JSON can hold them."""
+        return asdict(self)
+
+
+def bench(
+    reference: str | Path, paths: Sequence[str | Path] = (), *, device: str = "auto", workers: int = 2
+) -> Timings:
+    """Time a run or an export on images, or on drawn ones where none are given.
+
+    Args:
+        reference: path, name or ``last``, as :func:`adcli.pipeline.find` takes it.
+        paths: image files and folders.
+        device: where a run's model computes.
+        workers: threads that decode images.
+
+    Raises:
+        AdcliError: the run or export, or an image, cannot be read.
+    """
+    with _images(paths) as images:
+        start = time.perf_counter()
+        scorer = open_scorer(find(reference), device=device, batch_size=BATCH, workers=workers)
+        loaded = time.perf_counter()
+        _score_file(scorer, images[0])
+        first = time.perf_counter()
+        pixels = np.stack([decode(images[i % len(images)], scorer.source.size).pixels for i in range(BATCH)])
+        return Timings(
+            images=len(images),
+            cores=cores(),
+            load=loaded - start,
+            first_image=first - loaded,
+            latency=_latency(lambda i: scorer.runtime(pixels[i % BATCH][None])),
+            latency_decoding=_latency(lambda i: _score_file(scorer, images[i % len(images)])),
+            throughput=_throughput(lambda: _calls(scorer, pixels)),
+            throughput_decoding=_throughput(lambda: _from_files(scorer, images)),
+        )
+
+
+@contextmanager
+def _images(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
+    if paths:
+        yield list(images_in([Path(path) for path in paths]))
+        return
+    from adcli.data.demo_drawing import draw
+
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = [Path(folder) / f"{seed:02}.png" for seed in range(DRAWN)]
+        for seed, path in enumerate(drawn):
+            Image.fromarray(draw(seed)[0]).save(path)
+        yield drawn
+
+
+def _score_file(scorer: Scorer, path: Path) -> None:
+    scorer.runtime(decode(path, scorer.source.size).pixels[None])
+
+
+def _latency(score: Callable[[int], object]) -> Latency:
+    seconds = []
+    for i in range(LATENCIES + 1):
+        start = time.perf_counter()
+        score(i)
+        seconds.append(time.perf_counter() - start)
+    return Latency(statistics.median(seconds[1:]), float(np.quantile(seconds[1:], 0.95)))
+
+
+def _throughput(batches: Callable[[], Iterator[int]]) -> float:
+    """Return images per second over at least :data:`THROUGHPUT_SECONDS`, the first batch left out."""
+    counts = batches()
+    next(counts)
+    start, scored = time.perf_counter(), 0
+    while scored == 0 or time.perf_counter() - start < THROUGHPUT_SECONDS:
+        scored += next(counts)
+    return scored / (time.perf_counter() - start)
+
+
+def _calls(scorer: Scorer, pixels: Any) -> Iterator[int]:
+    while True:
+        scorer.runtime(pixels)
+        yield len(pixels)
+
+
+def _from_files(scorer: Scorer, images: Sequence[Path]) -> Iterator[int]:
+    """Score the images over and over in one stream, and yield the size of each batch as it is done."""
+    for i, _ in enumerate(scorer.scores(itertools.cycle(images)), start=1):
+        if i % BATCH == 0:
+            yield BATCH

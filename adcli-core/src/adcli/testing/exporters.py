@@ -1,0 +1,323 @@
+"""The rules for exporters. A rule is a function whose docstring says what it promises."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adcli import __version__
+from adcli.calibration import Calibration
+from adcli.data.batches import Batches
+from adcli.data.decoding import Pixels, read_image, resize
+from adcli.data.images import ImageSource
+from adcli.errors import ExportError
+from adcli.exports import Export, ExportSource, Runtime, guarded
+from adcli.model import Model
+from adcli.pipeline.calibrate import CalibrationPlan, calibrate
+from adcli.pipeline.comparison import shape
+from adcli.pipeline.exporting import Evidence, Original, finish, measure, write_graph
+from adcli.pipeline.runtime import ModelRuntime
+from adcli.progress import Silent
+from adcli.registry import Plugin, Provided, registry
+from adcli.run import Run
+from adcli.settings import TrainSettings
+from adcli.specs import ExporterSpec, ModelSpec, load_target
+from adcli.testing.models import (
+    SIZE,
+    assert_described_lightly,
+    assert_documented,
+    assert_silent,
+    damaged_images,
+    good_images,
+    run_python,
+    write_images,
+)
+from adcli.testing.models import subject_of as model_subject_of
+from adcli.testing.reference import REFERENCE
+
+OTHER_SIZES = ((96, 80), (47, 130), (64, 64))
+SAME = 1e-4
+"""Largest difference between scores of one graph that are the same, relative to the range of good scores."""
+
+
+class Subject:
+    """An exporter under test, and a small model exported once for all rules that only look at the folder."""
+
+    def __init__(self, provided: Provided[ExporterSpec], model: str | ModelSpec, options: Mapping[str, Any]) -> None:
+        self.provided = provided
+        self.options = options
+        self.spec = provided.spec
+        self.model = model_subject_of(model)
+        # Lives as long as the subject; removed when the process ends.
+        self._temporary = tempfile.TemporaryDirectory()
+        self.folder = Path(self._temporary.name)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Good images, and damaged ones of other sizes than the model's."""
+        images = self.folder / "images"
+        images.mkdir()
+        good = write_images(images, good_images())
+        compared: list[Path] = []
+        for size in OTHER_SIZES:
+            compared += write_images(images, damaged_images(size)[:3], start=len(good) + len(compared))
+        plan = CalibrationPlan(good, good, [], "held-out", 0.1)
+        return Evidence(plan, compared, ImageSource(SIZE, workers=0))
+
+    def fit(self, images: Sequence[Path]) -> Model:
+        """Fit the model to images."""
+        model = self.model.build()
+        model.fit(Batches(images, ImageSource(SIZE, workers=0), batch_size=4))
+        return model.eval()
+
+    def original_of(self, model: Model) -> Original:
+        """Return a run of the model, as exporters see one."""
+        evidence, runtime = self.evidence, ModelRuntime(model, torch.device("cpu"))
+        calibration, map_range = calibrate(evidence.plan, runtime, evidence.source, batch_size=4, progress=Silent())
+        plugin = self.model.provided.plugin
+        options = self.model.spec.options.parse(self.model.spec.quick).to_dict()
+        size = f"{SIZE[0]}x{SIZE[1]}"
+        settings = TrainSettings.parse({"model": self.model.spec.name, "options": options, "image_size": size})
+        record = {
+            "core": __version__,
+            "model": self.model.spec.name,
+            "plugin": {"distribution": plugin.distribution, "version": plugin.version},
+            "weights": "0" * 64,
+            "map_range": list(map_range),
+        }
+        run = Run(self.folder / "run", settings.to_dict(), record, calibration)
+        source = ExportSource(run, model, SIZE, lambda: map(read_image, evidence.plan.good))
+        return Original(source, self.model.spec.task, self.model.spec.name)
+
+    @cached_property
+    def original(self) -> Original:
+        """The run that is exported."""
+        return self.original_of(self.fit(self.evidence.plan.fit))
+
+    @cached_property
+    def export(self) -> Export:
+        """The exported folder, not compared with the run yet."""
+        folder = self.folder / "export"
+        self.write(folder)
+        return Export.open(folder)
+
+    def write(self, folder: Path) -> None:
+        """Export into a folder."""
+        folder.mkdir()
+        manifest, runtime = write_graph(self.provided, self.spec.options.parse(self.options), self.original, folder)
+        del runtime
+        run = self.original.run
+        finish(folder, manifest, run.calibration, run.record["map_range"])
+
+    def load(self, export: Export) -> Runtime:
+        """Load the runtime of an exported folder."""
+        load: Callable[[Export], Runtime] = self.provided.load(self.spec.runtime)
+        return guarded(lambda: load(export), f"exporter '{self.spec.name}'")
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The exported graph."""
+        return self.load(self.export)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The run's calibration."""
+        return self.original.run.calibration
+
+    def relative(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
+        """Return the largest difference of scores relative to the range of good ones."""
+        scores = self.calibration.image_scores
+        return float(np.abs(np.asarray(found, np.float64) - expected).max()) / (scores[-1] - scores[0])
+
+
+_subjects: dict[tuple[str, ...], Subject] = {}
+
+
+def subject_of(
+    exporter: str | ExporterSpec, model: str | ModelSpec | None = None, options: Mapping[str, Any] | None = None
+) -> Subject:
+    """Return the subject of an exporter's name or spec, a model's, and exporter options, the same one each time."""
+    model, options = model or REFERENCE, options or {}
+    key = (_key(exporter), _key(model), str(sorted(options.items())))
+    if key not in _subjects:
+        unknown = Plugin("test", "test", "0")
+        provided = registry().exporters[exporter] if isinstance(exporter, str) else Provided(exporter, unknown)
+        _subjects[key] = Subject(provided, model, options)
+    return _subjects[key]
+
+
+def _key(named: str | ExporterSpec | ModelSpec) -> str:
+    return named if isinstance(named, str) else f"{named.target} {named.options.__qualname__} {named.name}"
+
+
+def _mixed_images() -> Pixels:
+    """Return good and damaged images (N, H, W, 3) of the model's size."""
+    images = torch.cat([good_images()[:3], damaged_images()[3:6]])
+    pixels: Pixels = np.rint(255 * images.permute(0, 2, 3, 1).numpy()).astype(np.uint8)
+    return pixels
+
+
+def _alone(runtime: Runtime, images: Pixels) -> NDArray[np.float64]:
+    return np.array([float(runtime(image[None].copy())[0][0]) for image in images])
+
+
+def describing_imports_nothing_heavy(subject: Subject) -> None:
+    """Describing the exporter imports neither torch nor numpy."""
+    assert_described_lightly(subject.spec.options)
+
+
+def options_are_documented_and_valid(subject: Subject) -> None:
+    """Name and summary are given, every option has help, defaults are valid, and both targets can be imported."""
+    assert_documented(subject.spec)
+    subject.spec.options.parse({})
+    for target in (subject.spec.target, subject.spec.runtime):
+        assert callable(load_target(target)), f"{target} cannot be called"
+
+
+def facts_describe_the_graph(subject: Subject) -> None:
+    """The facts list inputs and outputs, each a dictionary with a name."""
+    facts: Mapping[str, Any] = subject.export.facts
+    for key in ("inputs", "outputs"):
+        described = facts[key]
+        assert isinstance(described, list), f"'{key}' is no list: {described!r}"
+        assert described, f"'{key}' is empty"
+        assert all(isinstance(item, dict) and item.get("name") for item in described), f"'{key}' lacks names"
+
+
+def scores_equal_the_original(subject: Subject) -> None:
+    """Scores are finite float32 and, like the maps, equal the model's within the tolerance that the facts state."""
+    tolerance = float(subject.export.facts["tolerance"])
+    for image in _mixed_images():
+        expected, expected_map = subject.original.runtime(image[None])
+        scores, maps = subject.runtime(image[None].copy())
+        assert scores.dtype == np.float32, f"scores are {scores.dtype}"
+        assert shape(maps) == shape(expected_map), f"maps: {shape(maps)}, not {shape(expected_map)}"
+        difference = subject.relative(scores, expected)
+        assert difference <= tolerance, f"scores differ by {difference:.2g} of their range, above {tolerance:g}"
+        if maps is not None and expected_map is not None:
+            difference = float(np.abs(maps - expected_map).max() / np.ptp(expected_map))
+            assert difference <= tolerance, f"maps differ by {difference:.2g} of their range, above {tolerance:g}"
+
+
+def images_of_other_sizes_are_resized_as_in_training(subject: Subject) -> None:
+    """An image of another size scores as it does when the core has resized it before."""
+    tolerance = float(subject.export.facts["tolerance"])
+    for path in subject.evidence.compared:
+        pixels = read_image(path)
+        raw, resized = _alone(subject.runtime, pixels[None]), _alone(subject.runtime, resize(pixels, SIZE)[None])
+        difference = subject.relative(raw, resized)
+        size = f"{pixels.shape[0]} x {pixels.shape[1]}"
+        assert difference <= tolerance, f"at {size}, scores differ by {difference:.2g} of their range"
+
+
+def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
+    """An image's score is the same alone, in batches of any size, and in any order."""
+    images = _mixed_images()
+    alone = _alone(subject.runtime, images)
+    together, _ = subject.runtime(images.copy())
+    backwards, _ = subject.runtime(images[::-1].copy())
+    pair, _ = subject.runtime(images[:2].copy())
+    for found, expected, where in (
+        (together, alone, "in a batch"),
+        (backwards[::-1], alone, "in another order"),
+        (pair, alone[:2], "in a batch of two"),
+    ):
+        difference = subject.relative(found, expected)
+        assert difference <= SAME, f"{where}: scores differ by {difference:.2g} of their range"
+
+
+def the_input_is_left_alone(subject: Subject) -> None:
+    """Scoring does not change the images it is given."""
+    images = _mixed_images()
+    subject.runtime(images)
+    assert np.array_equal(images, _mixed_images()), "the runtime changes its input in place"
+
+
+_SCORE_ALONE = """
+import sys, numpy
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('torch', 'torchvision', 'timm'):
+            raise ModuleNotFoundError(f'the runtime imports {name}', name=name)
+sys.meta_path.insert(0, Blocked())
+from pathlib import Path
+from adcli.exports import Export
+from adcli.specs import load_target
+runtime = load_target(sys.argv[1])(Export.open(Path(sys.argv[2])))
+print(*runtime(numpy.load(sys.argv[3]))[0].tolist())
+"""
+
+
+def the_runtime_imports_no_torch(subject: Subject) -> None:
+    """The folder is loaded and scores where torch cannot be imported, to the same scores."""
+    images, path = _mixed_images(), subject.folder / "images.npy"
+    np.save(path, images)
+    printed = run_python(_SCORE_ALONE, subject.spec.runtime, str(subject.export.path), str(path))
+    scores = np.array([float(word) for word in printed.splitlines()[-1].split()])
+    difference = subject.relative(scores, np.asarray(subject.runtime(images.copy())[0]))
+    assert difference <= SAME, f"in another process, scores differ by {difference:.2g} of their range"
+
+
+def the_folder_can_be_moved(subject: Subject) -> None:
+    """A copy of the folder scores where the original is gone."""
+    images = _mixed_images()
+    expected = np.asarray(subject.runtime(images.copy())[0])
+    with tempfile.TemporaryDirectory() as folder:
+        written, moved = Path(folder) / "written", Path(folder) / "moved"
+        subject.write(written)
+        shutil.copytree(written, moved)
+        shutil.rmtree(written)
+        runtime = subject.load(Export.open(moved))
+        difference = subject.relative(runtime(images.copy())[0], expected)
+        del runtime
+    assert difference <= SAME, f"after moving, scores differ by {difference:.2g} of their range"
+
+
+def a_wrong_graph_fails_the_check(subject: Subject) -> None:
+    """The graph of another model, and one that scores nothing but zero, do not pass for that of this one."""
+    negatives = subject.folder / "negatives"
+    negatives.mkdir(exist_ok=True)
+    other = subject.original_of(subject.fit(write_images(negatives, 1 - good_images())))
+
+    def zero(images: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        scores, maps = subject.runtime(images)
+        return np.zeros_like(scores), maps
+
+    tolerance = float(subject.export.facts["tolerance"])
+    for original, runtime in ((other, subject.runtime), (subject.original, zero)):
+        try:
+            measure(original, runtime, subject.calibration, subject.evidence, tolerance, Silent())
+        except ExportError:
+            continue
+        raise AssertionError(f"a wrong graph passes the check: the tolerance of {tolerance:g} allows anything")
+
+
+def exporting_is_silent(subject: Subject) -> None:
+    """Exporting prints nothing and writes nothing into the current folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        subject.original  # noqa: B018 - fitted before
+        assert_silent(lambda: subject.write(Path(folder) / "silent"))
+
+
+_ALL: Sequence[Callable[[Subject], None]] = (
+    describing_imports_nothing_heavy,
+    options_are_documented_and_valid,
+    facts_describe_the_graph,
+    scores_equal_the_original,
+    images_of_other_sizes_are_resized_as_in_training,
+    a_score_does_not_depend_on_the_batch,
+    the_input_is_left_alone,
+    the_runtime_imports_no_torch,
+    the_folder_can_be_moved,
+    a_wrong_graph_fails_the_check,
+    exporting_is_silent,
+)
+
+RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}
+"""Every rule, by name."""

@@ -1,0 +1,39 @@
+"""ONNX for adcli: export a run, and score images with ONNX Runtime on a machine without torch."""
+
+from typing import Literal
+
+from adcli import ExporterSpec, Options, hookimpl, option
+from adcli.errors import OptionError
+
+
+class OnnxOptions(Options):
+    """Options of ``adcli export --to onnx``."""
+
+    precision: Literal["fp32", "fp16"] = option(
+        "fp32", "How weights are stored; fp16 halves the file, and computes in float32."
+    )
+    batch: str = option("dynamic", "Images a call takes: a number, or dynamic for any.")
+    tolerance: float | None = option(
+        None,
+        "Largest score difference from the run, relative to the range of good scores; none for 0.001 (fp32) or "
+        "0.01 (fp16).",
+        gt=0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch != "dynamic" and not (self.batch.isdecimal() and int(self.batch) > 0):
+            raise OptionError(f"option 'batch' is {self.batch!r}; give a number of images, or dynamic.")
+
+
+@hookimpl
+def adcli_exporters() -> list[ExporterSpec]:
+    return [
+        ExporterSpec(
+            name="onnx",
+            target="adcli_onnx.export:export",
+            runtime="adcli_onnx.runtime:load",
+            options=OnnxOptions,
+            summary="ONNX, scored with ONNX Runtime; opset 18",
+        )
+    ]

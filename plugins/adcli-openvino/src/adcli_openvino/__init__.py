@@ -1,0 +1,44 @@
+"""OpenVINO for adcli: export a run, and score images with the export on a machine without torch."""
+
+from typing import Literal
+
+from adcli import ExporterSpec, Options, hookimpl, option
+from adcli.errors import OptionError
+
+
+class OpenvinoOptions(Options):
+    """Options of ``adcli export --to openvino``."""
+
+    precision: Literal["fp32", "fp16", "int8"] = option(
+        "fp32",
+        "How weights are stored; fp16 halves the file and computes in float32, int8 computes convolutions in integers.",
+    )
+    batch: str = option("dynamic", "Images a call takes: a number, or dynamic for any.")
+    tolerance: float | None = option(
+        None,
+        "Largest score difference from the run, relative to the range of good scores; none for 0.001 (fp32), "
+        "0.01 (fp16) or 0.25 (int8).",
+        gt=0,
+    )
+    images: int = option(100, "Good images at most that int8 takes its ranges from.", ge=1)
+    correction: Literal["accurate", "fast"] = option(
+        "accurate", "How int8 corrects the mean error of each convolution; accurate takes minutes."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch != "dynamic" and not (self.batch.isdecimal() and int(self.batch) > 0):
+            raise OptionError(f"option 'batch' is {self.batch!r}; give a number of images, or dynamic.")
+
+
+@hookimpl
+def adcli_exporters() -> list[ExporterSpec]:
+    return [
+        ExporterSpec(
+            name="openvino",
+            target="adcli_openvino.export:export",
+            runtime="adcli_openvino.runtime:load",
+            options=OpenvinoOptions,
+            summary="OpenVINO IR for Intel and ARM CPUs and Intel GPUs, laid out for OpenVINO Model Server",
+        )
+    ]

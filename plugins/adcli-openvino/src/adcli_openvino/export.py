@@ -1,0 +1,71 @@
+"""Write a run as an OpenVINO graph, in the layout that OpenVINO Model Server serves."""
+
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import torch
+
+from adcli.errors import StorageError
+from adcli.exports import ExportSource
+from adcli_openvino import OpenvinoOptions
+from adcli_openvino.graph import INPUT, OUTPUTS, build
+from adcli_openvino.runtime import COMPUTES_IN
+
+TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
+"""Largest score difference relative to the range of good scores."""
+
+
+def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict[str, Any]:
+    """Write ``NAME/1/model.xml`` with its weights, and an example that runs it; return what the manifest says of them.
+
+    Raises:
+        AdcliError: the model cannot be converted, or nncf is missing for int8.
+        StorageError: the folder cannot be written.
+    """
+    batch = None if options.batch == "dynamic" else int(options.batch)
+    # The run's name may be any folder's; a server's model names are safer without blanks.
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in source.run.name)
+    graph = build(source.model, source.image_size, batch)
+    if options.precision == "int8":
+        from adcli_openvino.quantisation import quantise
+
+        graph = quantise(
+            graph, source.calibration_images(), options.images, batch or 1, fast=options.correction == "fast"
+        )
+    file = Path(name) / "1" / "model.xml"
+    _write(graph, folder / file, half=options.precision == "fp16")
+    (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
+    return {"name": name, "file": file.as_posix(), **_facts(graph, options)}
+
+
+def _write(graph: ov.Model, file: Path, *, half: bool) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        ov.save_model(graph, file, compress_to_fp16=half)
+    except RuntimeError as error:
+        raise StorageError(f"cannot write {file}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _facts(graph: ov.Model, options: OpenvinoOptions) -> dict[str, Any]:
+    tolerance = TOLERANCES[options.precision] if options.tolerance is None else options.tolerance
+    return {
+        "precision": options.precision,
+        "computes_in": f"int8 convolutions, else {COMPUTES_IN}" if options.precision == "int8" else COMPUTES_IN,
+        "tolerance": tolerance,
+        "inputs": [_port(graph.input(INPUT), "RGB images of any size, as uint8 pixels")],
+        "outputs": [_port(graph.output(name), meaning) for name, meaning in _meanings(graph)],
+        "opset": "opset13",
+        "versions": {"openvino": ov.__version__, "torch": torch.__version__},
+    }
+
+
+def _meanings(graph: ov.Model) -> list[tuple[str, str]]:
+    meanings = ("one score per image, higher is more anomalous", "anomaly maps at the model's input size")
+    return list(zip(OUTPUTS, meanings, strict=True))[: len(graph.outputs)]
+
+
+def _port(port: Any, meaning: str) -> dict[str, Any]:
+    shape = [side.get_length() if side.is_static else "any" for side in port.get_partial_shape()]
+    kind = {"u8": "uint8", "f32": "float32"}[port.get_element_type().get_type_name()]
+    return {"name": port.get_any_name(), "shape": shape, "type": kind, "meaning": meaning}

@@ -1,0 +1,13 @@
+"""The exporter keeps every rule for exporters."""
+
+from adcli.testing import Check, exporter_conformance
+
+
+@exporter_conformance("openvino")
+def test_openvino_conforms(check: Check) -> None:
+    check()
+
+
+@exporter_conformance("openvino", options={"precision": "fp16", "batch": "3"})
+def test_half_weights_and_a_fixed_batch_conform(check: Check) -> None:
+    check()
