@@ -141,6 +141,21 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
         raise PluginError(f"{failure} ({reason}).") from error
 
 
+def in_batches_of(count: int, score: Runtime) -> Runtime:
+    """Return a runtime for any number of images from one that takes ``count`` at a time; the last is repeated."""
+
+    def score_any(images: Pixels) -> Scored:
+        parts = [score_some(images[start : start + count]) for start in range(0, len(images), count)]
+        maps = [part for _, part in parts if part is not None]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate(maps) if maps else None
+
+    def score_some(images: Pixels) -> Scored:
+        scores, maps = score(np.concatenate([images, np.repeat(images[-1:], count - len(images), axis=0)]))
+        return scores[: len(images)], None if maps is None else maps[: len(images)]
+
+    return score_any
+
+
 def cores() -> int:
     """Return how many processor cores this process may use: what runtimes compute with unless told otherwise."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

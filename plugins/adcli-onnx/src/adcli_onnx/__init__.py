@@ -3,7 +3,6 @@
 from typing import Literal
 
 from adcli import ExporterSpec, Options, hookimpl, option
-from adcli.errors import OptionError
 
 
 class OnnxOptions(Options):
@@ -12,18 +11,13 @@ class OnnxOptions(Options):
     precision: Literal["fp32", "fp16"] = option(
         "fp32", "How weights are stored; fp16 halves the file, and computes in float32."
     )
-    batch: str = option("dynamic", "Images a call takes: a number, or dynamic for any.")
+    batch: int | None = option(None, "Images that a call takes; none for any number.", ge=1)
     tolerance: float | None = option(
         None,
         "Largest score difference from the run, relative to the range of good scores; none for 0.001 (fp32) or "
         "0.01 (fp16).",
         gt=0,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.batch != "dynamic" and not (self.batch.isdecimal() and int(self.batch) > 0):
-            raise OptionError(f"option 'batch' is {self.batch!r}; give a number of images, or dynamic.")
 
 
 @hookimpl

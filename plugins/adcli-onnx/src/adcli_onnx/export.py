@@ -29,7 +29,7 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
     Raises:
         AdcliError: the model cannot be converted, or onnxscript is missing.
     """
-    graph = build(source.model, source.image_size, None if options.batch == "dynamic" else int(options.batch))
+    graph = build(source.model, source.image_size, options.batch)
     import onnx
 
     if options.precision == "fp16":

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from adcli import ExporterSpec, Options, hookimpl, option
-from adcli.errors import OptionError
 
 
 class OpenvinoOptions(Options):
@@ -13,7 +12,7 @@ class OpenvinoOptions(Options):
         "fp32",
         "How weights are stored; fp16 halves the file and computes in float32, int8 computes convolutions in integers.",
     )
-    batch: str = option("dynamic", "Images a call takes: a number, or dynamic for any.")
+    batch: int | None = option(None, "Images that a call takes; none for any number.", ge=1)
     tolerance: float | None = option(
         None,
         "Largest score difference from the run, relative to the range of good scores; none for 0.001 (fp32), "
@@ -24,11 +23,6 @@ class OpenvinoOptions(Options):
     correction: Literal["accurate", "fast"] = option(
         "accurate", "How int8 corrects the mean error of each convolution; accurate takes minutes."
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.batch != "dynamic" and not (self.batch.isdecimal() and int(self.batch) > 0):
-            raise OptionError(f"option 'batch' is {self.batch!r}; give a number of images, or dynamic.")
 
 
 @hookimpl

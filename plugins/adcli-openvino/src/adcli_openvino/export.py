@@ -23,15 +23,14 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
         AdcliError: the model cannot be converted, or nncf is missing for int8.
         StorageError: the folder cannot be written.
     """
-    batch = None if options.batch == "dynamic" else int(options.batch)
     # The run's name may be any folder's; a server's model names are safer without blanks.
     name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in source.run.name)
-    graph = build(source.model, source.image_size, batch)
+    graph = build(source.model, source.image_size, options.batch)
     if options.precision == "int8":
         from adcli_openvino.quantisation import quantise
 
         graph = quantise(
-            graph, source.calibration_images(), options.images, batch or 1, fast=options.correction == "fast"
+            graph, source.calibration_images(), options.images, options.batch or 1, fast=options.correction == "fast"
         )
     file = Path(name) / "1" / "model.xml"
     _write(graph, folder / file, half=options.precision == "fp16")

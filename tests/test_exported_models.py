@@ -1,0 +1,66 @@
+"""Every model in every format, against the model itself, on pixels of any size."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from adcli.data.decoding import read_image, resize
+from adcli.registry import registry
+from adcli.testing.exporters import Subject, subject_of
+
+SIZE = (64, 64)
+AGREES = 1e-3
+EXPORTERS = sorted(registry().exporters)
+
+
+def largest_difference(subject: Subject) -> float:
+    """Return the largest score difference of batches of several sizes, relative to the range of good scores."""
+    differences = []
+    for path in subject.evidence.compared:
+        pixels = read_image(path)
+        fitting = resize(pixels, SIZE)[None]
+        expected, expected_map = subject.original.runtime(fitting)
+        for count in (1, 2, 5):
+            # Between copies turned over, which score otherwise, an image must score as alone.
+            images = np.stack([pixels, pixels[::-1], pixels[:, ::-1], pixels[::-1, ::-1], 255 - pixels][:count])
+            scores, maps = subject.runtime(images)
+            differences.append(subject.relative(scores[:1], expected))
+            if maps is not None:
+                assert expected_map is not None
+                differences.append(float(np.abs(maps[0] - expected_map[0]).max() / np.ptp(expected_map)))
+    return max(differences)
+
+
+@pytest.mark.parametrize("model", sorted(registry().models))
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_every_model_agrees_on_images_of_other_sizes(exporter: str, model: str) -> None:
+    assert largest_difference(subject_of(exporter, model)) <= AGREES
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> None:
+    fixed, dynamic = subject_of(exporter, "dfm", {"batch": "4"}), subject_of(exporter, "dfm")
+    images = np.stack([resize(read_image(path), SIZE) for path in fixed.evidence.compared[:6]])
+    for count in (1, 4, 6):
+        (scores, maps), (expected, expected_maps) = fixed.runtime(images[:count]), dynamic.runtime(images[:count])
+        assert maps is not None
+        assert expected_maps is not None
+        np.testing.assert_allclose(scores, expected, rtol=1e-4)
+        np.testing.assert_allclose(maps, expected_maps, rtol=1e-3, atol=1e-4 * np.ptp(expected_maps))
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_the_example_prints_score_and_verdict(exporter: str) -> None:
+    subject = subject_of(exporter, "stfpm")
+    image = subject.evidence.compared[0]
+    example = subject.export.path / "example.py"
+    assert len(example.read_text().splitlines()) <= 30
+    done = subprocess.run([sys.executable, str(example), str(image)], capture_output=True, text=True, check=True)
+    score, verdict = done.stdout.strip().rpartition(": ")[2].split()
+    expected = float(subject.runtime(read_image(image)[None])[0][0])
+    assert float(score) == pytest.approx(expected, rel=1e-4)
+    threshold = json.loads((subject.export.path / "calibration.json").read_text())["image_threshold"]
+    assert verdict == ("defect" if expected > threshold else "good")
