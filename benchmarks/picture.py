@@ -2,8 +2,8 @@
 
     python benchmarks/picture.py RUN FILE.jpg
 
-Takes the good image with the lowest score and, of the three kinds of defects that are hardest to find, the image with the
-highest, from the pictures that the evaluation of the run drew.
+Takes the good image with the lowest score and, of the three kinds of defects that are hardest to find, the image with
+the highest, from the pictures that the evaluation of the run drew.
 """
 
 import csv

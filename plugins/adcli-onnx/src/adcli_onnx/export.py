@@ -13,6 +13,9 @@ from adcli_onnx.graph import OPSET, build
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}
 """Largest score difference relative to the range of good scores."""
 
+HALVED = 2**16
+"""Numbers that a constant needs to have for fp16 to store it as such; small ones save nothing and need their digits."""
+
 LARGEST = 2**31 - 1
 """Bytes that a protobuf message, and so a graph in one file, may have."""
 
@@ -65,7 +68,7 @@ def halve(graph: Any) -> None:
 
     casts = []
     for constant in list(graph.graph.initializer):
-        if constant.data_type != onnx.TensorProto.FLOAT or np.prod(constant.dims) < 256:
+        if constant.data_type != onnx.TensorProto.FLOAT or np.prod(constant.dims) < HALVED:
             continue
         values = onnx.numpy_helper.to_array(constant)
         if np.abs(values).max() > np.finfo(np.float16).max:

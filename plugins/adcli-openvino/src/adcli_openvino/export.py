@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
 import torch
+from openvino import opset13 as ops
 
 from adcli.errors import StorageError
 from adcli.exports import ExportSource
 from adcli_openvino import OpenvinoOptions
 from adcli_openvino.graph import INPUT, OUTPUTS, build
 from adcli_openvino.runtime import COMPUTES_IN
+
+HALVED = 2**16
+"""Numbers that a constant needs to have for fp16 to store it as such."""
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
 """Largest score difference relative to the range of good scores."""
@@ -32,16 +37,35 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
         graph = quantise(
             graph, source.calibration_images(), options.images, options.batch or 1, fast=options.correction == "fast"
         )
+    if options.precision == "fp16":
+        halve(graph)
     file = Path(name) / "1" / "model.xml"
-    _write(graph, folder / file, half=options.precision == "fp16")
+    _write(graph, folder / file)
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
     return {"name": name, "file": file.as_posix(), **_facts(graph, options)}
 
 
-def _write(graph: ov.Model, file: Path, *, half: bool) -> None:
+def halve(graph: ov.Model) -> None:
+    """Store large float32 constants as float16, in place; the graph widens them again, and computes in float32.
+
+    OpenVINO's own compression takes the small ones too, which saves nothing and moves scores: the kernels and
+    components of a density need their digits.
+    """
+    for constant in graph.get_ordered_ops():
+        if constant.get_type_name() != "Constant" or constant.get_element_type() != ov.Type.f32:
+            continue
+        values = constant.data
+        if values.size < HALVED or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        wide = ops.convert(ops.constant(values.astype(np.float16)), "f32")
+        for consumer in constant.output(0).get_target_inputs():
+            consumer.replace_source_output(wide.output(0))
+
+
+def _write(graph: ov.Model, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        ov.save_model(graph, file, compress_to_fp16=half)
+        ov.save_model(graph, file, compress_to_fp16=False)
     except RuntimeError as error:
         raise StorageError(f"cannot write {file}: {' '.join(str(error).split())[:200]}") from None
 
