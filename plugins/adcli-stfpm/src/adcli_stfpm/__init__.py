@@ -27,8 +27,8 @@ def adcli_models() -> list[ModelSpec]:
             paper="Wang et al., Student-Teacher Feature Pyramid Matching for Anomaly Detection, BMVC 2021, "
             "arXiv 2103.04257",
             quick={"backbone": "random:resnet18", "epochs": 15},
-            # Larger and more steps than the official ones, which take a hundred epochs: some minutes on two cores.
-            demo={"epochs": 10, "learning_rate": 1.6},
-            demo_batch_size=8,
+            # Larger steps than the official ones, which take a hundred epochs, and more of them: some minutes.
+            demo={"epochs": 15, "learning_rate": 1.0},
+            demo_batch_size=4,
         )
     ]
