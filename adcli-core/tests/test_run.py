@@ -114,6 +114,19 @@ def test_a_killed_run_is_interrupted_and_can_be_taken_up(tmp_path: Path) -> None
     assert content["model"] == "m"
 
 
+def test_killed_before_there_is_anything_to_resume_nothing_stands_under_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> str:
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr("adcli.run.seal", killed)
+        PartialRun.create(tmp_path / "run", {"model": "m", "record": {}})
+    assert list(list_runs(tmp_path)) == []
+    assert PartialRun.create(tmp_path / "run", {"model": "m", "record": {}}).folder.name == "run"
+
+
 def test_runs_are_found_by_path_name_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADCLI_RUNS", str(tmp_path))
     for name in ("20260101-000000-patchcore-a", "20260102-000000-patchcore-b", "zz-own-name"):

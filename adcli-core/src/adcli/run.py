@@ -193,11 +193,13 @@ class PartialRun:
                 f"--out {final}: an interrupted run of that name lies in {folder}; "
                 f"continue it with 'adcli train --resume {folder}', or remove it."
             )
+        # Named when it can be resumed: a process killed before leaves nothing under the run's name.
+        unnamed = folder.with_name(f".{folder.name}.{os.getpid()}")
         with storing(final):
-            folder.mkdir(parents=True)
-            partial = cls(folder, final)
-        partial.write(RUN_FILE, seal({"format": FORMAT, **content}))
-        return partial
+            unnamed.mkdir(parents=True)
+            write_atomically(unnamed / RUN_FILE, seal({"format": FORMAT, **content}))
+            unnamed.rename(folder)
+            return cls(folder, final)
 
     @classmethod
     def resume(cls, folder: Path) -> tuple["PartialRun", dict[str, Any]]:

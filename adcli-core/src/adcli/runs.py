@@ -56,7 +56,7 @@ def list_runs(folder: Path) -> Iterator[Listed]:
 def _run_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name != PARTIAL and (path / RUN_FILE).is_file())
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and (path / RUN_FILE).is_file())
 
 
 def find_run(reference: str) -> Run:
