@@ -120,9 +120,10 @@ def test_killed_before_there_is_anything_to_resume_nothing_stands_under_the_name
     def killed(*_: object) -> str:
         raise SystemExit
 
-    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+    with monkeypatch.context() as patched:
         patched.setattr("adcli.run.seal", killed)
-        PartialRun.create(tmp_path / "run", {"model": "m", "record": {}})
+        with pytest.raises(SystemExit):
+            PartialRun.create(tmp_path / "run", {"model": "m", "record": {}})
     assert list(list_runs(tmp_path)) == []
     assert PartialRun.create(tmp_path / "run", {"model": "m", "record": {}}).folder.name == "run"
 

@@ -196,7 +196,7 @@ class PartialRun:
         # Named when it can be resumed: a process killed before leaves nothing under the run's name.
         unnamed = folder.with_name(f".{folder.name}.{os.getpid()}")
         with storing(final):
-            unnamed.mkdir(parents=True)
+            unnamed.mkdir(parents=True, exist_ok=True)
             write_atomically(unnamed / RUN_FILE, seal({"format": FORMAT, **content}))
             unnamed.rename(folder)
             return cls(folder, final)
