@@ -144,26 +144,30 @@ def _link(path: Path, link: Path) -> None:
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Return the lines of a Markdown table for each data set: ours / the peer's, seeds averaged."""
-    groups: dict[tuple[str, ...], dict[str, list[Row]]] = {}
-    for row in rows:
-        trained = "" if row["epochs"] is None else f"{row['epochs']} epochs"
-        group = (row["data"], row["model"], row["backbone"].removeprefix("timm:"), f"{row['size']}", trained)
-        groups.setdefault(group, {}).setdefault(row["tool"], []).append(row)
-    for data in sorted({group[0] for group in groups}):
+    ours_by, peers_by = _grouped(rows, "adcli", "options"), _grouped(rows, "peer")
+    for data in sorted({group[0] for group in ours_by}):
         yield f"\n**{data}**\n"
         yield "| model | backbone | size | | image AUROC | pixel AUROC | AUPRO | fit s | predict s | peak MB |"
         yield "|---|---|---|---|---|---|---|---|---|---|"
-        for group in sorted(group for group in groups if group[0] == data):
-            tools = groups[group]
-            cells = [
-                " / ".join(_cell(name, [row[name] for row in tools.get(tool, [])]) for tool in ("adcli", "peer"))
-                for name in FIGURES
-            ]
-            yield f"| {' | '.join([*group[1:], *('' if cell == ' / ' else cell for cell in cells)])} |"
+        for group in sorted(group for group in ours_by if group[0] == data):
+            _, model, backbone, size, epochs, options = group
+            sides = (ours_by[group], peers_by.get(group[:-1], []))
+            how = ", ".join(filter(None, [epochs and f"{epochs} epochs", options]))
+            cells = [" / ".join(filter(None, (_cell(name, side) for side in sides))) for name in FIGURES]
+            yield f"| {' | '.join([model, backbone.removeprefix('timm:'), size, how, *cells])} |"
 
 
-def _cell(name: str, values: Sequence[float | None]) -> str:
-    found = [value for value in values if value is not None]
+def _grouped(rows: Sequence[Row], tool: str, *more: str) -> dict[tuple[str, ...], list[Row]]:
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["tool"] == tool:
+            key = tuple(str(row[name] or "") for name in ("data", "model", "backbone", "size", "epochs", *more))
+            groups.setdefault(key, []).append(row)
+    return groups
+
+
+def _cell(name: str, rows: Sequence[Row]) -> str:
+    found = [row[name] for row in rows if row[name] is not None]
     if not found:
         return ""
     digits = 3 if name in FIGURES[:3] else 1 if name.endswith("_s") else 0
