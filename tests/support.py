@@ -24,6 +24,16 @@ Adcli = Callable[..., Outcome]
 """The fixture ``adcli``: runs a command in this process."""
 
 
+def assert_one_line(outcome: Outcome, code: int, *words: str) -> None:
+    """Check that a command failed with one line that holds the words."""
+    assert outcome.code == code, outcome
+    errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in errors[0]
+
+
 def draw_part(seed: int, *, defect: bool = False) -> tuple[Image.Image, Image.Image]:
     """Draw a textured plate with a bright disc, and a dark scratch if it is to be defective; also its mask."""
     random = np.random.default_rng(seed)

@@ -11,19 +11,9 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support import Adcli, Outcome, draw_part
+from support import Adcli, assert_one_line, draw_part
 
 QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
-
-
-def assert_one_line(outcome: Outcome, code: int, *words: str) -> None:
-    """Check that a command failed with one line that holds the words."""
-    assert outcome.code == code, outcome
-    errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1, outcome.err
-    assert "Traceback" not in outcome.err
-    for word in words:
-        assert word in errors[0]
 
 
 @pytest.mark.parametrize(

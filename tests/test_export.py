@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support import Adcli, Outcome, draw_part, write_parts
+from support import Adcli, Outcome, assert_one_line, draw_part, write_parts
 
 from adcli import pipeline
 from adcli.errors import AdcliError, ExportError
@@ -59,16 +59,6 @@ def copy(exported: Path, tmp_path: Path) -> Path:
 def train(data: Path, out: Path, **settings: object) -> Run:
     """Train the stranger's model."""
     return pipeline.train(pipeline.TrainSettings(**{**SETTINGS, "data": str(data), **settings}), out=out).run
-
-
-def assert_one_line(outcome: Outcome, code: int, *words: str) -> None:
-    """Check that a command failed with one line that holds the words."""
-    assert outcome.code == code, outcome
-    errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1, outcome.err
-    assert "Traceback" not in outcome.err
-    for word in words:
-        assert word in errors[0]
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, object]], None]) -> None:
