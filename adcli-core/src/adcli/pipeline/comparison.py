@@ -21,6 +21,10 @@ ROUND_SECONDS = 0.05
 """A round of timing lasts at least this long; the two runtimes take turns, so that a busy machine slows both."""
 
 
+MAPS = 10
+"""How much more than scores maps may differ: the worst of millions of their values is compared."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What two runtimes say of the same images.
@@ -110,11 +114,14 @@ def judge(
 def disagreement(judged: dict[str, Any]) -> str:
     """Return in words what exceeds the tolerance; empty where nothing does."""
     tolerance = judged["tolerance"]
-    for key, what in (("score_difference", "scores"), ("map_difference", "maps")):
+    for key, what, allowed in (
+        ("score_difference", "scores", tolerance),
+        ("map_difference", "maps", MAPS * tolerance),
+    ):
         difference = judged.get(key, 0.0)
         # A comparison with NaN is false.
-        if not difference <= tolerance:
-            return f"its {what} differ by up to {difference:.2g} of their range, above {tolerance:g}"
+        if not difference <= allowed:
+            return f"its {what} differ by up to {difference:.2g} of their range, above {allowed:g}"
     unequal = judged.get("verdicts", {}).get("unequal", 0)
     return f"{unequal} of {judged['images']} images get another verdict" if unequal else ""
 
