@@ -24,7 +24,8 @@ from adcli.data.images import ImageSource
 from adcli.model import Model
 from adcli.pipeline.preparation import build_model, make_repeatable
 from adcli.registry import registry
-from adcli_openvino.graph import build
+from adcli_openvino.export import halve
+from adcli_openvino.graph import convert, with_pixels
 from adcli_openvino.quantisation import quantise
 from adcli_openvino.runtime import compile_graph
 
@@ -67,11 +68,14 @@ def graphs(model: Model, images: list[Path], folder: Path, threads: int, int8: b
     """Return each precision's graph, read from its file, and its size in megabytes."""
     found: dict[str, tuple[Score, float]] = {}
     for precision in ("fp32", "fp16", "int8")[: 3 if int8 else 2]:
-        graph = build(model, SIZE, None)
+        graph = convert(model, SIZE, None)
         if precision == "int8":
-            graph = quantise(graph, map(read_image, images), len(images), 1, fast=True)
+            pixels = (resize(read_image(image), SIZE) for image in images)
+            graph = quantise(graph, pixels, len(images), 1, fast=True)
+        if precision == "fp16":
+            halve(graph)
         file = folder / f"{precision}.xml"
-        ov.save_model(graph, file, compress_to_fp16=precision == "fp16")
+        ov.save_model(with_pixels(graph, SIZE, None), file, compress_to_fp16=False)
         size = file.with_suffix(".bin").stat().st_size / 1e6
         found[precision] = (compile_graph(file, INFERENCE_NUM_THREADS=threads), size)
     return found

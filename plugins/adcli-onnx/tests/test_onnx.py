@@ -23,9 +23,9 @@ def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
     expected = np.stack([resize(image, (64, 48)) for image in pixels]).astype(int)
     levels = resized(torch.from_numpy(pixels), (64, 48)).permute(0, 2, 3, 1).numpy()
     difference = np.abs(levels - expected)
-    # A value halfway between two levels may be rounded either way.
+    # A value next to where rounding turns may go either way: one in hundreds of thousands.
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 2e-3
+    assert (difference > 0).mean() < 1e-4
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "nonsense"])

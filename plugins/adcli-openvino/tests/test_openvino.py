@@ -15,7 +15,7 @@ from adcli.errors import ExportError
 from adcli.exports import Export
 from adcli.testing.exporters import subject_of
 from adcli_openvino.export import TOLERANCES
-from adcli_openvino.graph import build
+from adcli_openvino.graph import convert, with_pixels
 from adcli_openvino.runtime import compile_graph, load
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="needs adcli-openvino[int8]")
@@ -30,15 +30,15 @@ class Levels(nn.Module):
 
 @pytest.mark.parametrize("size", [(64, 48), (31, 200), (300, 37), (7, 5), (1, 1), (640, 480)])
 def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
-    runtime = compile_graph(build(Levels(), (64, 48), None))  # type: ignore[arg-type]
+    runtime = compile_graph(with_pixels(convert(Levels(), (64, 48), None), (64, 48), None))  # type: ignore[arg-type]
     pixels = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     _, maps = runtime(pixels)
     assert maps is not None
     expected = np.stack([resize(image, (64, 48))[:, :, 0] for image in pixels]).astype(int)
     difference = np.abs(np.rint(maps * 255) - expected)
-    # A value halfway between two levels may be rounded either way.
+    # A value next to where rounding turns may go either way: one in hundreds of thousands.
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 2e-3
+    assert (difference > 0).mean() < 1e-4
 
 
 @needs_nncf

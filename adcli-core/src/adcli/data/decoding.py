@@ -22,6 +22,9 @@ Size = tuple[int, int]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
 
+FINE = 16384
+"""Parts of a grey level that resized values are rounded to before they are rounded to levels."""
+
 _SIXTEEN_BITS = 65535
 _SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
 
@@ -84,7 +87,9 @@ def _to_rgb(image: Image.Image, path: Path) -> Pixels:
 def resize(pixels: Pixels, size: Size) -> Pixels:
     """Resize to (height, width): antialiased bilinear in float32 with half-pixel centres, rounded to the nearest level.
 
-    Rounding happens once, at the end: Pillow's own 8-bit resize rounds twice, which moves scores by several percent.
+    Rounding happens at the end: Pillow's own 8-bit resize rounds between its two passes as well, which moves scores by
+    several percent. Values within float32's error of halfway between two levels, which sides in a simple ratio make
+    many of, count as halfway, so that exported graphs and other processors round them alike.
     """
     if pixels.shape[:2] == size:
         return pixels
@@ -93,7 +98,7 @@ def resize(pixels: Pixels, size: Size) -> Pixels:
     for channel in range(3):
         plane = Image.fromarray(pixels[:, :, channel].astype(np.float32))
         plane = plane.resize((width, height), Image.Resampling.BILINEAR)
-        resized[:, :, channel] = np.rint(np.asarray(plane)).clip(0, 255).astype(np.uint8)
+        resized[:, :, channel] = np.rint(np.rint(np.asarray(plane) * FINE) / FINE).clip(0, 255)
     return resized
 
 

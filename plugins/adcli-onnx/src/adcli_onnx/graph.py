@@ -6,16 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adcli.data.decoding import Size
+from adcli.data.decoding import FINE, Size
 from adcli.errors import AdcliError, PluginError
 from adcli.model import Model
 
 OPSET = 18
 INPUT = "images"
 OUTPUTS = ("score", "map")
-
-FINE = 16384
-"""Parts of a grey level that resized values are rounded to before they are rounded to levels."""
 
 
 class FromPixels(nn.Module):
@@ -35,13 +32,11 @@ def resized(images: Tensor, size: Size) -> Tensor:
     """Resize images (N, H, W, 3) as :func:`adcli.data.decoding.resize` does; float32 levels (N, 3, h, w).
 
     ONNX's own antialiased Resize differs from Pillow's by up to 17 levels where images are small. Two matrix products
-    agree but for one pixel in a hundred thousand, which rounding takes to the level beside.
+    agree but for one value in half a million, which rounding takes to the level beside.
     """
     planes = images.permute(0, 3, 1, 2).float()
     rows, columns = _triangles(images.shape[1], size[0]), _triangles(images.shape[2], size[1])
-    fine = torch.round(torch.matmul(rows, torch.matmul(planes, columns.T)) * FINE)
-    # A value halfway between two levels, off by float32's rounding, must still go to the same one as in the core.
-    return torch.round(fine / FINE)
+    return torch.round(torch.round(torch.matmul(rows, torch.matmul(planes, columns.T)) * FINE) / FINE)
 
 
 def _triangles(before: int, after: int) -> Tensor:

@@ -8,10 +8,11 @@ import openvino as ov
 import torch
 from openvino import opset13 as ops
 
+from adcli.data.decoding import resize
 from adcli.errors import StorageError
 from adcli.exports import ExportSource
 from adcli_openvino import OpenvinoOptions
-from adcli_openvino.graph import INPUT, OUTPUTS, build
+from adcli_openvino.graph import INPUT, OUTPUTS, convert, with_pixels
 from adcli_openvino.runtime import COMPUTES_IN
 
 HALVED = 2**16
@@ -30,15 +31,15 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
     """
     # The run's name may be any folder's; a server's model names are safer without blanks.
     name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in source.run.name)
-    graph = build(source.model, source.image_size, options.batch)
+    graph = convert(source.model, source.image_size, options.batch)
     if options.precision == "int8":
         from adcli_openvino.quantisation import quantise
 
-        graph = quantise(
-            graph, source.calibration_images(), options.images, options.batch or 1, fast=options.correction == "fast"
-        )
+        images = (resize(image, source.image_size) for image in source.calibration_images())
+        graph = quantise(graph, images, options.images, options.batch or 1, fast=options.correction == "fast")
     if options.precision == "fp16":
         halve(graph)
+    graph = with_pixels(graph, source.image_size, options.batch)
     file = Path(name) / "1" / "model.xml"
     _write(graph, folder / file)
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
@@ -76,6 +77,7 @@ def _facts(graph: ov.Model, options: OpenvinoOptions) -> dict[str, Any]:
         "precision": options.precision,
         "computes_in": f"int8 convolutions, else {COMPUTES_IN}" if options.precision == "int8" else COMPUTES_IN,
         "tolerance": tolerance,
+        "auroc_drop": options.auroc_drop if options.precision == "int8" else None,
         "inputs": [_port(graph.input(INPUT), "RGB images of any size, as uint8 pixels")],
         "outputs": [_port(graph.output(name), meaning) for name, meaning in _meanings(graph)],
         "opset": "opset13",

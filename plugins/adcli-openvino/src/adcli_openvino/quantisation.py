@@ -20,8 +20,8 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int, 
     from small differences of large numbers.
 
     Args:
-        graph: takes uint8 images.
-        images: good images, each of its own size.
+        graph: takes float32 images (N, 3, H, W) in [0, 1].
+        images: good images of the graph's size, (H, W, 3) uint8.
         count: how many of them to look at.
         batch: how many images the graph takes; they are copies.
         fast: correct convolutions from their own errors, instead of from those of all before them.
@@ -35,7 +35,7 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int, 
     except ImportError:
         raise PluginError("-o precision=int8 needs nncf: pip install 'adcli-openvino[int8]'.") from None
     nncf.set_log_level(logging.ERROR)
-    taken = [np.stack([image] * batch) for image in islice(images, count)]
+    taken = [np.stack([image.transpose(2, 0, 1) / np.float32(255)] * batch) for image in islice(images, count)]
     if not taken:
         raise AdcliError("-o precision=int8 needs good images to take ranges from; the run has no calibration images.")
     ignored = nncf.IgnoredScope(names=_after_networks(graph), validate=False)
