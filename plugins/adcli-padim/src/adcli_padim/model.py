@@ -51,10 +51,11 @@ class Padim(Model):
     def embed(self, images: Tensor) -> Tensor:
         """Return the embeddings of images (N, 3, H, W), (N, D, h, w).
 
-        Channels are reduced before coarser maps are repeated, which gives the same at a fraction of the work.
+        Channels are reduced before coarser maps are repeated, which gives the same at a fraction of the work; by
+        convolutions, which take maps as they lie in memory.
         """
         finest, *coarser = (
-            torch.einsum("nchw,cd->ndhw", part, rows)
+            F.conv2d(part, rows.T[:, :, None, None])
             for part, rows in zip(
                 self.backbone(images), torch.split(self.directions, list(self.backbone.channels)), strict=True
             )
