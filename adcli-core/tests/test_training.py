@@ -14,7 +14,7 @@ from adcli import training
 from adcli.data.batches import Batches, Session
 from adcli.data.images import ImageSource
 from adcli.errors import RunError, TrainingError
-from adcli.training import CHECKPOINT_FILE, optimise
+from adcli.training import CHECKPOINT_FILE, optimise, settle
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam": lambda module: torch.optim.Adam(module.parameters(), 1e-2, betas=(0.5, 0.999)),
@@ -184,3 +184,44 @@ def test_the_epoch_of_the_lowest_validation_is_kept_through_an_interruption(
     assert len(after_epoch) == 5
     for name, tensor in trainee.module.state_dict().items():
         assert torch.equal(tensor, after_epoch[1][name]), name
+
+
+def network() -> nn.Sequential:
+    """Return two convolutions with batch norms, in float64."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.2), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3)
+    ).double()
+
+
+def test_settled_statistics_are_those_of_all_images_whatever_their_batches() -> None:
+    """The first batch norm sees what no other has changed: its mean is that of all the images, each counted once."""
+    settled, images = network(), torch.rand(10, 3, 9, 9, dtype=torch.float64)
+    settle(settled, images.split(4))
+    torch.testing.assert_close(settled[1].running_mean, settled[0](images).mean(dim=(0, 2, 3)))
+    assert settled[1].momentum == 0.2
+    assert not settled[1].training
+
+
+@torch.no_grad()
+def test_a_settled_network_evaluates_as_it_trains() -> None:
+    """Of one batch, whose variance counts all values but one, evaluation gives what batch statistics give."""
+    settled, images = network(), torch.rand(64, 3, 9, 9, dtype=torch.float64)
+    settle(settled, [images])
+    found = settled(images)
+    expected = settled.train()(images)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+
+
+def test_networks_of_several_maps_settle_too() -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+            return self.norm(maps[0])
+
+    settled, maps = First(), [torch.rand(6, 3, 4, 4), torch.rand(6, 5, 2, 2)]
+    settle(settled, [[part[:4] for part in maps], [part[4:] for part in maps]])
+    torch.testing.assert_close(settled.norm.running_mean, maps[0].mean(dim=(0, 2, 3)))

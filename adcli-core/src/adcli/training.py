@@ -1,10 +1,10 @@
-"""The loop that models trained by gradient descent share: progress, precision, checkpoints, and a guard."""
+"""What models trained by gradient descent share: the loop, with progress, checkpoints and a guard; batch statistics."""
 
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,6 +93,33 @@ def optimise(
     if state.best:
         module.load_state_dict(state.best)
     module.eval()
+
+
+@torch.no_grad()
+def settle(network: nn.Module, inputs: Iterable[Tensor | Sequence[Tensor]]) -> None:
+    """Set the running statistics of batch norms to their means over a network's inputs, weights unchanged.
+
+    Training leaves a moving average that lags behind the weights, so that evaluation computes with statistics of no
+    network that ever was; these are the last network's. (Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, arXiv
+    2105.07576, section 3: precise batch norm. Here batches weigh as many images as they have.)
+
+    Args:
+        network: is left in evaluation mode.
+        inputs: batches of N images or feature maps, or of several maps of the same N images each.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    seen = 0
+    for batch in inputs:
+        count = len(batch) if isinstance(batch, Tensor) else len(batch[0])
+        seen += count
+        for norm in norms:
+            norm.momentum = count / seen
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
 
 
 class _State:

@@ -14,7 +14,6 @@ from adcli.data.batches import Batches
 from adcli.data.images import ImageSource
 from adcli_ganomaly import GanomalyOptions
 from adcli_ganomaly.model import COLLAPSED, Ganomaly
-from adcli_ganomaly.networks import MOMENTUM, settle
 
 SIZE = (32, 32)
 
@@ -120,31 +119,6 @@ def test_a_discriminator_that_is_never_deceived_is_drawn_anew() -> None:
         detector.discriminator_loss = lambda images, restored: torch.tensor(COLLAPSED / 2)  # type: ignore[method-assign]
         detector.loss(torch.rand(2, 3, *SIZE))
     assert detector.collapsed
-
-
-def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def test_settled_statistics_are_those_of_all_images_whatever_their_batches() -> None:
-    """The first batch norm sees what no other has changed: its mean is that of all the images, each counted once."""
-    detector, images = model().double(), 2 * torch.rand(10, 3, *SIZE, dtype=torch.float64) - 1
-    settle(detector.generator, images.split(4))
-    first = norms(detector.generator)[0]
-    seen = detector.generator.encode[0][:3](images)
-    torch.testing.assert_close(first.running_mean, seen.mean(dim=(0, 2, 3)))
-    assert first.momentum == MOMENTUM
-    assert not first.training
-
-
-@torch.no_grad()
-def test_a_settled_network_evaluates_as_it_trains() -> None:
-    """Of one batch, whose variance counts all values but one, evaluation gives what batch statistics give."""
-    generator, images = model().generator.double(), torch.rand(64, 3, *SIZE, dtype=torch.float64)
-    settle(generator, [images])
-    settled = generator(images)
-    for found, expected in zip(settled, generator.train()(images), strict=True):
-        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * float(expected.std()))
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

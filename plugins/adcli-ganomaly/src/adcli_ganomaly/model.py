@@ -26,9 +26,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.model import Model, Scores
-from adcli.training import optimise
+from adcli.training import optimise, settle
 from adcli_ganomaly import GanomalyOptions
-from adcli_ganomaly.networks import Discriminator, Generator, Pyramid, initialise, settle
+from adcli_ganomaly.networks import Discriminator, Generator, Pyramid, initialise
 
 BETAS = (0.5, 0.999)
 """Adam's, in the official code."""

@@ -1,6 +1,5 @@
 """The networks of GANomaly (paper, section 3.2): those of DCGAN (Radford et al., 2016), for images of any shape."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,9 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from adcli.data.decoding import Size
-
-MOMENTUM = 0.1
-"""Share of a new batch in the running statistics of batch norms while training; torch's default."""
 
 SMALLEST = 4
 """Positions along the shorter side of the coarsest map."""
@@ -116,24 +112,3 @@ def initialise(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
-
-
-@torch.no_grad()
-def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of batch norms to their means over batches of images (N, 3, H, W), weights unchanged.
-
-    Training leaves a moving average that lags behind the weights, so that evaluation computes with statistics of no
-    network that ever was; these are the last network's. (Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, arXiv
-    2105.07576, section 3: precise batch norm. Here batches weigh as many images as they have.)
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    network.train()
-    seen = 0
-    for images in batches:
-        seen += len(images)
-        for norm in norms:
-            norm.momentum = len(images) / seen
-        network(images)
-    for norm in norms:
-        norm.momentum = MOMENTUM
-    network.eval()

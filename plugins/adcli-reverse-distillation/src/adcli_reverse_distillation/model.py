@@ -8,10 +8,15 @@ follows the code:
 - the one-class embedding is as wide as the teacher's blocks, twice as wide for a wide ResNet;
 - the last epoch is kept, and none is chosen by its results on test images.
 
+Unlike the code, whose batch norms keep moving averages of all the networks that training passed through, the student's
+statistics are taken anew from the last one: after few epochs, the averages lag so far behind that maps suffer.
+
 Maps are added, or multiplied (``-o combine=multiply``), then blurred. They are never stretched to a range image by
 image: that would make scores of different images incomparable. Images are padded to multiples of the embedding's
 stride, and their maps cropped.
 """
+
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -24,12 +29,15 @@ from adcli.data.decoding import Size
 from adcli.errors import BackboneError
 from adcli.layers import gaussian_blur
 from adcli.model import Model, Scores
-from adcli.training import optimise
+from adcli.training import optimise, settle
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.networks import Student, architecture_of
 
 BETAS = (0.5, 0.999)
 """Adam's, in the official code."""
+
+SETTLING = 8
+"""Batches that the student's batch statistics are taken from; each has thousands of positions."""
 
 
 class ReverseDistillation(Model):
@@ -55,11 +63,12 @@ class ReverseDistillation(Model):
         falling = self.options.schedule == "cosine"
         scheduler = CosineAnnealingLR(optimizer, self.options.epochs) if falling else None
         optimise(self.student, self.loss, batches, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler)
+        settle(self.student, islice(map(self._taught, batches.shuffled(self.options.epochs)), SETTLING))
         self.student.requires_grad_(False)
 
     def loss(self, images: Tensor) -> Tensor:
         """Return the sum over the three maps of one minus their cosine similarity (paper, Eq. 1 to 3)."""
-        maps = self.teacher(self._padded(images))
+        maps = self._taught(images)
         start_dim = 1 if self.options.loss == "flat" else 2
         losses = [
             1 - F.cosine_similarity(_vectors(taught, start_dim), _vectors(restored, start_dim), dim=1).mean()
@@ -82,6 +91,10 @@ class ReverseDistillation(Model):
 
     def _combined(self, first: Tensor, second: Tensor) -> Tensor:
         return first + second if self.options.combine == "add" else first * second
+
+    def _taught(self, images: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.teacher(self._padded(images))
+        return maps
 
     def _padded(self, images: Tensor) -> Tensor:
         """Continue images beyond their right and lower edge to a multiple of the embedding's stride."""
