@@ -90,7 +90,10 @@ class ExporterSpec:
     Attributes:
         name: what users type.
         target: a function ``(source: ExportSource, folder, options) -> dict`` that writes the graph into a folder and
-            returns facts for its manifest, plain values; it may import torch. See :mod:`adcli.exports`.
+            returns facts for its manifest, plain values: ``name``, ``file`` (of the graph, relative to the folder),
+            ``precision``, ``inputs``, ``outputs``, ``tolerance`` (largest score difference from the run, relative to
+            the range of good scores), perhaps ``auroc_drop`` (see :class:`adcli.pipeline.comparison.Tolerance`), and
+            any others. It may import torch. See :mod:`adcli.exports`.
         runtime: a function ``(export: Export) -> Runtime`` that loads what was written; it must not import torch.
         options: its options class.
         summary: one line for ``adcli exporters``.

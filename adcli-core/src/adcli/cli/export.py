@@ -51,6 +51,10 @@ def _measured_lines(measured: Mapping[str, Any]) -> Iterator[str]:
     if "map_difference" in measured:
         words += f", maps by {measured['map_difference']:.1e} of theirs"
     yield f"compared   {measured['images']} images: {words} (allowed: {measured['tolerance']:g})"
+    if "auroc" in measured:
+        auroc = measured["auroc"]
+        allowed = "" if auroc["allowed_drop"] is None else f" (allowed to be lower by {auroc['allowed_drop']:g})"
+        yield f"accuracy   image AUROC {auroc['export']:.3f}, the run {auroc['run']:.3f}{allowed}"
     if "verdicts" in measured:
         verdicts = measured["verdicts"]
         near = (

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.decoding import Pixels, Size, resize
+from adcli.data.samples import Label
 from adcli.errors import ExportError
 from adcli.exports import Runtime, cores
+from adcli.metrics import image_metrics
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 BATCH = 16
 ROUNDS = 5
@@ -26,6 +29,21 @@ MAPS = 10
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """How far an exported graph may be from its run.
+
+    Attributes:
+        scores: largest difference of an image score, relative to the range of good ones.
+        auroc_drop: how much lower the image AUROC may be. Where this is given, and labels are known, scores of defects
+            are free to differ as long as they rank as well: those far out are where lower precisions differ most, and
+            where it matters least. None compares all scores.
+    """
+
+    scores: float
+    auroc_drop: float | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What two runtimes say of the same images.
 
@@ -34,27 +52,43 @@ class Comparison:
         exported: image scores of the exported graph, shape (N,).
         map_difference: largest difference of a map value; None for models without maps.
         map_range: largest minus smallest map value of the run's model.
+        labels: of the images, N of them.
     """
 
     original: Floats
     exported: Floats
     map_difference: float | None
     map_range: float
+    labels: Sequence[Label | None]
+
+    @property
+    def defective(self) -> Flags:
+        """Tell which images are defects, shape (N,)."""
+        return np.array([label == "defect" for label in self.labels], bool)
+
+    @property
+    def can_rank(self) -> bool:
+        """Tell whether every image has a label, and both kinds are there."""
+        return set(self.labels) == {"good", "defect"}
 
 
-def compare(original: Runtime, exported: Runtime, images: Iterable[Pixels], size: Size) -> Comparison:
+def compare(
+    original: Runtime, exported: Runtime, images: Iterable[tuple[Pixels, Label | None]], size: Size
+) -> Comparison:
     """Score images (H, W, 3), each of its own size, with both; the graph resizes them itself.
 
     Args:
         original: takes images of ``size``.
         exported: takes images of any size.
-        images: as they are in their files.
+        images: as they are in their files, with their labels.
         size: height and width of the model's input.
     """
     pairs: list[tuple[float, float]] = []
+    labels: list[Label | None] = []
     differences: list[float] = []
     lowest, highest = np.inf, -np.inf
-    for pixels in images:
+    for pixels, label in images:
+        labels.append(label)
         (score,), maps = original(resize(pixels, size)[None])
         (found,), found_maps = exported(pixels[None])
         pairs.append((float(score), float(found)))
@@ -65,7 +99,8 @@ def compare(original: Runtime, exported: Runtime, images: Iterable[Pixels], size
             lowest, highest = min(lowest, float(maps.min())), max(highest, float(maps.max()))
     scores = np.array(pairs, np.float64).reshape(-1, 2)
     # max() of Python would let a NaN pass.
-    return Comparison(scores[:, 0], scores[:, 1], float(np.max(differences)) if differences else None, highest - lowest)
+    map_difference = float(np.max(differences)) if differences else None
+    return Comparison(scores[:, 0], scores[:, 1], map_difference, highest - lowest, labels)
 
 
 def shape(maps: NDArray[np.float32] | None) -> tuple[int, ...] | None:
@@ -78,29 +113,32 @@ def judge(
     good_range: float,
     threshold: float | None,
     exported_threshold: float | None,
-    tolerance: float,
+    tolerance: Tolerance,
 ) -> dict[str, Any]:
-    """Return differences relative to ranges, and how many verdicts agree.
+    """Return differences relative to ranges, how well both rank, and how many verdicts agree.
 
     Args:
         comparison: what both say.
         good_range: largest minus smallest score of good images; where that is zero, that of all compared images.
         threshold: of the run; None where it gives no verdicts.
         exported_threshold: of the export, from the same images.
-        tolerance: largest relative difference allowed; an image so close to either threshold may change its verdict.
+        tolerance: what is allowed; an image so close to either threshold may change its verdict.
     """
     original, exported = comparison.original, comparison.exported
     spread = good_range if good_range > 0 else max(float(np.ptp(original)), 1e-12)
     judged: dict[str, Any] = {
         "images": len(original),
-        "tolerance": tolerance,
+        "tolerance": tolerance.scores,
         "range": spread,
-        "score_difference": float(np.abs(original - exported).max()) / spread,
+        "score_difference": _score_difference(comparison, tolerance) / spread,
     }
+    if comparison.can_rank and np.isfinite(exported).all():
+        run, export = (image_metrics(scores, comparison.defective)["auroc"] for scores in (original, exported))
+        judged["auroc"] = {"run": run, "export": export, "allowed_drop": tolerance.auroc_drop}
     if comparison.map_difference is not None:
         judged["map_difference"] = comparison.map_difference / max(comparison.map_range, 1e-12)
     if threshold is not None and exported_threshold is not None:
-        margin = tolerance * spread
+        margin = tolerance.scores * spread
         near = (np.abs(original - threshold) <= margin) | (np.abs(exported - exported_threshold) <= margin)
         unequal = (original > threshold) != (exported > exported_threshold)
         judged["verdicts"] = {
@@ -109,6 +147,13 @@ def judge(
             "near_threshold": int(near.sum()),
         }
     return judged
+
+
+def _score_difference(comparison: Comparison, tolerance: Tolerance) -> float:
+    differences = np.abs(comparison.original - comparison.exported)
+    if tolerance.auroc_drop is None or not comparison.can_rank or not np.isfinite(differences).all():
+        return float(differences.max())
+    return float(differences[~comparison.defective].max())
 
 
 def disagreement(judged: dict[str, Any]) -> str:
@@ -122,6 +167,12 @@ def disagreement(judged: dict[str, Any]) -> str:
         # A comparison with NaN is false.
         if not difference <= allowed:
             return f"its {what} differ by up to {difference:.2g} of their range, above {allowed:g}"
+    auroc = judged.get("auroc", {})
+    if auroc.get("allowed_drop") is not None and auroc["run"] - auroc["export"] > auroc["allowed_drop"]:
+        return (
+            f"its image AUROC falls from {auroc['run']:.3f} to {auroc['export']:.3f}, by more than "
+            f"{auroc['allowed_drop']:g}"
+        )
     unequal = judged.get("verdicts", {}).get("unequal", 0)
     return f"{unequal} of {judged['images']} images get another verdict" if unequal else ""
 

@@ -16,12 +16,12 @@ from adcli import __version__
 from adcli.calibration import Calibration
 from adcli.data.decoding import Pixels, Size, read_image, resize
 from adcli.data.images import ImageSource
-from adcli.data.samples import Splits
+from adcli.data.samples import Label, Sample, Splits
 from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
 from adcli.exports import FORMAT, MANIFEST_FILE, Export, ExportSource, Runtime, cores, guarded
 from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
-from adcli.pipeline.comparison import compare, disagreement, judge, speeds
+from adcli.pipeline.comparison import Tolerance, compare, disagreement, judge, speeds
 from adcli.pipeline.datasets import checked_images, fingerprint, load_data
 from adcli.pipeline.restore import Restored, restore
 from adcli.pipeline.runtime import ModelRuntime
@@ -35,6 +35,9 @@ from adcli.specs import ExporterSpec, Task
 COMPARED = 50
 """Images, at most, that are scored by both the run's model and the exported graph."""
 
+RANKED = 200
+"""As many where it matters how well the graph ranks them."""
+
 _FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance"})
 _GIVE_DATA = "give good images that the model has not seen with --data DIR"
 
@@ -45,13 +48,13 @@ class Evidence:
 
     Attributes:
         plan: which images calibrate, and how.
-        compared: the images that both score.
+        compared: what both score; as many of it as it takes.
         source: decodes images to the model's size.
         own: whether the plan is the run's, so that its calibration is that of the same images.
     """
 
     plan: CalibrationPlan
-    compared: Sequence[Path]
+    compared: Sequence[Sample]
     source: ImageSource
     own: bool = True
 
@@ -163,11 +166,15 @@ def _plan_on_other_data(run: Run, restored: Restored, images: Sequence[Path]) ->
     return CalibrationPlan([], images, [], "folder" if given is None else "value", rate, given)
 
 
-def _compared(splits: Splits, plan: CalibrationPlan) -> list[Path]:
-    """Choose images that did not calibrate, where there are any, spread over the kinds of defect."""
-    images = [sample.image for sample in splits.test] or list(_good(plan))
-    count = min(COMPARED, len(images))
-    return [images[i * len(images) // count] for i in range(count)]
+def _compared(splits: Splits, plan: CalibrationPlan) -> Sequence[Sample]:
+    """Return what did not calibrate, where there is any."""
+    return splits.test or [Sample(image, "good") for image in _good(plan)]
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Choose samples evenly, so that there are some of each kind of defect."""
+    count = min(count, len(samples))
+    return [samples[i * len(samples) // count] for i in range(count)]
 
 
 def write_export(
@@ -186,10 +193,9 @@ def write_export(
     with _in_the_making(final) as folder:
         manifest, runtime = write_graph(provided, options, original, folder)
         calibration, map_range = _calibrate(original, runtime, evidence, progress)
-        tolerance = float(manifest["graph"]["tolerance"])
         manifest |= {
             "calibration": _summary(calibration, evidence.plan),
-            "measured": measure(original, runtime, calibration, evidence, tolerance, progress),
+            "measured": measure(original, runtime, calibration, evidence, tolerance_of(manifest["graph"]), progress),
         }
         finish(folder, manifest, calibration, map_range)
         del runtime
@@ -271,8 +277,11 @@ def _problem(facts: Any, folder: Path) -> str:
         return "they hold a path of this machine"
     if not (folder / str(facts["file"])).is_file():
         return f"the file '{facts['file']}' was not written"
-    tolerance = facts["tolerance"]
-    return "" if isinstance(tolerance, (int, float)) and tolerance > 0 else f"the tolerance is {tolerance!r}"
+    for name in ("tolerance", "auroc_drop"):
+        value = facts.get(name)
+        if (name in _FACTS or value is not None) and not (isinstance(value, (int, float)) and value > 0):
+            return f"{name} is {value!r}"
+    return ""
 
 
 def _describe(
@@ -330,7 +339,7 @@ def measure(
     runtime: Runtime,
     calibration: Calibration,
     evidence: Evidence,
-    tolerance: float,
+    tolerance: Tolerance,
     progress: Progress,
 ) -> dict[str, Any]:
     """Compare the graph with the run's model on images at their own sizes, and time both.
@@ -345,7 +354,8 @@ def measure(
             evidence.plan, original.runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress
         )
     size = original.source.image_size
-    images = progress.track(_of_other_sizes(_readable(evidence), size), len(evidence.compared), "comparing")
+    samples = _spread(evidence.compared, COMPARED if tolerance.auroc_drop is None else RANKED)
+    images = progress.track(_of_other_sizes(_readable(samples, evidence.source), size), len(samples), "comparing")
     comparison = compare(original.runtime, runtime, images, size)
     good_range = _good_range(calibration, runtime, evidence)
     measured = judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
@@ -355,25 +365,32 @@ def measure(
             f"the exported graph is not equal to {original.run.path}: {problem}; nothing was kept. "
             "Other options may do better, see 'adcli exporters show'."
         )
-    pixels = [resize(image, size) for image in itertools.islice(_readable(evidence), BATCH_SIZE)]
+    some = itertools.islice(_readable(samples, evidence.source), BATCH_SIZE)
+    pixels = [resize(image, size) for image, _ in some]
     with _all_cores():
         return {**measured, "speed": speeds(original.runtime, runtime, pixels)}
 
 
-def _readable(evidence: Evidence) -> Iterator[Pixels]:
-    for path in evidence.compared:
+def tolerance_of(facts: Mapping[str, Any]) -> Tolerance:
+    """Return what an exporter's facts allow."""
+    drop = facts.get("auroc_drop")
+    return Tolerance(float(facts["tolerance"]), None if drop is None else float(drop))
+
+
+def _readable(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
+    for sample in samples:
         try:
-            yield read_image(path)
+            yield read_image(sample.image), sample.label
         except DataError:
-            if not evidence.source.skip_unreadable:
+            if not source.skip_unreadable:
                 raise
 
 
-def _of_other_sizes(images: Iterator[Pixels], size: Size) -> Iterator[Pixels]:
+def _of_other_sizes(images: Iterator[tuple[Pixels, Label | None]], size: Size) -> Iterator[tuple[Pixels, Label | None]]:
     """Pass images on, every second of those that have the model's size enlarged, so that resizing is always checked."""
-    for i, image in enumerate(images):
+    for i, (image, label) in enumerate(images):
         enlarge = image.shape[:2] == size and i % 2 == 1
-        yield resize(image, (size[0] * 5 // 4, size[1] * 4 // 3)) if enlarge else image
+        yield (resize(image, (size[0] * 5 // 4, size[1] * 4 // 3)) if enlarge else image), label
 
 
 @contextlib.contextmanager

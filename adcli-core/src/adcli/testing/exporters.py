@@ -16,11 +16,12 @@ from adcli.calibration import Calibration
 from adcli.data.batches import Batches
 from adcli.data.decoding import Pixels, read_image, resize
 from adcli.data.images import ImageSource
+from adcli.data.samples import Sample
 from adcli.errors import ExportError
 from adcli.exports import Export, ExportSource, Runtime, guarded
 from adcli.model import Model
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate
-from adcli.pipeline.comparison import MAPS, shape
+from adcli.pipeline.comparison import MAPS, Tolerance, shape
 from adcli.pipeline.exporting import Evidence, Original, finish, measure, write_graph
 from adcli.pipeline.runtime import ModelRuntime
 from adcli.progress import Silent
@@ -68,7 +69,7 @@ class Subject:
         for size in OTHER_SIZES:
             compared += write_images(images, damaged_images(size)[:3], start=len(good) + len(compared))
         plan = CalibrationPlan(good, good, [], "held-out", 0.1)
-        return Evidence(plan, compared, ImageSource(SIZE, workers=0))
+        return Evidence(plan, [Sample(path) for path in compared], ImageSource(SIZE, workers=0))
 
     def fit(self, images: Sequence[Path]) -> Model:
         """Fit the model to images."""
@@ -209,8 +210,8 @@ def scores_equal_the_original(subject: Subject) -> None:
 def images_of_other_sizes_are_resized_as_in_training(subject: Subject) -> None:
     """An image of another size scores as it does when the core has resized it before."""
     tolerance = float(subject.export.facts["tolerance"])
-    for path in subject.evidence.compared:
-        pixels = read_image(path)
+    for sample in subject.evidence.compared:
+        pixels = read_image(sample.image)
         raw, resized = _alone(subject.runtime, pixels[None]), _alone(subject.runtime, resize(pixels, SIZE)[None])
         difference = subject.relative(raw, resized)
         size = f"{pixels.shape[0]} x {pixels.shape[1]}"
@@ -290,13 +291,13 @@ def a_wrong_graph_fails_the_check(subject: Subject) -> None:
         scores, maps = subject.runtime(images)
         return np.zeros_like(scores), maps
 
-    tolerance = float(subject.export.facts["tolerance"])
+    tolerance = Tolerance(float(subject.export.facts["tolerance"]))
     for original, runtime in ((other, subject.runtime), (subject.original, zero)):
         try:
             measure(original, runtime, subject.calibration, subject.evidence, tolerance, Silent())
         except ExportError:
             continue
-        raise AssertionError(f"a wrong graph passes the check: the tolerance of {tolerance:g} allows anything")
+        raise AssertionError(f"a wrong graph passes the check: the tolerance of {tolerance.scores:g} allows anything")
 
 
 def exporting_is_silent(subject: Subject) -> None:
