@@ -71,8 +71,8 @@ def graphs(model: Model, images: list[Path], folder: Path, threads: int, int8: b
         graph = convert(model, SIZE, None)
         if precision == "int8":
             pixels = (resize(read_image(image), SIZE) for image in images)
-            graph = quantise(graph, pixels, len(images), 1, fast=True)
-        if precision == "fp16":
+            graph = quantise(graph, pixels, len(images), 1)
+        if precision != "fp32":
             halve(graph)
         file = folder / f"{precision}.xml"
         ov.save_model(with_pixels(graph, SIZE, None), file, compress_to_fp16=False)

@@ -54,6 +54,11 @@ class ExportSource:
     image_size: tuple[int, int]
     calibration_images: Callable[[], Iterable[Pixels]]
 
+    @property
+    def name(self) -> str:
+        """The run's name in letters, digits, ``-``, ``_`` and ``.``, for files and the model names of servers."""
+        return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in self.run.name)
+
 
 @dataclass(frozen=True)
 class Export:

@@ -37,8 +37,7 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
 
     if options.precision == "fp16":
         halve(graph)
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in source.run.name)
-    file = Path(name) / "1" / "model.onnx"
+    file = Path(source.name) / "1" / "model.onnx"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(
         graph,
@@ -49,7 +48,7 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
     )
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
     return {
-        "name": name,
+        "name": source.name,
         "file": file.as_posix(),
         "precision": options.precision,
         "computes_in": "f32",

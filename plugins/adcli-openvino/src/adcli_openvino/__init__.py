@@ -23,9 +23,6 @@ class OpenvinoOptions(Options):
         0.01, "How much lower the image AUROC of int8 may be, where the data set has labelled defects to test.", gt=0
     )
     images: int = option(100, "Good images at most that int8 takes its ranges from.", ge=1)
-    correction: Literal["accurate", "fast"] = option(
-        "accurate", "How int8 corrects the mean error of each convolution; accurate takes minutes."
-    )
 
 
 @hookimpl

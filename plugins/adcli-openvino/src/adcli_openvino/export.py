@@ -29,21 +29,19 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
         AdcliError: the model cannot be converted, or nncf is missing for int8.
         StorageError: the folder cannot be written.
     """
-    # The run's name may be any folder's; a server's model names are safer without blanks.
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in source.run.name)
     graph = convert(source.model, source.image_size, options.batch)
     if options.precision == "int8":
         from adcli_openvino.quantisation import quantise
 
         images = (resize(image, source.image_size) for image in source.calibration_images())
-        graph = quantise(graph, images, options.images, options.batch or 1, fast=options.correction == "fast")
-    if options.precision == "fp16":
+        graph = quantise(graph, images, options.images, options.batch or 1)
+    if options.precision != "fp32":
         halve(graph)
     graph = with_pixels(graph, source.image_size, options.batch)
-    file = Path(name) / "1" / "model.xml"
+    file = Path(source.name) / "1" / "model.xml"
     _write(graph, folder / file)
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
-    return {"name": name, "file": file.as_posix(), **_facts(graph, options)}
+    return {"name": source.name, "file": file.as_posix(), **_facts(graph, options)}
 
 
 def halve(graph: ov.Model) -> None:
