@@ -121,11 +121,16 @@ def test_a_backbone_without_a_decoder_is_refused_with_the_way_out(backbone: str,
         model(backbone=backbone, layers=layers)
 
 
-def test_training_lowers_the_loss_and_leaves_the_teacher_alone(tmp_path: Path) -> None:
+def noise(folder: Path, count: int) -> Batches:
+    """Write images of noise; return them as one batch."""
     random = np.random.default_rng(0)
-    for i in range(4):
-        Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    batches = Batches(sorted(tmp_path.glob("*.png")), ImageSource((64, 64)), batch_size=4)
+    for i in range(count):
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return Batches(sorted(folder.glob("*.png")), ImageSource((64, 64)), batch_size=count)
+
+
+def test_training_lowers_the_loss_and_leaves_the_teacher_alone(tmp_path: Path) -> None:
+    batches = noise(tmp_path, 4)
     detector = model(epochs=4)
     images = next(iter(batches))
     taught = [part.clone() for part in detector.teacher(images)]
@@ -135,6 +140,19 @@ def test_training_lowers_the_loss_and_leaves_the_teacher_alone(tmp_path: Path) -
     for now, then in zip(detector.teacher(images), taught, strict=True):
         torch.testing.assert_close(now, then)
     assert not any(parameter.requires_grad for parameter in detector.parameters())
+
+
+@torch.no_grad()
+def test_the_students_batch_statistics_are_those_of_its_last_weights(tmp_path: Path) -> None:
+    """Of one batch, evaluation gives what batch statistics give, but for the variances' count."""
+    batches = noise(tmp_path, 16)
+    detector = model(epochs=2)
+    with torch.enable_grad():
+        detector.fit(batches)
+    taught = detector.teacher(next(iter(batches)))
+    found = detector.student(taught)
+    for settled, expected in zip(found, detector.student.train()(taught), strict=True):
+        assert (settled - expected).abs().mean() < 0.05 * expected.std()
 
 
 def test_the_student_does_not_see_what_it_must_restore_but_through_the_embedding() -> None:

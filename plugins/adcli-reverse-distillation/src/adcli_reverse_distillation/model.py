@@ -16,6 +16,7 @@ image: that would make scores of different images incomparable. Images are padde
 stride, and their maps cropped.
 """
 
+import math
 from itertools import islice
 
 import torch
@@ -36,8 +37,8 @@ from adcli_reverse_distillation.networks import Student, architecture_of
 BETAS = (0.5, 0.999)
 """Adam's, in the official code."""
 
-SETTLING = 8
-"""Batches that the student's batch statistics are taken from; each has thousands of positions."""
+SETTLING = 64
+"""Images that the student's batch statistics are taken from; each has many positions."""
 
 
 class ReverseDistillation(Model):
@@ -63,7 +64,8 @@ class ReverseDistillation(Model):
         falling = self.options.schedule == "cosine"
         scheduler = CosineAnnealingLR(optimizer, self.options.epochs) if falling else None
         optimise(self.student, self.loss, batches, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler)
-        settle(self.student, islice(map(self._taught, batches.shuffled(self.options.epochs)), SETTLING))
+        some = islice(batches.shuffled(self.options.epochs), math.ceil(SETTLING / batches.batch_size))
+        settle(self.student, map(self._taught, some))
         self.student.requires_grad_(False)
 
     def loss(self, images: Tensor) -> Tensor:
