@@ -152,7 +152,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         for group in sorted(group for group in ours_by if group[0] == data):
             _, model, backbone, size, epochs, options = group
             sides = (ours_by[group], peers_by.get(group[:-1], []))
-            how = ", ".join(filter(None, [epochs and f"{epochs} epochs", options]))
+            trained = epochs and f"{epochs} epoch{'' if epochs == '1' else 's'}"
+            how = ", ".join(filter(None, [trained, options]))
             cells = [" / ".join(filter(None, (_cell(name, side) for side in sides))) for name in FIGURES]
             yield f"| {' | '.join([model, backbone.removeprefix('timm:'), size, how, *cells])} |"
 

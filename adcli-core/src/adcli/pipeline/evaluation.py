@@ -78,7 +78,7 @@ def _add_pixels(pixels: PixelMetrics, image: ScoredImage, sample: Sample) -> Non
         return
     anomaly_map = image.map_at((mask.shape[0], mask.shape[1]))
     assert anomaly_map is not None
-    pixels.update(anomaly_map, mask)
+    pixels.update(anomaly_map, mask, sample.defect)
 
 
 def _rows(scored: Sequence[tuple[Sample, float]], scorer: Scorer) -> list[Row]:

@@ -1,0 +1,111 @@
+"""How well scores rank, thresholds decide, and maps locate.
+
+AUROC, average precision and F1-max follow scikit-learn's definitions; see :mod:`adcli.metrics.curves` for the others.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adcli.metrics.curves import Flags, Floats, auroc, average_precision, f1_max, fpr_at_tpr, tabulate
+from adcli.metrics.pixels import PixelMetrics
+
+__all__ = ["PixelMetrics", "image_metrics", "interval", "rates", "summarise"]
+
+CONFIDENCE = 0.95
+
+
+def image_metrics(scores: Floats, is_defect: Flags) -> dict[str, float]:
+    """Return AUROC, average precision, F1-max and the false-positive rate where 95 % of the defects are found.
+
+    Counts alone where one of the classes is missing.
+
+    Raises:
+        ValueError: a score is no number.
+    """
+    if np.isnan(scores).any():
+        raise ValueError("scores contain NaN")
+    found = {"n_good": int((~is_defect).sum()), "n_defect": int(is_defect.sum())}
+    if not found["n_good"] or not found["n_defect"]:
+        return {**found}
+    counts = tabulate(scores, is_defect)
+    return {
+        "auroc": auroc(counts),
+        "average_precision": average_precision(counts),
+        "f1_max": f1_max(counts),
+        "fpr_at_95_tpr": fpr_at_tpr(counts),
+        **found,
+    }
+
+
+def rates(scores: Floats, is_defect: Flags, threshold: float) -> dict[str, Any]:
+    """Return what a threshold does: shares of good images rejected and of defects found, and the four counts.
+
+    Each share comes with the interval that holds the true one with 95 % confidence.
+    """
+    called = scores > threshold
+    counts = {
+        "true_positives": int((called & is_defect).sum()),
+        "false_positives": int((called & ~is_defect).sum()),
+        "true_negatives": int((~called & ~is_defect).sum()),
+        "false_negatives": int((~called & is_defect).sum()),
+    }
+    shares: dict[str, Any] = {}
+    for name, called_so, label in (
+        ("false_alarm_rate", counts["false_positives"], ~is_defect),
+        ("detection_rate", counts["true_positives"], is_defect),
+    ):
+        if label.any():
+            shares |= {name: called_so / int(label.sum()), f"{name}_interval": interval(called_so, int(label.sum()))}
+    return {**shares, **counts}
+
+
+def interval(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the exact confidence interval of a share, counted ``count`` times in ``total`` (Clopper, Pearson 1934)."""
+    from scipy.special import betaincinv
+
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, tail))
+    high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
+    return low, high
+
+
+def summarise(
+    scores: Floats, is_defect: Flags, defects: Sequence[str | None], threshold: float | None, pixels: PixelMetrics
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds.
+
+    Args:
+        scores: image scores, shape (N,).
+        is_defect: labels, shape (N,).
+        defects: kinds of defect, N of them; None for good images.
+        threshold: the calibrated threshold, or None where there is none.
+        pixels: the accumulated maps.
+    """
+    image = image_metrics(scores, is_defect)
+    if threshold is not None:
+        image |= rates(scores, is_defect, threshold)
+    summary: dict[str, Any] = {"image": image}
+    located = pixels.result()
+    if located:
+        summary["pixel"] = located
+    kinds = np.array([kind or "defect" for kind in defects])
+    of_pixels = pixels.by_kind()
+    summary["defects"] = {
+        str(kind): _of_kind(scores, is_defect, (kinds == kind) & is_defect, threshold) | of_pixels.get(str(kind), {})
+        for kind in np.unique(kinds[is_defect])
+    }
+    return summary
+
+
+def _of_kind(scores: Floats, is_defect: Flags, chosen: Flags, threshold: float | None) -> dict[str, Any]:
+    """Return image metrics of one kind of defect against all good images."""
+    compared = chosen | ~is_defect
+    metrics = image_metrics(scores[compared], is_defect[compared])
+    described: dict[str, Any] = {"n": int(chosen.sum())}
+    described |= {name: metrics[name] for name in ("auroc", "average_precision") if name in metrics}
+    if threshold is not None:
+        found = rates(scores[chosen], is_defect[chosen], threshold)
+        described |= {name: found[name] for name in ("detection_rate", "detection_rate_interval")}
+    return described

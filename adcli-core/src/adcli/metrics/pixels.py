@@ -1,0 +1,344 @@
+"""How well maps locate defects: exact up to a stated number of pixels, and in bounded memory beyond it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adcli.metrics.curves import Counts, Flags, Floats, area, aupro, auroc, average_precision, f1_max
+
+EXACT = 2**25
+"""Pixels that are kept as they are; beyond them, values are sorted into bins."""
+
+DROPPED_BITS = 10
+"""Trailing bits of a value that bins leave out: a bin is 2^-13 of a value wide."""
+
+BINS = 1 << (32 - DROPPED_BITS)
+
+KEPT = 1024
+"""Pixels of an image's defects that AUPIMO looks at beyond :data:`EXACT`, evenly spread over their ranks."""
+
+MERGED = 16
+"""Images whose defective pixels are merged together, beyond :data:`EXACT`."""
+
+PIMO_LOW, PIMO_HIGH = 1e-5, 1e-4
+"""False-positive rates that AUPIMO averages over."""
+
+Keys = NDArray[np.uint32]
+
+METRICS: dict[str, Callable[[Counts], float]] = {
+    "auroc": auroc,
+    "average_precision": average_precision,
+    "f1_max": f1_max,
+    "aupro": lambda counts: aupro(counts, 0.3),
+    "aupro_0.05": lambda counts: aupro(counts, 0.05),
+}
+
+
+class Spots(NamedTuple):
+    """Defective pixels: their keys (D,), how many there are of each, and which shares of their regions they are."""
+
+    keys: Keys
+    number: Floats
+    overlap: Floats
+
+    def merged(self) -> "Spots":
+        """Return the same with each key once, in ascending order."""
+        keys, index = np.unique(self.keys, return_inverse=True)
+        number, overlap = (np.bincount(index, weights=part, minlength=len(keys)) for part in self[1:])
+        return Spots(keys, number.astype(np.float64), overlap.astype(np.float64))
+
+
+def joined(parts: Iterable[Spots]) -> Spots:
+    """Return all pixels of several."""
+    return Spots(*map(np.concatenate, zip(*parts, strict=True))).merged()
+
+
+@dataclass
+class Kind:
+    """The defects of one kind, so far.
+
+    Attributes:
+        spots: defective pixels, merged from time to time.
+        images: the keys of each image's defective pixels, ascending, for AUPIMO.
+        regions: how many regions there are.
+    """
+
+    spots: list[Spots] = field(default_factory=list)
+    images: list[Keys] = field(default_factory=list)
+    regions: int = 0
+
+
+class Good(Protocol):
+    """The good pixels of all images."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+
+    def below(self, keys: Keys) -> tuple[Floats, Floats]:
+        """Return how many are below each of some keys (T,), and how many equal it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Good pixels as they are, their keys ascending."""
+
+    keys: Keys
+
+    @property
+    def total(self) -> int:
+        return len(self.keys)
+
+    def below(self, keys: Keys) -> tuple[Floats, Floats]:
+        lower, upper = (np.searchsorted(self.keys, keys, side=side) for side in ("left", "right"))
+        return lower.astype(np.float64), (upper - lower).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Good pixels in bins: how many are below each, and below all, (B + 1,)."""
+
+    cumulated: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        return int(self.cumulated[-1])
+
+    def below(self, keys: Keys) -> tuple[Floats, Floats]:
+        lower, upper = self.cumulated[keys], self.cumulated[keys + np.uint32(1)]
+        return lower.astype(np.float64), (upper - lower).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Pimo:
+    """The shared false-positive rate of images without a defect, at their highest values.
+
+    Attributes:
+        keys: distinct values, descending, (K,).
+        rate: mean over the images of the share of pixels that are as high or higher, (K,).
+    """
+
+    keys: Keys
+    rate: Floats
+
+    def areas(self, images: Iterable[Keys], defects_first: bool | None = None) -> Floats:
+        """Return each image's area; ties are resolved for or against the defects, or go half and half."""
+        x = np.log(self.rate)
+        low, high = np.log(PIMO_LOW), np.log(PIMO_HIGH)
+        areas = []
+        for keys in images:
+            above, reached = (1 - np.searchsorted(keys, self.keys[1:], side=side) / len(keys) for side in _SIDES)
+            start = reached if defects_first is True else above
+            end = above if defects_first is False else reached
+            areas.append(area(x, start, end, low, high) / (high - low))
+        return np.array(areas)
+
+
+_SIDES: tuple[Literal["right"], Literal["left"]] = ("right", "left")
+"""Of all keys that are equal, those that count as lower: all of them, or none."""
+
+
+class PixelMetrics:
+    """Pixel AUROC, average precision, F1-max, AUPRO and AUPIMO, accumulated image by image.
+
+    Up to :data:`EXACT` pixels, all values are kept, and the metrics are exact. From there on values are sorted into
+    2^22 bins by the leading bits of their floating-point representation, whose order is that of the values, so that no
+    range has to be known beforehand. Values in one bin count as ties; ``error`` then says how far each metric can be
+    from the exact one, from the two orders in which the bins could hold them. (Maps that differ only far behind a large
+    common offset, such as 1000.00 and 1000.01, fall into one bin; the error says so.)
+
+    AUPIMO: Bertoldo et al., AUPIMO, BMVC 2024, arXiv 2401.01984. For each defective image, the share of its defective
+    pixels that is found, averaged over the logarithm of the false-positive rate from 1e-5 to 1e-4; the rate is the mean
+    of those of the images without any defect. Left out where these have too few pixels to have a rate of 1e-5.
+    """
+
+    def __init__(self, exact: int = EXACT) -> None:
+        self.exact = exact
+        self.pixels = 0
+        self._kinds: dict[str, Kind] = {}
+        # Good pixels of images without and with defects: as they are, or counted.
+        self._normal: list[Keys] = []
+        self._beside: list[Keys] = []
+        self._histogram: NDArray[np.int64] | None = None
+        # Each image without a defect weighs one: its pixels weigh 1 / area.
+        self._normal_shares: Floats = np.empty(0)
+        self._normal_images = 0
+
+    def update(self, anomaly_map: NDArray[np.float32], mask: Flags, kind: str | None = None) -> None:
+        """Count an anomaly map (H, W) against its ground truth (H, W), True where defective, of some kind of defect.
+
+        Raises:
+            ValueError: they differ in size, or a value is no finite number.
+        """
+        if anomaly_map.shape != mask.shape:
+            raise ValueError(f"map {anomaly_map.shape} and mask {mask.shape} differ in size")
+        if not np.isfinite(anomaly_map).all():
+            raise ValueError("the map holds values that are no finite numbers")
+        self.pixels += mask.size
+        if self.pixels > self.exact and self._histogram is None:
+            self._bin()
+        keys = ordered_keys(anomaly_map)
+        if self._histogram is not None:
+            keys >>= np.uint32(DROPPED_BITS)
+        if mask.any():
+            self._add_defects(keys, mask, self._kinds.setdefault(kind or "defect", Kind()))
+        else:
+            self._add_normal(keys.ravel())
+
+    def _add_normal(self, keys: Keys) -> None:
+        self._normal_images += 1
+        if self._histogram is None:
+            self._normal.append(keys)
+        else:
+            count_into(self._histogram, keys)
+            count_into(self._normal_shares, keys, 1 / len(keys))
+
+    def _add_defects(self, keys: Keys, mask: Flags, kind: Kind) -> None:
+        from scipy.ndimage import label
+
+        labels, found = label(mask, structure=np.ones((3, 3), int))
+        areas = np.bincount(labels.ravel())
+        defective = keys[mask]
+        kind.regions += found
+        kind.spots.append(Spots(defective, np.ones(len(defective)), 1 / areas[labels[mask]]))
+        kind.images.append(np.sort(defective))
+        if self._histogram is None:
+            self._beside.append(keys[~mask])
+        else:
+            count_into(self._histogram, keys[~mask])
+            kind.images[-1] = spread(kind.images[-1])
+            if len(kind.spots) >= MERGED:
+                kind.spots = [joined(kind.spots)]
+
+    def _bin(self) -> None:
+        """Sort what was kept into bins."""
+        self._histogram, self._normal_shares = np.zeros(BINS, np.int64), np.zeros(BINS)
+        drop = np.uint32(DROPPED_BITS)
+        for keys in self._normal:
+            count_into(self._histogram, keys >> drop)
+            count_into(self._normal_shares, keys >> drop, 1 / len(keys))
+        for keys in self._beside:
+            count_into(self._histogram, keys >> drop)
+        self._normal, self._beside = [], []
+        for kind in self._kinds.values():
+            kind.images = [spread(keys >> drop) for keys in kind.images]
+            kind.spots = [joined(part._replace(keys=part.keys >> drop) for part in kind.spots)]
+
+    def result(self) -> dict[str, float | dict[str, float]]:
+        """Return the metrics; empty where no pixel is good or none is defective."""
+        counts = self._counts(list(self._kinds.values()), self._good())
+        if counts is None:
+            return {}
+        found: dict[str, float | dict[str, float]] = {name: metric(counts) for name, metric in METRICS.items()}
+        images = [keys for kind in self._kinds.values() for keys in kind.images]
+        pimo = self._pimo()
+        if pimo is not None:
+            found["aupimo"] = float(pimo.areas(images).mean())
+        if self._histogram is not None:
+            extremes = [counts.split(defects_first=first) for first in (True, False)]
+            error = {name: _spread_of(metric(counts), map(metric, extremes)) for name, metric in METRICS.items()}
+            if pimo is not None:
+                both = (float(pimo.areas(images, defects_first=first).mean()) for first in (True, False))
+                error["aupimo"] = _spread_of(float(pimo.areas(images).mean()), both) + 1 / KEPT
+            found["error"] = error
+        return found
+
+    def by_kind(self) -> dict[str, dict[str, float]]:
+        """Return AUROC, AUPRO and AUPIMO of each kind of defect, against all good pixels."""
+        good, pimo = self._good(), self._pimo()
+        described: dict[str, dict[str, float]] = {}
+        for name, kind in self._kinds.items():
+            counts = self._counts([kind], good)
+            if counts is not None:
+                described[name] = {"pixel_auroc": auroc(counts), "aupro": aupro(counts, 0.3)}
+                if pimo is not None:
+                    described[name]["aupimo"] = float(pimo.areas(kind.images).mean())
+        return described
+
+    def _good(self) -> "Good":
+        if self._histogram is not None:
+            return Binned(np.concatenate([[0], np.cumsum(self._histogram)]))
+        parts = [*self._normal, *self._beside]
+        return Kept(np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint32))
+
+    def _counts(self, kinds: list[Kind], good: "Good") -> Counts | None:
+        """Return the counts at each value of a defect, and of the good ones between two of them, in descending order.
+
+        Good ones between the same two defects have no defect to be compared with, so no metric tells them apart.
+        """
+        if not kinds or not good.total:
+            return None
+        spots = joined(part for kind in kinds for part in kind.spots)
+        below, tied = good.below(spots.keys[::-1])
+        counts = np.zeros((3, 2 * len(below) + 1))
+        counts[0, 1::2] = tied
+        counts[0, 0::2] = -np.diff(np.concatenate([[good.total], below, [0]])) - np.concatenate([tied, [0]])
+        counts[1, 1::2] = spots.number[::-1]
+        counts[2, 1::2] = spots.overlap[::-1] / sum(kind.regions for kind in kinds)
+        return Counts(*counts)
+
+    def _pimo(self) -> "Pimo | None":
+        """Return the highest values of images without a defect, and their shared false-positive rate."""
+        if not self._normal_images:
+            return None
+        if self._histogram is not None:
+            keys = np.flatnonzero(self._normal_shares)[::-1].astype(np.uint32)
+            shares = self._normal_shares[keys]
+        else:
+            keys, shares = _highest(self._normal)
+        rate = np.cumsum(shares) / self._normal_images
+        if not rate[0] <= PIMO_LOW * (1 + 1e-9):
+            return None
+        last = int(np.searchsorted(rate, PIMO_HIGH)) + 1
+        return Pimo(keys[:last], rate[:last])
+
+
+def _highest(images: list[Keys]) -> tuple[Keys, Floats]:
+    """Return the distinct keys that can lie at rates up to :data:`PIMO_HIGH`, descending, and their images' shares."""
+    # The mean rate of n images reaches that at the latest where one of them has n times as much.
+    tops, weights = [], []
+    for keys in images:
+        count = min(len(keys), int(np.ceil(len(keys) * PIMO_HIGH * len(images))) + 1)
+        tops.append(np.partition(keys, len(keys) - count)[len(keys) - count :])
+        weights.append(np.full(count, 1 / len(keys)))
+    distinct, index = np.unique(np.concatenate(tops), return_inverse=True)
+    shares = np.bincount(index, weights=np.concatenate(weights)).astype(np.float64)
+    return distinct[::-1], shares[::-1]
+
+
+def ordered_keys(values: NDArray[np.float32]) -> Keys:
+    """Return integers in the order of finite floats, of the same shape."""
+    # Adding zero makes -0.0 and 0.0, which are equal, the same bits.
+    bits = (np.ascontiguousarray(values, np.float32) + np.float32(0)).view(np.int32)
+    # Negative numbers are ordered backwards in their bits, and must come before all positive ones: all of a negative
+    # number's bits are turned, of a positive one's only the sign.
+    turned = bits >> 31
+    turned |= np.int32(-(2**31))
+    turned ^= bits
+    keys: Keys = turned.view(np.uint32)
+    return keys
+
+
+def count_into(histogram: NDArray[np.int64] | Floats, keys: Keys, weight: float = 1) -> None:
+    """Add a weight to a histogram for each key."""
+    if not keys.size:
+        return
+    lowest = int(keys.min())
+    counts = np.bincount(keys - np.uint32(lowest))
+    histogram[lowest : lowest + len(counts)] += counts if weight == 1 else counts * weight
+
+
+def spread(keys: Keys) -> Keys:
+    """Return at most :data:`KEPT` of ascending keys, evenly spread over their ranks."""
+    if len(keys) <= KEPT:
+        return keys
+    kept: Keys = keys[((np.arange(KEPT) + 0.5) * len(keys) / KEPT).astype(int)]
+    return kept
+
+
+def _spread_of(reported: float, extremes: Iterable[float]) -> float:
+    return max(abs(extreme - reported) for extreme in extremes)
