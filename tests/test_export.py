@@ -281,6 +281,20 @@ def test_every_way_to_calibrate_can_be_exported(
     assert export.manifest["calibration"]["scored_by"] == ("run" if method == "k-fold" else "export")
 
 
+def test_a_run_that_was_calibrated_anew_is_exported_as_it_is_now(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    run = pipeline.recalibrate(train(parts, tmp_path / "run"), rate=0.5)
+    export = pipeline.export(run, "npz", out=tmp_path / "half")
+    assert export.calibration.rate == 0.5
+    assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)
+    good = str(parts / "test/good")
+    run = pipeline.recalibrate(run, good)
+    assert (run.calibration.method, run.calibration.rate, run.calibration.n) == ("folder", 0.5, 6)
+    assert_one_line(adcli("export", run.path, "--to", "npz"), 4, "calibrated with other images", "--data")
+    export = pipeline.export(run, "npz", out=tmp_path / "given", data=good)
+    assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)
+    assert export.calibration.n == 6
+
+
 def test_the_graphs_own_resizing_is_checked(
     parts: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,10 +4,11 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from support import Adcli, draw_part
+from support import Adcli, assert_one_line, draw_part
 
 QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
 
@@ -126,6 +127,51 @@ def test_every_way_to_calibrate_works(adcli: Adcli, parts: Path, how: str, metho
     assert json.loads((run / "calibration.json").read_text())["method"] == method
     rows = json.loads(adcli("predict", run, parts / "test", "--json").out)
     assert {row["verdict"] for row in rows} <= ({""} if method == "none" else {"good", "defect"})
+
+
+def test_a_run_is_calibrated_anew_with_other_good_images(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    run = train(adcli, parts)
+    weights, record = ((run / name).read_bytes() for name in ("model.safetensors", "run.yaml"))
+    outcome = adcli("calibrate", run, "--data", parts / "test/good", "--false-alarm-rate", "0.2", "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    good = predicted(adcli, run, parts / "test/good")
+    # Of six good images, 1 in 5 may exceed the threshold: the sixth highest, ceil(7 x 0.8).
+    assert found["threshold"] == pytest.approx(sorted(row["score"] for row in good)[5])
+    assert found["images"] == 6
+    assert "at most 1 in 5" in found["promise"]
+    assert found["before"] != found["threshold"]
+    assert [row["p_value"] for row in good] == pytest.approx([(1 + rank) / 7 for rank in ranks(good)])
+    assert [(run / name).read_bytes() for name in ("model.safetensors", "run.yaml")] == [weights, record]
+    assert_one_line(adcli("calibrate", run, "--data", parts), 4, "trained on")
+    assert_one_line(adcli("calibrate", run), 2, "--data", "--false-alarm-rate")
+    assert_one_line(adcli("calibrate", run, "--data", tmp_path / "missing"), 4, "missing")
+
+
+def predicted(adcli: Adcli, run: Path, images: Path, *more: object) -> list[dict[str, Any]]:
+    """Return the rows of a prediction."""
+    outcome = adcli("predict", run, images, "--json", *more)
+    assert outcome.code == 0, outcome.err
+    rows: list[dict[str, Any]] = json.loads(outcome.out)
+    return rows
+
+
+def ranks(rows: list[dict[str, Any]]) -> list[int]:
+    """Return how many rows score at least as high as each."""
+    return [sum(other["score"] >= row["score"] for other in rows) for row in rows]
+
+
+def test_another_false_alarm_rate_needs_no_new_images(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts, "--calibration", "0.5")
+    strict, loose = (predicted(adcli, run, parts / "train/good", *rate) for rate in ((), ("--false-alarm-rate", "0.5")))
+    assert [row["score"] for row in strict] == [row["score"] for row in loose]
+    assert [row["verdict"] == "defect" for row in loose] == [row["p_value"] <= 0.5 for row in loose]
+    assert sum(row["verdict"] == "defect" for row in loose) > sum(row["verdict"] == "defect" for row in strict)
+    assert adcli("calibrate", run, "--false-alarm-rate", "0.5").code == 0
+    assert predicted(adcli, run, parts / "train/good") == loose
+    given = train(adcli, parts, "--threshold", "1.5")
+    for command in (("predict", given, parts / "test/good"), ("calibrate", given)):
+        assert_one_line(adcli(*command, "--false-alarm-rate", "0.1"), 2, "does not come from good images")
 
 
 def test_a_threshold_can_be_given_or_chosen_on_validation_images(adcli: Adcli, parts: Path) -> None:

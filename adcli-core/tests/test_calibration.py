@@ -1,13 +1,14 @@
 """Calibration: what the threshold promises holds, exactly and in simulation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adcli.calibration import Calibration, conformal_threshold, f1_threshold
-from adcli.errors import RunError
+from adcli.errors import OptionError, RunError
 
 
 @pytest.mark.parametrize("n", [1, 5, 19, 20, 99, 100, 250])
@@ -64,6 +65,16 @@ def test_the_pixel_threshold_comes_from_the_maxima_of_maps() -> None:
     assert calibration.pixel_threshold == 980
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.4])
+def test_another_rate_is_the_threshold_that_calibrating_for_it_would_have_given(rate: float) -> None:
+    scores = np.random.default_rng(0).gamma(2, size=80)
+    asked = Calibration.conformal(scores, scores * 2, rate, "folder")
+    assert Calibration.conformal(scores, scores * 2, 0.01, "folder").at_rate(rate) == asked
+    for other in (Calibration.none(), Calibration.at_value(1.0, scores, None, 0.01)):
+        with pytest.raises(OptionError, match="adcli calibrate"):
+            other.at_rate(rate)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_f1_threshold_beats_every_other_cut(seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -83,6 +94,8 @@ def test_a_calibration_round_trips_and_a_changed_one_is_refused(tmp_path: Path) 
     path = tmp_path / "calibration.json"
     path.write_text(calibration.to_json())
     assert Calibration.from_json(path.read_text(), source=path) == calibration
+    given = replace(calibration, given="a fingerprint")
+    assert Calibration.from_json(given.to_json(), source=path) == given
     content = json.loads(path.read_text())
     content["image_threshold"] = 0.0
     with pytest.raises(RunError, match=r"calibration\.json"):

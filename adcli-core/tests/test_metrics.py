@@ -274,7 +274,7 @@ def test_each_kind_of_defect_is_compared_with_all_good_images() -> None:
     mask = np.array([[True, False]])
     pixels = measured([np.array([[2.0, 1.0]], np.float32)], [mask], kinds=["hole"])
     summary = summarise(scores, is_defect, [None, "dent", None, "hole"], 1.5, pixels)
-    assert summary["image"]["false_alarm_rate_interval"] == interval(1, 2)
+    assert summary["image"]["false_alarm_rate_interval"] == list(interval(1, 2))
     low, high = interval(0, 1)
     dent, hole = summary["defects"]["dent"], summary["defects"]["hole"]
     assert dent == {
@@ -282,7 +282,7 @@ def test_each_kind_of_defect_is_compared_with_all_good_images() -> None:
         "auroc": 0.5,
         "average_precision": 0.5,
         "detection_rate": 0.0,
-        "detection_rate_interval": (low, high),
+        "detection_rate_interval": [low, high],
     }
     assert (hole["auroc"], hole["detection_rate"], hole["pixel_auroc"]) == (1.0, 1.0, 1.0)
     assert summary["pixel"]["auroc"] == 1.0

@@ -8,7 +8,7 @@ exchangeable scores of good images, a new good image exceeds the k-th smallest w
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adcli.errors import RunError
+from adcli.errors import OptionError, RunError
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]
 Floats = NDArray[np.float64]
@@ -35,6 +35,7 @@ class Calibration:
         map_maxima: the largest values of their anomaly maps, ascending; empty for models without maps.
         image_threshold: None where no verdicts are given.
         pixel_threshold: the same for the pixels of the map.
+        given: fingerprint of the good images of ``adcli calibrate``; None where training chose them.
     """
 
     method: Method
@@ -43,6 +44,7 @@ class Calibration:
     map_maxima: tuple[float, ...] = ()
     image_threshold: float | None = None
     pixel_threshold: float | None = None
+    given: str | None = None
 
     @classmethod
     def conformal(
@@ -78,6 +80,20 @@ class Calibration:
     def none(cls, rate: float = 0.01) -> "Calibration":
         """Give no verdicts."""
         return cls("none", rate)
+
+    def at_rate(self, rate: float) -> "Calibration":
+        """Return both thresholds at another false-alarm rate, from the same scores.
+
+        Raises:
+            OptionError: the thresholds do not come from good images.
+        """
+        if self.method not in _MADE_BY or not self.n:
+            raise OptionError(
+                f"--false-alarm-rate {rate:g}: this run's threshold does not come from good images; "
+                "set one from some with 'adcli calibrate RUN --data DIR'."
+            )
+        other = Calibration.conformal(self.image_scores, self.map_maxima or None, rate, self.method)
+        return replace(other, given=self.given)
 
     @property
     def n(self) -> int:
@@ -130,6 +146,7 @@ class Calibration:
             "pixel_threshold": self.pixel_threshold,
             "image_scores": list(self.image_scores),
             "map_maxima": list(self.map_maxima),
+            **({} if self.given is None else {"given": self.given}),
         }
         return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
 
@@ -148,6 +165,7 @@ class Calibration:
                 tuple(content["map_maxima"]),
                 content["image_threshold"],
                 content["pixel_threshold"],
+                content.get("given"),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{source}: was changed or damaged since it was written (its digest differs).") from None

@@ -8,6 +8,7 @@ import click
 
 from adcli import __version__
 from adcli.cli.bench import bench
+from adcli.cli.calibrate import calibrate
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
@@ -55,7 +56,20 @@ def cli() -> None:
     """
 
 
-for _command in (train, evaluate, predict, export, bench, runs, models, datasets, backbones, exporters, plugins):
+for _command in (
+    train,
+    evaluate,
+    predict,
+    calibrate,
+    export,
+    bench,
+    runs,
+    models,
+    datasets,
+    backbones,
+    exporters,
+    plugins,
+):
     cli.add_command(_command)
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option("--overlays", is_flag=True, help="Draw a picture of each image into --out.")
 @click.option("--fail-on-defect", is_flag=True, help="Exit with code 3 when a defect is found.")
+@click.option(
+    "--false-alarm-rate",
+    "rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="RATE",
+    help="Share of good images that may be called defective (the run's).",
+)
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto).")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", default=16, help="Images computed at a time (16).")
 @click.option("--workers", type=click.IntRange(0), metavar="N", default=2, help="Threads that decode images (2).")
@@ -37,6 +45,7 @@ def predict(
     form: str,
     overlays: bool,
     fail_on_defect: bool,
+    rate: float | None,
     device: str,
     batch_size: int,
     workers: int,
@@ -56,6 +65,9 @@ def predict(
     scorer = pipeline.open_scorer(
         pipeline.find(run), device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
     )
+    if rate is not None:
+        scorer = replace(scorer, calibration=scorer.calibration.at_rate(rate))
+        progress.note(f"threshold {scorer.calibration.promise()}")
     # A bar between the lines of a table on the same terminal would be noise.
     bar = None if sys.stdout.isatty() else progress
     predictions: Iterable[Prediction] = pipeline.predict(scorer, paths, progress=bar)

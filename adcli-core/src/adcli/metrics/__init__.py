@@ -57,7 +57,8 @@ def rates(scores: Floats, is_defect: Flags, threshold: float) -> dict[str, Any]:
         ("detection_rate", counts["true_positives"], is_defect),
     ):
         if label.any():
-            shares |= {name: called_so / int(label.sum()), f"{name}_interval": interval(called_so, int(label.sum()))}
+            total = int(label.sum())
+            shares |= {name: called_so / total, f"{name}_interval": list(interval(called_so, total))}
     return {**shares, **counts}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adcli.pipeline.evaluation import Evaluation
     from adcli.pipeline.exporting import export
     from adcli.pipeline.opening import find, load, open_scorer
+    from adcli.pipeline.recalibration import recalibrate
     from adcli.pipeline.timing import Timings, bench
     from adcli.pipeline.training import Trained, resume, train
     from adcli.pipeline.use import Prediction, draw, evaluate, predict
@@ -39,6 +40,7 @@ __all__ = [
     "load",
     "open_scorer",
     "predict",
+    "recalibrate",
     "resume",
     "train",
 ]
@@ -48,6 +50,7 @@ _HOMES = {
     "adcli.pipeline.evaluation": ("Evaluation",),
     "adcli.pipeline.exporting": ("export",),
     "adcli.pipeline.opening": ("find", "load", "open_scorer"),
+    "adcli.pipeline.recalibration": ("recalibrate",),
     "adcli.pipeline.timing": ("Timings", "bench"),
     "adcli.pipeline.training": ("Trained", "resume", "train"),
     "adcli.pipeline.use": ("Prediction", "draw", "evaluate", "predict"),

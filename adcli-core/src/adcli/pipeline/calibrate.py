@@ -177,7 +177,7 @@ def _thresholds(
         return Calibration.f1_optimal(np.array([image.score for image in scored]), labels, scores, maxima, plan.rate)
     if plan.value is not None:
         return Calibration.at_value(plan.value, scores, maxima, plan.rate)
-    return Calibration.conformal(scores, maxima, plan.rate, plan.method) if len(scores) else Calibration.none()
+    return Calibration.conformal(scores, maxima, plan.rate, plan.method) if len(scores) else Calibration.none(plan.rate)
 
 
 def _colour_range(good: _Collected, pixel_threshold: float | None) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +133,14 @@ def _evidence(run: Run, restored: Restored, data: str | None, workers: int, prog
     source = ImageSource(restored.size, workers=workers, cache_bytes=0, skip_unreadable=skip)
     if data is not None:
         splits = load_data(data, {}).splits
-        plan = _plan_on_other_data(run, restored, [sample.image for sample in splits.train])
+        plan = _plan_on_other_data(run, [sample.image for sample in splits.train])
         return Evidence(plan, _compared(splits, plan), source, own=False)
+    if run.calibration.given is not None:
+        raise DataError(f"{run.path}: was calibrated with other images since; give the same ones with --data.")
     try:
         splits, plan = _own_images(run, restored, source, workers, progress)
+        # 'adcli calibrate' may have changed it.
+        plan = replace(plan, rate=run.calibration.rate)
     except DataError as error:
         raise DataError(f"{run.path}: its images cannot be used ({error.message.rstrip('.')}); {_GIVE_DATA}.") from None
     return Evidence(plan, _compared(splits, plan), source)
@@ -158,8 +162,8 @@ def _own_images(
     return data.splits, plan
 
 
-def _plan_on_other_data(run: Run, restored: Restored, images: Sequence[Path]) -> CalibrationPlan:
-    calibration, rate = run.calibration, restored.settings.false_alarm_rate
+def _plan_on_other_data(run: Run, images: Sequence[Path]) -> CalibrationPlan:
+    calibration, rate = run.calibration, run.calibration.rate
     if calibration.method == "none":
         return CalibrationPlan(images, [], [], "none", rate)
     given = calibration.image_threshold if calibration.method in ("value", "f1") else None

@@ -1,0 +1,65 @@
+"""Giving a finished run another threshold, from other good images or for another rate, without training it again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from adcli.data.samples import Sample
+from adcli.errors import DataError, OptionError
+from adcli.pipeline.calibrate import CalibrationPlan, calibrate
+from adcli.pipeline.datasets import fingerprint, load_data
+from adcli.pipeline.opening import open_scorer
+from adcli.pipeline.scoring import Scorer
+from adcli.progress import Progress, Silent
+from adcli.run import CALIBRATION_FILE, Run, write_atomically
+
+
+def recalibrate(
+    run: Run,
+    data: str | None = None,
+    *,
+    rate: float | None = None,
+    scorer: Scorer | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Set a finished run's thresholds anew, and return the run as it is then; its weights stay as they are.
+
+    Args:
+        run: a finished run; its ``calibration.json`` is replaced, in one step.
+        data: good images that the model has not seen, as ``--data`` takes them; the scores that the run has when None.
+        rate: the false-alarm rate; the run's when None.
+        scorer: the run's restored model, where other than the default device, batch size or threads are wanted.
+        progress: receives progress and notes.
+
+    Raises:
+        OptionError: neither data nor a rate is given, or the run has no scores of good images.
+        DataError: there are no good images, or they are those that the model was trained on.
+    """
+    if data is None:
+        if rate is None:
+            raise OptionError("give good images with --data, another --false-alarm-rate, or both.")
+        calibration = run.calibration.at_rate(rate)
+    else:
+        scorer = scorer or open_scorer(run)
+        images, digest = _good_images(run, data)
+        plan = CalibrationPlan([], images, [], "folder", run.calibration.rate if rate is None else rate)
+        found, _ = calibrate(
+            plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress or Silent()
+        )
+        calibration = replace(found, given=digest)
+    write_atomically(run.path / CALIBRATION_FILE, calibration.to_json())
+    return Run.open(run.path)
+
+
+def _good_images(run: Run, data: str) -> tuple[Sequence[Path], str]:
+    samples: Sequence[Sample] = load_data(data, {}).splits.train
+    if not samples:
+        raise DataError(f"--data {data}: has no good images.")
+    images = [sample.image for sample in samples]
+    digest = fingerprint(images, workers=2)
+    if digest == run.record["data"]["fingerprint"]:
+        raise DataError(
+            f"--data {data}: are the images that the run was trained on, whose scores promise nothing of new ones; "
+            "give others."
+        )
+    return images, digest
