@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,27 @@ def test_every_format_of_prediction_says_the_same(adcli: Adcli, parts: Path) -> 
     assert any(row["regions"] for row in rows if "scratch" in row["image"])
     text = adcli("predict", run, parts / "test").out
     assert all(row["image"] in text for row in rows)
+
+
+def test_paths_come_from_patterns_and_from_a_list_that_grows(adcli: Adcli, parts: Path) -> None:
+    run = train(adcli, parts)
+    expected = predicted(adcli, run, parts / "test/good")
+    assert predicted(adcli, run, parts / "**/good/00*.png")[:6] == expected
+    assert_one_line(adcli("predict", run, parts / "nothing*.png"), 4, "nothing fits")
+    command = [sys.executable, "-m", "adcli", "predict", str(run), "-", "--format", "jsonl"]
+    with subprocess.Popen(
+        [*command, "--batch-size", "1", "--workers", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for row in expected:
+            process.stdin.write(f"{row['image']}\n")
+            process.stdin.flush()
+            # Answered before the next line is written.
+            assert json.loads(process.stdout.readline()) == row
+        process.stdin.close()
+    assert process.returncode == 0
+    assert adcli("predict", run, "-", parts).code == 2
 
 
 def test_a_defect_can_fail_the_command(adcli: Adcli, parts: Path) -> None:

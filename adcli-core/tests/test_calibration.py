@@ -27,11 +27,12 @@ def test_the_threshold_is_the_order_statistic(n: int, rate: float, rank: int) ->
     assert conformal_threshold(tuple(float(i) for i in range(1, n + 1)), rate) == rank
 
 
-@pytest.mark.parametrize(("n", "rate"), [(40, 0.05), (99, 0.01), (20, 0.01)])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("n", [20, 50, 99, 200])
 def test_good_images_exceed_the_threshold_as_often_as_promised(n: int, rate: float) -> None:
-    """Over draws of calibration images and new ones, whatever the distribution of the scores."""
+    """Over 2,000 draws of calibration images and new ones, whatever the distribution of the scores."""
     random = np.random.default_rng(3)
-    draws = 4000
+    draws = 2000
     scores = random.gamma(2.0, size=(draws, n + 50))
     alarms = []
     for row in scores:
@@ -40,8 +41,8 @@ def test_good_images_exceed_the_threshold_as_often_as_promised(n: int, rate: flo
     promised = Calibration.conformal(scores[0, :n], None, rate, "held-out").achievable_rate
     standard_error = np.std(alarms) / np.sqrt(draws)
     # Continuous scores make the promise sharp: at most the rate, and at least the rate less one in n + 1.
-    assert np.mean(alarms) <= promised + 4 * standard_error
-    assert np.mean(alarms) >= promised - 1 / (n + 1) - 4 * standard_error
+    assert np.mean(alarms) <= promised + 3 * standard_error
+    assert np.mean(alarms) >= promised - 1 / (n + 1) - 3 * standard_error
 
 
 def test_too_few_images_weaken_the_promise_and_say_so() -> None:

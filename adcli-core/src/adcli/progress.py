@@ -10,7 +10,7 @@ class Progress(Protocol):
     """Receives what a person would like to see while a command works."""
 
     def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
-        """Yield the items while showing how many of ``total`` are done."""
+        """Yield the items while showing how many of ``total`` are done; 0 where that is not known."""
         ...
 
     def note(self, text: str) -> None:

@@ -54,7 +54,8 @@ def predict(
     """Score images with a finished run or an export.
 
     RUN is a path, a name under runs, or 'last', or an exported folder such as last/exports/openvino, which needs no
-    torch; PATHS are images, and folders of them.
+    torch. PATHS are images, folders of them, patterns such as 'photos/**/*.png', or '-' for a list on stdin, one path
+    on each line; where the list grows while it is read, --batch-size 1 --workers 0 answers each line at once.
 
     A defect is a score above the run's threshold; the p-value is the share of good images that score as high.
     """
@@ -70,7 +71,7 @@ def predict(
         progress.note(f"threshold {scorer.calibration.promise()}")
     # A bar between the lines of a table on the same terminal would be noise.
     bar = None if sys.stdout.isatty() else progress
-    predictions: Iterable[Prediction] = pipeline.predict(scorer, paths, progress=bar)
+    predictions: Iterable[Prediction] = pipeline.predict(scorer, _listed(paths), progress=bar)
     if overlays and out is not None:
         predictions = pipeline.draw(predictions, scorer, out / "maps")
     rows = list(_printed((_row(prediction) for prediction in predictions), form))
@@ -84,6 +85,15 @@ def predict(
         from adcli.errors import DEFECT_FOUND
 
         ctx.exit(DEFECT_FOUND)
+
+
+def _listed(paths: tuple[str, ...]) -> Iterable[str]:
+    """Return the paths, or for '-' those on stdin, as they come."""
+    if "-" not in paths:
+        return paths
+    if len(paths) > 1:
+        raise click.UsageError("'-' takes all paths from stdin; give no others beside it.")
+    return (line.rstrip("\r\n") for line in iter(sys.stdin.readline, "") if line.strip())
 
 
 COLUMNS = ("image", "score", "p_value", "verdict")

@@ -1,7 +1,8 @@
 """Folders of images as data sets."""
 
+import glob
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adcli.builtin import FolderOptions
@@ -144,11 +145,14 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def images_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the images that paths name: files as given, whatever their suffix, and all images of folders.
+def images_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the images that paths name: files as given, whatever their suffix, all images of folders, and of patterns.
+
+    Patterns are those of the shell, with ``**`` for folders at any depth; what exists is taken by its name. Paths are
+    taken as they come, so that an endless list of them works.
 
     Raises:
-        DataError: a path does not exist, or a folder has no images.
+        DataError: a path does not exist, a folder has no images, or nothing fits a pattern.
     """
     for path in paths:
         if path.is_dir():
@@ -158,5 +162,10 @@ def images_in(paths: Sequence[Path]) -> Iterator[Path]:
             yield from images
         elif path.exists():
             yield path
+        elif glob.has_magic(str(path)):
+            found = sorted(map(Path, glob.iglob(str(path), recursive=True)))  # noqa: PTH207 - Path.glob takes no absolute one
+            if not found:
+                raise DataError(f"{path}: nothing fits this pattern.")
+            yield from (image for image in found if image.is_file())
         else:
             raise DataError(f"{path}: no such file or folder.")

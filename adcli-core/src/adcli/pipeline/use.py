@@ -92,19 +92,22 @@ class Prediction:
 
 
 def predict(
-    run: Run | Export | Scorer, paths: Sequence[str | Path], *, progress: Progress | None = None
+    run: Run | Export | Scorer, paths: Iterable[str | Path], *, progress: Progress | None = None
 ) -> Iterator[Prediction]:
     """Yield what a run or an export says of images and of all images in folders, as they are scored.
 
     Args:
         run: a finished run or an export, or its scorer where other than the default device, batch size or threads are
             wanted.
-        paths: image files and folders.
+        paths: image files, folders and patterns; of an iterator, each is taken when it is needed.
         progress: receives progress.
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
-    images = list(images_in([Path(path) for path in paths]))
-    for scored in (progress or Silent()).track(scorer.scores(images), len(images), "predicting"):
+    images: Iterable[Path] = images_in(Path(path) for path in paths)
+    if isinstance(paths, Sequence):
+        images = list(images)
+    count = len(images) if isinstance(images, list) else 0
+    for scored in (progress or Silent()).track(scorer.scores(images), count, "predicting"):
         (p_value,), (is_defect,) = scorer.judge([scored.score])
         yield Prediction(scored, p_value, is_defect, _found(scored, scorer) if is_defect else ())
 

@@ -33,6 +33,6 @@ def adcli_exporters() -> list[ExporterSpec]:
             target="adcli_openvino.export:export",
             runtime="adcli_openvino.runtime:load",
             options=OpenvinoOptions,
-            summary="OpenVINO IR for Intel and ARM CPUs and Intel GPUs, laid out for OpenVINO Model Server",
+            summary="OpenVINO IR, scored on CPUs, laid out for OpenVINO Model Server",
         )
     ]
