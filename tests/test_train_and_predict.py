@@ -216,6 +216,23 @@ def test_a_folder_of_nothing_but_images_is_taken_as_good(adcli: Adcli, tmp_path:
     assert json.loads(adcli("predict", run, tmp_path / "photos", "--json").out)
 
 
+def test_runs_are_compared_on_their_test_images(adcli: Adcli, parts: Path) -> None:
+    first, second = train(adcli, parts), train(adcli, parts, "-o", "coreset=0.05")
+    outcome = adcli("compare", first, second, "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert (found["n_good"], found["n_defect"], found["left_out"]) == (6, 6, 0)
+    aurocs = [json.loads((run / "metrics.json").read_text())["image"]["auroc"] for run in (first, second)]
+    assert [row["auroc"] for row in found["runs"]] == pytest.approx(aurocs)
+    low, high = found["runs"][1]["interval"]
+    assert low <= found["runs"][1]["difference"] <= high
+    table = adcli("compare", first, second).out
+    assert first.name in table
+    assert second.name in table
+    assert_one_line(adcli("compare", first, second, "--name", "none"), 5, "no such evaluation", "adcli evaluate")
+    assert adcli("compare", first).code == 2
+
+
 def test_runs_are_listed_and_shown(adcli: Adcli, parts: Path) -> None:
     run = train(adcli, parts)
     (listed,) = json.loads(adcli("runs", "--json").out)

@@ -9,6 +9,7 @@ import click
 from adcli import __version__
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
+from adcli.cli.compare import compare
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
@@ -61,6 +62,7 @@ for _command in (
     evaluate,
     predict,
     calibrate,
+    compare,
     export,
     bench,
     runs,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adcli.exports import Export
+    from adcli.pipeline.differences import Standing, Standings, compare_runs
     from adcli.pipeline.evaluation import Evaluation
     from adcli.pipeline.exporting import export
     from adcli.pipeline.opening import find, load, open_scorer
@@ -29,10 +30,13 @@ __all__ = [
     "Evaluation",
     "Export",
     "Prediction",
+    "Standing",
+    "Standings",
     "Timings",
     "TrainSettings",
     "Trained",
     "bench",
+    "compare_runs",
     "draw",
     "evaluate",
     "export",
@@ -47,6 +51,7 @@ __all__ = [
 
 _HOMES = {
     "adcli.exports": ("Export",),
+    "adcli.pipeline.differences": ("Standing", "Standings", "compare_runs"),
     "adcli.pipeline.evaluation": ("Evaluation",),
     "adcli.pipeline.exporting": ("export",),
     "adcli.pipeline.opening": ("find", "load", "open_scorer"),

@@ -1,0 +1,123 @@
+"""Runs side by side: how much better one ranks the same images than another, and how much of that may be chance."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adcli.errors import RunError
+from adcli.metrics import image_metrics
+from adcli.metrics.curves import Flags, Floats
+from adcli.run import Run
+
+SCORES_FILE = "scores.csv"
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands on the images that all compared runs have scored.
+
+    Attributes:
+        run: the run.
+        auroc: its image AUROC.
+        difference: its AUROC less that of the first run; 0 for the first.
+        interval: where that difference lies with 95 % confidence; zero within says that it may be chance.
+    """
+
+    run: Run
+    auroc: float
+    difference: float
+    interval: tuple[float, float]
+
+    @property
+    def shown(self) -> bool:
+        """Tell whether the difference is more than chance."""
+        return not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Runs that were compared, in the order given, and on how many images.
+
+    Attributes:
+        standings: one for each run.
+        n_good: good images that all runs have scored.
+        n_defect: defective ones.
+        left_out: labelled images that some of the runs have not scored.
+    """
+
+    standings: Sequence[Standing]
+    n_good: int
+    n_defect: int
+    left_out: int
+
+
+def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
+    """Compare the image AUROCs of evaluations of the same images, by a paired bootstrap.
+
+    Images are drawn again with replacement, good and defective ones separately, the same ones for all runs; the
+    interval holds the middle 95 % of the differences (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    section 13.3). It says what other test images might show, not what other seeds might.
+
+    Args:
+        runs: finished runs, the first of which the others are compared with.
+        evaluation: the name of the evaluation in each.
+
+    Raises:
+        RunError: a run has no such evaluation, or they share no good or no defective images.
+    """
+    tables = [_labelled_scores(run.path / "evaluations" / evaluation / SCORES_FILE) for run in runs]
+    shared = sorted(set.intersection(*(set(table) for table in tables)))
+    is_defect = np.array([label == "defect" for _, label in shared], bool)
+    if not is_defect.any() or is_defect.all():
+        names = ", ".join(run.name for run in runs)
+        raise RunError(
+            f"{names}: their evaluations '{evaluation}' share no good and defective images; evaluate them on the same "
+            "data with 'adcli evaluate RUN --data REF --name NAME'."
+        )
+    scores = np.array([[table[image] for image in shared] for table in tables])
+    found = _resampled(scores, is_defect)
+    everything = len(set.union(*(set(table) for table in tables)))
+    aurocs = [image_metrics(row, is_defect)["auroc"] for row in scores]
+    standings = [
+        Standing(run, auroc, auroc - aurocs[0], _middle(column - found[:, 0]))
+        for run, auroc, column in zip(runs, aurocs, found.T, strict=True)
+    ]
+    return Standings(standings, int((~is_defect).sum()), int(is_defect.sum()), everything - len(shared))
+
+
+def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
+    """Return the scores in a table by image and label."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {(row["image"], row["label"]): float(row["score"]) for row in rows if row["label"]}
+    except (OSError, UnicodeDecodeError):
+        raise RunError(
+            f"{path.parent}: no such evaluation; make it with 'adcli evaluate RUN --name {path.parent.name}'."
+        ) from None
+    except (KeyError, ValueError, TypeError):
+        raise RunError(f"{path}: is no table of scores; evaluate the run again.") from None
+
+
+def _resampled(scores: Floats, is_defect: Flags) -> Floats:
+    """Return the AUROCs of scores (R, N) of R runs on redrawn images, (resamples, R)."""
+    random = np.random.default_rng(0)
+    good, defect = np.flatnonzero(~is_defect), np.flatnonzero(is_defect)
+    found = np.empty((RESAMPLES, len(scores)))
+    for i in range(RESAMPLES):
+        drawn_good, drawn = random.choice(good, len(good)), random.choice(defect, len(defect))
+        for j, row in enumerate(scores):
+            below = np.sort(row[drawn_good])
+            lower, upper = (np.searchsorted(below, row[drawn], side) for side in ("left", "right"))
+            found[i, j] = (lower + upper).mean() / (2 * len(good))
+    return found
+
+
+def _middle(values: Floats) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
