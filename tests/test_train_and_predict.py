@@ -85,6 +85,9 @@ def test_every_format_of_prediction_says_the_same(adcli: Adcli, parts: Path) -> 
         (row["image"], float(row["score"]), row["verdict"]) for row in table
     ]
     assert any(row["regions"] for row in rows if "scratch" in row["image"])
+    boxes = [[box.split() for box in row["regions"].split("; ") if box] for row in table]
+    sides = ("x", "y", "width", "height")
+    assert boxes == [[[str(region[side]) for side in sides] for region in row["regions"]] for row in rows]
     text = adcli("predict", run, parts / "test").out
     assert all(row["image"] in text for row in rows)
 

@@ -96,7 +96,7 @@ def _listed(paths: tuple[str, ...]) -> Iterable[str]:
     return (line.rstrip("\r\n") for line in iter(sys.stdin.readline, "") if line.strip())
 
 
-COLUMNS = ("image", "score", "p_value", "verdict")
+COLUMNS = ("image", "score", "p_value", "verdict", "regions")
 
 
 def _row(prediction: "Prediction") -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _printed(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str, An
     listed = []
     for row in rows:
         if form == "csv":
-            click.echo(_csv_line([row[column] for column in COLUMNS]), nl=False)
+            click.echo(_csv_line(_cells(row)), nl=False)
         elif form == "jsonl":
             click.echo(json.dumps(row))
         elif form == "table":
@@ -133,6 +133,12 @@ def _printed(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str, An
         yield row
     if form == "json":
         click.echo(json.dumps(listed, indent=2))
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    """Return a row's cells; its regions as ``X Y WIDTH HEIGHT``, the highest peak first, with semicolons between."""
+    boxes = (" ".join(str(region[side]) for side in ("x", "y", "width", "height")) for region in row["regions"])
+    return [*(row[column] for column in COLUMNS[:-1]), "; ".join(boxes)]
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
@@ -146,5 +152,5 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
 
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
-    lines = [_csv_line(COLUMNS), *(_csv_line([row[column] for column in COLUMNS]) for row in rows)]
+    lines = [_csv_line(COLUMNS), *(_csv_line(_cells(row)) for row in rows)]
     write_atomically(out / "predictions.csv", "".join(lines))
