@@ -1,8 +1,11 @@
 """``adcli evaluate``."""
 
+from typing import Any
+
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json
+from adcli.cli.scoring import scoring_options
 
 
 @click.command()
@@ -16,10 +19,7 @@ from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print
     default="some",
     help="Pictures to draw (some).",
 )
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto).")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=16, help="Images computed at a time (16).")
-@click.option("--workers", type=click.IntRange(0), metavar="N", default=2, help="Threads that decode images (2).")
-@click.option("--skip-unreadable", is_flag=True, help="List unreadable images instead of stopping.")
+@scoring_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(
     run: str,
@@ -27,11 +27,8 @@ def evaluate(
     data_options: dict[str, str],
     name: str | None,
     overlays: str,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_unreadable: bool,
     as_json: bool,
+    **scoring: Any,
 ) -> None:
     """Score labelled images with a finished run.
 
@@ -40,9 +37,7 @@ def evaluate(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     opened = pipeline.load(run)
-    scorer = pipeline.open_scorer(
-        opened, device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
-    )
+    scorer = pipeline.open_scorer(opened, **scoring)
     evaluation, folder = pipeline.evaluate(
         opened, data, data_options, scorer=scorer, name=name, pictures=overlays, progress=progress
     )

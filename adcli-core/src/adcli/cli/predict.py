@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline
+from adcli.cli.scoring import rate_option, scoring_options
 
 if TYPE_CHECKING:
     from adcli.pipeline import Prediction
@@ -25,20 +26,12 @@ if TYPE_CHECKING:
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option("--overlays", is_flag=True, help="Draw a picture of each image into --out.")
 @click.option("--fail-on-defect", is_flag=True, help="Exit with code 3 when a defect is found.")
-@click.option(
-    "--false-alarm-rate",
-    "rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    metavar="RATE",
-    help="Share of good images that may be called defective (the run's).",
-)
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto).")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=16, help="Images computed at a time (16).")
-@click.option("--workers", type=click.IntRange(0), metavar="N", default=2, help="Threads that decode images (2).")
-@click.option("--skip-unreadable", is_flag=True, help="List unreadable images instead of stopping.")
+@rate_option
+@scoring_options
 @click.pass_context
 def predict(
     ctx: click.Context,
+    /,
     run: str,
     paths: tuple[str, ...],
     out: Path | None,
@@ -46,10 +39,7 @@ def predict(
     overlays: bool,
     fail_on_defect: bool,
     rate: float | None,
-    device: str,
-    batch_size: int,
-    workers: int,
-    skip_unreadable: bool,
+    **scoring: Any,
 ) -> None:
     """Score images with a finished run or an export.
 
@@ -63,9 +53,7 @@ def predict(
         raise click.UsageError("--overlays needs --out DIR to write the pictures to.")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    scorer = pipeline.open_scorer(
-        pipeline.find(run), device=device, batch_size=batch_size, workers=workers, skip_unreadable=skip_unreadable
-    )
+    scorer = pipeline.open_scorer(pipeline.find(run), **scoring)
     if rate is not None:
         scorer = replace(scorer, calibration=scorer.calibration.at_rate(rate))
         progress.note(f"threshold {scorer.calibration.promise()}")
