@@ -167,6 +167,7 @@ class PixelMetrics:
         # Each image without a defect weighs one: its pixels weigh 1 / area.
         self._normal_shares: Floats = np.empty(0)
         self._normal_images = 0
+        self._sorted: Good | None = None
 
     def update(self, anomaly_map: NDArray[np.float32], mask: Flags, kind: str | None = None) -> None:
         """Count an anomaly map (H, W) against its ground truth (H, W), True where defective, of some kind of defect.
@@ -179,6 +180,7 @@ class PixelMetrics:
         if not np.isfinite(anomaly_map).all():
             raise ValueError("the map holds values that are no finite numbers")
         self.pixels += mask.size
+        self._sorted = None
         if self.pixels > self.exact and self._histogram is None:
             self._bin()
         keys = ordered_keys(anomaly_map)
@@ -259,11 +261,14 @@ class PixelMetrics:
                     described[name]["aupimo"] = float(pimo.areas(kind.images).mean())
         return described
 
-    def _good(self) -> "Good":
-        if self._histogram is not None:
-            return Binned(np.concatenate([[0], np.cumsum(self._histogram)]))
-        parts = [*self._normal, *self._beside]
-        return Kept(np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint32))
+    def _good(self) -> Good:
+        # Sorting takes seconds; all kinds of defect are compared with the same pixels.
+        if self._sorted is None and self._histogram is not None:
+            self._sorted = Binned(np.concatenate([[0], np.cumsum(self._histogram)]))
+        elif self._sorted is None:
+            parts = [*self._normal, *self._beside]
+            self._sorted = Kept(np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint32))
+        return self._sorted
 
     def _counts(self, kinds: list[Kind], good: "Good") -> Counts | None:
         """Return the counts at each value of a defect, and of the good ones between two of them, in descending order.
