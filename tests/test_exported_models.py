@@ -19,7 +19,7 @@ EXPORTERS = sorted(registry().exporters)
 def largest_difference(subject: Subject) -> float:
     """Return the largest score difference of batches of several sizes, relative to the range of good scores."""
     differences = []
-    for path in subject.evidence.compared:
+    for path in (sample.image for sample in subject.evidence.compared):
         pixels = read_image(path)
         fitting = resize(pixels, SIZE)[None]
         expected, expected_map = subject.original.runtime(fitting)
@@ -43,7 +43,7 @@ def test_every_model_agrees_on_images_of_other_sizes(exporter: str, model: str) 
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> None:
     fixed, dynamic = subject_of(exporter, "dfm", {"batch": "4"}), subject_of(exporter, "dfm")
-    images = np.stack([resize(read_image(path), SIZE) for path in fixed.evidence.compared[:6]])
+    images = np.stack([resize(read_image(sample.image), SIZE) for sample in fixed.evidence.compared[:6]])
     for count in (1, 4, 6):
         (scores, maps), (expected, expected_maps) = fixed.runtime(images[:count]), dynamic.runtime(images[:count])
         assert maps is not None
@@ -55,7 +55,7 @@ def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> N
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_the_example_prints_score_and_verdict(exporter: str) -> None:
     subject = subject_of(exporter, "stfpm")
-    image = subject.evidence.compared[0]
+    image = subject.evidence.compared[0].image
     example = subject.export.path / "example.py"
     assert len(example.read_text().splitlines()) <= 30
     done = subprocess.run([sys.executable, str(example), str(image)], capture_output=True, text=True, check=True)
