@@ -14,7 +14,7 @@ PLUGINS = sorted(str(path.parent) for path in Path("plugins").glob("*/pyproject.
 EXTRAS = {"plugins/adcli-onnx": "[export]", "plugins/adcli-openvino": "[int8]"}
 """Optional parts, which are tested as well."""
 
-TEST_TOOLS = ("pytest>=8", "hatchling", "pip", "scipy>=1.11")
+TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11")
 
 
 def install_all(session: nox.Session, *extra: str) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write predictions.csv there.")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "jsonl"]), default="table")
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--overlays", is_flag=True, help="Draw a picture of each image into --out.")
 @click.option("--fail-on-defect", is_flag=True, help="Exit with code 3 when a defect is found.")
 @rate_option
@@ -36,6 +36,7 @@ def predict(
     paths: tuple[str, ...],
     out: Path | None,
     form: str,
+    as_json: bool,
     overlays: bool,
     fail_on_defect: bool,
     rate: float | None,
@@ -62,7 +63,7 @@ def predict(
     predictions: Iterable[Prediction] = pipeline.predict(scorer, _listed(paths), progress=bar)
     if overlays and out is not None:
         predictions = pipeline.draw(predictions, scorer, out / "maps")
-    rows = list(_printed((_row(prediction) for prediction in predictions), form))
+    rows = list(_printed((_row(prediction) for prediction in predictions), "json" if as_json else form))
     for message in scorer.source.skipped.values():
         progress.note(f"skipped: {message}")
     if out is not None:
