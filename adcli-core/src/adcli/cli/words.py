@@ -39,4 +39,4 @@ def _share(image: Mapping[str, Any], rate: str, total: str) -> str:
 def _interval(image: Mapping[str, Any], rate: str) -> str:
     # Runs of earlier versions have none.
     found = image.get(f"{rate}_interval")
-    return f" (95% confident: {found[0]:.1%} to {found[1]:.1%})" if found else ""
+    return f" (95% interval: {found[0]:.1%} to {found[1]:.1%})" if found else ""
