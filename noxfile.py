@@ -14,6 +14,9 @@ PLUGINS = sorted(str(path.parent) for path in Path("plugins").glob("*/pyproject.
 EXTRAS = {"plugins/adcli-onnx": "[export]", "plugins/adcli-openvino": "[int8]"}
 """Optional parts, which are tested as well."""
 
+EXPORTED = ("plugins/adcli-padim", "plugins/adcli-patchcore", "plugins/adcli-stfpm")
+"""Models that the tests of exporters export."""
+
 TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11")
 
 
@@ -48,8 +51,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("plugin", PLUGINS)
 def isolated(session: nox.Session, plugin: str) -> None:
-    """Run one plugin's tests with nothing installed but it and the core."""
-    session.install("-e", f"./{CORE}[torch]", "-e", f"./{plugin}{EXTRAS.get(plugin, '')}", *TEST_TOOLS)
+    """Run one plugin's tests with nothing installed but it and the core; beside an exporter, models to export."""
+    models = (part for model in EXPORTED if plugin in EXTRAS for part in ("-e", f"./{model}"))
+    session.install("-e", f"./{CORE}[torch]", "-e", f"./{plugin}{EXTRAS.get(plugin, '')}", *models, *TEST_TOOLS)
     session.run("pytest", plugin, *session.posargs)
 
 

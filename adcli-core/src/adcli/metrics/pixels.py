@@ -270,7 +270,7 @@ class PixelMetrics:
             self._sorted = Kept(np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint32))
         return self._sorted
 
-    def _counts(self, kinds: list[Kind], good: "Good") -> Counts | None:
+    def _counts(self, kinds: list[Kind], good: Good) -> Counts | None:
         """Return the counts at each value of a defect, and of the good ones between two of them, in descending order.
 
         Good ones between the same two defects have no defect to be compared with, so no metric tells them apart.
@@ -286,7 +286,7 @@ class PixelMetrics:
         counts[2, 1::2] = spots.overlap[::-1] / sum(kind.regions for kind in kinds)
         return Counts(*counts)
 
-    def _pimo(self) -> "Pimo | None":
+    def _pimo(self) -> Pimo | None:
         """Return the highest values of images without a defect, and their shared false-positive rate."""
         if not self._normal_images:
             return None

@@ -14,15 +14,12 @@ from adcli.data.samples import Label
 from adcli.errors import ExportError
 from adcli.exports import Runtime, cores
 from adcli.metrics import image_metrics
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from adcli.metrics.curves import Flags, Floats
 
 BATCH = 16
 ROUNDS = 5
 ROUND_SECONDS = 0.05
 """A round of timing lasts at least this long; the two runtimes take turns, so that a busy machine slows both."""
-
 
 MAPS = 10
 """How much more than scores maps may differ: the worst of millions of their values is compared."""

@@ -10,9 +10,9 @@ import numpy as np
 from adcli.errors import RunError
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
+from adcli.pipeline.evaluation import SCORES_FILE
 from adcli.run import Run
 
-SCORES_FILE = "scores.csv"
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 

@@ -42,7 +42,7 @@ def score_images(
 
     Raises:
         DataError: an image cannot be read, and the source is not to skip it.
-        TrainingError: a score is no finite number.
+        TrainingError: a score, or a value of a map, is no finite number.
     """
     gathered: list[tuple[Path, Decoded]] = []
     for item in source.stream(paths, ahead=2 * batch_size):
@@ -59,6 +59,8 @@ def _score_batch(runtime: Runtime, batch: list[tuple[Path, Decoded]]) -> Iterato
     for i, (path, image) in enumerate(batch):
         if not np.isfinite(scores[i]):
             raise TrainingError(f"{path}: the score is {scores[i]}; what was learnt cannot be used, train again.")
+        if maps is not None and not np.isfinite(maps[i]).all():
+            raise TrainingError(f"{path}: its map has values that are no numbers; train again.")
         yield ScoredImage(path, float(scores[i]), None if maps is None else maps[i], image.original_size)
 
 

@@ -16,7 +16,7 @@ from adcli_openvino.graph import INPUT, OUTPUTS, convert, with_pixels
 from adcli_openvino.runtime import COMPUTES_IN
 
 HALVED = 2**16
-"""Numbers that a constant needs to have for fp16 to store it as such."""
+"""Numbers that a constant needs to have for fp16 and int8 to store it as float16."""
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
 """Largest score difference relative to the range of good scores."""
