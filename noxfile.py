@@ -17,7 +17,7 @@ EXTRAS = {"plugins/adcli-onnx": "[export]", "plugins/adcli-openvino": "[int8]"}
 EXPORTED = ("plugins/adcli-padim", "plugins/adcli-patchcore", "plugins/adcli-stfpm")
 """Models that the tests of exporters export."""
 
-TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11")
+TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11", "playwright>=1.50")
 
 
 def install_all(session: nox.Session, *extra: str) -> None:

@@ -87,7 +87,7 @@ class Calibration:
         Raises:
             OptionError: the thresholds do not come from good images.
         """
-        if self.method not in _MADE_BY or not self.n:
+        if not self.keeps_a_rate:
             raise OptionError(
                 f"--false-alarm-rate {rate:g}: this run's threshold does not come from good images; "
                 "set one from some with 'adcli calibrate RUN --data DIR'."
@@ -99,6 +99,11 @@ class Calibration:
     def n(self) -> int:
         """Number of good images that calibrate."""
         return len(self.image_scores)
+
+    @property
+    def keeps_a_rate(self) -> bool:
+        """Tell whether the threshold comes from good images, and so says something about false alarms."""
+        return self.method in _MADE_BY and self.n > 0
 
     @property
     def achievable_rate(self) -> float:
@@ -136,9 +141,17 @@ class Calibration:
         above = sum(score > self.image_threshold for score in self.image_scores)
         return f" ({above} of {self.n} held-out good images lie above it)"
 
+    @property
+    def digest(self) -> str:
+        """What tells this calibration from any other."""
+        return _digest(self._content())
+
     def to_json(self) -> str:
         """Return JSON that carries its own digest."""
-        content = {
+        return json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n"
+
+    def _content(self) -> dict[str, Any]:
+        return {
             "method": self.method,
             "rate": self.rate,
             "achievable_rate": self.achievable_rate,
@@ -148,7 +161,6 @@ class Calibration:
             "map_maxima": list(self.map_maxima),
             **({} if self.given is None else {"given": self.given}),
         }
-        return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, source: Path) -> "Calibration":

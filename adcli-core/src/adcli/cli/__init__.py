@@ -14,6 +14,7 @@ from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
 from adcli.cli.predict import predict
+from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
 
@@ -64,6 +65,7 @@ for _command in (
     calibrate,
     compare,
     export,
+    report,
     bench,
     runs,
     models,

@@ -47,4 +47,4 @@ def calibrate(
         return
     click.echo(f"before     {before.promise()}")
     click.echo(f"threshold  {after.promise()}")
-    click.echo(f"go on      adcli evaluate {opened.path}    (the run's evaluation was made with the threshold before)")
+    click.echo(f"go on      adcli report {opened.path}    (the report was made with the threshold before)")

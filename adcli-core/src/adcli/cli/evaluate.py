@@ -17,7 +17,7 @@ from adcli.cli.scoring import scoring_options
     "--overlays",
     type=click.Choice(["some", "all", "none"]),
     default="some",
-    help="Pictures to draw (some).",
+    help="Pictures to draw as files of their own (some); with none, the report has none either.",
 )
 @scoring_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -32,7 +32,7 @@ def evaluate(
 ) -> None:
     """Score labelled images with a finished run.
 
-    RUN is a path, a name under runs, or 'last'; metrics and pictures are written into it.
+    RUN is a path, a name under runs, or 'last'; metrics, scores, pictures and a report to look at are written into it.
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
@@ -46,8 +46,8 @@ def evaluate(
     if as_json:
         print_json({"run": str(opened.path), "evaluation": str(folder), "metrics": evaluation.metrics})
         return
-    from adcli.cli.words import metric_lines
+    from adcli.words import metric_lines
 
     for line in metric_lines(evaluation.metrics):
         click.echo(line)
-    click.echo(f"written    {folder}")
+    click.echo(f"look at    {folder / 'report.html'}")

@@ -73,7 +73,7 @@ def show(run: str, as_json: bool) -> None:
         return
     import yaml
 
-    from adcli.cli.words import metric_lines
+    from adcli.words import metric_lines
 
     click.echo(f"run        {opened.path}")
     for line in metric_lines(metrics):

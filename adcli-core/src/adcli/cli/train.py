@@ -94,11 +94,11 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
         promise = run.calibration.promise()
         print_json({"run": str(run.path), "metrics": metrics, "threshold": threshold, "promise": promise})
         return
-    from adcli.cli.words import metric_lines
+    from adcli.words import metric_lines
 
     click.echo(f"run        {run.path}")
     for line in metric_lines(metrics):
         click.echo(line)
     click.echo(f"threshold  {run.calibration.promise()}")
-    click.echo(f"look at    {run.path / 'evaluations' / 'test' / 'maps'}" if evaluation else "", nl=bool(evaluation))
+    click.echo(f"look at    {run.path / 'report.html'}    (adcli report {run.path} --open)")
     click.echo(f"go on      adcli predict {run.path} IMAGES")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from adcli.pipeline.recalibration import recalibrate
     from adcli.pipeline.timing import Timings, bench
     from adcli.pipeline.training import Trained, resume, train
-    from adcli.pipeline.use import Prediction, draw, evaluate, predict
+    from adcli.pipeline.use import Prediction, draw, evaluate, predict, report
     from adcli.settings import TrainSettings
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "open_scorer",
     "predict",
     "recalibrate",
+    "report",
     "resume",
     "train",
 ]
@@ -58,7 +59,7 @@ _HOMES = {
     "adcli.pipeline.recalibration": ("recalibrate",),
     "adcli.pipeline.timing": ("Timings", "bench"),
     "adcli.pipeline.training": ("Trained", "resume", "train"),
-    "adcli.pipeline.use": ("Prediction", "draw", "evaluate", "predict"),
+    "adcli.pipeline.use": ("Prediction", "draw", "evaluate", "predict", "report"),
     "adcli.settings": ("TrainSettings",),
 }
 

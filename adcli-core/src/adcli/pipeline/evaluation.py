@@ -17,6 +17,7 @@ from adcli.data.decoding import read_mask
 from adcli.data.samples import Sample
 from adcli.metrics import PixelMetrics, summarise
 from adcli.pipeline.datasets import relative_names
+from adcli.pipeline.gallery import Gallery, Shown
 from adcli.pipeline.pictures import write_overlays
 from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.progress import Progress
@@ -24,7 +25,12 @@ from adcli.run import storing, write_atomically
 
 METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
+REPORT_FILE = "report.html"
 MAPS_FOLDER = "maps"
+EVALUATIONS = "evaluations"
+OWN = "test"
+"""The evaluation of the data set that a run was trained on."""
+
 PICTURES_PER_KIND = 4
 
 Pictures = Literal["some", "all", "none"]
@@ -42,28 +48,36 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of an evaluation; ``metrics`` is what ``metrics.json`` holds."""
+    """The outcome of an evaluation; ``metrics`` is what ``metrics.json`` holds, ``shown`` what a report shows."""
 
     rows: Sequence[Row]
     metrics: dict[str, Any]
     skipped: dict[Path, str] = field(default_factory=dict)
+    shown: Sequence[Shown] = ()
 
 
-def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
-    """Score samples and compute the metrics that their labels and masks allow, in bounded memory."""
+def evaluate_samples(
+    scorer: Scorer, samples: Sequence[Sample], progress: Progress, *, pictures: bool = False
+) -> Evaluation:
+    """Score samples and compute the metrics that their labels and masks allow, in bounded memory.
+
+    With ``pictures``, those worth showing are drawn on the way, for a report.
+    """
     start = time.perf_counter()
     by_path = {sample.image: sample for sample in samples}
-    pixels, rows = PixelMetrics(), []
+    pixels, rows, gallery = PixelMetrics(), [], Gallery(scorer)
     scored = scorer.scores([sample.image for sample in samples])
     for image in progress.track(scored, len(samples), "evaluating"):
         sample = by_path[image.path]
         _add_pixels(pixels, image, sample)
         rows.append((sample, image.score))
+        if pictures:
+            gallery.add(image, sample)
     table = _rows(rows, scorer)
     seconds = time.perf_counter() - start
     metrics = _metrics(table, scorer.calibration, pixels)
     metrics["timings"] = {"seconds": round(seconds, 3), "images_per_second": round(len(table) / seconds, 2)}
-    return Evaluation(table, metrics, dict(scorer.source.skipped))
+    return Evaluation(table, metrics, dict(scorer.source.skipped), gallery.shown())
 
 
 def _add_pixels(pixels: PixelMetrics, image: ScoredImage, sample: Sample) -> None:
@@ -141,9 +155,17 @@ def write_full_evaluation(
     with storing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    evaluation = evaluate_samples(scorer, samples, progress)
+    evaluation = evaluate_samples(scorer, samples, progress, pictures=pictures != "none")
     write_evaluation(folder, evaluation)
     if pictures != "none":
         rows = evaluation.rows if pictures == "all" else worth_seeing(evaluation.rows)
         write_overlays(folder / MAPS_FOLDER, scorer, [row.sample for row in rows], progress)
     return evaluation
+
+
+def copy_to_top(folder: Path, run: Path) -> None:
+    """Copy a run's own evaluation, but for its pictures, to the top of the run's folder."""
+    for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
+        with storing(run / name):
+            content = (folder / name).read_bytes()
+        write_atomically(run / name, content)

@@ -1,7 +1,6 @@
 """Training: from settings to a finished run folder."""
 
 import platform
-import shutil
 import time
 import traceback
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from adcli.model import Model
 from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
 from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data
-from adcli.pipeline.evaluation import METRICS_FILE, SCORES_FILE, Evaluation, write_full_evaluation
+from adcli.pipeline.evaluation import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, write_full_evaluation
 from adcli.pipeline.preparation import (
     build_model,
     choose_batch_size,
@@ -34,6 +33,7 @@ from adcli.pipeline.preparation import (
     pick_device,
     pick_precision,
 )
+from adcli.pipeline.reporting import write_report
 from adcli.pipeline.runtime import ModelRuntime
 from adcli.pipeline.scoring import Scorer
 from adcli.progress import Progress, Silent
@@ -48,7 +48,6 @@ from adcli.run import (
     Run,
     file_digest,
     seal,
-    storing,
 )
 from adcli.runs import find_interrupted, new_run_path
 from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size
@@ -205,6 +204,8 @@ def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], pr
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "timings": timings,
     }
+    settings = {name: value for name, value in content.items() if name != "record"}
+    _report(Run(partial.final, settings, record, calibration), evaluation, partial, plan.data.name)
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))
     run = partial.finish()
     registry().call_each("adcli_run_finished", run=run)
@@ -269,9 +270,14 @@ def _evaluate(
         return None
     runtime = ModelRuntime(model, plan.device)
     scorer = Scorer(runtime, plan.source, calibration, map_range, plan.batch_size)
-    folder = partial.folder / "evaluations" / "test"
-    evaluation = write_full_evaluation(folder, scorer, plan.data.splits.test, "some", progress)
-    with storing(partial.folder):
-        for name in (METRICS_FILE, SCORES_FILE):
-            shutil.copyfile(folder / name, partial.folder / name)
-    return evaluation
+    folder = partial.folder / EVALUATIONS / OWN
+    return write_full_evaluation(folder, scorer, plan.data.splits.test, "some", progress)
+
+
+def _report(run: Run, evaluation: Evaluation | None, partial: PartialRun, data: str) -> None:
+    if evaluation is None:
+        write_report(partial.folder / REPORT_FILE, run, None)
+        return
+    folder = partial.folder / EVALUATIONS / OWN
+    write_report(folder / REPORT_FILE, run, evaluation, data)
+    copy_to_top(folder, partial.folder)

@@ -110,11 +110,25 @@ def _heated(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> 
     """Lay the colours of a map over an image in grey, stronger where the map is higher."""
     low, high = map_range
     level = ((anomaly_map - low) / max(high - low, 1e-12)).clip(0, 1)
-    colours = np.stack([np.interp(level, _COLOURS[:, 0], _COLOURS[:, i]) for i in (1, 2, 3)], axis=2)
     grey = image.astype(np.float32).mean(axis=2, keepdims=True)
-    strength = (0.25 + 0.5 * level)[:, :, None]
-    heated: Pixels = np.rint(grey * (1 - strength) + colours * strength).astype(np.uint8)
+    share = strength(level)[:, :, None]
+    heated: Pixels = np.rint(grey * (1 - share) + coloured(level) * share).astype(np.uint8)
     return heated
+
+
+def coloured(level: Map) -> NDArray[np.float64]:
+    """Return the colours (H, W, 3), 0 to 255, of levels (H, W) between the two ends of the scale, 0 and 1."""
+    return np.stack([np.interp(level, _COLOURS[:, 0], _COLOURS[:, i]) for i in (1, 2, 3)], axis=2)
+
+
+def gradient() -> str:
+    """Return the colour scale as the stops of a CSS gradient."""
+    return ", ".join(f"rgb({red:.0f} {green:.0f} {blue:.0f}) {at:.0%}" for at, red, green, blue in _COLOURS)
+
+
+def strength(level: Map) -> Map:
+    """Return the share that a heat map's colours have in what lies below them, more where the level is higher."""
+    return 0.25 + 0.5 * level
 
 
 def _outlined(image: Pixels, region: Mask | None, colour: Colour) -> Pixels:

@@ -1,0 +1,152 @@
+"""The pictures of a page: photographs small enough for hundreds of them, with regions as outlines on top."""
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adcli.data.decoding import Pixels, resize_map
+from adcli.report.overlays import Map, Mask, coloured, strength
+
+LONG_SIDE = 360
+"""Longest side of a photograph, in pixels."""
+
+HEAT_SIDE = 96
+"""Longest side of a heat map; browsers interpolate it, as maps are smooth."""
+
+TRACED_SIDE = 320
+"""Longest side of a mask that is traced, in pixels."""
+
+PHOTO_BYTES = 15_000
+HEAT_BYTES = 3_000
+"""What an encoded picture takes at most; a page of 600 images then stays under 15 MB."""
+
+QUALITIES = (80, 60, 40, 20)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph, the heat map over it and two outlines, as parts of an SVG drawing.
+
+    Attributes:
+        width: of the photograph, in the drawing's units.
+        height: likewise.
+        photo: the photograph, as a data URI.
+        heat: the heat map, partly transparent, as a data URI; None for a model that only classifies.
+        predicted: path of the outline of the predicted region; empty where there is none.
+        true: path of the outline of the true defect; empty where there is none or it is not known.
+    """
+
+    width: int
+    height: int
+    photo: str
+    heat: str | None
+    predicted: str
+    true: str
+
+    @property
+    def is_wide(self) -> bool:
+        """Tell whether two of them are better seen one above the other."""
+        return self.width > 1.6 * self.height
+
+
+def picture(
+    pixels: Pixels,
+    anomaly_map: Map | None,
+    *,
+    pixel_threshold: float | None,
+    map_range: tuple[float, float],
+    mask: Mask | None = None,
+) -> Picture:
+    """Make the picture of an image.
+
+    Args:
+        pixels: the image, (H, W, 3).
+        anomaly_map: of any size, or None for a model that only classifies.
+        pixel_threshold: the region above it is outlined; None for no outline.
+        map_range: map values at the two ends of the colour scale.
+        mask: the true defect, of any size, or None.
+    """
+    width, height = _fitted((pixels.shape[1], pixels.shape[0]), LONG_SIDE)
+    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2)
+    box = (width, height)
+    predicted, true = "", ""
+    if anomaly_map is not None and pixel_threshold is not None:
+        predicted = outline(anomaly_map, pixel_threshold, box)
+    if mask is not None and mask.any():
+        true = outline(_shrunk(mask).astype(np.float32), 0.5, box)
+    heat = None if anomaly_map is None else _data_uri(_heat(anomaly_map, box, map_range), HEAT_BYTES)
+    return Picture(width, height, _data_uri(photo, PHOTO_BYTES), heat, predicted, true)
+
+
+def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return width and height, shrunk so that the longer is at most ``side``."""
+    scale = min(side / max(size), 1)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def _heat(anomaly_map: Map, box: tuple[int, int], map_range: tuple[float, float]) -> Image.Image:
+    width, height = _fitted(box, HEAT_SIDE)
+    low, high = map_range
+    level = ((resize_map(anomaly_map, (height, width)) - low) / max(high - low, 1e-12)).clip(0, 1)
+    rgba = np.concatenate([coloured(level), 255 * strength(level)[:, :, None]], axis=2)
+    return Image.fromarray(np.rint(rgba).astype(np.uint8), "RGBA")
+
+
+def _data_uri(image: Image.Image, limit: int) -> str:
+    """Return an image as a data URI of at most ``limit`` encoded bytes: of lower quality, then smaller, if need be."""
+    while True:
+        for quality in QUALITIES:
+            content = io.BytesIO()
+            image.save(content, "WEBP", quality=quality, method=2)
+            if content.tell() <= limit or max(image.size) <= 16:
+                return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+        image = image.resize(_fitted(image.size, max(image.size) * 2 // 3), Image.Resampling.LANCZOS)
+
+
+def _shrunk(mask: Mask) -> Mask:
+    """Return a mask of at most :data:`TRACED_SIDE`, in which no defect is lost, however small."""
+    step = math.ceil(max(mask.shape) / TRACED_SIDE)
+    height, width = (math.ceil(side / step) for side in mask.shape)
+    padded = np.zeros((height * step, width * step), bool)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return np.asarray(padded.reshape(height, step, width, step).any(axis=(1, 3)))
+
+
+def outline(values: NDArray[np.float32], level: float, box: tuple[int, int]) -> str:
+    """Return the path, in whole units of half a pixel, around the parts of an array (H, W) that exceed a level.
+
+    Args:
+        values: values at the centres of pixels.
+        level: what they have to exceed.
+        box: width and height of the drawing that the array fills, in pixels.
+    """
+    from contourpy import contour_generator
+
+    if not (values > level).any():
+        return ""
+    height, width = values.shape
+    # A border from the level's other side closes lines at the edge, midway between it and the outermost centres.
+    padded = np.pad(values.astype(np.float64), 1, constant_values=min(2 * level - values.max(), level - 1e-6))
+    x, y = (np.arange(-1, side + 1) + 0.5 for side in (width, height))
+    lines = contour_generator(x * 2 * box[0] / width, y * 2 * box[1] / height, padded).lines(level)
+    return "".join(_path(np.asarray(line).clip(0, (2 * box[0], 2 * box[1]))) for line in lines)
+
+
+def _path(points: NDArray[np.float64]) -> str:
+    """Return a closed line (P, 2) as a path of relative moves, without points that change nothing."""
+    rounded = np.rint(points).astype(int)
+    moves = np.diff(rounded, axis=0)
+    moves = moves[moves.any(axis=1)]
+    if len(moves) < 2:
+        # Smaller than a unit: still shown, as a dot.
+        return f"M{rounded[0, 0]} {rounded[0, 1]}h1v1h-1z"
+    turns = np.append(True, moves[1:, 0] * moves[:-1, 1] != moves[1:, 1] * moves[:-1, 0])
+    turns |= np.append(True, (moves[1:] * moves[:-1]).sum(axis=1) < 0)
+    joined = np.add.reduceat(moves, np.flatnonzero(turns))
+    steps = "".join(f"l{dx} {dy}" if dy >= 0 else f"l{dx}{dy}" for dx, dy in joined)
+    return f"M{rounded[0, 0]} {rounded[0, 1]}{steps}z"

@@ -1,0 +1,47 @@
+"""Metrics in words, for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "f1_max": "F1-max",
+    "fpr_at_95_tpr": "FPR at 95% TPR",
+    "aupro": "AUPRO",
+    "aupro_0.05": "AUPRO to 0.05",
+    "aupimo": "AUPIMO",
+}
+
+
+def metric_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield lines such as ``"image      AUROC 0.998, AP 0.999, F1-max 0.984"``; none where nothing was measured."""
+    for level in ("image", "pixel"):
+        shown = ranking(metrics, level)
+        if shown:
+            yield f"{level:<10} {', '.join(f'{name} {value:.3f}' for name, value in shown.items())}"
+    for i, line in enumerate(verdict_lines(metrics)):
+        yield f"{'' if i else 'verdicts':<10} {line}"
+
+
+def ranking(metrics: Mapping[str, Any] | None, level: str) -> dict[str, float]:
+    """Return the metrics of ``"image"`` or ``"pixel"`` that need no threshold, by their usual names."""
+    values = (metrics or {}).get(level) or {}
+    return {name: values[key] for key, name in NAMES.items() if key in values}
+
+
+def verdict_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what the threshold does: ``"1.3% of 75 good test images rejected (95% interval: 0.0% to 7.2%)"``."""
+    image = (metrics or {}).get("image") or {}
+    for rate, total, what in (
+        ("false_alarm_rate", "n_good", "good test images rejected"),
+        ("detection_rate", "n_defect", "defective ones found"),
+    ):
+        if rate in image and image.get(total):
+            yield f"{image[rate]:.1%} of {image[total]} {what}{interval(image, rate)}"
+
+
+def interval(values: Mapping[str, Any], rate: str) -> str:
+    """Return a rate's confidence interval in words; nothing where there is none, as in runs of earlier versions."""
+    found = values.get(f"{rate}_interval")
+    return f" (95% interval: {found[0]:.1%} to {found[1]:.1%})" if found else ""
