@@ -72,7 +72,7 @@ def picture(
         mask: the true defect, of any size, or None.
     """
     width, height = _fitted((pixels.shape[1], pixels.shape[0]), LONG_SIDE)
-    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2)
+    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING)
     box = (width, height)
     predicted, true = "", ""
     if anomaly_map is not None and pixel_threshold is not None:
