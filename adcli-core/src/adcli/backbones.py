@@ -124,7 +124,7 @@ def _creator(name: str, plugins: "Registry") -> tuple[Any, str]:
     known = plugins.backbones
     provided = known.get(prefix + colon)
     if provided is None:
-        raise BackboneError(f"unknown backbone '{name}'.{suggest(prefix + colon, known)}")
+        raise BackboneError(known.unknown(prefix + colon))
     return provided.load(provided.spec.target), argument
 
 
