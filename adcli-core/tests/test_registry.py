@@ -28,7 +28,10 @@ BROKEN = {
     ),
     "rubbish": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return [42]", "42"),
     "hook_raises": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return 1 / 0", "ZeroDivision"),
-    "not_a_list": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return None", "returned None where a list of"),
+    "not_a_list": (
+        "from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return None",
+        "returned None where a list of",
+    ),
     "extra_argument": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models(cli):\n    return []", "cli"),
 }
 

@@ -142,6 +142,7 @@ def _problem_line(plugin: Plugin) -> str:
 
 
 def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
+    report_failed_plugins()
     offered: list[Provided[Spec]] = sorted(
         names.offered, key=lambda provided: (provided.spec.name, provided.plugin.key)
     )
@@ -157,7 +158,6 @@ def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    report_failed_plugins()
     columns = ("name", *extra, "provider", "summary")
     empty = f"no {names.kind} installed; plugins offer them, see 'adcli plugins'."
     print_table(columns, [[str(item[column]) for column in columns] for item in listed], empty)
@@ -166,6 +166,7 @@ def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
 def _show(
     provided: Provided[Any], facts: dict[str, str], options: type[Options], command: str, flag: str, as_json: bool
 ) -> None:
+    report_failed_plugins()
     described = _described(provided, options)
     if as_json:
         listed = [vars(info) for info in described]
