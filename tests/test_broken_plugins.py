@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from plugins_on_disk import MODEL, install, run
+from support import assert_one_line
 
 RETURNS = "from adcli import ModelSpec, Options, hookimpl\n@hookimpl\ndef adcli_models():\n    {body}\n"
 SPEC = 'ModelSpec(name="shaky", target="shaky.model:Model", options=Options, summary="a model")'
@@ -168,6 +169,85 @@ def test_plugins_lists_commands_and_those_that_failed(tmp_path: Path) -> None:
     by_name = {plugin["name"]: plugin for plugin in json.loads(run(tmp_path, "plugins", "--json").out)}
     assert by_name["adcli_hello"]["provides"] == ["command hello"]
     assert by_name["adcli_broken"]["error"] == "adcli_commands raised ValueError: down"
+
+
+@pytest.mark.parametrize(("raised", "code"), [("KeyError('x')", 6), ("click.UsageError('no such thing')", 2)])
+def test_a_command_that_fails_is_one_line(raised: str, code: int, tmp_path: Path) -> None:
+    install(tmp_path, "adcli-hello", HELLO.replace("click.echo('hello')", f"raise {raised}"))
+    said = run(tmp_path, "hello")
+    assert said.code == code
+    assert "Traceback" not in said.err
+    if code == 6:
+        assert_one_line(said, 6, "command 'hello' of adcli-hello 1.0 failed (KeyError: 'x')")
+
+
+DATASET = """
+from adcli import BackboneSpec, DatasetSpec, ModelSpec, Options, hookimpl, option
+
+
+class WrongOptions(Options):
+    size: "NoSuchType" = option(1, "A size.")
+
+
+@hookimpl
+def adcli_datasets():
+    return [DatasetSpec(name="shaky", target="adcli_shaky:load", options=Options, summary="a data set")]
+
+
+@hookimpl
+def adcli_models():
+    return [
+        ModelSpec(name="shaky", target="shaky_model:Shaky", options=Options, summary="a model"),
+        ModelSpec(name="wrong", target="shaky_model:Shaky", options=WrongOptions, summary="a model"),
+        ModelSpec(name="exits", target="shaky_exits:Shaky", options=Options, summary="a model"),
+    ]
+
+
+@hookimpl
+def adcli_backbones():
+    return [BackboneSpec(name="shaky", target="adcli_shaky:load", summary="a backbone")]
+
+
+def load(first, second):
+    print("loading")
+    raise LookupError("torn")
+"""
+SHAKY_MODEL = """
+from adcli.model import Model
+
+
+class Shaky(Model):
+    def __init__(self, options, *, image_size, pretrained=True):
+        raise ArithmeticError("no such root")
+
+    def fit(self, batches): ...
+
+    def forward(self, images): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "--model", "padim", "--data", "shaky"), "it cannot be read (LookupError: torn)"),
+        (("train", "--model", "shaky", "--data", "{parts}"), "it cannot be made (ArithmeticError: no such root)"),
+        (
+            ("train", "--model", "dfm", "--backbone", "shaky", "--data", "{parts}"),
+            "it cannot be made (LookupError: torn)",
+        ),
+        (("train", "--model", "exits", "--data", "{parts}"), "shaky_exits:Shaky cannot be loaded (SystemExit: 3)"),
+        (("models", "show", "wrong"), "its options cannot be described (NameError: name 'NoSuchType'"),
+    ],
+)
+def test_code_that_fails_when_it_is_used_is_one_line(
+    arguments: tuple[str, ...], words: str, parts: Path, tmp_path: Path
+) -> None:
+    install(tmp_path, "adcli-shaky", DATASET)
+    (tmp_path / "shaky_model.py").write_text(SHAKY_MODEL)
+    (tmp_path / "shaky_exits.py").write_text("raise SystemExit(3)")
+    outcome = run(tmp_path, *(argument.format(parts=parts) for argument in arguments))
+    assert_one_line(outcome, 6, "of adcli-shaky 1.0: ", words)
+    assert outcome.out == ""
 
 
 MEAN = Path(__file__).parent / "third_party"

@@ -25,13 +25,14 @@ def adcli_run_finished(run):
 
 def test_imports_and_hook_calls_are_shown_with_provider_result_and_time(tmp_path: Path) -> None:
     install(tmp_path, "adcli-shown", MODEL.format(model="shown", module="adcli_shown"), version="2.5")
-    install(tmp_path, "adcli-broken", "raise ValueError('no\\nluck')")
+    install(tmp_path, "adcli-broken", "\n\nraise ValueError('no\\nluck')")
     traced = run(tmp_path, "models", "--json", environment=TRACE)
     assert "shown" in [model["name"] for model in json.loads(traced.out)]
     lines = [line for line in traced.err.splitlines() if line.startswith("trace: ")]
     ours = [re.sub(r"[\d.]+ ms", "N ms", line) for line in lines if "adcli-shown" in line or "adcli-broken" in line]
     assert ours == [
-        "trace: importing the module of adcli-broken 1.0: raised ValueError: no luck (N ms)",
+        "trace: importing the module of adcli-broken 1.0: raised ValueError: no luck, "
+        f"{tmp_path / 'adcli_broken.py'}:3 (N ms)",
         "trace: importing the module of adcli-shown 2.5: module adcli_shown (N ms)",
         "trace: adcli_models of adcli-shown 2.5: [ModelSpec shown] (N ms)",
     ]

@@ -32,6 +32,7 @@ from adcli.tracing import traced
 CORE = "adcli-core"
 DISABLE = "ADCLI_DISABLE"
 
+T = TypeVar("T")
 SpecT = TypeVar("SpecT", bound=Spec, covariant=True)
 
 _SPEC_HOOKS: dict[str, type[Spec]] = {
@@ -99,19 +100,26 @@ class Provided(Generic[SpecT]):
 
     def load(self, target: str) -> Any:
         """Import what a target of the spec names; raises :class:`PluginError` naming the plugin if that fails."""
+        return self.guarded(
+            f"{target} cannot be loaded", lambda: traced(f"loading {target}", self.plugin, lambda: load_target(target))
+        )
+
+    def guarded(self, failure: str, action: Callable[[], T]) -> T:
+        """Run code of the plugin; what it prints goes to stderr, so that a JSON document on stdout stays one.
+
+        Raises:
+            PluginError: the code raised anything but an ``AdcliError``; the message names spec, plugin and ``failure``.
+        """
         try:
-            # What is printed on import would stand before the JSON document on stdout.
             with contextlib.redirect_stdout(sys.stderr):
-                return traced(f"loading {target}", self.plugin, lambda: load_target(target))
+                return action()
         except (AdcliError, KeyboardInterrupt):
             raise
         except BaseException as error:
             from adcli.remedies import remedy
 
             cure = remedy(error, self.plugin.name, self.plugin.distribution)
-            raise PluginError(
-                f"'{self.spec.name}' of {self.plugin}: {target} cannot be loaded ({one_line(error)}); {cure}."
-            ) from error
+            raise PluginError(f"'{self.spec.name}' of {self.plugin}: {failure} ({one_line(error)}); {cure}.") from error
 
 
 class Names(Generic[SpecT]):
@@ -354,9 +362,9 @@ def _warn(plugin: Plugin, text: str) -> None:
 
 def _register(manager: pluggy.PluginManager, plugin: Plugin, load_module: Callable[[], ModuleType]) -> None:
     """Register a plugin's module and collect its specs; on any failure nothing of it stays registered."""
-    start, printed = time.perf_counter(), io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed), _timed(plugin):
             module = traced("importing the module", plugin, load_module)
             _check_module(manager, module)
             manager.register(module, plugin.key)
@@ -365,13 +373,20 @@ def _register(manager: pluggy.PluginManager, plugin: Plugin, load_module: Callab
         raise
     except BaseException as error:
         plugin.fail("", error)
-        plugin.specs = []
         # pluggy keeps the hooks it registered before the failing one.
         if manager.has_plugin(plugin.key):
             manager.unregister(name=plugin.key)
     if printed.getvalue().strip():
         _warn(plugin, f"printed to stdout while it was loaded ('{one_line(printed.getvalue())[:60]}')")
-    plugin.load_seconds = time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _timed(plugin: Plugin) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        plugin.load_seconds = time.perf_counter() - start
 
 
 def _check_module(manager: pluggy.PluginManager, module: ModuleType) -> None:

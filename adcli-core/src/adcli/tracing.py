@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,13 +19,14 @@ def traced(what: str, who: object, action: Callable[[], T]) -> T:
     start = time.perf_counter()
     try:
         result = action()
-        outcome = _in_short(result)
+        outcome = one_line(_in_short(result))
     except BaseException as error:
-        outcome = f"raised {one_line(error)}"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        outcome = f"raised {one_line(error)}, {frame.filename}:{frame.lineno}"
         raise
     finally:
         milliseconds = (time.perf_counter() - start) * 1000
-        print(f"trace: {what} of {who}: {one_line(outcome)} ({milliseconds:.1f} ms)", file=sys.stderr, flush=True)
+        print(f"trace: {what} of {who}: {outcome} ({milliseconds:.1f} ms)", file=sys.stderr, flush=True)
     return result
 
 

@@ -38,6 +38,17 @@ class PluginGroup(click.Group):
             raise OptionError(f"unknown command '{args[0]}'.{suggest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            name = ctx.invoked_subcommand
+            if name in self.commands or isinstance(
+                error, (click.ClickException, click.exceptions.Exit, click.Abort, OSError)
+            ):
+                raise
+            raise _failed_command(str(name), error) from error
+
     def _plugin_commands(self) -> Mapping[str, click.Command]:
         from adcli.registry import registry
 
@@ -45,6 +56,14 @@ class PluginGroup(click.Group):
         # Whoever asks for help is not told of plugins that have nothing to do with it.
         report_failed_plugins(of_hooks_only=True)
         return added
+
+
+def _failed_command(name: str, error: Exception) -> click.ClickException:
+    from adcli.errors import PluginError, one_line
+    from adcli.registry import registry
+
+    plugin = next((plugin for plugin in registry().plugins if name in plugin.commands), "a plugin")
+    return PluginError(f"command '{name}' of {plugin} failed ({one_line(error)}).")
 
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -61,7 +61,15 @@ def _looks_like_path(reference: str) -> bool:
 def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
     provided = registry().datasets[name]
     load = provided.load(provided.spec.target)
-    splits = load(provided.spec.options.parse(options), category)
+    parsed = provided.spec.options.parse(options)
+
+    def read() -> Any:
+        try:
+            return load(parsed, category)
+        except OSError as error:
+            raise DataError(f"data set '{name}': {error.filename or 'it'} cannot be read ({error.strerror}).") from None
+
+    splits = provided.guarded("it cannot be read", read)
     if not isinstance(splits, Splits):
         raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
     return splits
