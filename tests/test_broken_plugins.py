@@ -141,9 +141,9 @@ HELLO = COMMANDS.format(body="@cli.command()\n    def hello():\n        'Say hel
     [
         ("raise ValueError('down')", "adcli_commands raised ValueError: down"),
         ("raise SystemExit(1)", "adcli_commands raised SystemExit: 1"),
-        ("cli.add_command(click.Command('train'))", "there is a command 'train' already"),
-        ("cli.add_command(click.Command('hello'))", "there is a command 'hello' already"),
-        ("cli.commands['odd'] = 42", "'odd' is 42, which is no command"),
+        ("cli.add_command(click.Command('train'))", "adcli_commands adds 'train'"),
+        ("cli.add_command(click.Command('hello'))", "adcli_commands adds 'hello'"),
+        ("cli.commands['odd'] = 42", "adcli_commands adds 'odd' (42), which is no command"),
         ("cli.add_command(print)", "AttributeError"),
     ],
 )

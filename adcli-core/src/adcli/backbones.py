@@ -126,7 +126,7 @@ def _provided(name: str, plugins: "Registry") -> "tuple[Provided[BackboneSpec], 
     known = plugins.backbones
     provided = known.get(prefix + colon)
     if provided is None:
-        raise BackboneError(known.unknown(prefix + colon))
+        raise BackboneError(known.unknown(prefix + colon, name))
     return provided, argument
 
 

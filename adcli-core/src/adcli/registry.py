@@ -166,8 +166,13 @@ class Names(Generic[SpecT]):
             raise OptionError(self.unknown(name))
         return found
 
-    def unknown(self, name: str) -> str:
-        """Return the message for a name that no plugin in use offers: who might, else what is like it."""
+    def unknown(self, name: str, typed: str = "") -> str:
+        """Return the message for a name that no plugin in use offers: who might, else what is like it.
+
+        Args:
+            name: a name, or ``provider/name``.
+            typed: what the user typed, where the name is a part of it.
+        """
         provider, _, bare = name.rpartition("/")
         elsewhere = [str(provided.plugin) for provided in self.offered if provided.spec.name == bare]
         for plugin in self._absent:
@@ -176,7 +181,7 @@ class Names(Generic[SpecT]):
         if elsewhere:
             return f"{self.kind} '{bare}' is not offered by '{provider}', but by {' and '.join(elsewhere)}."
         hints = "".join(f" (plugin {plugin} {_why_absent(plugin)})" for plugin in self._absent)
-        return f"unknown {self.kind} '{name}'.{suggest(bare, self)}{hints}"
+        return f"unknown {self.kind} '{typed or name}'.{suggest(bare, self)}{hints}"
 
     def that_made(self, name: str, made_by: Mapping[str, str], what: object) -> Provided[SpecT]:
         """Return the spec that something stored was made with, refusing another or an incompatible version of it.
@@ -251,11 +256,11 @@ class Registry:
     def call_each(self, hook: str, **arguments: Any) -> None:
         """Call a hook's implementations one by one; one that raises is marked as failed and disturbs no other."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            self._call(implementation, arguments)
+            self._call(hook, implementation, arguments)
 
-    def _call(self, implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> bool:
+    def _call(self, hook: str, implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> bool:
         """Call one implementation; what it prints goes to stderr. Returns whether it succeeded."""
-        plugin, hook = self._plugin(implementation), implementation.function.__name__
+        plugin = self._plugin(implementation)
         values = [arguments[name] for name in implementation.argnames]
         try:
             with contextlib.redirect_stdout(sys.stderr):
@@ -263,12 +268,12 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._failed_in(hook, plugin, error)
+            self._failed_in(f"{hook} raised ", plugin, error)
             return False
         return True
 
-    def _failed_in(self, hook: str, plugin: Plugin, error: BaseException) -> None:
-        plugin.fail(f"{hook} raised ", error)
+    def _failed_in(self, what: str, plugin: Plugin, error: BaseException) -> None:
+        plugin.fail(what, error)
         self._untold_of_hooks.append(_failure(plugin))
         if plugin not in self.failed:
             self.failed.append(plugin)
@@ -291,14 +296,13 @@ class Registry:
     def _added(self, implementation: pluggy.HookImpl, taken: Collection[str]) -> dict[str, click.Command]:
         # A group of its own: none can take away or replace what others added.
         group, plugin = click.Group("adcli"), self._plugin(implementation)
-        if not self._call(implementation, {"cli": group}):
+        if not self._call("adcli_commands", implementation, {"cli": group}):
             return {}
         for name, command in group.commands.items():
-            if not isinstance(command, click.Command):
-                self._failed_in("adcli_commands", plugin, PluginError(f"'{name}' is {command!r}, which is no command"))
-                return {}
-            if name in taken:
-                self._failed_in("adcli_commands", plugin, PluginError(f"there is a command '{name}' already"))
+            problem = "which is no command" if not isinstance(command, click.Command) else ""
+            problem = "but there is a command of that name already" if name in taken else problem
+            if problem:
+                self._failed_in("adcli_commands ", plugin, PluginError(f"adds '{name}' ({command!r}), {problem}"))
                 return {}
         plugin.commands = sorted(group.commands)
         return dict(group.commands)

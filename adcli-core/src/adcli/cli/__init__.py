@@ -44,7 +44,7 @@ class PluginGroup(click.Group):
         except Exception as error:
             name = ctx.invoked_subcommand
             if name in self.commands or isinstance(
-                error, (click.ClickException, click.exceptions.Exit, click.Abort, OSError)
+                error, (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)
             ):
                 raise
             raise _failed_command(str(name), error) from error
