@@ -164,10 +164,12 @@ def test_commands_that_cannot_be_added_are_one_line(body: str, reason: str, tmp_
 
 
 def test_plugins_lists_commands_and_those_that_failed(tmp_path: Path) -> None:
-    install(tmp_path, "adcli-hello", HELLO)
+    listener = "\n\n\n@hookimpl\ndef adcli_run_finished(run):\n    pass\n"
+    install(tmp_path, "adcli-hello", HELLO + listener)
     install(tmp_path, "adcli-broken", COMMANDS.format(body="raise ValueError('down')"))
     by_name = {plugin["name"]: plugin for plugin in json.loads(run(tmp_path, "plugins", "--json").out)}
-    assert by_name["adcli_hello"]["provides"] == ["command hello"]
+    assert by_name["adcli_hello"]["provides"] == ["command hello", "hook adcli_run_finished"]
+    assert by_name["patchcore"]["provides"] == ["model patchcore"]
     assert by_name["adcli_broken"]["error"] == "adcli_commands raised ValueError: down"
 
 

@@ -278,6 +278,15 @@ class Registry:
         if plugin not in self.failed:
             self.failed.append(plugin)
 
+    def provides(self, plugin: Plugin) -> list[str]:
+        """Return what a plugin offers, each with its kind."""
+        listeners = self.manager.hook.adcli_run_finished.get_hookimpls()
+        return [
+            *(f"{KINDS[type(spec)]} {spec.name}" for spec in plugin.specs),
+            *(f"command {name}" for name in plugin.commands),
+            *("hook adcli_run_finished" for listener in listeners if listener.plugin_name == plugin.key),
+        ]
+
     def _plugin(self, implementation: pluggy.HookImpl) -> Plugin:
         return next(plugin for plugin in self.plugins if plugin.key == implementation.plugin_name)
 

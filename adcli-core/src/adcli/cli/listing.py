@@ -9,7 +9,7 @@ from adcli.cli.console import print_json, print_table, report_failed_plugins
 from adcli.errors import PluginError, one_line
 from adcli.options import OptionInfo, Options
 from adcli.registry import Names, Plugin, Provided, registry
-from adcli.specs import KINDS, Spec
+from adcli.specs import Spec
 
 _json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -119,10 +119,7 @@ def _describe_plugin(plugin: Plugin) -> dict[str, Any]:
         "distribution": plugin.distribution,
         "version": plugin.version,
         "state": "disabled" if plugin.disabled else "failed" if plugin.error else "ok",
-        "provides": [
-            *(f"{KINDS[type(spec)]} {spec.name}" for spec in plugin.specs),
-            *map("command {}".format, plugin.commands),
-        ],
+        "provides": registry().provides(plugin),
         "load_ms": round(plugin.load_seconds * 1000, 1),
         "error": plugin.error,
         "remedy": plugin.remedy or None,
