@@ -28,7 +28,10 @@ BROKEN = {
     ),
     "rubbish": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return [42]", "42"),
     "hook_raises": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return 1 / 0", "ZeroDivision"),
-    "not_a_list": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return None", "TypeError"),
+    "not_a_list": (
+        "from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return None",
+        "returned None where a list of",
+    ),
     "extra_argument": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models(cli):\n    return []", "cli"),
 }
 
@@ -73,7 +76,7 @@ def test_a_broken_plugin_is_named_with_its_reason_and_leaves_nothing_behind(inst
     assert "\n" not in (failed.error or "")
     assert not failed.specs
     assert registry.models["beside"]
-    assert not registry.manager.has_plugin(failed.name)
+    assert not registry.manager.has_plugin(failed.key)
 
 
 def test_a_failed_plugin_for_another_core_says_which_to_upgrade(install) -> None:
@@ -102,11 +105,15 @@ def test_a_disabled_plugin_is_as_if_not_installed(install, monkeypatch: pytest.M
     assert load().models["twin"].plugin.name == "twin_b"
 
 
-def test_two_distributions_with_one_entry_point_name_are_told_apart(install) -> None:
+def test_two_distributions_with_one_entry_point_name_both_work_and_the_user_is_told(install) -> None:
     install("first_dist", GOOD.format(name="one", module="first_dist"), entry="same")
     install("second_dist", GOOD.format(name="two", module="second_dist"), entry="same")
-    (failed,) = load().failed
-    assert "another distribution has an entry point 'same'" in (failed.error or "")
+    registry = load()
+    assert {"one", "two"} <= set(registry.models)
+    assert not registry.failed
+    (line,) = registry.take_lines()
+    assert "second_dist 1.0 is called 'same' as first_dist 1.0 is" in line
+    assert not registry.take_lines()
 
 
 def test_an_unknown_name_gets_a_suggestion_and_names_failed_plugins(install) -> None:

@@ -25,7 +25,8 @@ from adcli.weights import (
 )
 
 if TYPE_CHECKING:
-    from adcli.registry import Registry
+    from adcli.registry import Provided, Registry
+    from adcli.specs import BackboneSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -110,22 +111,23 @@ def create_backbone(options: BackboneOptions, *, pretrained: bool = True, traina
     from adcli.registry import registry
 
     request = BackboneRequest(tuple(sorted(options.layers)), pretrained, options.weights if pretrained else None)
-    create, argument = _creator(options.backbone, registry())
-    backbone = create(argument, request)
+    provided, argument = _provided(options.backbone, registry())
+    create = provided.load(provided.spec.target)
+    backbone = provided.guarded("it cannot be made", lambda: create(argument, request))
     if not isinstance(backbone, Backbone):
         raise BackboneError(f"backbone '{options.backbone}': its plugin returned {type(backbone).__name__}.")
     backbone.to(memory_format=torch.channels_last)
     return backbone if trainable else backbone.freeze()
 
 
-def _creator(name: str, plugins: "Registry") -> tuple[Any, str]:
-    """Return the function that makes a named backbone, and the part of the name after its prefix."""
+def _provided(name: str, plugins: "Registry") -> "tuple[Provided[BackboneSpec], str]":
+    """Return what makes a named backbone, and the part of the name after its prefix."""
     prefix, colon, argument = name.partition(":")
     known = plugins.backbones
     provided = known.get(prefix + colon)
     if provided is None:
-        raise BackboneError(f"unknown backbone '{name}'.{suggest(prefix + colon, known)}")
-    return provided.load(provided.spec.target), argument
+        raise BackboneError(known.unknown(prefix + colon, name))
+    return provided, argument
 
 
 def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:

@@ -64,6 +64,16 @@ DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
 
 
+def one_line(text: object) -> str:
+    """Return a text, or an error's type and message, as one line of at most 300 characters."""
+    if isinstance(text, AdcliError):
+        text = text.format_message()
+    elif isinstance(text, BaseException):
+        text = f"{type(text).__name__}: {text}"
+    line = " ".join(str(text).split())
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is."""
     import difflib

@@ -134,7 +134,7 @@ def adcli_commands(cli: "click.Group") -> None:
 def adcli_run_finished(run: "Run") -> None:
     """Learn that a training run has finished; ``run`` is the finished run folder.
 
-    An exception here is reported in one line and does not undo the run.
+    An exception here is reported in one line and does not undo the run; what is printed goes to stderr.
 
     Example::
 

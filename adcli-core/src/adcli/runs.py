@@ -25,7 +25,7 @@ def new_run_path(model: str, data: str) -> Path:
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", data).strip("-.") or "data"
     moment = time.time()
     while True:
-        name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(moment))}-{model}-{slug}"
+        name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(moment))}-{model.rpartition('/')[2]}-{slug}"
         path = runs_folder() / name
         if not path.exists() and not (path.parent / PARTIAL / name).exists():
             return path

@@ -4,10 +4,11 @@ A spec only describes: its ``target`` names the code as ``"package.module:Name"`
 So a plugin can be listed, and its options explained, without importing torch.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from adcli.options import Options
 
@@ -107,6 +108,57 @@ class ExporterSpec:
 
 
 Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
+
+KINDS: Mapping[type[Spec], str] = {
+    ModelSpec: "model",
+    DatasetSpec: "data set",
+    BackboneSpec: "backbone",
+    ExporterSpec: "exporter",
+}
+"""What users call each of them."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_target(value: Any) -> bool:
+    return _is_text(value) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value) is not None
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, value))
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda value: _is_text(value) and re.fullmatch(r"\w[\w.+-]*:?", value) is not None, "one word"),
+    "target": (_is_target, "'package.module:Name'"),
+    "runtime": (_is_target, "'package.module:Name'"),
+    "options": (lambda value: isinstance(value, type) and issubclass(value, Options), "a class derived from Options"),
+    "summary": (_is_text, "text"),
+    "paper": (_is_text, "text"),
+    "licence": (_is_text, "text"),
+    "task": (lambda value: value in get_args(Task), " or ".join(get_args(Task))),
+    "image_size": (_is_size, "height and width, a tuple of two integers"),
+    "one_pass": (lambda value: isinstance(value, bool), "True or False"),
+    "quick": (_is_mapping, "a mapping of option names to values"),
+    "demo": (_is_mapping, "a mapping of option names to values"),
+    "demo_batch_size": (lambda value: value is None or (type(value) is int and value > 0), "an integer or None"),
+    "categories": (lambda value: isinstance(value, tuple) and all(map(_is_text, value)), "a tuple of texts"),
+}
+
+
+def problem_with(spec: Spec) -> str:
+    """Return what is wrong with the fields of a spec, which nothing checks when it is made, or nothing."""
+    for each in fields(spec):
+        value, (holds, needed) = getattr(spec, each.name), _FIELDS[each.name]
+        if not holds(value):
+            return f"{type(spec).__name__} {spec.name!r}: {each.name} is {value!r}; it needs {needed}"
+    return ""
 
 
 def load_target(target: str) -> Any:

@@ -1,7 +1,7 @@
 """The command line: parses, calls one function of the core, prints. Everything heavy is imported inside callbacks."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ from adcli import __version__
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.compare import compare
+from adcli.cli.console import report_failed_plugins
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
@@ -34,15 +35,36 @@ class PluginGroup(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             from adcli.errors import OptionError, suggest
 
+            report_failed_plugins()
             raise OptionError(f"unknown command '{args[0]}'.{suggest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
-    def _plugin_commands(self) -> dict[str, click.Command]:
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            name = ctx.invoked_subcommand
+            if name in self.commands or isinstance(
+                error, (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)
+            ):
+                raise
+            raise _failed_command(str(name), error) from error
+
+    def _plugin_commands(self) -> Mapping[str, click.Command]:
         from adcli.registry import registry
 
-        added = click.Group()
-        registry().call_each("adcli_commands", cli=added)
-        return {name: command for name, command in added.commands.items() if name not in self.commands}
+        added = registry().commands(self.commands)
+        # Whoever asks for help is not told of plugins that have nothing to do with it.
+        report_failed_plugins(of_hooks_only=True)
+        return added
+
+
+def _failed_command(name: str, error: Exception) -> click.ClickException:
+    from adcli.errors import PluginError, one_line
+    from adcli.registry import registry
+
+    plugin = next((plugin for plugin in registry().plugins if name in plugin.commands), "a plugin")
+    return PluginError(f"command '{name}' of {plugin} failed ({one_line(error)}).")
 
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

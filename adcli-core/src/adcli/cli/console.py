@@ -39,12 +39,12 @@ class ConsoleProgress:
             )
 
 
-def report_failed_plugins() -> None:
-    """Load the plugins and print one line on stderr for each that failed."""
+def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
+    """Load the plugins and print, once, a line on stderr for each that failed; perhaps only where a hook did since."""
     from adcli.registry import registry
 
-    for plugin in registry().failed:
-        click.echo(f"warning: plugin {plugin} failed: {plugin.error} (see 'adcli plugins')", err=True)
+    for line in registry().take_lines(of_hooks_only=of_hooks_only):
+        click.echo(line, err=True)
 
 
 def load_pipeline() -> ModuleType:

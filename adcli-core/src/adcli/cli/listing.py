@@ -1,11 +1,13 @@
 """``adcli models``, ``datasets``, ``backbones``, ``exporters`` and ``plugins``: who provides what."""
 
+from collections.abc import Collection
 from typing import Any
 
 import click
 
 from adcli.cli.console import print_json, print_table, report_failed_plugins
-from adcli.options import Options
+from adcli.errors import PluginError, one_line
+from adcli.options import OptionInfo, Options
 from adcli.registry import Names, Plugin, Provided, registry
 from adcli.specs import Spec
 
@@ -51,7 +53,7 @@ def show_dataset(name: str, as_json: bool) -> None:
     provided = registry().datasets[name]
     spec = provided.spec
     facts = {"paper": spec.paper, "categories": ", ".join(spec.categories)}
-    reference = "FOLDER" if name == "folder" else f"{name}:{spec.categories[0]}" if spec.categories else name
+    reference = "FOLDER" if spec.name == "folder" else f"{name}:{spec.categories[0]}" if spec.categories else name
     _show(provided, facts, spec.options, f"adcli train --model patchcore --data {reference}", "-d", as_json)
 
 
@@ -82,14 +84,33 @@ def show_exporter(name: str, as_json: bool) -> None:
 
 @click.command()
 @_json_flag
-def plugins(as_json: bool) -> None:
-    """List the plugins, and why any of them failed."""
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    """List the plugins, and what to do about those that failed.
+
+    \b
+    In the environment:
+      ADCLI_DISABLE=NAME,...   leave out plugins, by their names or their distributions'
+      ADCLI_TRACE=1            print every call of a plugin, and how long it took, on stderr
+    """
+    # What adds commands is known, and may fail, only now.
+    registry().commands(_own_commands(ctx))
     listed = [_describe_plugin(plugin) for plugin in registry().plugins]
+    for warning in registry().warnings:
+        click.echo(warning, err=True)
     if as_json:
         print_json(listed)
         return
-    columns = ("name", "distribution", "version", "provides", "load_ms", "error")
-    print_table(columns, [[str(plugin[column] or "") for column in columns] for plugin in listed], "no plugins.")
+    columns = ("name", "distribution", "version", "state", "provides", "load_ms")
+    rows = [[_joined(plugin[column]) for column in columns] for plugin in listed]
+    print_table(columns, rows, "no plugins.")
+    for line in map(_problem_line, registry().plugins):
+        click.echo(line, nl=bool(line))
+
+
+def _own_commands(ctx: click.Context) -> Collection[str]:
+    root = ctx.find_root().command
+    return root.commands if isinstance(root, click.Group) else ()
 
 
 def _describe_plugin(plugin: Plugin) -> dict[str, Any]:
@@ -97,14 +118,31 @@ def _describe_plugin(plugin: Plugin) -> dict[str, Any]:
         "name": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
-        "provides": ", ".join(spec.name for spec in plugin.specs),
+        "state": "disabled" if plugin.disabled else "failed" if plugin.error else "ok",
+        "provides": registry().provides(plugin),
         "load_ms": round(plugin.load_seconds * 1000, 1),
         "error": plugin.error,
+        "remedy": plugin.remedy or None,
+        "warning": plugin.warning or None,
     }
 
 
+def _joined(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _problem_line(plugin: Plugin) -> str:
+    """Return what is wrong with a plugin and what to do about it, or nothing."""
+    failed = f"{plugin} failed: {plugin.error}\n  {plugin.remedy}" if plugin.error else ""
+    warned = f"{plugin} {plugin.warning}" if plugin.warning and not plugin.disabled else ""
+    return "\n".join(filter(None, (failed, warned)))
+
+
 def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
-    offered: list[Provided[Spec]] = sorted(names.offered, key=lambda provided: provided.spec.name)
+    report_failed_plugins()
+    offered: list[Provided[Spec]] = sorted(
+        names.offered, key=lambda provided: (provided.spec.name, provided.plugin.key)
+    )
     listed = [
         {
             "name": provided.spec.name,
@@ -117,7 +155,6 @@ def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    report_failed_plugins()
     columns = ("name", *extra, "provider", "summary")
     empty = f"no {names.kind} installed; plugins offer them, see 'adcli plugins'."
     print_table(columns, [[str(item[column]) for column in columns] for item in listed], empty)
@@ -126,7 +163,8 @@ def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
 def _show(
     provided: Provided[Any], facts: dict[str, str], options: type[Options], command: str, flag: str, as_json: bool
 ) -> None:
-    described = options.describe()
+    report_failed_plugins()
+    described = _described(provided, options)
     if as_json:
         listed = [vars(info) for info in described]
         spec = provided.spec
@@ -143,6 +181,14 @@ def _show(
     print_table(("option", "type", "default", "allowed", "help"), rows, "It has no options.")
     example = f" {flag} {described[0].name}={_text(described[0].default)}" if described and flag == "-o" else ""
     click.echo(f"\n{command}{example}")
+
+
+def _described(provided: Provided[Any], options: type[Options]) -> list[OptionInfo]:
+    try:
+        return options.describe()
+    except Exception as error:  # annotations are evaluated here, and may name anything
+        who = f"'{provided.spec.name}' of {provided.plugin}"
+        raise PluginError(f"{who}: its options cannot be described ({one_line(error)}).") from error
 
 
 def _text(value: object) -> str:

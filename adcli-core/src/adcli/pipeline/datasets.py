@@ -10,7 +10,7 @@ from typing import Any
 
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
-from adcli.errors import DataError, OptionError, PluginError
+from adcli.errors import DataError, PluginError
 from adcli.progress import Progress
 from adcli.registry import registry
 from adcli.settings import TrainSettings
@@ -42,12 +42,11 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
         folder = Path(os.path.abspath(reference))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
         return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
     name, _, category = (reference or "demo").partition(":")
-    if registry().datasets.get(name) is None:
-        try:
-            return Data(reference, name, _load(name, category or None, options))
-        except OptionError as error:
-            raise DataError(f"--data {reference}: there is no such folder, and it is an {error.message}") from None
-    return Data(reference, category or name, _load(name, category or None, options))
+    known = registry().datasets
+    provided = known.get(name)
+    if provided is None:
+        raise DataError(f"--data {reference}: there is no such folder; {known.unknown(name)}")
+    return Data(reference, category or provided.spec.name, _load(name, category or None, options))
 
 
 def _looks_like_path(reference: str) -> bool:
@@ -62,7 +61,15 @@ def _looks_like_path(reference: str) -> bool:
 def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
     provided = registry().datasets[name]
     load = provided.load(provided.spec.target)
-    splits = load(provided.spec.options.parse(options), category)
+    parsed = provided.spec.options.parse(options)
+
+    def read() -> Any:
+        try:
+            return load(parsed, category)
+        except OSError as error:
+            raise DataError(f"data set '{name}': {error.filename or 'it'} cannot be read ({error.strerror}).") from None
+
+    splits = provided.guarded("it cannot be read", read)
     if not isinstance(splits, Splits):
         raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
     return splits

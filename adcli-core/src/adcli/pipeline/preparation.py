@@ -117,7 +117,13 @@ def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, 
     model_class = provided.load(provided.spec.target)
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
         raise PluginError(f"model '{provided.spec.name}' of {provided.plugin}: {provided.spec.target} is no Model.")
-    try:
-        return model_class(options, image_size=size, pretrained=pretrained)
-    except torch.OutOfMemoryError:
-        raise TrainingError(f"model '{provided.spec.name}': not enough memory to make it; see its options.") from None
+
+    def make() -> Model:
+        try:
+            return model_class(options, image_size=size, pretrained=pretrained)
+        except torch.OutOfMemoryError:
+            raise TrainingError(
+                f"model '{provided.spec.name}': not enough memory to make it; see its options."
+            ) from None
+
+    return provided.guarded("it cannot be made", make)
