@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json, report_failed_plugins
+from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json
 
 if TYPE_CHECKING:
     from adcli.pipeline import Trained
@@ -70,8 +70,6 @@ def train(
         trained = pipeline.resume(resume, progress=progress)
     else:
         trained = pipeline.train(_settings(config, given), out=out, progress=progress, command=_command())
-    # What listens to finished runs may have failed.
-    report_failed_plugins()
     _print_outcome(trained, as_json)
 
 
