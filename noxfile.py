@@ -17,6 +17,9 @@ EXTRAS = {"plugins/adcli-onnx": "[export]", "plugins/adcli-openvino": "[int8]"}
 EXPORTED = ("plugins/adcli-padim", "plugins/adcli-patchcore", "plugins/adcli-stfpm")
 """Models that the tests of exporters export."""
 
+KINDS = ("model", "dataset", "backbone", "exporter")
+"""What plugins can offer, and ``adcli plugin new`` can write."""
+
 TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11")
 
 
@@ -72,6 +75,23 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that the packages allow."""
     install_all(session, *TEST_TOOLS, "--resolution=lowest-direct")
     session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+@nox.parametrize("kind", KINDS)
+def template(session: nox.Session, kind: str) -> None:
+    """Write a plugin of one kind, install it as a wheel beside the core alone, and check its tests, style and types."""
+    folder = Path(session.create_tmp()).absolute() / f"adcli-sample-{kind}"
+    session.install(f"./{CORE}[torch]", "pytest>=8", "ruff>=0.8", "mypy>=1.13")
+    session.run("python", "-c", "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)", str(folder))
+    session.run("adcli", "plugin", "new", f"sample-{kind}", "--kind", kind, "--out", str(folder))
+    session.install(str(folder))
+    session.chdir(folder)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "--strict", "src", "tests")
+    session.run("pytest", "--import-mode=importlib", env={"HF_HUB_OFFLINE": "1"})
+    session.run("adcli", "plugins")
 
 
 @nox.session

@@ -15,6 +15,8 @@ HEAVY = ("torch", "numpy", "rich", "scipy", "PIL", "yaml", "timm", "sklearn")
         ["train", "--help"],
         ["export", "--help"],
         ["bench", "--help"],
+        ["plugin", "check", "--help"],
+        ["plugin", "new", "--help"],
         ["--version"],
         ["models"],
         ["models", "show", "patchcore"],

@@ -77,7 +77,7 @@ def test_a_kind_is_found_by_name_and_by_spec() -> None:
         "backbone",
     ]
     assert kind_of(RIGHT) == "model"
-    with pytest.raises(OptionError, match="no plugin offers 'foldr'. Did you mean 'folder'"):
+    with pytest.raises(OptionError, match=r"no plugin offers 'foldr'\. Did you mean 'folder'"):
         kind_of("foldr")
 
 
@@ -88,5 +88,7 @@ def test_an_argument_of_no_use_is_refused(kind: Kind) -> None:
 
 
 def test_options_change_what_is_checked() -> None:
-    broken = {result.rule: result.problem for result in check_plugin(Checked(RIGHT, options={"grid": 0})) if result.problem}
+    broken = {
+        result.rule: result.problem for result in check_plugin(Checked(RIGHT, options={"grid": 0})) if result.problem
+    }
     assert "option 'grid' is 0" in broken["damage_scores_higher"]

@@ -13,6 +13,7 @@ from adcli.cli.compare import compare
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
+from adcli.cli.plugin import plugin
 from adcli.cli.predict import predict
 from adcli.cli.runs import runs
 from adcli.cli.train import train
@@ -71,6 +72,7 @@ for _command in (
     backbones,
     exporters,
     plugins,
+    plugin,
 ):
     cli.add_command(_command)
 

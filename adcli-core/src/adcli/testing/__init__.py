@@ -9,8 +9,8 @@ In a plugin's tests::
         check()
 
 One test becomes one for each rule. None can be left out; a rule that a plugin cannot keep is named in
-``expected_failures`` with the reason, and fails the test on the day it is kept. ``adcli plugin check my_model`` runs the
-same rules without pytest.
+``expected_failures`` with the reason, and fails the test on the day it is kept. ``adcli plugin check my_model`` runs
+the same rules without pytest.
 
 A data set whose images are not in its package is given some by ``prepare``, which writes a few into an empty folder and
 returns the options to load them with::
@@ -136,7 +136,7 @@ def kind_of(plugin: str | Spec) -> Kind:
     plugins = registry()
     prefix, colon, _ = plugin.partition(":")
     names = zip(KINDS, (plugins.models, plugins.datasets, plugins.backbones, plugins.exporters), strict=True)
-    offered = {kind: names_of_kind for kind, names_of_kind in names}
+    offered = dict(names)
     kinds = [kind for kind, known in offered.items() if known.get(prefix + colon) is not None]
     if not kinds:
         everything = [name for known in offered.values() for name in known]
@@ -148,12 +148,16 @@ def kind_of(plugin: str | Spec) -> Kind:
 
 
 def check_plugin(checked: Checked) -> Iterator[Result]:
-    """Check a plugin against every rule of its kind, without pytest; results come as the rules are done."""
-    subject = cache(checked.subject)
+    """Check a plugin against every rule of its kind, without pytest; results come as the rules are done.
+
+    Raises:
+        OptionError: there is no plugin of that name.
+    """
+    subject = checked.subject()
     for name, rule in checked.rules().items():
         start, problem = time.perf_counter(), ""
         try:
-            rule(subject())
+            rule(subject)
         except Exception as error:
             kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
             problem = " ".join(f"{kind}{error}".split()) or type(error).__name__

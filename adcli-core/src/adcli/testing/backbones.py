@@ -108,7 +108,7 @@ def the_spec_is_documented_and_loads(subject: Subject) -> None:
 
 
 def maps_agree_with_channels_and_strides(subject: Subject) -> None:
-    """For images of any size, there is one map for each layer, of its channels, and of the size divided by its stride."""
+    """There is one map for each layer, of its channels, and of the size of the image divided by its stride."""
     backbone = subject.backbone
     for values, name in ((backbone.channels, "channels"), (backbone.strides, "strides")):
         assert len(values) == len(subject.layers), f"{name} are {values}, for {len(subject.layers)} layers"
@@ -181,10 +181,10 @@ def layers_are_chosen_by_index(subject: Subject) -> None:
 
 
 def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
-    """Asked for layer 1 alone, it has no more parameters than with all layers, and runs no module that its map leaves out."""
+    """Asked for layer 1 alone, it has no more parameters than for all, and runs nothing that the map does not need."""
     backbone = subject.make(subject.layers[:1], trainable=True).requires_grad_(True)
-    fewer, all_ = (sum(p.numel() for p in made.parameters()) for made in (backbone, subject.make(subject.layers, trainable=True)))
-    assert fewer <= all_, f"layer 1 alone has {fewer} parameters, all layers {all_}"
+    fewer, every = _parameters(backbone), _parameters(subject.make(subject.layers, trainable=True))
+    assert fewer <= every, f"layer 1 alone has {fewer} parameters, all layers {every}"
     ran: list[str] = []
     for name, module in backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
@@ -194,6 +194,10 @@ def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
     maps[0].square().sum().backward()
     left_out = [name for name in ran if _untouched(backbone.get_submodule(name))]
     assert not left_out, f"asked for layer 1, it computes {', '.join(left_out[:3])} for nothing"
+
+
+def _parameters(backbone: Backbone) -> int:
+    return sum(parameter.numel() for parameter in backbone.parameters())
 
 
 def _untouched(module: nn.Module) -> bool:
@@ -238,8 +242,11 @@ def a_network_that_is_not_there_is_refused(subject: Subject) -> None:
 def missing_weights_are_refused(subject: Subject) -> None:
     """``-o weights=FILE`` is never ignored: a file that is not there is an AdcliError of one line that names it."""
     request = BackboneRequest(subject.layers, weights=Path("no_such_weights.safetensors"))
-    make = lambda: build_backbone(subject.provided, subject.argument, request)  # noqa: E731
-    assert_refused(make, "a missing file of weights", "no_such_weights.safetensors")
+    assert_refused(
+        lambda: build_backbone(subject.provided, subject.argument, request),
+        "a missing file of weights",
+        "no_such_weights.safetensors",
+    )
 
 
 def making_is_silent(subject: Subject) -> None:

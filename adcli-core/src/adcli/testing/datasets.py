@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def images_exist_and_can_be_read(subject: Subject) -> None:
 
 
 def labels_are_good_or_defect(subject: Subject) -> None:
-    """Training images are all good, validation images labelled, test images labelled or None; only defects are of a kind."""
+    """Training images are good, validation images labelled, test images labelled or None; only defects have a kind."""
     allowed = {"train": ("good",), "test": ("good", "defect", None), "validation": ("good", "defect")}
     for name, sample in subject.samples():
         assert sample.label in allowed[name], f"{name}: {sample.image} has the label {sample.label!r}"
@@ -192,20 +192,23 @@ def missing_data_is_named(subject: Subject) -> None:
     """Where a file or folder that an option names is missing, an AdcliError of one line says which."""
     for name, place in _places(subject).items():
         missing = subject.folder / "missing" / place.name
-        assert_refused(lambda name=name, missing=missing: subject.load(**{name: missing}), f"{name}={missing}", str(missing))
+        load = partial(subject.load, **{name: missing})
+        assert_refused(load, f"{name}={missing}", str(missing))
 
 
 def an_empty_folder_is_no_data_set(subject: Subject) -> None:
-    """Where a folder that an option names is empty, loading is an AdcliError of one line, unless images come from elsewhere."""
-    (subject.folder / "empty").mkdir(exist_ok=True)
+    """Where a folder that an option names is empty, and no images are elsewhere, it is an AdcliError of one line."""
+    empty = subject.folder / "empty"
+    empty.mkdir(exist_ok=True)
     for name, place in _places(subject).items():
-        if place.is_dir() and not _still_trains(subject, name):
-            assert_refused(lambda name=name: subject.load(**{name: subject.folder / "empty"}), f"{name}=an empty folder")
+        load = partial(subject.load, **{name: empty})
+        if place.is_dir() and not _trains(load):
+            assert_refused(load, f"{name}=an empty folder")
 
 
-def _still_trains(subject: Subject, name: str) -> bool:
+def _trains(load: Callable[[], Splits]) -> bool:
     try:
-        return bool(subject.load(**{name: subject.folder / "empty"}).train)
+        return bool(load().train)
     except Exception:
         return False
 
