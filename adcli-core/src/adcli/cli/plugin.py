@@ -8,7 +8,7 @@ import click
 from adcli.cli.console import parse_pairs, print_json, report_failed_plugins
 from adcli.errors import AdcliError, OptionError, PluginError, needing_torch
 from adcli.registry import registry
-from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
+from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
 
 _USE = {
     "model": "adcli train --model {name}",
@@ -72,9 +72,8 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
     if checked.kind == "backbone":
         return checked
     checked = Checked(name, checked.kind, data_options or options)
-    plugins = registry()
-    offered = {"model": plugins.models, "dataset": plugins.datasets, "exporter": plugins.exporters}
-    offered[str(checked.kind)][name].spec.options.parse(checked.options or {})
+    assert checked.kind is not None
+    names_by_kind()[checked.kind][name].spec.options.parse(checked.options or {})
     if checked.kind == "dataset" and not data_options:
         _load_without_options(checked)
     return checked

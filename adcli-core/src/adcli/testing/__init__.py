@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from adcli.errors import OptionError, suggest
-from adcli.registry import registry
+from adcli.registry import Names, registry
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec
 
 Kind = Literal["model", "dataset", "backbone", "exporter"]
@@ -133,18 +133,27 @@ def kind_of(plugin: str | Spec) -> Kind:
     """
     if not isinstance(plugin, str):
         return _SPECS[type(plugin)]
-    plugins = registry()
     prefix, colon, _ = plugin.partition(":")
-    names = zip(KINDS, (plugins.models, plugins.datasets, plugins.backbones, plugins.exporters), strict=True)
-    offered = dict(names)
+    offered = names_by_kind()
     kinds = [kind for kind, known in offered.items() if known.get(prefix + colon) is not None]
     if not kinds:
         everything = [name for known in offered.values() for name in known]
-        broken = "".join(f" ({failed} failed to load: see 'adcli plugins')" for failed in plugins.failed)
+        broken = "".join(f" ({failed} failed to load: see 'adcli plugins')" for failed in registry().failed)
         raise OptionError(f"no plugin offers '{plugin}'.{suggest(plugin, everything)}{broken}")
     if len(kinds) > 1:
         raise OptionError(f"'{plugin}' is the name of a {' and a '.join(kinds)}: say which kind is meant.")
     return kinds[0]
+
+
+def names_by_kind() -> dict[Kind, Names[Any]]:
+    """Return all names that plugins offer."""
+    plugins = registry()
+    return {
+        "model": plugins.models,
+        "dataset": plugins.datasets,
+        "backbone": plugins.backbones,
+        "exporter": plugins.exporters,
+    }
 
 
 def check_plugin(checked: Checked) -> Iterator[Result]:

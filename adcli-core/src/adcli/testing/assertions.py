@@ -31,13 +31,15 @@ def assert_described_lightly(plugin: Plugin, options: type[Options] | None, heav
         f"{describe}\nprint([name for name in {tuple(heavy)!r} if name in sys.modules])"
     )
     others = [other.name for other in registry().plugins if other.distribution not in (plugin.distribution, CORE)]
-    printed = run_python(code, ADCLI_DISABLE=",".join(others)).strip().splitlines()[-1]
+    printed = run_python(code, disabled=others).strip().splitlines()[-1]
     assert printed == "[]", f"the plugin's module imports {printed}: move that to its target"
 
 
-def run_python(code: str, *arguments: str, **environment: str) -> str:
-    """Return what code prints in a process of its own, which finds the same modules; fails with its last line."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
+def run_python(code: str, *arguments: str, disabled: Sequence[str] = ()) -> str:
+    """Return what code prints in a process of its own, with some plugins disabled; fails with its last error line."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    if disabled:
+        variables["ADCLI_DISABLE"] = ",".join(disabled)
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
     assert done.returncode == 0, (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

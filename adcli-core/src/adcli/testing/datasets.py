@@ -69,10 +69,10 @@ class Subject:
         """The category that is looked at; None where there are none."""
         return self.spec.categories[0] if self.spec.categories else None
 
-    def load(self, category: str | None = None, **changed: object) -> Splits:
+    def load(self, category: str | None = None, changed: Mapping[str, Any] | None = None) -> Splits:
         """Load a category, the first unless told otherwise, perhaps with other values of options."""
         load: Callable[[Options, str | None], Splits] = self.provided.load(self.spec.target)
-        return load(self.spec.options.parse({**self.values, **changed}), category or self.category)
+        return load(self.spec.options.parse({**self.values, **(changed or {})}), category or self.category)
 
     @cached_property
     def splits(self) -> Splits:
@@ -192,7 +192,7 @@ def missing_data_is_named(subject: Subject) -> None:
     """Where a file or folder that an option names is missing, an AdcliError of one line says which."""
     for name, place in _places(subject).items():
         missing = subject.folder / "missing" / place.name
-        load = partial(subject.load, **{name: missing})
+        load = partial(subject.load, changed={name: missing})
         assert_refused(load, f"{name}={missing}", str(missing))
 
 
@@ -201,7 +201,7 @@ def an_empty_folder_is_no_data_set(subject: Subject) -> None:
     empty = subject.folder / "empty"
     empty.mkdir(exist_ok=True)
     for name, place in _places(subject).items():
-        load = partial(subject.load, **{name: empty})
+        load = partial(subject.load, changed={name: empty})
         if place.is_dir() and not _trains(load):
             assert_refused(load, f"{name}=an empty folder")
 
@@ -223,7 +223,7 @@ def _places(subject: Subject) -> dict[str, Path]:
 def loading_is_silent(subject: Subject) -> None:
     """Loading prints nothing and writes nothing into the current folder."""
     absolute = {name: place.absolute() for name, place in _places(subject).items()}
-    assert_silent(lambda: subject.load(**absolute))
+    assert_silent(lambda: subject.load(changed=absolute))
 
 
 _LOAD_ALONE = """
