@@ -1,5 +1,6 @@
 """The project's checks: ``nox`` runs lint, types and every package's tests; ``nox -l`` lists the rest."""
 
+import tempfile
 from pathlib import Path
 
 import nox
@@ -81,17 +82,17 @@ def minimums(session: nox.Session) -> None:
 @nox.parametrize("kind", KINDS)
 def template(session: nox.Session, kind: str) -> None:
     """Write a plugin of one kind, install it as a wheel beside the core alone, and check its tests, style and types."""
-    folder = Path(session.create_tmp()).absolute() / f"adcli-sample-{kind}"
     session.install(f"./{CORE}[torch]", "pytest>=8", "ruff>=0.8", "mypy>=1.13")
-    session.run("python", "-c", "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)", str(folder))
-    session.run("adcli", "plugin", "new", f"sample-{kind}", "--kind", kind, "--out", str(folder))
-    session.install(str(folder))
-    session.chdir(folder)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy", "--strict", "src", "tests")
-    session.run("pytest", "--import-mode=importlib", env={"HF_HUB_OFFLINE": "1"})
-    session.run("adcli", "plugins")
+    # Outside this tree, whose own configuration would hide what the package's lacks.
+    with tempfile.TemporaryDirectory() as parent, session.chdir(parent):
+        folder = f"adcli-sample-{kind}"
+        session.run("adcli", "plugin", "new", f"sample-{kind}", "--kind", kind)
+        session.install(f"./{folder}")
+        session.chdir(folder)
+        session.run("ruff", "check", "--extend-select", "I,B,UP,SIM,RET,C4,PT,PTH,N,RUF,PERF", "--ignore", "N812", ".")
+        session.run("ruff", "format", "--check", ".")
+        session.run("mypy", "--strict", ".")
+        session.run("pytest", env={"HF_HUB_OFFLINE": "1"})
 
 
 @nox.session

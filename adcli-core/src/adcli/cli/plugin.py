@@ -70,6 +70,7 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
     if options and checked.kind not in ("model", "exporter"):
         raise OptionError(f"-o is for models and exporters, and '{name}' is a {checked.kind}.")
     if checked.kind == "backbone":
+        _make_once(checked)
         return checked
     checked = Checked(name, checked.kind, data_options or options)
     assert checked.kind is not None
@@ -77,6 +78,13 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
     if checked.kind == "dataset" and not data_options:
         _load_without_options(checked)
     return checked
+
+
+def _make_once(checked: Checked) -> None:
+    """Make ``prefix:ARGUMENT``, so that a wrong argument, or weights that cannot be had, are one line, not ten rules."""
+    if ":" in checked.name:
+        with needing_torch():
+            checked.subject().make((1,))
 
 
 def _load_without_options(checked: Checked) -> None:
@@ -95,7 +103,8 @@ def _print_result(result: Result, width: int) -> None:
 def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -> None:
     seconds = sum(result.seconds for result in results)
     kept = f"{checked.kind} '{checked.name}' keeps {len(results) - len(failed)} of {len(results)} rules"
-    broken = f", breaks {', '.join(failed)}" if failed else ""
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    broken = f", breaks {', '.join(failed[:3])}{more}" if failed else ""
     click.echo(f"{kept}{broken} ({seconds:.0f} s)")
 
 
@@ -125,7 +134,7 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
 
 def _next_steps(name: str, kind: Kind, folder: Path) -> Iterator[str]:
     """Yield the commands to go on with."""
-    place = folder if folder.is_absolute() else f"./{folder}"
+    place = folder if folder.is_absolute() or folder == Path() else f"./{folder}"
     yield f'install    pip install -e "{place}[test]"'
     yield f"test       pytest {folder}"
     yield f"check      adcli plugin check {name}{' -d root=FOLDER' if kind == 'dataset' else ''}"
