@@ -81,7 +81,7 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
 
 
 def _make_once(checked: Checked) -> None:
-    """Make ``prefix:ARGUMENT``, so that a wrong argument, or weights that cannot be had, are one line, not ten rules."""
+    """Make ``prefix:ARGUMENT`` once: a network or weights that are not there are one line, not ten broken rules."""
     if ":" in checked.name:
         with needing_torch():
             checked.subject().make((1,))
