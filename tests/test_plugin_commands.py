@@ -79,6 +79,15 @@ def test_a_broken_rule_is_a_line_and_exit_code_6(adcli: Adcli) -> None:
     assert "torch" in problems["describing_imports_nothing_heavy"]
 
 
+@pytest.mark.usefixtures("wrong_plugin")
+def test_a_data_set_that_crashes_is_no_traceback(adcli: Adcli) -> None:
+    outcome = adcli("plugin", "check", "right")
+    assert outcome.code == 6, outcome
+    assert "Traceback" not in outcome.out + outcome.err
+    assert "loading_is_repeatable" in outcome.out
+    assert "FAILED  AssertionError" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

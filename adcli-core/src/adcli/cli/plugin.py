@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from adcli.cli.console import parse_pairs, print_json, report_failed_plugins
-from adcli.errors import AdcliError, OptionError, PluginError, needing_torch
+from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
 from adcli.registry import registry
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
 
@@ -82,17 +82,27 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
 
 def _make_once(checked: Checked) -> None:
     """Make ``prefix:ARGUMENT`` once: a network or weights that are not there are one line, not ten broken rules."""
-    if ":" in checked.name:
-        with needing_torch():
-            checked.subject().make((1,))
+    if ":" not in checked.name:
+        return
+    with needing_torch():
+        subject = checked.subject()
+    try:
+        subject.make((1,))
+    except AdcliError:
+        raise
+    except Exception:
+        return  # which the rules report
 
 
 def _load_without_options(checked: Checked) -> None:
+    """Load a data set once: the lack of a folder is one line, and no broken rules."""
     try:
         checked.subject().load()
-    except AdcliError as error:
+    except (OptionError, DataError) as error:
         words = error.format_message()
         raise OptionError(f"data set '{checked.name}' needs options to load: {words} Give them with -d.") from None
+    except Exception:
+        return  # which the rules report
 
 
 def _print_result(result: Result, width: int) -> None:

@@ -48,6 +48,8 @@ _SPECS: dict[type[Spec], Kind] = {
 
 Check = Callable[[], None]
 Prepare = Callable[[Path], Mapping[str, Any]]
+"""Writes a small data set into an empty folder and returns the options to load it with, for every category there is."""
+
 Rules = Mapping[str, Callable[[Any], None]]
 
 

@@ -12,6 +12,7 @@ from adcli.data.samples import Sample, Splits
 from adcli.options import Options
 from adcli.registry import Plugin, Provided, registry
 from adcli.specs import DatasetSpec, load_target
+from adcli.testing import Prepare
 from adcli.testing.assertions import (
     assert_described_lightly,
     assert_documented,
@@ -19,9 +20,6 @@ from adcli.testing.assertions import (
     assert_silent,
     run_python,
 )
-
-Prepare = Callable[[Path], Mapping[str, Any]]
-"""Writes a small data set into an empty folder and returns the options to load it with, for every category there is."""
 
 DECODED = 100
 """Images of each split, and masks, that are decoded: all of a small data set, and some all over a large one."""
