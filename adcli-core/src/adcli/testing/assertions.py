@@ -56,6 +56,12 @@ def assert_documented(spec: ModelSpec | DatasetSpec | ExporterSpec) -> None:
 
 def assert_silent(action: Callable[[], object]) -> None:
     """Check that something prints nothing and writes nothing into the current folder."""
+    found = traces(action)
+    assert not found, found
+
+
+def traces(action: Callable[[], object]) -> str:
+    """Return what something prints, or writes into the current folder, in words; empty where that is nothing."""
     printed, before = io.StringIO(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -65,8 +71,9 @@ def assert_silent(action: Callable[[], object]) -> None:
             written = [path.name for path in Path(folder).iterdir()]
         finally:
             os.chdir(before)
-    assert not printed.getvalue(), f"printed: {printed.getvalue()[:80]!r}"
-    assert not written, f"written: {written}"
+    if printed.getvalue():
+        return f"printed: {printed.getvalue()[:80]!r}"
+    return f"written: {written}" if written else ""
 
 
 def assert_refused(action: Callable[[], object], what: str, *words: str) -> None:
