@@ -1,5 +1,6 @@
 """The project's checks: ``nox`` runs lint, types and every package's tests; ``nox -l`` lists the rest."""
 
+import tempfile
 from pathlib import Path
 
 import nox
@@ -16,6 +17,9 @@ EXTRAS = {"plugins/adcli-onnx": "[export]", "plugins/adcli-openvino": "[int8]"}
 
 EXPORTED = ("plugins/adcli-padim", "plugins/adcli-patchcore", "plugins/adcli-stfpm")
 """Models that the tests of exporters export."""
+
+KINDS = ("model", "dataset", "backbone", "exporter")
+"""What plugins can offer, and ``adcli plugin new`` can write."""
 
 TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11", "playwright>=1.50")
 
@@ -72,6 +76,23 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that the packages allow."""
     install_all(session, *TEST_TOOLS, "--resolution=lowest-direct")
     session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+@nox.parametrize("kind", KINDS)
+def template(session: nox.Session, kind: str) -> None:
+    """Write a plugin of one kind, install it as a wheel beside the core alone, and check its tests, style and types."""
+    session.install(f"./{CORE}[torch]", "pytest>=8", "ruff>=0.8", "mypy>=1.13")
+    # Outside this tree, whose own configuration would hide what the package's lacks.
+    with tempfile.TemporaryDirectory() as parent, session.chdir(parent):
+        folder = f"adcli-sample-{kind}"
+        session.run("adcli", "plugin", "new", f"sample-{kind}", "--kind", kind)
+        session.install(f"./{folder}")
+        session.chdir(folder)
+        session.run("ruff", "check", "--extend-select", "I,B,UP,SIM,RET,C4,PT,PTH,N,RUF,PERF", "--ignore", "N812", ".")
+        session.run("ruff", "format", "--check", ".")
+        session.run("mypy", "--strict", ".")
+        session.run("pytest", env={"HF_HUB_OFFLINE": "1"})
 
 
 @nox.session

@@ -31,6 +31,8 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["train", "--help"],
         ["export", "--help"],
         ["bench", "--help"],
+        ["plugin", "check", "--help"],
+        ["plugin", "new", "--help"],
         ["--version"],
         ["models"],
         ["models", "show", "patchcore"],

@@ -4,7 +4,8 @@ import pytest
 from wrong_models import RIGHT, WRONG, spec
 from wrong_models.heavy import HEAVY
 
-from adcli.testing import Check, check_model, conformance
+from adcli.errors import OptionError
+from adcli.testing import Check, Checked, Kind, check_plugin, conformance, kind_of
 from adcli.testing.models import RULES
 
 
@@ -19,18 +20,18 @@ def test_every_rule_has_a_wrong_model() -> None:
 
 @pytest.mark.parametrize("rule", WRONG)
 def test_a_wrong_model_breaks_its_rule_and_no_other(rule: str) -> None:
-    broken = {result.rule: result.problem for result in check_model(WRONG[rule]) if result.problem}
+    broken = {result.rule: result.problem for result in check_plugin(Checked(WRONG[rule])) if result.problem}
     assert set(broken) == {rule}, broken
 
 
 def test_importing_torch_to_describe_breaks_the_rule_on_imports() -> None:
-    broken = {result.rule: result.problem for result in check_model(HEAVY) if result.problem}
+    broken = {result.rule: result.problem for result in check_plugin(Checked(HEAVY)) if result.problem}
     assert set(broken) == {"describing_imports_nothing_heavy"}, broken
     assert "torch" in broken["describing_imports_nothing_heavy"]
 
 
 def test_every_rule_says_what_it_promises() -> None:
-    assert all(result.promise.endswith(".") for result in check_model(RIGHT))
+    assert all(result.promise.endswith(".") for result in check_plugin(Checked(RIGHT)))
 
 
 def run_rule(test: object, rule: str) -> None:
@@ -67,3 +68,27 @@ def test_a_test_that_does_not_check_fails() -> None:
 
     with pytest.raises(AssertionError, match="did not call"):
         run_rule(idle, "damage_scores_higher")
+
+
+def test_a_kind_is_found_by_name_and_by_spec() -> None:
+    assert [kind_of(name) for name in ("folder", "random:resnet18", "timm:resnet18")] == [
+        "dataset",
+        "backbone",
+        "backbone",
+    ]
+    assert kind_of(RIGHT) == "model"
+    with pytest.raises(OptionError, match=r"no plugin offers 'foldr'\. Did you mean 'folder'"):
+        kind_of("foldr")
+
+
+@pytest.mark.parametrize("kind", ["model", "backbone", "exporter"])
+def test_an_argument_of_no_use_is_refused(kind: Kind) -> None:
+    with pytest.raises(OptionError, match="prepare is for kind dataset"):
+        Checked("any", kind, prepare=lambda folder: {})
+
+
+def test_options_change_what_is_checked() -> None:
+    broken = {
+        result.rule: result.problem for result in check_plugin(Checked(RIGHT, options={"grid": 0})) if result.problem
+    }
+    assert "option 'grid' is 0" in broken["damage_scores_higher"]

@@ -25,7 +25,7 @@ from adcli.weights import (
 )
 
 if TYPE_CHECKING:
-    from adcli.registry import Provided, Registry
+    from adcli.registry import Provided
     from adcli.specs import BackboneSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -108,26 +108,42 @@ def create_backbone(options: BackboneOptions, *, pretrained: bool = True, traina
     Raises:
         BackboneError: no such backbone or layer, or its weights cannot be had.
     """
+    request = BackboneRequest(tuple(sorted(options.layers)), pretrained, options.weights if pretrained else None)
+    provided, argument = find_backbone(options.backbone)
+    return build_backbone(provided, argument, request, trainable=trainable)
+
+
+def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
+    """Return the spec that a name such as ``timm:resnet18`` stands for, and the part of the name after its prefix.
+
+    Raises:
+        BackboneError: no plugin offers it.
+    """
     from adcli.registry import registry
 
-    request = BackboneRequest(tuple(sorted(options.layers)), pretrained, options.weights if pretrained else None)
-    provided, argument = _provided(options.backbone, registry())
-    create = provided.load(provided.spec.target)
-    backbone = provided.guarded("it cannot be made", lambda: create(argument, request))
-    if not isinstance(backbone, Backbone):
-        raise BackboneError(f"backbone '{options.backbone}': its plugin returned {type(backbone).__name__}.")
-    backbone.to(memory_format=torch.channels_last)
-    return backbone if trainable else backbone.freeze()
-
-
-def _provided(name: str, plugins: "Registry") -> "tuple[Provided[BackboneSpec], str]":
-    """Return what makes a named backbone, and the part of the name after its prefix."""
     prefix, colon, argument = name.partition(":")
-    known = plugins.backbones
+    known = registry().backbones
     provided = known.get(prefix + colon)
     if provided is None:
         raise BackboneError(known.unknown(prefix + colon, name))
     return provided, argument
+
+
+def build_backbone(
+    provided: "Provided[BackboneSpec]", argument: str, request: BackboneRequest, *, trainable: bool = False
+) -> Backbone:
+    """Make the backbone of a spec, frozen unless it is to be trained.
+
+    Raises:
+        BackboneError: no such layer, its weights cannot be had, or the spec's target makes no backbone.
+    """
+    create = provided.load(provided.spec.target)
+    backbone = provided.guarded("it cannot be made", lambda: create(argument, request))
+    if not isinstance(backbone, Backbone):
+        name = provided.spec.name + argument
+        raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}.")
+    backbone.to(memory_format=torch.channels_last)
+    return backbone if trainable else backbone.freeze()
 
 
 def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:

@@ -92,7 +92,7 @@ def adcli_exporters() -> list[ExporterSpec]:  # type: ignore[empty-body]
 
     ``target`` is a function ``(source: ExportSource, folder, options) -> dict`` that writes a graph into a folder, and
     ``runtime`` a function ``(export: Export) -> Runtime`` that loads it and must not import torch; see
-    :mod:`adcli.exports`. :func:`adcli.testing.exporter_conformance` checks both.
+    :mod:`adcli.exports`. :func:`adcli.testing.conformance` checks both.
 
     Example::
 

@@ -31,6 +31,8 @@ RIGHT = spec("Right")
 WRONG = {
     "scores_have_the_shapes_of_the_task": spec("FlatMap"),
     "a_score_does_not_depend_on_the_batch": spec("BatchNormalised"),
+    "scoring_changes_nothing": spec("Counting"),
+    "the_layout_in_memory_does_not_matter": spec("ContiguousOnly"),
     "the_input_is_left_alone": spec("InPlace"),
     "fitting_is_repeatable": spec("Unseeded"),
     "the_state_round_trips": spec("Forgetful"),

@@ -63,6 +63,30 @@ class BatchNormalised(Right):
         return Scores(scores.image - 0.01 * scores.image.mean(), scores.map)
 
 
+class Counting(Right):
+    """Counts the images it has scored in a buffer."""
+
+    count: Tensor
+
+    def __init__(self, options: Any, *, image_size: tuple[int, int], pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Scores:
+        if not torch.compiler.is_exporting():
+            self.count += len(images)
+        return super().forward(images)
+
+
+class ContiguousOnly(Right):
+    """Knows only one layout of images in memory, when it scores."""
+
+    def reduced(self, images: Tensor) -> Tensor:
+        if not self.mean.numel():
+            images = images.contiguous()
+        return super().reduced(images.view(-1, *self.image_size).view(-1, 3, *self.image_size))
+
+
 class InPlace(Right):
     """Changes its input."""
 

@@ -1,13 +1,13 @@
 """The exporter keeps every rule for exporters."""
 
-from adcli.testing import Check, exporter_conformance
+from adcli.testing import Check, conformance
 
 
-@exporter_conformance("onnx")
+@conformance("onnx", kind="exporter")
 def test_onnx_conforms(check: Check) -> None:
     check()
 
 
-@exporter_conformance("onnx", options={"precision": "fp16", "batch": "3"})
+@conformance("onnx", kind="exporter", options={"precision": "fp16", "batch": "3"})
 def test_half_weights_and_a_fixed_batch_conform(check: Check) -> None:
     check()

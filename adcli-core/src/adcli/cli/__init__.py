@@ -14,6 +14,7 @@ from adcli.cli.console import report_failed_plugins
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
+from adcli.cli.plugin import plugin
 from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
@@ -95,6 +96,7 @@ for _command in (
     backbones,
     exporters,
     plugins,
+    plugin,
 ):
     cli.add_command(_command)
 

@@ -29,16 +29,8 @@ from adcli.registry import Plugin, Provided, registry
 from adcli.run import Run
 from adcli.settings import TrainSettings
 from adcli.specs import ExporterSpec, ModelSpec, load_target
-from adcli.testing.models import (
-    SIZE,
-    assert_described_lightly,
-    assert_documented,
-    assert_silent,
-    damaged_images,
-    good_images,
-    run_python,
-    write_images,
-)
+from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
+from adcli.testing.models import SIZE, damaged_images, good_images, write_images
 from adcli.testing.models import subject_of as model_subject_of
 from adcli.testing.reference import REFERENCE
 
@@ -170,7 +162,7 @@ def _alone(runtime: Runtime, images: Pixels) -> NDArray[np.float64]:
 
 def describing_imports_nothing_heavy(subject: Subject) -> None:
     """Describing the exporter imports neither torch nor numpy."""
-    assert_described_lightly(subject.spec.options)
+    assert_described_lightly(subject.provided.plugin, subject.spec.options, ("torch", "numpy"))
 
 
 def options_are_documented_and_valid(subject: Subject) -> None:

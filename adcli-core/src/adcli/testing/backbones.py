@@ -1,0 +1,277 @@
+"""The rules for backbones. A rule is a function whose docstring says what it promises."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from adcli.backbones import Backbone, BackboneRequest, build_backbone, find_backbone
+from adcli.errors import AdcliError, OptionError
+from adcli.pipeline.preparation import make_repeatable
+from adcli.registry import Plugin, Provided
+from adcli.specs import BackboneSpec, load_target
+from adcli.testing.assertions import NAME, assert_described_lightly, assert_refused, assert_silent
+
+SIZES = ((64, 64), (96, 64), (75, 61), (97, 130))
+LAYERS = 4
+"""Layers that are looked at, where a network has as many."""
+
+SAME = 1e-5
+"""Largest difference between maps that are the same, relative to their range."""
+
+EXPORTED = 1e-4
+"""The same for a traced backbone."""
+
+NO_LAYER, NO_NETWORK = 1000, "no_such_network"
+
+
+class Subject:
+    """A backbone under test: made once for all rules that only look at it."""
+
+    def __init__(self, provided: Provided[BackboneSpec], argument: str) -> None:
+        self.provided = provided
+        self.spec = provided.spec
+        self.argument = argument
+
+    def make(self, layers: tuple[int, ...], *, argument: str | None = None, trainable: bool = False) -> Backbone:
+        """Make the backbone as models do, from the same random numbers each time."""
+        make_repeatable(0)
+        request = BackboneRequest(layers)
+        return build_backbone(self.provided, argument or self.argument, request, trainable=trainable)
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The first layers, up to :data:`LAYERS`, of those that there are."""
+        for count in range(LAYERS, 1, -1):
+            layers = tuple(range(1, count + 1))
+            try:
+                self.make(layers)
+            except AdcliError:
+                continue
+            return layers
+        return (1,)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone with these layers, frozen."""
+        return self.make(self.layers)
+
+    def maps(self, images: Tensor, backbone: Backbone | None = None) -> list[Tensor]:
+        """Return the maps of a copy of images."""
+        backbone = backbone or self.backbone
+        with torch.no_grad():
+            return list(backbone(images.clone()))
+
+
+def subject_of(backbone: str | BackboneSpec) -> Subject:
+    """Return the subject of a backbone's name, with its argument, or of a spec that takes none."""
+    if isinstance(backbone, BackboneSpec):
+        return Subject(Provided(backbone, Plugin("test", "test", "0")), "")
+    provided, argument = find_backbone(backbone)
+    if provided.spec.name.endswith(":") and not argument:
+        raise OptionError(f"backbone '{backbone}' takes the name of a network: {backbone}NAME.")
+    return Subject(provided, argument)
+
+
+@cache
+def smooth_images(size: tuple[int, int] = SIZES[0], count: int = 4) -> Tensor:
+    """Return images (N, 3, H, W) of blots and grain, as unlike each other as photographs."""
+    generator = torch.Generator().manual_seed(7)
+    blots = torch.rand(count, 3, 8, 8, generator=generator)
+    grain = 0.1 * torch.randn(count, 3, *size, generator=generator)
+    light = torch.linspace(0.4, 1, count).view(-1, 1, 1, 1)
+    return (light * nn.functional.interpolate(blots, size=size, mode="bilinear") + grain).clamp(0, 1)
+
+
+def _assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str) -> None:
+    assert len(found) == len(expected), f"{what}: {len(found)} maps, not {len(expected)}"
+    for layer, (one, other) in enumerate(zip(found, expected, strict=True), 1):
+        assert one.shape == other.shape, f"{what}: map {layer} is {tuple(one.shape)}, not {tuple(other.shape)}"
+        difference = float((one - other).abs().max() / (other.max() - other.min()).clamp(min=1e-12))
+        assert difference <= tolerance, f"{what}: map {layer} differs by {difference:.2g} of its range"
+
+
+def describing_imports_nothing_heavy(subject: Subject) -> None:
+    """Describing the backbone imports neither torch nor numpy."""
+    assert_described_lightly(subject.provided.plugin, None, ("torch", "numpy"))
+
+
+def the_spec_is_documented_and_loads(subject: Subject) -> None:
+    """Name and summary are given, and the target can be called."""
+    spec = subject.spec
+    assert re.fullmatch(f"{NAME}:?", spec.name), f"name '{spec.name}' is not lower case with underscores"
+    assert spec.summary, "the spec has no summary"
+    assert callable(load_target(spec.target)), f"{spec.target} cannot be called"
+
+
+def maps_agree_with_channels_and_strides(subject: Subject) -> None:
+    """There is one map for each layer, of its channels, and of the size of the image divided by its stride."""
+    backbone = subject.backbone
+    for values, name in ((backbone.channels, "channels"), (backbone.strides, "strides")):
+        assert len(values) == len(subject.layers), f"{name} are {values}, for {len(subject.layers)} layers"
+    for size in SIZES:
+        maps = subject.maps(smooth_images(size)[:2])
+        assert len(maps) == len(subject.layers), f"{len(maps)} maps for {len(subject.layers)} layers"
+        for found, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
+            shape = tuple(found.shape)
+            assert shape[:2] == (2, channels), f"a map of {channels} channels has shape {shape}"
+            # Networks round up or down where they halve.
+            close = all(abs(side - pixels / stride) <= 1 for side, pixels in zip(shape[2:], size, strict=True))
+            assert close, f"at {size[0]} x {size[1]}, a map of stride {stride} has shape {shape}"
+
+
+def maps_are_finite_float32(subject: Subject) -> None:
+    """Maps are float32 and finite, for black and white images as well."""
+    for images in (smooth_images(), torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)):
+        for found in subject.maps(images):
+            assert found.dtype == torch.float32, f"a map is {found.dtype}"
+            assert torch.isfinite(found).all(), "a map is not finite everywhere"
+
+
+def a_map_does_not_depend_on_the_batch(subject: Subject) -> None:
+    """An image's maps are the same alone and in any batch, also after the backbone was set to train."""
+    images = smooth_images()
+    together = subject.maps(images)
+    alone = [subject.maps(image[None]) for image in images]
+    stacked = [torch.cat(maps) for maps in zip(*alone, strict=True)]
+    _assert_same(stacked, together, SAME, "alone and in a batch")
+    try:
+        _assert_same(subject.maps(images, subject.backbone.train()), together, SAME, "after train()")
+    finally:
+        subject.backbone.eval()
+
+
+def it_is_frozen(subject: Subject) -> None:
+    """Nothing in a frozen backbone is trained: no map and no parameter takes a gradient."""
+    trained = [name for name, parameter in subject.backbone.named_parameters() if parameter.requires_grad]
+    assert not trained, f"parameters take gradients: {', '.join(trained[:3])}"
+    for found in subject.backbone(smooth_images()):
+        assert not found.requires_grad, "a map takes a gradient: are there parameters that are not registered?"
+
+
+def making_and_mapping_are_repeatable(subject: Subject) -> None:
+    """The same images have identical maps the second time, and in a backbone made again from one seed."""
+    images = smooth_images()
+    expected = subject.maps(images)
+    for backbone, what in ((subject.backbone, "the second time"), (subject.make(subject.layers), "made again")):
+        for one, other in zip(subject.maps(images, backbone), expected, strict=True):
+            assert torch.equal(one, other), f"{what}, maps differ by up to {float((one - other).abs().max()):.2g}"
+
+
+def the_input_is_left_alone(subject: Subject) -> None:
+    """Mapping does not change the images it is given."""
+    images = smooth_images().clone()
+    subject.backbone(images)
+    assert torch.equal(images, smooth_images()), "forward changes its input in place"
+
+
+def layers_are_chosen_by_index(subject: Subject) -> None:
+    """The map, channels and stride of a layer are the same whichever other layers are asked for."""
+    images, backbone = smooth_images(), subject.backbone
+    expected = subject.maps(images)
+    for layers in ((1,), (subject.layers[-1],)):
+        chosen = subject.make(layers)
+        layer = layers[0] - 1
+        facts = (chosen.channels, chosen.strides)
+        assert facts == ((backbone.channels[layer],), (backbone.strides[layer],)), f"layer {layers[0]} alone: {facts}"
+        _assert_same(subject.maps(images, chosen), [expected[layer]], SAME, f"layer {layers[0]} alone")
+
+
+def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
+    """Asked for layer 1 alone, it has no more parameters than for all, and runs nothing that the map does not need."""
+    backbone = subject.make(subject.layers[:1], trainable=True).requires_grad_(True)
+    fewer, every = _parameters(backbone), _parameters(subject.make(subject.layers, trainable=True))
+    assert fewer <= every, f"layer 1 alone has {fewer} parameters, all layers {every}"
+    ran: list[str] = []
+    for name, module in backbone.named_modules():
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    maps = backbone(smooth_images())
+    if not maps[0].requires_grad:
+        return
+    maps[0].square().sum().backward()
+    left_out = [name for name in ran if _untouched(backbone.get_submodule(name))]
+    assert not left_out, f"asked for layer 1, it computes {', '.join(left_out[:3])} for nothing"
+
+
+def _parameters(backbone: Backbone) -> int:
+    return sum(parameter.numel() for parameter in backbone.parameters())
+
+
+def _untouched(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and all(parameter.grad is None for parameter in own)
+
+
+def the_state_restores_without_pretrained_weights(subject: Subject) -> None:
+    """Made with ``pretrained=False`` and given the saved weights, its maps are the same."""
+    images = smooth_images()
+    # Other random numbers, so that no weight is right by accident.
+    make_repeatable(1)
+    request = BackboneRequest(subject.layers, pretrained=False)
+    restored = build_backbone(subject.provided, subject.argument, request)
+    restored.load_state_dict(subject.backbone.state_dict())
+    _assert_same(subject.maps(images, restored), subject.maps(images), SAME, "after restoring")
+
+
+def forward_can_be_exported(subject: Subject) -> None:
+    """``torch.export`` traces it with a dynamic batch, and the result agrees for other batch sizes."""
+    images = smooth_images(count=7)
+    batch = torch.export.Dim("batch", min=2, max=1024)
+    with torch.no_grad():
+        exported = torch.export.export(subject.backbone, (images[:3],), dynamic_shapes=({0: batch},))
+        for count in (2, 7):
+            traced = exported.module()(images[:count])
+            _assert_same(traced, subject.maps(images[:count]), EXPORTED, f"exported, batch of {count}")
+
+
+def a_layer_that_is_not_there_is_refused(subject: Subject) -> None:
+    """A layer beyond the last is an AdcliError of one line that names it."""
+    assert_refused(lambda: subject.make((NO_LAYER,)), f"layer {NO_LAYER}", str(NO_LAYER))
+
+
+def a_network_that_is_not_there_is_refused(subject: Subject) -> None:
+    """For a prefix such as ``timm:``, a name that is no network's is an AdcliError of one line that names it."""
+    if subject.spec.name.endswith(":"):
+        name = f"{subject.spec.name}{NO_NETWORK}"
+        assert_refused(lambda: subject.make((1,), argument=NO_NETWORK), name, NO_NETWORK)
+
+
+def missing_weights_are_refused(subject: Subject) -> None:
+    """``-o weights=FILE`` is never ignored: a file that is not there is an AdcliError of one line that names it."""
+    request = BackboneRequest(subject.layers, weights=Path("no_such_weights.safetensors"))
+    assert_refused(
+        lambda: build_backbone(subject.provided, subject.argument, request),
+        "a missing file of weights",
+        "no_such_weights.safetensors",
+    )
+
+
+def making_is_silent(subject: Subject) -> None:
+    """Making it and mapping images prints nothing and writes nothing into the current folder."""
+    assert_silent(lambda: subject.maps(smooth_images(), subject.make(subject.layers)))
+
+
+_ALL: Sequence[Callable[[Subject], None]] = (
+    describing_imports_nothing_heavy,
+    the_spec_is_documented_and_loads,
+    maps_agree_with_channels_and_strides,
+    maps_are_finite_float32,
+    a_map_does_not_depend_on_the_batch,
+    it_is_frozen,
+    making_and_mapping_are_repeatable,
+    the_input_is_left_alone,
+    layers_are_chosen_by_index,
+    nothing_is_computed_beyond_the_last_layer,
+    the_state_restores_without_pretrained_weights,
+    forward_can_be_exported,
+    a_layer_that_is_not_there_is_refused,
+    a_network_that_is_not_there_is_refused,
+    missing_weights_are_refused,
+    making_is_silent,
+)
+
+RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}
+"""Every rule, by name."""

@@ -1,0 +1,261 @@
+"""The rules for data sets. A rule is a function whose docstring says what it promises. Nothing here imports torch."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from adcli.data.decoding import read_image, read_mask
+from adcli.data.samples import Sample, Splits
+from adcli.options import Options
+from adcli.registry import Plugin, Provided, registry
+from adcli.specs import DatasetSpec, load_target
+from adcli.testing import Prepare
+from adcli.testing.assertions import (
+    assert_described_lightly,
+    assert_documented,
+    assert_refused,
+    assert_silent,
+    run_python,
+)
+
+DECODED = 100
+"""Images of each split, and masks, that are decoded: all of a small data set, and some all over a large one."""
+
+ASPECT = 0.02
+"""Largest difference of the aspects of an image and its mask, which rounding a mask's size down explains."""
+
+NO_CATEGORY = "no_such_category"
+
+
+class Subject:
+    """A data set under test, with what it is loaded from."""
+
+    def __init__(
+        self, provided: Provided[DatasetSpec], options: Mapping[str, Any] | None = None, prepare: Prepare | None = None
+    ) -> None:
+        self.provided = provided
+        self.spec = provided.spec
+        self._given = dict(options or {})
+        self._prepare = prepare
+        # Lives as long as the subject; removed when the process ends.
+        self._temporary = tempfile.TemporaryDirectory()
+
+    @property
+    def folder(self) -> Path:
+        """An empty folder, and the prepared data in it."""
+        return Path(self._temporary.name)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The options the data set is loaded with, by name."""
+        prepared: Mapping[str, Any] = {}
+        if self._prepare is not None:
+            (self.folder / "data").mkdir()
+            prepared = self._prepare(self.folder / "data")
+        return {**self._given, **prepared}
+
+    @property
+    def options(self) -> Options:
+        """The same, parsed."""
+        return self.spec.options.parse(self.values)
+
+    @property
+    def category(self) -> str | None:
+        """The category that is looked at; None where there are none."""
+        return self.spec.categories[0] if self.spec.categories else None
+
+    def load(self, category: str | None = None, changed: Mapping[str, Any] | None = None) -> Splits:
+        """Load a category, the first unless told otherwise, perhaps with other values of options."""
+        load: Callable[[Options, str | None], Splits] = self.provided.load(self.spec.target)
+        return load(self.spec.options.parse({**self.values, **(changed or {})}), category or self.category)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The data set, loaded once."""
+        return self.load()
+
+    def parts(self) -> Iterator[tuple[str, Sequence[Sample]]]:
+        """Yield the splits by name."""
+        yield from (("train", self.splits.train), ("test", self.splits.test), ("validation", self.splits.validation))
+
+    def samples(self) -> Iterator[tuple[str, Sample]]:
+        """Yield every sample with the name of its split."""
+        for name, samples in self.parts():
+            yield from ((name, sample) for sample in samples)
+
+
+def subject_of(
+    dataset: str | DatasetSpec, options: Mapping[str, Any] | None = None, prepare: Prepare | None = None
+) -> Subject:
+    """Return the subject of a data set's name or spec, the options it is loaded with, and what writes its data."""
+    unknown = Plugin("test", "test", "0")
+    provided = registry().datasets[dataset] if isinstance(dataset, str) else Provided(dataset, unknown)
+    return Subject(provided, options, prepare)
+
+
+def _spread(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return up to :data:`DECODED` samples from all over a list."""
+    return [samples[i * len(samples) // DECODED] for i in range(DECODED)] if len(samples) > DECODED else samples
+
+
+def describing_imports_nothing_heavy(subject: Subject) -> None:
+    """Describing the data set imports neither torch nor numpy."""
+    assert_described_lightly(subject.provided.plugin, subject.spec.options, ("torch", "numpy"))
+
+
+def options_are_documented_and_valid(subject: Subject) -> None:
+    """Name and summary are given, every option has help, and the defaults are valid."""
+    assert_documented(subject.spec)
+    subject.spec.options.parse({})
+    assert callable(load_target(subject.spec.target)), f"{subject.spec.target} cannot be called"
+    untypable = [name for name in subject.spec.categories if not name or ":" in name or name != name.strip()]
+    assert not untypable, f"categories that --data NAME:CATEGORY cannot name: {untypable}"
+
+
+def loading_gives_samples_to_train_on(subject: Subject) -> None:
+    """``load`` returns Splits of samples, some of them to train on, with a description of one line at most."""
+    splits = subject.splits
+    assert isinstance(splits, Splits), f"returned {type(splits).__name__}, not Splits"
+    for name, samples in subject.parts():
+        assert isinstance(samples, Sequence), f"{name} is a {type(samples).__name__}, which cannot be counted"
+    strange = [f"{name}: {sample!r}" for name, sample in subject.samples() if not isinstance(sample, Sample)]
+    assert not strange, f"no samples: {strange[:3]}"
+    assert splits.train, "there is nothing to train on"
+    assert len(splits.description.splitlines()) <= 1, f"the description has several lines: {splits.description!r}"
+
+
+def images_exist_and_can_be_read(subject: Subject) -> None:
+    """Every image is the path of a file, and images all over each split decode."""
+    for name, samples in subject.parts():
+        for sample in samples:
+            assert isinstance(sample.image, Path), f"{name}: {sample.image!r} is no pathlib.Path"
+            assert sample.image.is_file(), f"{name}: {sample.image} is no file"
+        for sample in _spread(samples):
+            read_image(sample.image)
+
+
+def labels_are_good_or_defect(subject: Subject) -> None:
+    """Training images are good, validation images labelled, test images labelled or None; only defects have a kind."""
+    allowed = {"train": ("good",), "test": ("good", "defect", None), "validation": ("good", "defect")}
+    for name, sample in subject.samples():
+        assert sample.label in allowed[name], f"{name}: {sample.image} has the label {sample.label!r}"
+        named = sample.label == "defect" or sample.defect is None
+        assert named, f"{name}: {sample.image} is {sample.label}, but has the defect {sample.defect!r}"
+
+
+def masks_fit_their_defects(subject: Subject) -> None:
+    """Only defects have masks, which are files, and whose size or aspect is their image's."""
+    masked = [sample for _, sample in subject.samples() if sample.mask is not None]
+    for sample in masked:
+        assert sample.label == "defect", f"{sample.image} is {sample.label}, but has the mask {sample.mask}"
+        assert isinstance(sample.mask, Path), f"{sample.mask!r} is no pathlib.Path"
+        assert sample.mask.is_file(), f"the mask {sample.mask} is no file"
+    for sample in _spread(masked):
+        assert sample.mask is not None
+        height, width = read_mask(sample.mask).shape
+        image_height, image_width = read_image(sample.image).shape[:2]
+        aspect = (width / height) / (image_width / image_height)
+        sizes = f"{height} x {width} for an image of {image_height} x {image_width}"
+        assert abs(aspect - 1) <= ASPECT, f"the mask {sample.mask} is {sizes}"
+
+
+def no_image_appears_twice(subject: Subject) -> None:
+    """No image is in two splits, nor twice in one."""
+    seen: dict[Path, str] = {}
+    for name, sample in subject.samples():
+        image = sample.image.resolve()
+        assert image not in seen, f"{sample.image} is in {seen[image]} and in {name}"
+        seen[image] = name
+
+
+def loading_is_repeatable(subject: Subject) -> None:
+    """Loading twice gives the same samples in the same order."""
+    first, second = subject.splits, subject.load()
+    for name in ("train", "test", "validation"):
+        same = list(getattr(first, name)) == list(getattr(second, name))
+        assert same, f"{name} has other samples, or another order, when it is loaded again"
+
+
+def every_category_loads_and_no_other(subject: Subject) -> None:
+    """Each category has images to train on; an unknown one is an AdcliError of one line that names it."""
+    for category in subject.spec.categories:
+        assert subject.load(category).train, f"category '{category}' has nothing to train on"
+    assert_refused(lambda: subject.load(NO_CATEGORY), f"category '{NO_CATEGORY}'", NO_CATEGORY)
+
+
+def missing_data_is_named(subject: Subject) -> None:
+    """Where a file or folder that an option names is missing, an AdcliError of one line says which."""
+    for name, place in _places(subject).items():
+        missing = subject.folder / "missing" / place.name
+        load = partial(subject.load, changed={name: missing})
+        assert_refused(load, f"{name}={missing}", str(missing))
+
+
+def an_empty_folder_is_no_data_set(subject: Subject) -> None:
+    """Where a folder that an option names is empty, and no images are elsewhere, it is an AdcliError of one line."""
+    empty = subject.folder / "empty"
+    empty.mkdir(exist_ok=True)
+    for name, place in _places(subject).items():
+        load = partial(subject.load, changed={name: empty})
+        if place.is_dir() and not _trains(load):
+            assert_refused(load, f"{name}=an empty folder")
+
+
+def _trains(load: Callable[[], Splits]) -> bool:
+    try:
+        return bool(load().train)
+    except Exception:
+        return False
+
+
+def _places(subject: Subject) -> dict[str, Path]:
+    """Return the options that name a file or folder on disk, as text or path."""
+    values = {name: getattr(subject.options, name) for name in subject.options.to_dict()}
+    texts = {name: value for name, value in values.items() if isinstance(value, (str, Path)) and str(value)}
+    return {name: Path(value) for name, value in texts.items() if Path(value).exists()}
+
+
+def loading_is_silent(subject: Subject) -> None:
+    """Loading prints nothing and writes nothing into the current folder."""
+    absolute = {name: place.absolute() for name, place in _places(subject).items()}
+    assert_silent(lambda: subject.load(changed=absolute))
+
+
+_LOAD_ALONE = """
+import json, sys
+from adcli.specs import load_target
+options = load_target(sys.argv[2]).parse(json.loads(sys.argv[3]))
+load_target(sys.argv[1])(options, json.loads(sys.argv[4]))
+print('torch' in sys.modules)
+"""
+
+
+def loading_imports_no_torch(subject: Subject) -> None:
+    """The data set is loaded without torch, so that machines without it can predict on its images."""
+    options = f"{subject.spec.options.__module__}:{subject.spec.options.__qualname__}"
+    values = json.dumps(subject.options.to_dict())
+    printed = run_python(_LOAD_ALONE, subject.spec.target, options, values, json.dumps(subject.category))
+    assert printed.splitlines()[-1] == "False", "loading imports torch"
+
+
+_ALL: Sequence[Callable[[Subject], None]] = (
+    describing_imports_nothing_heavy,
+    options_are_documented_and_valid,
+    loading_gives_samples_to_train_on,
+    images_exist_and_can_be_read,
+    labels_are_good_or_defect,
+    masks_fit_their_defects,
+    no_image_appears_twice,
+    loading_is_repeatable,
+    every_category_loads_and_no_other,
+    missing_data_is_named,
+    an_empty_folder_is_no_data_set,
+    loading_is_silent,
+    loading_imports_no_torch,
+)
+
+RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}
+"""Every rule, by name."""

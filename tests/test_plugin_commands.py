@@ -1,0 +1,172 @@
+"""A plugin is written by one command and checked by another; what is written keeps every rule as it is."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Adcli, Outcome, assert_one_line
+
+from adcli.registry import registry
+from adcli.template import PluginNames, fill, write_package
+from adcli.testing import KINDS
+
+WRONG = Path(__file__).parents[1] / "adcli-core/tests/installed"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new package of each kind, and all of them installed in ``site``."""
+    root = tmp_path_factory.mktemp("new")
+    for kind in KINDS:
+        write_package(PluginNames.parse(f"new-{kind}"), kind, root / kind)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(root / "site"), *(str(root / kind) for kind in KINDS)], check=True)
+    return root
+
+
+def run(written: Path, *arguments: object) -> Outcome:
+    """Run Python with the new packages installed, on one thread and without a hub."""
+    environment = {**os.environ, "PYTHONPATH": str(written / "site"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=written, env=environment, capture_output=True, text=True)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_new_packages_pass_their_own_tests(written: Path) -> None:
+    outcome = run(written, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *KINDS)
+    assert outcome.code == 0, outcome.out
+    assert "failed" not in outcome.out
+
+
+def test_a_new_data_set_is_checked_on_data_of_ones_own(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text("file,split,defect,mask\ngone.png,train,,\n")
+    outcome = run(written, "-m", "adcli", "plugin", "check", "new_dataset", "-d", f"root={tmp_path}")
+    assert outcome.code == 6, outcome
+    assert outcome.err == ""
+    failed = [line for line in outcome.out.splitlines() if "FAILED" in line]
+    assert len(failed) == 1
+    assert "gone.png is no file" in failed[0]
+    assert "keeps 12 of 13 rules, breaks images_exist_and_can_be_read" in outcome.out.splitlines()[-1]
+
+
+def test_without_options_a_data_set_asks_for_them(adcli: Adcli) -> None:
+    assert_one_line(adcli("plugin", "check", "folder"), 2, "--data FOLDER", "-d")
+    assert_one_line(adcli("plugin", "check", "folder", "-d", "rot=x"), 2, "Did you mean 'root'")
+
+
+@pytest.fixture
+def wrong_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a plugin installed that imports torch to describe its backbone."""
+    monkeypatch.syspath_prepend(str(WRONG))
+    registry.cache_clear()
+    yield
+    registry.cache_clear()
+
+
+@pytest.mark.usefixtures("wrong_plugin")
+def test_a_broken_rule_is_a_line_and_exit_code_6(adcli: Adcli) -> None:
+    outcome = adcli("plugin", "check", "wrong_heavy", "--json")
+    assert outcome.code == 6, outcome
+    found = json.loads(outcome.out)
+    assert found["kind"] == "backbone"
+    assert found["failed"] == ["describing_imports_nothing_heavy"]
+    problems = {rule["rule"]: rule["problem"] for rule in found["rules"]}
+    assert "torch" in problems["describing_imports_nothing_heavy"]
+
+
+@pytest.mark.usefixtures("wrong_plugin")
+def test_a_data_set_that_crashes_is_no_traceback(adcli: Adcli) -> None:
+    outcome = adcli("plugin", "check", "right")
+    assert outcome.code == 6, outcome
+    assert "Traceback" not in outcome.out + outcome.err
+    assert "loading_is_repeatable" in outcome.out
+    assert "FAILED  AssertionError" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("pathcore",), "Did you mean 'patchcore'"),
+        (("patchcore", "--kind", "dataset"), "unknown data set 'patchcore'"),
+        (("patchcore", "-d", "root=x"), "-d is for data sets"),
+        (("embedded", "-o", "layers=1"), "-o is for models and exporters"),
+        (("patchcore", "-o", "corset=1"), "Did you mean 'coreset'"),
+        (("random:",), "random:NAME"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(adcli: Adcli, arguments: tuple[str, ...], words: str) -> None:
+    assert_one_line(adcli("plugin", "check", *arguments), 2, words)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("MyModel", "lower-case"),
+        ("2d", "lower-case"),
+        ("a__b", "lower-case"),
+        ("patchcore", "adcli-patchcore"),
+        ("reverse-distillation", "is installed and has it"),
+        ("timm", "adcli-core"),
+        ("scores", "'Scores' for something else"),
+        ("none", "'None' for something else"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused(adcli: Adcli, tmp_path: Path, name: str, words: str) -> None:
+    assert_one_line(adcli("plugin", "new", name), 2, f"'{name}'", words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_says_what_to_do_next(adcli: Adcli, tmp_path: Path) -> None:
+    outcome = adcli("plugin", "new", "line-3", "--kind", "dataset")
+    assert outcome.code == 0, outcome
+    for words in ("adcli-line-3", 'pip install -e "./adcli-line-3[test]"', "adcli plugin check line_3 -d root=FOLDER"):
+        assert words in outcome.out
+    assert (tmp_path / "adcli-line-3/src/adcli_line_3/reader.py").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["adcli-line-3"]
+
+
+def test_an_empty_folder_is_filled_and_another_refused(adcli: Adcli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert adcli("plugin", "new", "hinge", "--out", "empty").code == 0
+    assert (tmp_path / "empty/pyproject.toml").is_file()
+    assert not list((tmp_path / "empty").glob(".adcli-*"))
+    assert_one_line(adcli("plugin", "new", "hinge", "--out", "empty"), 2, "empty", "not empty")
+
+
+def test_a_package_is_written_completely_or_not_at_all(
+    adcli: Adcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+
+    def full_disk(path: Path, content: bytes) -> int:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise OSError(28, "No space left on device")
+        with path.open("wb") as file:
+            return file.write(content)
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    assert_one_line(adcli("plugin", "new", "hinge"), 9, "adcli-hinge", "No space left")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_to_fill(kind: str) -> None:
+    files = fill(PluginNames.parse("hinge"), kind)
+    assert Path("pyproject.toml") in files
+    assert Path("src/adcli_hinge/__init__.py") in files
+    assert Path("tests/test_hinge.py") in files
+    assert not [path for path, content in files.items() if "NAME" in path.name or path.suffix == ".jinja"]
+    assert not [path for path, content in files.items() if path.suffix != ".safetensors" and b"{{" in content]
+
+
+def test_a_model_with_its_plugin_module_is_under_60_lines() -> None:
+    files = fill(PluginNames.parse("hinge"), "model")
+    module = [files[Path(f"src/adcli_hinge/{name}.py")].decode().splitlines() for name in ("__init__", "model")]
+    assert sum(bool(line.strip()) for lines in module for line in lines) <= 60
