@@ -165,7 +165,7 @@ def test_the_examples_of_models_data_sets_exporters_commands_and_finished_runs_d
     data = ("--data", "line3:bottle", "-d", f"root={archive}")
     trained = run(site, tmp_path, "adcli", "train", "-m", "mean_image", *data, "--image-size", 64, "--json")
     assert trained.code == 0, trained.err
-    assert "12 to train on; test: 4 good, 4 defective (scratch 4)" in trained.err
+    assert "12 images to train on, 8 to test" in trained.err
     outcome = json.loads(trained.out)
     name, model, threshold, auroc = (tmp_path / "runs/journal.csv").read_text().strip().split(",")
     assert (name, model) == (Path(outcome["run"]).name, "mean_image")
