@@ -76,13 +76,14 @@ def navigation() -> str:
 
 
 def adapt(app: "Sphinx", docname: str, source: list[str]) -> None:
-    """Add the navigation to the first page, and let links to a folder lead to its README, as they do on GitHub."""
+    """Add the navigation to the first page, and let links to a folder lead to what opens it: its README, or its code."""
     folder = (ROOT / docname).parent
 
-    def readme(link: re.Match[str]) -> str:
-        return f"]({link[1].rstrip('/')}/README.md)" if (folder / link[1] / "README.md").is_file() else link[0]
+    def opened(link: re.Match[str]) -> str:
+        names = (name for name in ("README.md", "__init__.py") if (folder / link[1] / name).is_file())
+        return f"]({link[1].rstrip('/')}/{name})" if (name := next(names, "")) else link[0]
 
-    source[0] = _LINK.sub(readme, source[0])
+    source[0] = _LINK.sub(opened, source[0])
     if docname == root_doc:
         source[0] += navigation()
 
