@@ -76,7 +76,7 @@ def navigation() -> str:
 
 
 def adapt(app: "Sphinx", docname: str, source: list[str]) -> None:
-    """Add the navigation to the first page, and let links to a folder lead to what opens it: its README, or its code."""
+    """Add the navigation to the first page, and let links to a folder lead to its README, or else to its code."""
     folder = (ROOT / docname).parent
 
     def opened(link: re.Match[str]) -> str:
