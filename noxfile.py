@@ -100,3 +100,11 @@ def startup(session: nox.Session) -> None:
     """Print how long ``adcli --help`` takes."""
     install_all(session)
     session.run("python", "benchmarks/startup.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages into build/docs; a warning, such as a link that leads nowhere, is an error."""
+    session.install("sphinx>=8.2,<10", "myst-parser>=4,<6", "furo>=2025.7")
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "-c", "docs", ".", "build/docs", *session.posargs)
+    session.log("look at build/docs/index.html")

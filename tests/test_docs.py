@@ -1,0 +1,366 @@
+"""What the pages say is so: their code runs, signatures and tables are the code's, and links lead somewhere."""
+
+import dataclasses
+import inspect
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from support import Outcome, write_parts
+
+from adcli import errors, hookspecs, specs
+from adcli.errors import AdcliError
+from adcli.options import BackboneOptions
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PLUGINS = DOCS / "plugins"
+PAGES = sorted(
+    [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md"), ROOT / "adcli-core/README.md"]
+)
+HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("adcli_")}
+SPECS = {
+    "adcli_models": specs.ModelSpec,
+    "adcli_datasets": specs.DatasetSpec,
+    "adcli_backbones": specs.BackboneSpec,
+    "adcli_exporters": specs.ExporterSpec,
+}
+
+_FILE = re.compile(r"`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+"""A block of code, after a sentence that ends with the name of the file that it is."""
+
+_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def write_files(page: Path, folder: Path) -> list[Path]:
+    """Write the files that a page shows into a folder."""
+    written = []
+    for name, content in _FILE.findall(page.read_text(encoding="utf-8")):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        written.append(path)
+    assert written, f"{page} shows no file"
+    return written
+
+
+def printed_after(page: Path, command: str) -> str:
+    """Return what a page says that a command prints: the block of text after the one with the command."""
+    found = re.search(rf"^{re.escape(command)}\n```\n\n```text\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, f"{page} does not show what '{command}' prints"
+    return found[1]
+
+
+def run(site: Path, cwd: Path, *command: object) -> Outcome:
+    """Run a Python module with the packages of a folder installed."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dozen good images, and a few to test."""
+    return write_parts(tmp_path_factory.mktemp("small") / "parts", train=12, good=4, defective=4)
+
+
+# The tutorial
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tutorial's folder, and beside it ``site``, where it is installed."""
+    project = tmp_path_factory.mktemp("tutorial") / "adcli-subspace"
+    write_files(PLUGINS / "tutorial.md", project)
+    (project / "README.md").write_text("# adcli-subspace\n")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(project.parent / "site"), str(project)], check=True)
+    return project
+
+
+def test_the_tutorials_model_is_listed_as_printed(tutorial: Path) -> None:
+    shown = run(tutorial.parent / "site", tutorial, "adcli", "models", "show", "subspace")
+    assert shown.out == printed_after(PLUGINS / "tutorial.md", "adcli models show subspace")
+    refused = run(tutorial.parent / "site", tutorial, "adcli", "train", "--model", "subspace", "-o", "component=64")
+    assert refused.err == printed_after(PLUGINS / "tutorial.md", "adcli train --model subspace -o component=64")
+
+
+@pytest.mark.slow
+def test_the_tutorials_tests_pass(tutorial: Path) -> None:
+    outcome = run(tutorial.parent / "site", tutorial, "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    assert outcome.code == 0, outcome.out
+    assert re.search(r"^1\d passed", outcome.out, re.MULTILINE), outcome.out
+
+
+@pytest.mark.slow
+def test_the_tutorials_model_trains_and_finds_defects(tutorial: Path, small: Path, tmp_path: Path) -> None:
+    options = ("-o", "components=8", "--backbone", "random:resnet18", "--image-size", 64, "--json")
+    trained = run(tutorial.parent / "site", tmp_path, "adcli", "train", "-m", "subspace", "--data", small, *options)
+    assert trained.code == 0, trained.err
+    outcome = json.loads(trained.out)
+    assert outcome["metrics"]["image"]["auroc"] > 0.9
+    assert outcome["metrics"]["pixel"]["auroc"] > 0.9
+
+
+# Hooks
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the example of every hook's page, as an installer would lay it out."""
+    folder = tmp_path_factory.mktemp("site")
+    for hook in HOOKS:
+        module = write_files(PLUGINS / f"{hook}.md", folder)[0].parent.name
+        info = folder / f"{module}-1.0.dist-info"
+        info.mkdir()
+        name = module.replace("_", "-")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[adcli]\n{module.removeprefix('adcli_')} = {module}\n")
+    return folder
+
+
+def test_every_example_is_a_plugin_without_fault(site: Path, tmp_path: Path) -> None:
+    listed = run(site, tmp_path, "adcli", "plugins", "--json")
+    found = {plugin["distribution"]: plugin["error"] for plugin in json.loads(listed.out)}
+    examples = {path.parent.name.replace("_", "-") for path in site.glob("*/__init__.py")}
+    assert len(examples) == len(HOOKS)
+    assert {name: found[name] for name in examples} == dict.fromkeys(examples)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
+    """The archive that the page on data sets describes."""
+    root = tmp_path_factory.mktemp("archive")
+    lines = ["image,split,verdict"]
+    for path in sorted(small.rglob("*.png")):
+        split, verdict = path.relative_to(small).parts[:2]
+        if split != "ground_truth":
+            name = f"{split}-{verdict}-{path.name}"
+            (root / "bottle").mkdir(exist_ok=True)
+            (root / "bottle" / name).write_bytes(path.read_bytes())
+            lines.append(f"{name},{split},{verdict}")
+    (root / "bottle/verdicts.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.slow
+def test_the_examples_of_models_data_sets_exporters_commands_and_finished_runs_do_what_they_say(
+    site: Path, archive: Path, tmp_path: Path
+) -> None:
+    data = ("--data", "line3:bottle", "-d", f"root={archive}")
+    trained = run(site, tmp_path, "adcli", "train", "-m", "mean_image", *data, "--image-size", 64, "--json")
+    assert trained.code == 0, trained.err
+    assert "12 images to train on, 8 to test" in trained.err
+    outcome = json.loads(trained.out)
+    name, model, threshold, auroc = (tmp_path / "runs/journal.csv").read_text().strip().split(",")
+    assert (name, model) == (Path(outcome["run"]).name, "mean_image")
+    assert float(threshold) == outcome["threshold"]["image"]
+    assert float(auroc) == outcome["metrics"]["image"]["auroc"]
+    weighed = run(site, tmp_path, "adcli", "weigh", "last")
+    assert "model.safetensors" in weighed.out, weighed
+    exported = run(site, tmp_path, "adcli", "export", "last", "--to", "npz", "--json")
+    assert exported.code == 0, exported.err
+    predicted = run(site, tmp_path, "adcli", "predict", "last/exports/npz", archive, "--json")
+    assert len(json.loads(predicted.out)) == 20
+
+
+def test_the_example_of_data_sets_says_what_is_missing(site: Path, tmp_path: Path) -> None:
+    for arguments, code, words in (
+        (("line3:bottle",), 2, "-d root=FOLDER"),
+        (("line3:lid", "-d", f"root={tmp_path}"), 2, "no category 'lid'"),
+        (("line3:bottle", "-d", f"root={tmp_path}"), 4, "verdicts.csv"),
+    ):
+        outcome = run(site, tmp_path, "adcli", "train", "-m", "mean_image", "--data", *arguments)
+        assert (outcome.code, len(outcome.err.splitlines())) == (code, 1), outcome
+        assert words in outcome.err
+
+
+@pytest.mark.slow
+def test_the_example_of_backbones_maps_images(site: Path, tmp_path: Path) -> None:
+    code = """
+import torch
+from adcli import AdcliError, BackboneOptions
+from adcli.backbones import create_backbone
+backbone = create_backbone(BackboneOptions(backbone="edges", layers=(3, 1)))
+print([tuple(part.shape) for part in backbone(torch.rand(2, 3, 64, 96))], backbone.strides)
+try:
+    create_backbone(BackboneOptions(backbone="edges", layers=(4,)))
+except AdcliError as error:
+    print(error.exit_code, error)
+"""
+    (tmp_path / "mapped.py").write_text(code)
+    lines = run(site, tmp_path, "mapped").out.splitlines()
+    assert lines == [
+        "[(2, 4, 16, 24), (2, 4, 4, 6)] (4, 16)",
+        "7 edges has layers 1 to 3; layer 4 was asked for (-o layers=).",
+    ]
+
+
+@pytest.mark.slow
+def test_the_example_of_training_learns(tmp_path: Path, small: Path) -> None:
+    write_files(PLUGINS / "training.md", tmp_path)
+    code = f"""
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from adcli.data.batches import Batches
+from adcli.data.images import ImageSource
+from example_training import Autoencoder
+paths = sorted(Path({str(small)!r}).glob("train/good/*.png"))
+batches = Batches(paths, ImageSource((64, 64)), batch_size=4)
+def error(epochs):
+    torch.manual_seed(0)
+    model = Autoencoder(SimpleNamespace(epochs=epochs), image_size=(64, 64))
+    model.fit(batches)
+    with torch.inference_mode():
+        return float(model(next(iter(batches))).image.mean())
+print(error(10) < 0.5 * error(1))
+"""
+    (tmp_path / "trained.py").write_text(code)
+    outcome = run(tmp_path, tmp_path, "trained")
+    assert outcome.out == "True\n", outcome
+
+
+def test_the_example_of_backbones_prints_what_is_printed(tmp_path: Path) -> None:
+    write_files(PLUGINS / "backbones.md", tmp_path)
+    shown = re.search(r"```text\n(.*?)```", (PLUGINS / "backbones.md").read_text(), re.DOTALL)
+    assert shown
+    assert run(tmp_path, tmp_path, "example_backbone").out == shown[1]
+
+
+def test_options_are_refused_with_the_words_on_their_page(tmp_path: Path) -> None:
+    (path,) = write_files(PLUGINS / "options.md", tmp_path)
+    example = runpy.run_path(str(path))["Example"]
+    text = (PLUGINS / "options.md").read_text()
+    for values in ({"epoch": 1}, {"epochs": "many"}, {"epochs": "0"}, {"score": "sum"}):
+        with pytest.raises(AdcliError) as refused:
+            example.parse(values)
+        assert f"`{refused.value.format_message()}`" in text
+
+
+# Signatures and tables
+
+
+def signature(hook: str) -> str:
+    """Return a hook's definition as its page has it."""
+    text = str(inspect.signature(HOOKS[hook])).replace("adcli.specs.", "").replace("'", "")
+    return f"def {hook}{text}: ..."
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hooks_page_has_its_signature(hook: str) -> None:
+    assert f"```python\n{signature(hook)}\n```" in (PLUGINS / f"{hook}.md").read_text()
+
+
+def first_column(page: Path, heading: str) -> list[str]:
+    """Return the names in the first column of the table whose head begins with a word."""
+    lines = iter(page.read_text().splitlines())
+    rows = []
+    for line in lines:
+        if line.startswith(f"| {heading} |"):
+            next(lines)
+            for row in lines:
+                if not row.startswith("|"):
+                    return rows
+                rows += re.findall(r"`(\w+)`", row.split(" | ")[0])
+    return rows
+
+
+@pytest.mark.parametrize("hook", SPECS)
+def test_a_specs_table_has_its_fields_in_order(hook: str) -> None:
+    fields = [field.name for field in dataclasses.fields(SPECS[hook])]
+    assert first_column(PLUGINS / f"{hook}.md", "field")[: len(fields)] == fields
+
+
+def test_the_table_of_backbone_requests_and_of_backbone_options_are_complete() -> None:
+    from adcli.backbones import BackboneRequest
+
+    request = [field.name for field in dataclasses.fields(BackboneRequest)]
+    text = (PLUGINS / "adcli_backbones.md").read_text().partition("`BackboneRequest`:")[2]
+    assert re.findall(r"^\| `(\w+)`", text, re.MULTILINE)[: len(request)] == request
+    options = [info.name for info in BackboneOptions.describe()]
+    assert first_column(PLUGINS / "options.md", "option") == options
+
+
+def test_the_table_of_optimise_has_its_parameters() -> None:
+    from adcli.training import optimise
+
+    assert set(first_column(PLUGINS / "training.md", "argument")) == set(inspect.signature(optimise).parameters)
+
+
+def test_the_table_of_layers_has_every_public_function() -> None:
+    from adcli import layers
+
+    own = {name for name, value in inspect.getmembers(layers, inspect.isfunction) if value.__module__ == "adcli.layers"}
+    listed = re.findall(r"^\| `(\w+)\((.*?)\)` \|", (PLUGINS / "layers.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in listed} == {name for name in own if not name.startswith("_")}
+    for name, parameters in listed:
+        names = [parameter.partition("=")[0] for parameter in parameters.split(", ")]
+        assert names == list(inspect.signature(getattr(layers, name)).parameters)
+
+
+def test_every_exit_code_is_listed() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (\d+) \|", (PLUGINS / "errors.md").read_text(), re.MULTILINE)
+    kinds = [AdcliError, *AdcliError.__subclasses__()]
+    codes = {kind.__name__: str(kind.exit_code) for kind in kinds if kind.__module__ == "adcli.errors"}
+    assert dict(listed) == codes
+    assert f"{errors.DEFECT_FOUND} says that" in (PLUGINS / "errors.md").read_text()
+
+
+# Navigation and links
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    entries = [entry for part in conf["NAVIGATION"].values() for entry in part]
+    pages = [page_id(page).removesuffix(".md") for page in PAGES if page.name != "README.md" or page.parent != ROOT]
+    listed = [page for page in pages if any(fnmatch(page, entry) for entry in entries)]
+    assert {*pages} - {*listed} == {conf["root_doc"]}
+    assert all(any(fnmatch(page, entry) for page in pages) for entry in entries)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    titles = [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", title) for title in _HEADING.findall(text)]
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and anchor of the links of a page that lead to no other site."""
+    for link in _LINK.findall(_BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            yield path, anchor
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    for path, anchor in links(page):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{path} is not there"
+        assert target.is_relative_to(ROOT), f"{path} leads out of the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{path} has no heading #{anchor}"
+
+
+def test_links_are_found_and_broken_ones_would_be_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A `code` title, and more\n\n[a](other.md#b-c), [d](https://e.f/g.md)\n\n```sh\n[h](i.md)\n```\n")
+    assert list(links(page)) == [("other.md", "b-c")]
+    assert anchors(page) == {"a-code-title-and-more"}
