@@ -17,6 +17,7 @@ NAVIGATION = {
         "docs/your-images",
         "docs/choosing",
         "docs/thresholds",
+        "docs/report",
         "docs/metrics",
         "docs/exports",
         "docs/offline",

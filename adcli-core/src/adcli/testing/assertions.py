@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adcli.errors import AdcliError
+from adcli.errors import AdcliError, PluginError, one_line
 from adcli.options import Options
 from adcli.registry import CORE, Plugin, registry
 from adcli.specs import DatasetSpec, ExporterSpec, ModelSpec
@@ -77,18 +77,23 @@ def traces(action: Callable[[], object]) -> str:
 
 
 def assert_refused(action: Callable[[], object], what: str, *words: str) -> None:
-    """Check that something raises an ``AdcliError`` of one line that holds the words."""
-    try:
-        action()
-    except AdcliError as error:
-        message = error.format_message()
-    except Exception as error:
-        raise AssertionError(
-            f"{what} raises {type(error).__name__} ({' '.join(str(error).split())[:100]}), no AdcliError"
-        ) from error
-    else:
-        raise AssertionError(f"{what} raises nothing")
+    """Check that something raises an ``AdcliError`` of its own, of one line that holds the words."""
+    raised = _raised(action)
+    assert raised is not None, f"{what} raises nothing"
+    assert isinstance(raised, AdcliError), f"{what} raises {one_line(raised)}, no AdcliError"
+    message = raised.format_message()
     assert message.strip(), f"{what}: the message is empty"
     assert len(message.splitlines()) == 1, f"{what}: the message has {len(message.splitlines())} lines, not one"
     for word in words:
         assert word in message, f"{what}: the message does not say '{word}': {message}"
+
+
+def _raised(action: Callable[[], object]) -> Exception | None:
+    """Return what something raises; where the core has made one line of a plugin's own error, that error."""
+    try:
+        action()
+    except PluginError as error:
+        return error.__cause__ if isinstance(error.__cause__, Exception) else error
+    except Exception as error:
+        return error
+    return None
