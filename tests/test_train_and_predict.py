@@ -255,6 +255,9 @@ def test_the_python_interface_does_the_same(adcli: Adcli, parts: Path) -> None:
     predictions = list(pipeline.predict(again, [parts / "test"]))
     assert scores(train(adcli, parts) / "scores.csv") == scores(trained.run.path / "scores.csv")
     assert len(predictions) == 12
+    alone = parts / "test/good/000.png"
+    for given in (alone, str(alone), [alone]):
+        assert [prediction.path for prediction in pipeline.predict(again, given)] == [alone]
     found = predictions[-1].map
     assert found is not None
     assert found.shape == (64, 64)

@@ -162,17 +162,19 @@ class Prediction:
 
 
 def predict(
-    run: Run | Export | Scorer, paths: Iterable[str | Path], *, progress: Progress | None = None
+    run: Run | Export | Scorer, paths: str | Path | Iterable[str | Path], *, progress: Progress | None = None
 ) -> Iterator[Prediction]:
     """Yield what a run or an export says of images and of all images in folders, as they are scored.
 
     Args:
         run: a finished run or an export, or its scorer where other than the default device, batch size or threads are
             wanted.
-        paths: image files, folders and patterns; of an iterator, each is taken when it is needed.
+        paths: image files, folders and patterns, or one of them; of an iterator, each is taken when it is needed.
         progress: receives progress.
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
     images: Iterable[Path] = images_in(Path(path) for path in paths)
     if isinstance(paths, Sequence):
         images = list(images)
