@@ -3,7 +3,9 @@
 import contextlib
 import io
 import os
+import pickle
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adcli import distributed
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.data.images import ImageSource
@@ -35,6 +38,12 @@ SAME = 1e-5
 EXPORTED = 1e-4
 """The same for a traced model."""
 
+SHARED_OUT = 1e-4
+"""The same for a model that two processes fitted in one pass."""
+
+AS_GOOD = 0.01
+"""Largest difference of the AUROC, for a model that two processes trained."""
+
 
 class Subject:
     """A model under test, fitted once for all rules that only look at it."""
@@ -49,11 +58,12 @@ class Subject:
         options = self.spec.options.parse(self.spec.quick)
         return build_model(self.provided, options, size, pretrained=pretrained)
 
-    def fit(self, size: Size = SIZE) -> Model:
+    def fit(self, size: Size = SIZE, *, batch_size: int = 4) -> Model:
         """Make and fit a model."""
         model = self.build(size)
         with tempfile.TemporaryDirectory() as folder:
-            model.fit(Batches(write_images(Path(folder), good_images()), ImageSource(size, workers=0), batch_size=4))
+            paths = write_images(Path(folder), good_images())
+            model.fit(Batches(paths, ImageSource(size, workers=0), batch_size=batch_size))
         return model.eval()
 
     @cached_property
@@ -272,6 +282,85 @@ def assert_silent(action: Callable[[], object]) -> None:
     assert not written, f"written: {written}"
 
 
+def two_processes_agree_with_one(subject: Subject) -> None:
+    """Two processes that share out the batches end with one model, and it scores as one process's does."""
+    images = torch.cat([good_images(), damaged_images()])
+    expected = subject.scores(images).image
+    first, second = _scores_of_two_processes(subject.spec)
+    advice = (
+        "fit joins nothing of what the processes find: add up with adcli.distributed.reduce_sum, or gather, what comes "
+        "from batches.sharded(), train with adcli.training.optimise, or iterate batches, of which each process gets all"
+    )
+    apart = float((first - second).abs().max()) / max(subject.spread(), 1e-12)
+    assert apart <= SAME, (
+        f"the two processes end with different models, {apart:.2g} of the scores' range apart; {advice}"
+    )
+    if subject.spec.one_pass:
+        difference = float((first - expected).abs().max()) / max(subject.spread(), 1e-12)
+        assert difference <= SHARED_OUT, (
+            f"two processes' scores differ from one's by {difference:.2g} of their range, above {SHARED_OUT:g}; {advice}"
+        )
+        return
+    found, alone = _auroc(first), _auroc(expected)
+    assert abs(found - alone) <= AS_GOOD, f"trained by two processes, the AUROC is {found:.3f}, by one {alone:.3f}"
+
+
+def _auroc(scores: Tensor) -> float:
+    """Return the share of pairs of a good and a damaged image in which the damaged one scores higher."""
+    good, damaged = scores[:COUNT], scores[COUNT:]
+    return float((damaged[:, None] > good).double().mean())
+
+
+def _scores_of_two_processes(spec: ModelSpec) -> list[Tensor]:
+    """Fit in two processes, each with half the batch, and return each one's scores of good and damaged images."""
+    code = (
+        "import sys\nfrom adcli.testing.models import score_as_one_of_several\n"
+        "score_as_one_of_several(sys.argv[1], sys.argv[2])"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "spec").write_bytes(pickle.dumps(spec))
+        outputs = [folder / f"{i}.safetensors" for i in range(2)]
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(folder / "spec"), str(output)],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for output, environment in zip(outputs, _environments(len(outputs)), strict=True)
+        ]
+        said = [process.communicate()[1].strip().splitlines()[-1:] for process in started]
+        assert not any(process.returncode for process in started), f"fitting in two processes failed: {said}"
+        return [safetensors.torch.load_file(output)["scores"] for output in outputs]
+
+
+def _environments(count: int) -> list[dict[str, str]]:
+    """Return what torchrun sets for processes that meet at a free port of this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    return [{**common, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(count)]
+
+
+def score_as_one_of_several(spec: str, output: str) -> None:
+    """Fit as one of two processes and write the scores; what the rule runs, twice at a time.
+
+    Args:
+        spec: file with the pickled spec of the model, from the process that started this one.
+        output: file to write.
+    """
+    torch.set_num_threads(1)
+    subject = subject_of(pickle.loads(Path(spec).read_bytes()))
+    with distributed.joined():
+        model = subject.fit(batch_size=2)
+        scores = subject.scores(torch.cat([good_images(), damaged_images()]), model).image
+    safetensors.torch.save_file({"scores": scores.contiguous()}, output)
+
+
 _ALL: Sequence[Callable[[Subject], None]] = (
     describing_imports_nothing_heavy,
     options_are_documented_and_valid,
@@ -284,6 +373,7 @@ _ALL: Sequence[Callable[[Subject], None]] = (
     forward_can_be_exported,
     other_sizes_work,
     fitting_is_silent,
+    two_processes_agree_with_one,
 )
 
 RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}
