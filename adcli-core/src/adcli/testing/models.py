@@ -291,15 +291,12 @@ def two_processes_agree_with_one(subject: Subject) -> None:
         "fit joins nothing of what the processes find: add up with adcli.distributed.reduce_sum, or gather, what comes "
         "from batches.sharded(), train with adcli.training.optimise, or iterate batches, of which each process gets all"
     )
-    apart = float((first - second).abs().max()) / max(subject.spread(), 1e-12)
-    assert apart <= SAME, (
-        f"the two processes end with different models, {apart:.2g} of the scores' range apart; {advice}"
-    )
+    spread = max(subject.spread(), 1e-12)
+    apart = float((first - second).abs().max()) / spread
+    assert apart <= SAME, f"the processes end with different models, {apart:.2g} of the scores' range apart; {advice}"
     if subject.spec.one_pass:
-        difference = float((first - expected).abs().max()) / max(subject.spread(), 1e-12)
-        assert difference <= SHARED_OUT, (
-            f"two processes' scores differ from one's by {difference:.2g} of their range, above {SHARED_OUT:g}; {advice}"
-        )
+        wrong = float((first - expected).abs().max()) / spread
+        assert wrong <= SHARED_OUT, f"scores are {wrong:.2g} of their range off, above {SHARED_OUT:g}; {advice}"
         return
     found, alone = _auroc(first), _auroc(expected)
     assert abs(found - alone) <= AS_GOOD, f"trained by two processes, the AUROC is {found:.3f}, by one {alone:.3f}"
