@@ -70,7 +70,7 @@ class _Group:
             return None
 
     def tell(self, error: BaseException) -> None:
-        interrupted = not isinstance(error, Exception)
+        interrupted = isinstance(error, click.Abort) or not isinstance(error, Exception)
         message = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}"
         code = error.exit_code if isinstance(error, click.ClickException) else TrainingError.exit_code
         told = {"rank": self.rank, "message": message, "exit_code": code, "interrupted": interrupted}
