@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adcli import distributed
 from adcli.data.decoding import Size
 
 
@@ -84,11 +85,16 @@ def _pool_channels(maps: Tensor, channels: int) -> Tensor:
     return F.adaptive_avg_pool1d(lines, channels).transpose(1, 2).reshape(-1, channels, height, width)
 
 
-def principal_directions(rows: Iterable[Tensor], count: int) -> Tensor:
+def principal_directions(rows: Iterable[Tensor], count: int, *, sharded: bool = False) -> Tensor:
     """Return the ``count`` orthonormal directions of largest variance of rows (N_i, C), as columns (C, count).
 
     The rows are read once; mean and covariance are sums in float64. The sign of a direction is that which makes its
     largest entry positive, so that the same rows give the same directions on every machine.
+
+    Args:
+        rows: (N_i, C) at a time.
+        count: of directions.
+        sharded: whether each of several processes has rows of its own, at least one, whose sums are to be added up.
 
     Raises:
         ValueError: there are no rows.
@@ -97,6 +103,8 @@ def principal_directions(rows: Iterable[Tensor], count: int) -> Tensor:
     for part in rows:
         if number == 0:
             origin = part.double().mean(dim=0)
+            if sharded:
+                origin = distributed.broadcast(origin)
             total, squares = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
         centred = part.double() - origin
         total += centred.sum(dim=0)
@@ -104,6 +112,9 @@ def principal_directions(rows: Iterable[Tensor], count: int) -> Tensor:
         number += len(part)
     if number == 0:
         raise ValueError("no rows to find directions of")
+    if sharded:
+        number = _added(number, total)
+        total, squares = distributed.reduce_sum(total), distributed.reduce_sum(squares)
     covariance = squares / number - torch.outer(total / number, total / number)
     _, vectors = torch.linalg.eigh(covariance)
     return _signed(vectors.flip(1)[:, :count]).float().contiguous()
@@ -154,13 +165,20 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
     )
 
 
+def _added(number: int, like: Tensor) -> int:
+    """Return the sum of the processes' numbers."""
+    return int(distributed.reduce_sum(torch.tensor([number], device=like.device)))
+
+
 def _signed(directions: Tensor) -> Tensor:
     """Turn each column so that its entry of largest magnitude is positive."""
     largest = directions.abs().argmax(dim=0, keepdim=True)
     return directions * directions.gather(0, largest).sign()
 
 
-def randomised_components(passes: Callable[[], Iterable[Tensor]], share: float, limit: int) -> Principal:
+def randomised_components(
+    passes: Callable[[], Iterable[Tensor]], share: float, limit: int, *, sharded: bool = False
+) -> Principal:
     """Return principal components of rows that do not fit memory, from four passes over them.
 
     A randomised range finder with two power iterations (Halko, Martinsson and Tropp, Finding Structure with Randomness,
@@ -171,12 +189,17 @@ def randomised_components(passes: Callable[[], Iterable[Tensor]], share: float, 
         passes: gives the rows anew each time, (N_i, D) at a time.
         share: of the variance to retain, at most 1.
         limit: number of components at most.
+        sharded: whether each of several processes has rows of its own, at least one, whose sums are to be added up.
     """
+    added: Callable[[Tensor], Tensor] = distributed.reduce_sum if sharded else lambda tensor: tensor
     number, total, squares = 0, torch.zeros(0), torch.zeros((), dtype=torch.float64)
     for part in passes():
         total = part.double().sum(dim=0) + (total if number else 0)
         squares = squares + part.double().square().sum()
         number += len(part)
+    if sharded:
+        number = _added(number, total)
+    total, squares = added(total), added(squares)
     mean = (total / number).float()
     variance = float(squares - total.square().sum() / number)
     width = min(limit + 10, number, len(mean))
@@ -187,12 +210,12 @@ def randomised_components(passes: Callable[[], Iterable[Tensor]], share: float, 
         for part in passes():
             centred = part - mean
             product += centred.T @ (centred @ basis)
-        basis = torch.linalg.qr(product).Q
+        basis = torch.linalg.qr(added(product)).Q
     gram = torch.zeros(width, width, dtype=torch.float64, device=mean.device)
     for part in passes():
         reduced = ((part - mean) @ basis).double()
         gram += reduced.T @ reduced
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = torch.linalg.eigh(added(gram))
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     cumulative = values.cumsum(0) / variance
     kept = min(int((cumulative < share - 1e-9).sum()) + 1, limit, number - 1, width)

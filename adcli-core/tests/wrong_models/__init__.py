@@ -39,6 +39,7 @@ WRONG = {
     "damage_scores_higher": spec("Inverted"),
     "forward_can_be_exported": spec("DataDependent"),
     "other_sizes_work": spec("SquareOnly"),
+    "two_processes_agree_with_one": spec("Apart"),
     "fitting_is_silent": spec("Talkative"),
     "options_are_documented_and_valid": spec("Undocumented", UndocumentedOptions),
 }

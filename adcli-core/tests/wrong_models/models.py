@@ -106,6 +106,13 @@ class Unseeded(Right):
         self.mean = self.mean + torch.from_numpy(noise).float()
 
 
+class Apart(Right):
+    """Fits on its own process's part of the images, and joins nothing."""
+
+    def fit(self, batches: Batches) -> None:
+        super().fit(batches.sharded())
+
+
 class Forgetful(Right):
     """Keeps what it learnt outside parameters and buffers."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adcli import __version__
+from adcli import __version__, distributed
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.compare import compare
@@ -70,7 +70,8 @@ def _failed_command(name: str, error: Exception) -> click.ClickException:
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="adcli")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Find defects in photographs: learn from images of good parts, then score, locate and report what departs.
 
     \b
@@ -79,6 +80,10 @@ def cli() -> None:
       adcli predict last IMAGES                      score new images
       adcli models                                   what can be trained
     """
+    if distributed.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
+        raise click.UsageError(
+            f"'adcli {ctx.invoked_subcommand}' works in a single process: start it without torchrun."
+        )
 
 
 for _command in (
@@ -108,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
+        with distributed.joined():
+            outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

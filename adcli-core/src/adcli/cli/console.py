@@ -49,8 +49,10 @@ def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
 
 def load_pipeline() -> ModuleType:
     """Report plugins that failed, and return the Python API, whose names import what they need when they are used."""
-    report_failed_plugins()
-    from adcli import pipeline
+    from adcli import distributed, pipeline
+
+    if distributed.rank() == 0:
+        report_failed_plugins()
 
     return pipeline
 

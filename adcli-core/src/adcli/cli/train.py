@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adcli import distributed
 from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def train(
         trained = pipeline.resume(resume, progress=progress)
     else:
         trained = pipeline.train(_settings(config, given), out=out, progress=progress, command=_command())
-    _print_outcome(trained, as_json)
+    if distributed.rank() == 0:
+        _print_outcome(trained, as_json)
 
 
 def _settings(config: Path | None, given: dict[str, Any]) -> Any:

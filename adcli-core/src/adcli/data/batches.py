@@ -4,17 +4,22 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from adcli import distributed
 from adcli.data.decoding import Pixels, Size
 from adcli.data.images import ImageSource
 from adcli.progress import Progress, Silent
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Maps images (N, 3, H, W) in [0, 1] to images of the same shape, drawing its randomness from the generator."""
+
+Shared = TypeVar("Shared", list[Path], NDArray[np.intp])
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class Batches:
 
     Iterating gives tensors (N, 3, H, W), float32, RGB in [0, 1]; every image once, in order, the last batch may be
     smaller. Nothing is held but the image source's cache.
+
+    Where torchrun started several processes, each gets all images, so that a model that knows nothing of that fits as
+    in one process, and no faster. :meth:`sharded` gives each its part.
     """
 
     def __init__(
@@ -49,16 +57,18 @@ class Batches:
         batch_size: int = 16,
         seed: int = 0,
         session: Session | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.paths = list(paths)
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
         self.session = session or Session()
+        self.part = part
 
     @property
     def count(self) -> int:
-        """Number of images."""
+        """Number of images, in all processes."""
         return len(self.paths)
 
     @property
@@ -67,21 +77,42 @@ class Batches:
         return self.source.size
 
     def __len__(self) -> int:
-        """Return the number of batches in one pass."""
-        return math.ceil(len(self.paths) / self.batch_size)
+        """Return the number of batches in one pass; of parts, those of the largest."""
+        return math.ceil(len(self.paths) / (self.batch_size * self.part[1]))
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self.session.progress.track(self._batches(self.paths), len(self), "reading images")
+        return self.session.progress.track(self._batches(_share(self.paths, self.part)), len(self), "reading images")
+
+    def sharded(self) -> "Batches":
+        """Return this process's part of the images, all of them in a single process; ``count`` stays that of all.
+
+        Ordered passes give a run of successive images, so that the parts joined in the order of the processes
+        (:func:`adcli.distributed.gather`) are all images in order. Shuffled epochs take ``batch_size`` images for each
+        process at a time and share them out, so that they have equally many steps in each; the last may be empty.
+        """
+        return self._like(self.paths, (distributed.rank(), distributed.world_size()))
+
+    def order(self, epoch: int) -> Iterator[NDArray[np.intp]]:
+        """Yield the indices of the images of each batch of a shuffled epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.paths))
+        step = self.batch_size * self.part[1]
+        for start in range(0, len(order), step):
+            yield _share(order[start : start + step], self.part)
 
     def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Tensor]:
         """Yield every image once in an order drawn from the seed and the epoch alone.
 
         So an epoch can be repeated after an interruption without replaying the ones before it.
         """
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.paths))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        for images in self._batches([self.paths[i] for i in order]):
+        index, of = self.part
+        # Each process augments images of its own.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch + index * 500_009)
+        missing = len(self) if of > 1 else 0
+        for images in self._batches([self.paths[i] for chosen in self.order(epoch) for i in chosen]):
+            missing -= 1
             yield images if augment is None else augment(images, generator)
+        for _ in range(missing):
+            yield torch.empty(0, 3, *self.image_size, device=self.session.device)
 
     def split(self, share: float) -> tuple["Batches", "Batches"]:
         """Return two disjoint parts: the larger rest, and a seeded ``share`` of the images (at least one of each)."""
@@ -89,10 +120,10 @@ class Batches:
         chosen = set(np.random.default_rng([self.seed, 0x5B117]).permutation(self.count)[:held_out].tolist())
         rest = [path for i, path in enumerate(self.paths) if i not in chosen]
         part = [path for i, path in enumerate(self.paths) if i in chosen]
-        return self._like(rest), self._like(part)
+        return self._like(rest, self.part), self._like(part, self.part)
 
-    def _like(self, paths: Sequence[Path]) -> "Batches":
-        return Batches(paths, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session)
+    def _like(self, paths: Sequence[Path], part: tuple[int, int]) -> "Batches":
+        return Batches(paths, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session, part=part)
 
     def _batches(self, paths: Iterable[Path]) -> Iterator[Tensor]:
         gathered: list[Pixels] = []
@@ -103,6 +134,12 @@ class Batches:
                 gathered = []
         if gathered:
             yield to_tensor(gathered, self.session.device)
+
+
+def _share(items: Shared, part: tuple[int, int]) -> Shared:
+    """Return a part of a sequence, successive items; parts differ by one item at most, and the first is largest."""
+    index, of = part
+    return items[-(-index * len(items) // of) : -(-(index + 1) * len(items) // of)]
 
 
 def to_tensor(images: Sequence[Pixels], device: torch.device | str = "cpu") -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from adcli import distributed
 from adcli.backbones import FALLBACK, UNTRAINED_FALLBACK
 from adcli.data.decoding import Size
 from adcli.errors import OptionError, PluginError, TrainingError
@@ -79,15 +80,33 @@ def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> Bac
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the first CUDA GPU, else the CPU."""
+    """Return the device of that name; ``auto`` is the first CUDA GPU, else the CPU.
+
+    Of several processes on a machine, each has a GPU of its own: for ``auto`` and ``cuda``, that of its number there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if distributed.world_size() == 1:
+            return torch.device(name)
+    if distributed.world_size() > 1 and name.startswith("cuda"):
+        return _own_gpu(name)
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"--device {name}: not available here ({' '.join(str(error).split())[:120]}).") from None
     return device
+
+
+def _own_gpu(name: str) -> torch.device:
+    if name != "cuda":
+        raise OptionError(f"--device {name}: each process needs a GPU of its own; use auto or cuda.")
+    number, available = distributed.local_rank(), torch.cuda.device_count()
+    if number >= available:
+        raise OptionError(
+            f"--device cuda: more processes than GPUs ({available}) on a machine; start as many, or use --device cpu."
+        )
+    return torch.device("cuda", number)
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:

@@ -13,19 +13,20 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from adcli import __version__
+from adcli import __version__, distributed
 from adcli.calibration import Calibration
 from adcli.data.batches import Batches, Session
 from adcli.data.decoding import Size
 from adcli.data.images import ImageSource
 from adcli.data.samples import count_labels
-from adcli.errors import AdcliError, PluginError, RunError, StorageError, TrainingError
+from adcli.errors import AdcliError, DataError, OptionError, PluginError, RunError, StorageError, TrainingError
 from adcli.model import Model
 from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
-from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data
+from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data, relative_names
 from adcli.pipeline.evaluation import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, write_full_evaluation
 from adcli.pipeline.preparation import (
+    ChosenOptions,
     build_model,
     choose_batch_size,
     choose_options,
@@ -56,7 +57,10 @@ from adcli.specs import ModelSpec
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run and, where the data has test images, its evaluation."""
+    """A finished run and, where the data has test images, its evaluation; of several processes, only the first has it.
+
+    Where the machines share no file system, the run's folder lies on the first one's.
+    """
 
     run: Run
     evaluation: Evaluation | None
@@ -79,10 +83,13 @@ class _Plan:
     record: dict[str, Any]
 
 
+@distributed.joined()
 def train(
     settings: TrainSettings, *, out: Path | None = None, progress: Progress | None = None, command: str = ""
 ) -> Trained:
     """Fit, calibrate and evaluate a model, and write the run folder.
+
+    Called in several processes that torchrun started, all fit; the first alone does the rest and says anything.
 
     Args:
         settings: what to train on what.
@@ -93,40 +100,58 @@ def train(
     Raises:
         AdcliError: anything the user can put right; nothing that looks like a finished run is left behind.
     """
-    progress = progress or Silent()
+    progress = _voice(progress)
     plan = _plan(settings, progress)
     final = out or new_run_path(settings.model, plan.data.name)
     history = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command}
     content = {**history, **plan.settings.to_dict(), "record": plan.record}
-    return _carry_out(plan, PartialRun.create(final, content), content, progress)
+    partial = PartialRun.create(final, content) if distributed.rank() == 0 else None
+    return _carry_out(plan, partial, content, progress)
 
 
+@distributed.joined()
 def resume(reference: str | Path, *, progress: Progress | None = None) -> Trained:
     """Continue an interrupted run to the result it would have had.
 
     Raises:
         RunError: there is no such run, another process works on it, or its data changed.
     """
-    progress = progress or Silent()
-    partial, content = PartialRun.resume(find_interrupted(str(reference)))
+    progress = _voice(progress)
+    partial, content = _take_up(str(reference))
     content.pop("format", None)
     if "weights" in content["record"]:
-        return Trained(partial.finish(), None)
+        return _shared(None if partial is None else Trained(partial.finish(), None))
     settings = TrainSettings.parse({key: value for key, value in content.items() if key not in NOT_SETTINGS})
     plan = _plan(settings, progress)
     before = content["record"]
     if plan.record["data"]["fingerprint"] != before["data"]["fingerprint"]:
-        raise RunError(f"{partial.folder}: the training images have changed since; train anew.")
+        raise RunError(f"{reference}: the training images have changed since; train anew.")
+    processes = before.get("processes", 1)
     if plan.provided.spec.one_pass:
         progress.note(f"{settings.model} fits in one pass: starting over.")
+    elif processes != distributed.world_size():
+        raise RunError(f"{reference}: was started with {processes} process(es); continue it with as many.")
     # What was said of a replaced backbone is known only from the first attempt.
     return _carry_out(replace(plan, record=plan.record | {"backbone": before["backbone"]}), partial, content, progress)
+
+
+def _voice(progress: Progress | None) -> Progress:
+    """Return what the first process speaks through; the others are silent."""
+    return progress if progress is not None and distributed.rank() == 0 else Silent()
+
+
+def _take_up(reference: str) -> tuple[PartialRun | None, dict[str, Any]]:
+    """Return an interrupted run, in the first process alone, and the content of its ``run.yaml``."""
+    if distributed.rank():
+        return None, distributed.on_first(dict)
+    partial, content = PartialRun.resume(find_interrupted(reference))
+    return partial, distributed.on_first(lambda: content)
 
 
 def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     provided = registry().models[settings.model]
     spec = provided.spec
-    chosen = choose_options(spec, settings, progress)
+    chosen = _chosen_alike(spec, settings, progress)
     batch_size = choose_batch_size(spec, settings, progress)
     device = pick_device(settings.device)
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
@@ -137,6 +162,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     )
     images = checked_images([sample.image for sample in data.splits.train], spec, settings, source, progress)
     plan = plan_calibration(settings, spec, data.splits, images)
+    _check_processes(plan, images)
     complete = replace(
         settings,
         batch_size=batch_size,
@@ -144,27 +170,67 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
         options=chosen.options.to_dict(),
         image_size=f"{size[0]}x{size[1]}",
     )
-    record = {
+    record: dict[str, Any] = {
         "core": __version__,
         "model": spec.name,
         "plugin": {"distribution": provided.plugin.distribution, "version": provided.plugin.version},
         "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
         "data": {
-            "fingerprint": fingerprint(images, settings.workers),
+            "fingerprint": distributed.on_first(lambda: fingerprint(images, settings.workers)),
             "fitted": len(plan.fit),
             "held_out": len(plan.good),
             "test": count_labels(data.splits.test),
             "skipped": len(source.skipped),
         },
     }
+    if distributed.world_size() > 1:
+        record["processes"] = distributed.world_size()
     precision = pick_precision(settings.precision, device)
     return _Plan(complete, provided, chosen.options, size, batch_size, data, plan, device, precision, source, record)
 
 
-def _carry_out(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
+def _chosen_alike(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> ChosenOptions:
+    """Choose the model's options in the first process: machines may differ in the weights that they can have."""
+    if distributed.world_size() == 1:
+        return choose_options(spec, settings, progress)
+
+    def chosen() -> dict[str, Any]:
+        found = choose_options(spec, settings, progress)
+        return {"options": found.options.to_dict(), "backbone": found.default_backbone, "reason": found.reason}
+
+    values = distributed.on_first(chosen)
+    return ChosenOptions(spec.options.parse(values["options"]), values["backbone"], values["reason"])
+
+
+def _check_processes(plan: CalibrationPlan, images: Sequence[Path]) -> None:
+    """Check that the work can be shared out, and that all processes have the same images.
+
+    Raises:
+        OptionError: folds, whose models one process fits.
+        DataError: fewer images than processes, or other ones.
+    """
+    processes = distributed.world_size()
+    if processes == 1:
+        return
+    if plan.folds:
+        raise OptionError(
+            f"--calibration {len(plan.folds)}-fold: works in a single process; under torchrun use a share such as 0.2."
+        )
+    if len(plan.fit) < processes:
+        raise DataError(f"{processes} processes, but {len(plan.fit)} good image(s) to fit on; start fewer processes.")
+    names = relative_names(images)
+    if distributed.on_first(lambda: names) != names:
+        raise DataError("the images are not those of the first process; give every machine the same --data.")
+
+
+def _carry_out(plan: _Plan, partial: PartialRun | None, content: dict[str, Any], progress: Progress) -> Trained:
     """Fit, calibrate, evaluate and finish; an error leaves the folder only where it holds something to go on from."""
+    checkpoints = Path(distributed.on_first(lambda: str(partial.folder / CHECKPOINTS if partial else "")))
+    if partial is None:
+        _fit(plan, _build(plan), plan.calibration.fit, progress, checkpoints)
+        return _shared(None)
     try:
-        return _fit_to_finish(plan, partial, content, progress)
+        return _shared(_fit_to_finish(plan, partial, content, progress))
     except AdcliError as error:
         partial.log(f"error: {error.format_message()}")
         if not (partial.folder / CHECKPOINTS).is_dir():
@@ -176,20 +242,35 @@ def _carry_out(plan: _Plan, partial: PartialRun, content: dict[str, Any], progre
         raise
 
 
+def _shared(trained: Trained | None) -> Trained:
+    """Return what the first process has made, in all; the others wait for it."""
+    values = distributed.on_first(lambda: _described(trained.run) if trained else {})
+    if trained is not None:
+        return trained
+    path = Path(values["path"])
+    calibration = Calibration.from_json(values["calibration"], source=path / CALIBRATION_FILE)
+    return Trained(Run(path, values["settings"], values["record"], calibration), None)
+
+
+def _described(run: Run) -> dict[str, Any]:
+    described = {"path": str(run.path), "settings": dict(run.settings), "record": dict(run.record)}
+    return described | {"calibration": run.calibration.to_json()}
+
+
 def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     timings: dict[str, float] = {}
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {plan.device}: {content['command'] or 'from Python'}")
     clock = time.perf_counter()
     model = _build(plan)
     clock = _lap(partial, timings, "build", clock)
-    _fit(plan, model, plan.calibration.fit, partial, progress)
+    _fit(plan, model, plan.calibration.fit, progress, partial.folder / CHECKPOINTS, partial)
     clock = _lap(partial, timings, "fit", clock)
     _save_weights(model, partial.folder / WEIGHTS_FILE)
     calibration, map_range = calibrate(
         plan.calibration,
         ModelRuntime(model, plan.device),
         plan.source,
-        refit=lambda images: ModelRuntime(_fit(plan, _build(plan), images, None, progress), plan.device),
+        refit=lambda images: ModelRuntime(_fit(plan, _build(plan), images, progress), plan.device),
         batch_size=plan.batch_size,
         progress=progress,
     )
@@ -227,10 +308,16 @@ def _build(plan: _Plan) -> Model:
     return build_model(plan.provided, plan.options, plan.size, pretrained=True).to(plan.device)
 
 
-def _fit(plan: _Plan, model: Model, images: Sequence[Path], partial: PartialRun | None, progress: Progress) -> Model:
-    """Fit a model to good images and return it in evaluation mode; ``partial`` is where it may keep checkpoints."""
+def _fit(
+    plan: _Plan,
+    model: Model,
+    images: Sequence[Path],
+    progress: Progress,
+    checkpoints: Path | None = None,
+    partial: PartialRun | None = None,
+) -> Model:
+    """Fit a model to good images and return it in evaluation mode; ``partial`` logs what a plugin failed of."""
     model.set_precision(plan.precision)
-    checkpoints = partial.folder / CHECKPOINTS if partial is not None else None
     session = Session(progress, plan.device, plan.precision, checkpoints)
     batches = Batches(images, plan.source, batch_size=plan.batch_size, seed=plan.settings.seed, session=session)
     try:

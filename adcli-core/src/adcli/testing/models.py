@@ -20,6 +20,7 @@ from adcli.pipeline.preparation import build_model, make_repeatable
 from adcli.registry import Plugin, Provided, registry
 from adcli.specs import ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, traces
+from adcli.testing.processes import scores_of_two_processes
 
 SIZE = (64, 64)
 OTHER_SIZES = ((64, 32), (61, 45))
@@ -29,6 +30,12 @@ SAME = 1e-5
 
 EXPORTED = 1e-4
 """The same for a traced model."""
+
+SHARED_OUT = 1e-4
+"""The same for a model that two processes fitted in one pass."""
+
+AS_GOOD = 0.01
+"""Largest difference of the AUROC, for a model that two processes trained."""
 
 
 class Subject:
@@ -44,11 +51,12 @@ class Subject:
         make_repeatable(0)
         return build_model(self.provided, self.spec.options.parse(self.options), size, pretrained=pretrained)
 
-    def fit(self, size: Size = SIZE) -> Model:
+    def fit(self, size: Size = SIZE, *, batch_size: int = 4) -> Model:
         """Make and fit a model."""
         model = self.build(size)
         with tempfile.TemporaryDirectory() as folder:
-            model.fit(Batches(write_images(Path(folder), good_images()), ImageSource(size, workers=0), batch_size=4))
+            paths = write_images(Path(folder), good_images())
+            model.fit(Batches(paths, ImageSource(size, workers=0), batch_size=batch_size))
         return model.eval()
 
     @cached_property
@@ -83,10 +91,14 @@ def subject_of(model: str | ModelSpec, options: Mapping[str, Any] | None = None)
     name = model if isinstance(model, str) else model.target
     key = f"{name} {sorted((options or {}).items())}"
     if key not in _subjects:
-        unknown = Plugin("test", "test", "0")
-        provided = registry().models[model] if isinstance(model, str) else Provided(model, unknown)
+        provided = registry().models[model] if isinstance(model, str) else unregistered(model)
         _subjects[key] = Subject(provided, options or {})
     return _subjects[key]
+
+
+def unregistered(spec: ModelSpec) -> Provided[ModelSpec]:
+    """Return a spec that no plugin offers as if one did."""
+    return Provided(spec, Plugin("test", "test", "0"))
 
 
 def good_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
@@ -266,6 +278,33 @@ def fitting_is_silent(subject: Subject) -> None:
     assert_silent(lambda: subject.scores(good_images()[:1], model))
 
 
+def two_processes_agree_with_one(subject: Subject) -> None:
+    """Two processes that share out the batches end with one model, and it scores as one process's does."""
+    images = torch.cat([good_images(), damaged_images()])
+    expected = subject.scores(images).image
+    options = subject.spec.options.parse(subject.options)
+    first, second = scores_of_two_processes(subject.spec, options)
+    advice = (
+        "fit joins nothing of what the processes find: add up with adcli.distributed.reduce_sum, or gather, what comes "
+        "from batches.sharded(), train with adcli.training.optimise, or iterate batches, of which each process gets all"
+    )
+    spread = max(subject.spread(), 1e-12)
+    apart = float((first - second).abs().max()) / spread
+    assert apart <= SAME, f"the processes end with different models, {apart:.2g} of the scores' range apart; {advice}"
+    if subject.spec.one_pass:
+        wrong = float((first - expected).abs().max()) / spread
+        assert wrong <= SHARED_OUT, f"scores are {wrong:.2g} of their range off, above {SHARED_OUT:g}; {advice}"
+        return
+    found, alone = _auroc(first), _auroc(expected)
+    assert abs(found - alone) <= AS_GOOD, f"trained by two processes, the AUROC is {found:.3f}, by one {alone:.3f}"
+
+
+def _auroc(scores: Tensor) -> float:
+    """Return the share of pairs of a good and a damaged image in which the damaged one scores higher."""
+    good, damaged = scores[:COUNT], scores[COUNT:]
+    return float((damaged[:, None] > good).double().mean())
+
+
 _ALL: Sequence[Callable[[Subject], None]] = (
     describing_imports_nothing_heavy,
     options_are_documented_and_valid,
@@ -280,6 +319,7 @@ _ALL: Sequence[Callable[[Subject], None]] = (
     forward_can_be_exported,
     other_sizes_work,
     fitting_is_silent,
+    two_processes_agree_with_one,
 )
 
 RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}

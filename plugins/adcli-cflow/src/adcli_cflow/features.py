@@ -1,9 +1,9 @@
 """Epochs of a frozen backbone's features, which need computing only once."""
 
+import copy
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,9 +48,14 @@ class FrozenFeatures:
         if self.rows is None:
             yield from map(self._rows, self.batches.shuffled(epoch))
             return
-        order = torch.from_numpy(np.random.default_rng([self.batches.seed, epoch]).permutation(self.batches.count))
-        for chosen in torch.split(order, self.batches.batch_size):
-            yield self.rows[chosen.to(self.rows.device)]
+        for chosen in self.batches.order(epoch):
+            yield self.rows[torch.from_numpy(chosen).to(self.rows.device)]
+
+    def sharded(self) -> "FrozenFeatures":
+        """Return this process's part of the epochs; each process has computed, and keeps, the rows of all images."""
+        part = copy.copy(self)
+        part.batches = self.batches.sharded()
+        return part
 
     def maps(self, rows: Tensor) -> list[Tensor]:
         """Return rows as the maps they are made of, (N, C, h, w) each."""
@@ -59,4 +64,6 @@ class FrozenFeatures:
 
     @torch.no_grad()
     def _rows(self, images: Tensor) -> Tensor:
+        if len(images) == 0:
+            return images.new_empty(0, sum(self.lengths))
         return torch.cat([part.flatten(1) for part in self.backbone(images)], dim=1)

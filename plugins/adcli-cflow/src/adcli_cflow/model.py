@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
+from adcli import distributed
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
@@ -71,16 +72,20 @@ class Cflow(Model):
             scheduler=LambdaLR(optimizer, lambda epoch: rate((epoch + 0.5) / self.options.epochs)),
         )
         self.flows.requires_grad_(False)
-        found = [self._greatest(features.maps(rows)) for rows in features.shuffled(0)]
-        self.greatest = torch.stack(found).amax(dim=0)
+        found = [self._greatest(features.maps(rows)) for rows in features.sharded().shuffled(0) if len(rows)]
+        self.greatest = distributed.gather(torch.stack(found)).amax(dim=0)
 
     def losses(self, maps: list[Tensor]) -> Iterator[Tensor]:
-        """Yield the loss of every fibre: a few hundred patches of one scale, drawn from the whole batch."""
+        """Yield the loss of every fibre: a few hundred patches of one scale, drawn from the whole batch.
+
+        Of several processes, each has its share of a fibre's patches.
+        """
+        fibre = max(self.options.fibre // distributed.world_size(), 1)
         for flow, part in zip(self.flows, maps, strict=True):
             assert isinstance(flow, Flow)
             vectors, conditions = self._vectors(part)
             order = torch.randperm(len(vectors), device=vectors.device)
-            for chosen in torch.split(order, self.options.fibre):
+            for chosen in torch.split(order, fibre):
                 yield -F.logsigmoid(flow.log_likelihood(vectors[chosen], conditions[chosen])).mean()
 
     def _vectors(self, part: Tensor) -> tuple[Tensor, Tensor]:

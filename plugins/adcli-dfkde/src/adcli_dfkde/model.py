@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from adcli import distributed
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
@@ -52,7 +53,7 @@ class Dfkde(Model):
             TrainingError: there are no more images than components, so that their covariance has no inverse.
         """
         size: int = self.options.components
-        rows = torch.cat([self.features(images) for images in batches])
+        rows = distributed.gather(torch.cat([self.features(images) for images in batches.sharded()]))
         principal = principal_components(rows, 1.0, size) if len(rows) > size else None
         if principal is None or len(principal.variances) < size:
             found = f"{len(rows)} good images" if principal is None else f"{len(principal.variances)} that differ"

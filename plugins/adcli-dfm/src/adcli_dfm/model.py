@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adcli import distributed
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
@@ -80,12 +81,13 @@ class Dfm(Model):
     def _components(self, batches: Batches) -> Principal:
         length = self.features(next(iter(batches))[:1]).shape[1]
         if batches.count * length * 4 <= self.options.memory << 20:
-            rows = torch.cat(list(self._rows(batches)))
+            rows = distributed.gather(torch.cat(list(self._rows(batches))))
             return principal_components(rows, self.options.variance)
-        return randomised_components(lambda: self._rows(batches), self.options.variance, self.options.components)
+        share, limit = self.options.variance, self.options.components
+        return randomised_components(lambda: self._rows(batches), share, limit, sharded=True)
 
     def _rows(self, batches: Batches) -> Iterator[Tensor]:
-        return (self.features(images) for images in batches)
+        return (self.features(images) for images in batches.sharded())
 
     def forward(self, images: Tensor) -> Scores:
         maps = self.pooled(images)

@@ -61,7 +61,7 @@ class Ganomaly(Model):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, betas=BETAS)
         cosine = CosineAnnealingLR(optimizer, epochs) if self.options.schedule == "cosine" else None
         optimise(self, self.loss, batches, optimizer=optimizer, epochs=epochs, scheduler=cosine)
-        settle(self.generator, (self._prepared(images) for images in batches.shuffled(epochs)))
+        settle(self.generator, (self._prepared(images) for images in batches.sharded().shuffled(epochs)))
         self.requires_grad_(False)
 
     def loss(self, images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adcli import distributed
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
@@ -70,16 +71,17 @@ class Padim(Model):
             raise TrainingError(f"PaDiM needs at least 2 good images to fit on, there are {batches.count}.")
         self.directions = self._choose_directions(batches)
         origin = total = squares = torch.empty(0)
-        for images in batches:
+        for images in batches.sharded():
             # In the order of the products, which would else copy them in every step.
             rows = _by_position(self.embed(images)).to(torch.float64, memory_format=torch.contiguous_format)
             if not total.numel():
-                # Sums of squares about a point near the mean lose no digits.
-                origin = rows.mean(dim=1, keepdim=True)
+                # Sums of squares about a point near the mean lose no digits; all processes add up about the same.
+                origin = distributed.broadcast(rows.mean(dim=1, keepdim=True))
                 total, squares = torch.zeros_like(origin), rows.new_zeros(len(rows), rows.shape[2], rows.shape[2])
             rows -= origin
             total += rows.sum(dim=1, keepdim=True)
             squares.baddbmm_(rows.mT, rows)
+        total, squares = distributed.reduce_sum(total), distributed.reduce_sum(squares)
         self._set_gaussians(origin, total / batches.count, squares, batches.count)
 
     def _set_gaussians(self, origin: Tensor, offset: Tensor, squares: Tensor, count: int) -> None:
@@ -101,7 +103,7 @@ class Padim(Model):
         device = batches.session.device
         if self.options.reduction == "random":
             return torch.eye(channels)[:, torch.randperm(channels)[:count]].to(device)
-        return principal_directions(self._positions(batches), count)
+        return principal_directions(self._positions(batches.sharded()), count, sharded=True)
 
     def _positions(self, batches: Batches) -> Iterator[Tensor]:
         """Yield all channels at all positions of the finest grid, a batch's (N P, C) at a time."""

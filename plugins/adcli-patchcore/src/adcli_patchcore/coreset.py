@@ -42,14 +42,29 @@ def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = 
 def _picks_of_block(distances: Tensor, points: Tensor, norms: Tensor, block: int, count: int) -> list[int]:
     nearest, candidates = torch.topk(distances, block)
     floor = float(nearest[-1]) if block < len(points) else -np.inf
-    among = _squared_distances(points[candidates], norms[candidates], points[candidates], norms[candidates])
-    matrix, remaining, index = among.cpu().numpy(), nearest.cpu().numpy(), candidates.tolist()
+    found = picks_among(points[candidates], norms[candidates], nearest, floor, count)
+    index: list[int] = candidates[found].tolist()
+    return index
+
+
+def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: float, count: int) -> list[int]:
+    """Return the greedy picks among a block's candidates, up to ``count``, while they lie no nearer than the floor.
+
+    Args:
+        points: the candidates, (N, D).
+        norms: their squared norms, (N,).
+        nearest: their squared distances to all picks before, (N,).
+        floor: the least of these, where points outside the block may lie as far.
+        count: how many to pick at most.
+    """
+    matrix = _squared_distances(points, norms, points, norms).cpu().numpy()
+    remaining = nearest.cpu().numpy()
     found: list[int] = []
-    while len(found) < min(count, block):
+    while len(found) < min(count, len(points)):
         farthest = int(remaining.argmax())
         if remaining[farthest] < floor:
             break
-        found.append(index[farthest])
+        found.append(farthest)
         np.minimum(remaining, matrix[farthest], out=remaining)
         # A point never comes twice, even among duplicates at distance zero.
         remaining[farthest] = -np.inf
@@ -57,14 +72,18 @@ def _picks_of_block(distances: Tensor, points: Tensor, norms: Tensor, block: int
 
 
 def _update(distances: Tensor, points: Tensor, norms: Tensor, picked: Tensor) -> None:
-    """Lower the squared distances of all points to the picks, in place, a bounded number of points at a time."""
-    chosen, chosen_norms = points[picked], norms[picked]
-    rows = max(CHUNK * BLOCK // (8 * max(len(picked), 1)), 256)
+    """Lower the squared distances of all points to the picks, in place, and mark these as picked."""
+    lower_distances(distances, points, norms, points[picked], norms[picked])
+    distances[picked] = -torch.inf
+
+
+def lower_distances(distances: Tensor, points: Tensor, norms: Tensor, chosen: Tensor, chosen_norms: Tensor) -> None:
+    """Lower the squared distances of all points to those chosen, in place, a bounded number of points at a time."""
+    rows = max(CHUNK * BLOCK // (8 * max(len(chosen), 1)), 256)
     for start in range(0, len(points), rows):
         part = slice(start, start + rows)
         nearest = _squared_distances(points[part], norms[part], chosen, chosen_norms).amin(dim=1)
         torch.minimum(distances[part], nearest, out=distances[part])
-    distances[picked] = -torch.inf
 
 
 def _squared_distances(rows: Tensor, row_norms: Tensor, columns: Tensor, column_norms: Tensor) -> Tensor:

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adcli import distributed
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.layers import gaussian_blur, patch_embedding, upsample
 from adcli.model import Model, Scores
-from adcli_patchcore import PatchcoreOptions
+from adcli_patchcore import PatchcoreOptions, sharded
 from adcli_patchcore.coreset import greedy_k_centre
 
 BANK_BLOCK = 2048
@@ -53,23 +54,30 @@ class PatchCore(Model):
         return patch_embedding(self.backbone(cropped), self.options.dimensions)
 
     def fit(self, batches: Batches) -> None:
-        """Fill the memory bank with the embeddings of good images and thin it to its coreset."""
-        patches = self._collect(batches)
+        """Fill the memory bank with the embeddings of good images and thin it to its coreset.
+
+        Of several processes, each keeps the patches of its own images, and all get the bank.
+        """
+        patches = self._collect(batches.sharded())
         self.scale = self._standard_deviation(patches)
         patches /= self.scale
-        count = max(round(self.options.coreset * len(patches)), 1)
-        first = int(torch.randint(len(patches), (1,)))
-        picks = greedy_k_centre(self._projected(patches), count, first=first)
-        chosen = list(batches.session.progress.track(picks, count, "coreset"))
-        self.bank = patches[torch.tensor(chosen, device=patches.device)].contiguous()
+        several = distributed.world_size() > 1
+        total = int(distributed.gather(torch.tensor([len(patches)], device=patches.device)).sum())
+        count = max(round(self.options.coreset * total), 1)
+        first = int(torch.randint(total, (1,)))
+        select = sharded.sharded_k_centre if several else greedy_k_centre
+        picks = select(self._projected(patches), count, first=first)
+        chosen = torch.tensor(list(batches.session.progress.track(picks, count, "coreset")), device=patches.device)
+        self.bank = sharded.members(patches, chosen) if several else patches[chosen].contiguous()
 
     def _collect(self, batches: Batches) -> Tensor:
         """Return all patch embeddings, (patches, D), written into one tensor as they come."""
         patches, filled = torch.empty(0), 0
+        images_at_most = -(-batches.count // distributed.world_size())
         for images in batches:
             rows = self.embed(images).permute(0, 2, 3, 1).flatten(0, 2)
             if filled == 0:
-                patches = torch.empty(batches.count * len(rows) // len(images), rows.shape[1], device=rows.device)
+                patches = torch.empty(images_at_most * len(rows) // len(images), rows.shape[1], device=rows.device)
             patches[filled : filled + len(rows)] = rows
             filled += len(rows)
         return patches[:filled]
@@ -77,7 +85,8 @@ class PatchCore(Model):
     def _standard_deviation(self, patches: Tensor) -> Tensor:
         if not self.options.standardise:
             return torch.ones(patches.shape[1], device=patches.device)
-        deviation = patches.std(dim=0)
+        several = distributed.world_size() > 1
+        deviation = sharded.standard_deviation(patches) if several else patches.std(dim=0)
         # A channel that is all but constant on good images must not outweigh all others at its first stirring.
         return deviation.clamp(min=0.1 * float(deviation.mean()))
 

@@ -1,0 +1,86 @@
+"""The coreset of points that lie in several processes, each with a part of them.
+
+Points are numbered as if those of all processes stood in one tensor, in the order of the processes.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from adcli import distributed
+from adcli_patchcore.coreset import BLOCK, lower_distances, picks_among
+
+
+def sharded_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = BLOCK) -> Iterator[int]:
+    """Yield the picks that :func:`adcli_patchcore.coreset.greedy_k_centre` has of all processes' points.
+
+    Each process offers its farthest points, among which are the farthest of all: so the block of candidates is that of
+    a single process. The first process picks among them, and each lowers the distances of its own points.
+
+    Args:
+        points: this process's, (N_i, D), float32.
+        count: how many to pick, at most the number of all points.
+        first: the number of the point to start from.
+        block: candidates per block.
+    """
+    offset, total = _position(points)
+    mean = distributed.reduce_sum(points.sum(dim=0, dtype=torch.float64)) / total
+    points = points - mean.float()
+    norms = points.square().sum(dim=1)
+    distances = torch.full_like(norms, torch.inf)
+    picked = torch.tensor([first], device=points.device)
+    chosen = members(points, picked)
+    yield first
+    done = 1
+    while done < count:
+        lower_distances(distances, points, norms, chosen, chosen.square().sum(dim=1))
+        mine = picked[(picked >= offset) & (picked < offset + len(points))] - offset
+        distances[mine] = -torch.inf
+        nearest, numbers, candidates = _farthest(distances, points, offset, min(block, total))
+        floor = float(nearest[-1]) if block < total else -float("inf")
+        found = _picked_by_first(candidates, nearest, floor, count - done)
+        picked, chosen = numbers[found], candidates[found]
+        yield from picked.tolist()
+        done += len(picked)
+
+
+def members(points: Tensor, chosen: Tensor) -> Tensor:
+    """Return points by their numbers, from whichever process has them, (len(chosen), D)."""
+    offset, _ = _position(points)
+    mine = (chosen >= offset) & (chosen < offset + len(points))
+    rows = points.new_zeros(len(chosen), points.shape[1])
+    rows[mine] = points[chosen[mine] - offset]
+    return distributed.reduce_sum(rows)
+
+
+def standard_deviation(points: Tensor) -> Tensor:
+    """Return the standard deviation of all processes' points, (D,)."""
+    _, total = _position(points)
+    mean = distributed.reduce_sum(points.sum(dim=0, dtype=torch.float64)) / total
+    squares = torch.zeros_like(mean)
+    for part in torch.split(points, 65536):
+        squares += (part - mean).square().sum(dim=0)
+    return (distributed.reduce_sum(squares) / (total - 1)).sqrt().float()
+
+
+def _position(points: Tensor) -> tuple[int, int]:
+    """Return the number of this process's first point, and how many points all have."""
+    counts = distributed.gather(torch.tensor([len(points)], device=points.device))
+    return int(counts[: distributed.rank()].sum()), int(counts.sum())
+
+
+def _farthest(distances: Tensor, points: Tensor, offset: int, block: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return distances, numbers and coordinates of the farthest points of all processes, the farthest first."""
+    nearest, index = torch.topk(distances, min(block, len(points)))
+    offered = [distributed.gather(part) for part in (nearest, index + offset, points[index])]
+    nearest, order = torch.topk(offered[0], block)
+    return nearest, offered[1][order], offered[2][order]
+
+
+def _picked_by_first(candidates: Tensor, nearest: Tensor, floor: float, count: int) -> Tensor:
+    """Return the picks among a block's candidates; the first process decides, should roundings differ."""
+    found: list[int] = []
+    if distributed.rank() == 0:
+        found = picks_among(candidates, candidates.square().sum(dim=1), nearest, floor, count)
+    return distributed.gather(torch.tensor(found, dtype=torch.int64, device=candidates.device))
