@@ -252,6 +252,44 @@ def test_code_that_fails_when_it_is_used_is_one_line(
     assert outcome.out == ""
 
 
+UNSHAPED = """
+from adcli import ModelSpec, Options, hookimpl
+from adcli.model import Model, Scores
+
+
+@hookimpl
+def adcli_models():
+    return [ModelSpec(name="unshaped", target="adcli_unshaped:Unshaped", options=Options, summary="a model")]
+
+
+class Unshaped(Model):
+    def fit(self, batches): {fit}
+
+    def forward(self, images):
+        return Scores(images.no_such_thing)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fit", "words"),
+    [("...", "failed to score (AttributeError: 'Tensor' "), ("1 / 0", "failed to fit (ZeroDivisionError: ")],
+)
+def test_a_model_that_raises_is_one_line_that_says_where_and_leaves_no_run(
+    fit: str, words: str, parts: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    install(site, "adcli-unshaped", UNSHAPED.format(fit=fit))
+    where = "images.no_such_thing" if fit == "..." else "def fit"
+    line = next(number for number, text in enumerate(UNSHAPED.splitlines(), 1) if where in text)
+    command = ("train", "--model", "unshaped", "--data", parts, "--image-size", 64)
+    outcome = run(site, *command, cwd=tmp_path)
+    assert_one_line(outcome, 6, words, f"adcli_unshaped.py:{line})")
+    assert [path.name for path in tmp_path.iterdir()] in (["site"], ["site", "runs"], ["runs", "site"])
+    assert not list((tmp_path / "runs").rglob("*.*"))
+    traced = run(site, *command, cwd=tmp_path, environment={"ADCLI_TRACE": "1"})
+    assert "Traceback (most recent call last)" in traced.err
+
+
 MEAN = Path(__file__).parent / "third_party"
 
 

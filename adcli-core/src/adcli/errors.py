@@ -74,6 +74,19 @@ def one_line(text: object) -> str:
     return line if len(line) <= 300 else f"{line[:297]}..."
 
 
+def place(error: BaseException, package: str) -> str:
+    """Return where in a package an error was raised, as ``", package/module.py:12"``; empty where it was not there."""
+    import traceback
+    from pathlib import PurePath
+
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        *folders, file = PurePath(frame.filename).parts
+        if package in folders or file == f"{package}.py":
+            inner = folders[folders.index(package) :] if package in folders else []
+            return f", {'/'.join([*inner, file])}:{frame.lineno}"
+    return ""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is."""
     import difflib

@@ -41,6 +41,9 @@ def _cure(error: BaseException, name: str) -> str:
     if isinstance(error, ImportError):
         return f"upgrade it, or what it imports from: pip install --upgrade --upgrade-strategy eager {name}"
     whose = "" if isinstance(error, AdcliError) else "a fault of the plugin: "
+    source = _source(found)
+    if source is not None:
+        return f"{whose}mend it in {source}, from where it is installed"
     return f"{whose}upgrade it with 'pip install --upgrade {name}', or tell its author"
 
 
@@ -82,12 +85,19 @@ def _reinstall_or_python(found: Distribution, name: str) -> str:
     return f"its file is damaged, or for another Python; install it again with {_install_command(found, name)}"
 
 
+def _source(found: Distribution) -> str | None:
+    """Return the folder that a distribution is installed from so that changes there count; None for others."""
+    origin = json.loads(found.read_text("direct_url.json") or "{}")
+    editable = origin.get("dir_info", {}).get("editable")
+    return unquote(urlparse(origin["url"]).path) if editable else None
+
+
 def _install_command(found: Distribution, name: str) -> str:
     """Return how to install a distribution again, from where it came."""
     origin = json.loads(found.read_text("direct_url.json") or "{}")
     url = origin.get("url", "")
     source = shlex.quote(unquote(urlparse(url).path) if url.startswith("file:") else url or name)
-    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    editable = "-e " if _source(found) else ""
     return f"pip install --force-reinstall --no-deps {editable}{source}"
 
 

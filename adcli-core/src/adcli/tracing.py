@@ -1,4 +1,7 @@
-"""``ADCLI_TRACE=1``: every hook call, and every import of a plugin's code, on stderr with the time it took."""
+"""``ADCLI_TRACE=1``: every hook call, and every import of a plugin's code, on stderr with the time it took.
+
+And, where plugin code fails, the traceback that is otherwise left out.
+"""
 
 import os
 import sys
@@ -14,7 +17,7 @@ T = TypeVar("T")
 
 def traced(what: str, who: object, action: Callable[[], T]) -> T:
     """Do something and return its result; with ``ADCLI_TRACE`` set, print a line about it."""
-    if os.environ.get("ADCLI_TRACE", "0") in ("", "0"):
+    if not _wanted():
         return action()
     start = time.perf_counter()
     try:
@@ -28,6 +31,16 @@ def traced(what: str, who: object, action: Callable[[], T]) -> T:
         milliseconds = (time.perf_counter() - start) * 1000
         print(f"trace: {what} of {who}: {outcome} ({milliseconds:.1f} ms)", file=sys.stderr, flush=True)
     return result
+
+
+def trace_failure(error: BaseException) -> None:
+    """With ``ADCLI_TRACE`` set, print the traceback of an error."""
+    if _wanted():
+        traceback.print_exception(error, file=sys.stderr)
+
+
+def _wanted() -> bool:
+    return os.environ.get("ADCLI_TRACE", "0") not in ("", "0")
 
 
 def _in_short(value: Any) -> str:

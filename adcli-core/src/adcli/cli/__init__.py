@@ -19,6 +19,7 @@ from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
+from adcli.tracing import trace_failure
 
 
 class PluginGroup(click.Group):
@@ -116,6 +117,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         with distributed.joined():
             outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error.__cause__, Exception):
+            trace_failure(error.__cause__)
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

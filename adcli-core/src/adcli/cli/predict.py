@@ -69,7 +69,8 @@ def predict(
     if out is not None:
         _write(rows, out)
     defects = sum(row["verdict"] == "defect" for row in rows)
-    progress.note(f"{len(rows)} images, {defects} with defects" + (f"; written to {out}" if out else ""))
+    images = f"{len(rows)} image{'' if len(rows) == 1 else 's'}"
+    progress.note(f"{images}, {defects} with defects" + (f"; written to {out}" if out else ""))
     if fail_on_defect and defects:
         from adcli.errors import DEFECT_FOUND
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from adcli.data.batches import to_tensor
+from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
 from adcli.exports import Pixels, Scored
 from adcli.model import Model
 
@@ -23,7 +24,24 @@ class ModelRuntime:
     device: torch.device
 
     def __call__(self, images: Pixels) -> Scored:
-        """Score images (N, H, W, 3): scores (N,), maps (N, H, W) or None."""
+        """Score images (N, H, W, 3): scores (N,), maps (N, H, W) or None.
+
+        Raises:
+            TrainingError: the memory does not suffice.
+            PluginError: the model raised anything else but an ``AdcliError``.
+        """
+        try:
+            return self._scored(images)
+        except AdcliError:
+            raise
+        except (torch.OutOfMemoryError, MemoryError):
+            raise TrainingError("not enough memory to score; lower --batch-size.") from None
+        except Exception as error:
+            package = type(self.model).__module__.partition(".")[0]
+            reason = one_line(error) + place(error, package)
+            raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
+
+    def _scored(self, images: Pixels) -> Scored:
         with torch.inference_mode():
             scores = self.model(to_tensor(list(images), self.device))
         maps = None if scores.map is None else scores.map[:, 0].float().cpu().numpy()

@@ -58,7 +58,10 @@ def _score_batch(runtime: Runtime, batch: list[tuple[Path, Decoded]]) -> Iterato
     scores, maps = runtime(np.stack([image.pixels for _, image in batch]))
     for i, (path, image) in enumerate(batch):
         if not np.isfinite(scores[i]):
-            raise TrainingError(f"{path}: the score is {scores[i]}; what was learnt cannot be used, train again.")
+            raise TrainingError(
+                f"{path}: the score is {scores[i]}: what was learnt cannot be used; train again, "
+                "with a lower learning rate if the model has one."
+            )
         if maps is not None and not np.isfinite(maps[i]).all():
             raise TrainingError(f"{path}: its map has values that are no numbers; train again.")
         yield ScoredImage(path, float(scores[i]), None if maps is None else maps[i], image.original_size)

@@ -1,6 +1,7 @@
 """Training: from settings to a finished run folder."""
 
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Sequence
@@ -19,7 +20,17 @@ from adcli.data.batches import Batches, Session
 from adcli.data.decoding import Size
 from adcli.data.images import ImageSource
 from adcli.data.samples import count_labels
-from adcli.errors import AdcliError, DataError, OptionError, PluginError, RunError, StorageError, TrainingError
+from adcli.errors import (
+    AdcliError,
+    DataError,
+    OptionError,
+    PluginError,
+    RunError,
+    StorageError,
+    TrainingError,
+    one_line,
+    place,
+)
 from adcli.model import Model
 from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
@@ -331,7 +342,7 @@ def _fit(
     except Exception as error:
         if partial is not None:
             partial.log(traceback.format_exc())
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
         raise PluginError(
             f"model '{plan.settings.model}' of {plan.provided.plugin} failed to fit ({reason})."
         ) from error
@@ -342,6 +353,8 @@ def _fit(
 def _save_weights(model: Model, path: Path) -> None:
     try:
         save_file(model.weights(), path)
+        # safetensors' own files are for their owner alone.
+        shutil.copymode(path.with_name(RUN_FILE), path)
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"cannot write {path}: {reason}; free space or choose another --out.") from None

@@ -38,7 +38,9 @@ class PluginNames:
             OptionError: it cannot be a name, or an installed plugin has it.
         """
         if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", text):
-            raise OptionError(f"name '{text}': give lower-case letters, digits and single hyphens, such as my-model.")
+            raise OptionError(
+                f"name '{text}': give lower-case letters, digits and single underscores, such as my_model."
+            )
         names = cls(text.replace("-", "_"))
         plugins = registry()
         for plugin in plugins.plugins:
