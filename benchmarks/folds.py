@@ -131,12 +131,14 @@ def simulate(
         TrainingError: the model does not fit to so few images, whole or in folds.
     """
     source = Numbered([Path(f"{number:05}") for number in range(count)])
+    # One seed does: it shuffles images that are drawn in a random order.
+    settings = {way: TrainSettings(calibration=way) for way in ways}
     found: dict[str, list[tuple[list[float], list[float]]]] = {way: [] for way in ways}
     for draw in range(draws):
         order = np.random.default_rng([draw, n]).permutation(count)
         whole = functools.lru_cache(maxsize=1)(functools.partial(_fit_and_score, fit, order[n : n + SCORED]))
         for way in ways:
-            calibration, scores = _calibrated(fit, whole, source, sorted(order[:n]), way, draw)
+            calibration, scores = _calibrated(fit, whole, source, order[:n], settings[way])
             at_rates = [calibration.at_rate(rate) for rate in rates]
             realised = [float((scores > at.image_threshold).mean()) for at in at_rates]
             found[way].append(([at.achievable_rate for at in at_rates], realised))
@@ -155,14 +157,11 @@ def _calibrated(
     fit: Fit,
     whole: Callable[[tuple[int, ...]], tuple[Score, Scores]],
     source: Numbered,
-    chosen: Sequence[int],
-    way: str,
-    seed: int,
+    chosen: Numbers,
+    settings: TrainSettings,
 ) -> tuple[Calibration, Scores]:
     """Return a calibration as ``adcli train`` makes it, and the final model's scores of images not drawn."""
-    plan = plan_calibration(
-        TrainSettings(calibration=way, seed=seed), ONE_PASS, Splits([], []), [source.paths[i] for i in chosen]
-    )
+    plan = plan_calibration(settings, ONE_PASS, Splits([], []), [source.paths[i] for i in chosen])
     score, scores = whole(tuple(source.of(plan.fit).tolist()))
     calibration, _ = calibrate(
         plan,
