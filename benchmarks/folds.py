@@ -32,7 +32,7 @@ from adcli.data.batches import Batches
 from adcli.data.decoding import Decoded
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
-from adcli.errors import TrainingError
+from adcli.errors import AdcliError
 from adcli.model import Model
 from adcli.options import BackboneOptions
 from adcli.pipeline import TrainSettings
@@ -129,6 +129,7 @@ def simulate(
 
     Raises:
         TrainingError: the model does not fit to so few images, whole or in folds.
+        OptionError: the model's scores differ in scale from fit to fit, so that there are no folds.
     """
     source = Numbered([Path(f"{number:05}") for number in range(count)])
     # One seed does: it shuffles images that are drawn in a random order.
@@ -334,7 +335,7 @@ def lines(name: str, fit: Fit, count: int, n: int, draws: int) -> Iterator[str]:
 def _refusal(fit: Fit, count: int, n: int, way: str) -> str:
     try:
         simulate(fit, count, n, [way], 1)
-    except TrainingError as error:
+    except AdcliError as error:
         return f"refused: {error.format_message()} | |"
     return ""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from adcli.calibration import Calibration
 from adcli.data.images import ImageSource
+from adcli.errors import OptionError
 from adcli.exports import Runtime
 from adcli.pipeline.calibrate import CalibrationPlan
 from adcli.progress import Progress
@@ -76,6 +77,15 @@ def test_images_scored_by_a_model_fitted_to_them_break_it(drawn: Fit, monkeypatc
     case = simulate(drawn, COUNT, 20, ("5-fold",), 50)["5-fold"]
     with pytest.raises(AssertionError):
         assert_kept(case)
+
+
+def test_folds_are_refused_where_scores_differ_in_scale_from_fit_to_fit(drawn: Fit) -> None:
+    def shifted(numbers: Numbers) -> Score:
+        score = drawn(numbers)
+        return lambda others: score(others) + np.float32(100 * len(numbers))
+
+    with pytest.raises(OptionError, match="5-fold: its threshold would reject 20 of the 20"):
+        simulate(shifted, COUNT, 20, ("5-fold",), 1)
 
 
 @pytest.mark.shared
