@@ -19,8 +19,8 @@ from adcli.progress import Progress
 
 SHARED = Path(__file__).parents[2] / "shared"
 
-SLACK = 0.005
-"""How far the mean false-alarm rate may lie above the stated one: half a point, as the documentation says."""
+SLACK = 0.001
+"""How far the mean false-alarm rate may lie above the stated one: a tenth of a point, as docs/thresholds.md says."""
 
 COUNT = 500
 
@@ -96,6 +96,5 @@ def test_folds_on_real_bottles_keep_to_it_too() -> None:
     batches = good_images(str(SHARED / "data/bottle"))
     scorer = SCORERS["dfm"]
     fit = scorer.fit_on(scorer.features(batches))
-    for n in (20, 50):
-        for case in simulate(fit, batches.count, n, ("5-fold", "10-fold"), 200).values():
-            assert_kept(case)
+    for case in simulate(fit, batches.count, 20, ("5-fold", "10-fold"), 200).values():
+        assert_kept(case)
