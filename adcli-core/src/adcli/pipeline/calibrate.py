@@ -149,6 +149,9 @@ def calibrate(
         refit: fits another model to some of the images; needed for folds alone.
         batch_size: images computed at a time.
         progress: receives progress and notes.
+
+    Raises:
+        OptionError: the scores of the folds' models are no measure of the final model's.
     """
     good = _Collected([], [])
     for i, fold in enumerate(plan.folds):
@@ -157,12 +160,34 @@ def calibrate(
         held_out = set(fold)
         fitted = refit([path for path in plan.fit if path not in held_out])
         good.add(fitted, fold, source, batch_size)
+    if plan.folds:
+        _check_folds(plan, good.scores, runtime, source, batch_size)
     tracked = progress.track(plan.good, len(plan.good), "calibrating")
     good.add(runtime, tracked, source, batch_size)
     calibration = _thresholds(plan, good, runtime, source, batch_size)
     if not good.maxima:
         good.add(runtime, plan.fit[:COLOUR_SAMPLE], source, batch_size)
     return calibration, _colour_range(good, calibration.pixel_threshold)
+
+
+def _check_folds(
+    plan: CalibrationPlan, scores: Sequence[float], runtime: Runtime, source: ImageSource, batch_size: int
+) -> None:
+    """Refuse folds by whose threshold the final model would reject the very images that it was fitted to.
+
+    A model finds these no less normal than images it has not seen. More of them above the threshold than unseen ones
+    may be, with room for chance, mean that the scale of scores differs from fit to fit: a likelihood's does where the
+    number of components follows the images.
+    """
+    folds = Calibration.conformal(scores, None, plan.rate, "k-fold")
+    assert folds.image_threshold is not None
+    fitted = score_images(runtime, plan.fit, source, batch_size=batch_size)
+    above = sum(image.score > folds.image_threshold for image in fitted)
+    if above > 2 * folds.achievable_rate * folds.n + 1:
+        raise OptionError(
+            f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {folds.n} images that "
+            "the model was fitted to: this model's scores differ in scale from fit to fit; use a share such as 0.2."
+        )
 
 
 def _thresholds(
