@@ -20,6 +20,7 @@ NAVIGATION = {
         "docs/report",
         "docs/metrics",
         "docs/exports",
+        "docs/scaling",
         "docs/offline",
         "docs/models",
     ],

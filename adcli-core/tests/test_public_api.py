@@ -29,6 +29,7 @@ MODULES = {
     "adcli.data.batches": "Augmentation Batches Session",
     "adcli.data.decoding": "FINE Pixels Size read_image resize",
     "adcli.data.images": "ImageSource",
+    "adcli.distributed": "broadcast gather local_rank rank reduce_sum world_size",
     "adcli.errors": ERRORS,
     "adcli.exports": "Export ExportSource Pixels Runtime Scored cores in_batches_of",
     "adcli.hookspecs": "adcli_backbones adcli_commands adcli_datasets adcli_exporters adcli_models adcli_run_finished",
