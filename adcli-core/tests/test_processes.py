@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from adcli.testing.models import _environments
+from adcli.testing.processes import environments
 
 Found = dict[str, Tensor]
 
@@ -24,7 +24,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found, Found]
     for i in range(11):
         Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{i:02}.png")
     command = [sys.executable, joined_processes.__file__, str(folder), str(folder)]
-    started = [subprocess.Popen(command, env=environment) for environment in _environments(2)]
+    started = [subprocess.Popen(command, env=environment) for environment in environments(2)]
     assert [process.wait(timeout=240) for process in started] == [0, 0]
     alone = joined_processes.found(sorted(folder.glob("*.png")), 10)
     return alone, load_file(folder / "0.safetensors"), load_file(folder / "1.safetensors")

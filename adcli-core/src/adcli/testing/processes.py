@@ -34,14 +34,14 @@ def scores_of_two_processes(spec: ModelSpec, options: Options) -> list[Tensor]:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            for output, environment in zip(outputs, _environments(len(outputs)), strict=True)
+            for output, environment in zip(outputs, environments(len(outputs)), strict=True)
         ]
         said = [process.communicate()[1].strip().splitlines()[-1:] for process in started]
         assert not any(process.returncode for process in started), f"fitting in two processes failed: {said}"
         return [safetensors.torch.load_file(output)["scores"] for output in outputs]
 
 
-def _environments(count: int) -> list[dict[str, str]]:
+def environments(count: int) -> list[dict[str, str]]:
     """Return what torchrun sets for processes that meet at a free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
