@@ -230,10 +230,12 @@ def error(epochs):
     with torch.inference_mode():
         return float(model(next(iter(batches))).image.mean())
 print(error(10) < 0.5 * error(1))
+odd = Autoencoder(SimpleNamespace(epochs=1), image_size=(70, 90)).eval()
+print(tuple(odd(torch.rand(2, 3, 70, 90)).map.shape))
 """
     (tmp_path / "trained.py").write_text(code)
     outcome = run(tmp_path, tmp_path, "trained")
-    assert outcome.out == "True\n", outcome
+    assert outcome.out == "True\n(2, 1, 70, 90)\n", outcome
 
 
 def test_the_example_of_backbones_prints_what_is_printed(tmp_path: Path) -> None:
@@ -301,6 +303,17 @@ def test_the_table_of_optimise_has_its_parameters() -> None:
     from adcli.training import optimise
 
     assert set(first_column(PLUGINS / "training.md", "argument")) == set(inspect.signature(optimise).parameters)
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset", "backbone", "exporter"])
+def test_the_table_of_rules_has_each_with_its_promise(kind: str) -> None:
+    from adcli.testing import Checked
+
+    page = (PLUGINS / "testing.md").read_text()
+    table = page.partition(f"| rule of {kind}s | promise |\n|---|---|\n")[2].partition("\n\n")[0]
+    rules = Checked({"model": "padim", "dataset": "demo", "backbone": "embedded", "exporter": "onnx"}[kind]).rules()
+    promises = [" ".join((rule.__doc__ or "").split()).replace("``", "`") for rule in rules.values()]
+    assert table.splitlines() == [f"| `{name}` | {text} |" for name, text in zip(rules, promises, strict=True)]
 
 
 def test_the_table_of_layers_has_every_public_function() -> None:
