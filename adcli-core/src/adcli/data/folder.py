@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adcli.builtin import FolderOptions
-from adcli.data.decoding import IMAGE_SUFFIXES
-from adcli.data.samples import Sample, Splits, count_labels
+from adcli.data.samples import IMAGE_SUFFIXES, Sample, Splits, count_labels
 from adcli.errors import DataError, OptionError
 
 GOOD_NAMES = frozenset({"good", "ok", "normal"})

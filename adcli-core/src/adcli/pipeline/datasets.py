@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
+from adcli.data.splitting import content_digests
 from adcli.errors import DataError, PluginError
 from adcli.progress import Progress
 from adcli.registry import registry
@@ -97,18 +97,9 @@ def fingerprint(images: Sequence[Path], workers: int) -> str:
         DataError: an image cannot be read.
     """
     paths = sorted(images)
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        digests = list(pool.map(_content_digest, paths))
+    digests = content_digests(paths, workers)
     lines = (f"{name} {digest}\n" for name, digest in zip(relative_names(paths), digests, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _content_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def relative_names(paths: Iterable[Path]) -> list[str]:
