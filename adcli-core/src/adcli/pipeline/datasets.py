@@ -16,6 +16,9 @@ from adcli.registry import registry
 from adcli.settings import TrainSettings
 from adcli.specs import ModelSpec
 
+TABLE = "table:"
+"""What a reference to a table begins with."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -33,13 +36,16 @@ class Data:
 
 
 def load_data(reference: str | None, options: dict[str, Any]) -> Data:
-    """Load what ``--data`` names: a folder, ``NAME`` or ``NAME:CATEGORY`` of a data set, or the demo data for None.
+    """Load what ``--data`` names: a folder, ``table:FILE``, ``NAME[:CATEGORY]``, or the demo data for None.
 
     Raises:
         DataError: no such folder or data set, or it cannot be used.
     """
+    if reference is not None and reference.startswith(TABLE) and reference != TABLE:
+        file = _absolute(reference.removeprefix(TABLE))
+        return Data(f"{TABLE}{file}", file.stem, _load("table", None, {"file": file, **options}))
     if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
-        folder = Path(os.path.abspath(reference))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
+        folder = _absolute(reference)
         return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
@@ -47,6 +53,10 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
     if provided is None:
         raise DataError(f"--data {reference}: there is no such folder; {known.unknown(name)}")
     return Data(reference, category or provided.spec.name, _load(name, category or None, options))
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
 
 
 def _looks_like_path(reference: str) -> bool:
