@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcli.cli import cli, main
+from adcli.cli import main
 from adcli.pipeline import Inspection, inspect_data
 
 
@@ -134,16 +134,12 @@ def test_the_command_prints_a_line_for_each_finding_and_exits_with_4(
 
 
 def test_the_command_prints_one_json_document(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mark(parts / "ground_truth/dent/0.png", empty=True)
+    image, mask = parts / "test/dent/0.png", parts / "ground_truth/dent/0.png"
+    mark(mask, empty=True)
     assert run(str(parts), "--json") == 4
     document = json.loads(capsys.readouterr().out)
-    assert document["findings"] == [
-        {
-            "kind": "empty mask",
-            "path": str(parts / "ground_truth/dent/0.png"),
-            "message": f"{parts / 'ground_truth/dent/0.png'}: marks nothing, but {parts / 'test/dent/0.png'} is a defect.",
-        }
-    ]
+    message = f"{mask}: marks nothing, but {image} is a defect."
+    assert document["findings"] == [{"kind": "empty mask", "path": str(mask), "message": message}]
     assert document["splits"]["test"] == {"defect": 3, "good": 2, "masks": 3}
 
 
@@ -153,4 +149,3 @@ def test_options_of_the_data_set_and_tables_are_taken(parts: Path, capsys: pytes
     assert "6 good" in capsys.readouterr().out
     assert run(str(parts), "-d", "test_shares=0.5") == 2
     assert run(str(parts / "nowhere")) == 4
-    assert "datasets" in cli.commands
