@@ -52,7 +52,9 @@ def read_image(path: Path) -> Pixels:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(path.read_bytes())) as image:
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), path)
+                # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
+                ImageOps.exif_transpose(image, in_place=True)
+                return _to_rgb(image, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except Image.DecompressionBombError:
@@ -80,7 +82,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def resize(pixels: Pixels, size: Size) -> Pixels:

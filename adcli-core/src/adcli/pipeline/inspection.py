@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
 from adcli.data.decoding import read_image, read_mask
@@ -149,9 +150,10 @@ def _look_at(split: str, sample: Sample) -> _Looked:
     except DataError as error:
         return _Looked(split, sample, findings=(Finding("unreadable", sample.image, error.format_message()),))
     height, width = pixels.shape[:2]
-    digest = hashlib.sha256(f"{height} {width} ".encode() + pixels.tobytes()).digest()
+    digest = hashlib.sha256(f"{height} {width} ".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
     findings = tuple(_wrong_with_mask(sample, width / height))
-    return _Looked(split, sample, f"{width} x {height}", mode, digest, findings)
+    return _Looked(split, sample, f"{width} x {height}", mode, digest.digest(), findings)
 
 
 def _wrong_with_mask(sample: Sample, aspect: float) -> Iterator[Finding]:
