@@ -15,6 +15,7 @@ NAVIGATION = {
         "docs/install",
         "docs/first-run",
         "docs/your-images",
+        "docs/datasets",
         "docs/choosing",
         "docs/thresholds",
         "docs/report",

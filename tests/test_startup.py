@@ -37,6 +37,9 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["models"],
         ["models", "show", "patchcore"],
         ["exporters"],
+        ["datasets"],
+        ["datasets", "show", "real_iad"],
+        ["datasets", "check", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:

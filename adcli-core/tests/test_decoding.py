@@ -125,3 +125,21 @@ def test_a_map_is_interpolated_between_its_values() -> None:
     small = np.array([[0.0, 1.0]], np.float32)
     large = resize_map(small, (2, 4))
     np.testing.assert_allclose(large, [[0, 0.25, 0.75, 1]] * 2)
+
+
+def test_the_images_of_a_mask_in_a_folder_are_merged(tmp_path: Path) -> None:
+    first, second = np.zeros((6, 8), np.uint8), np.zeros((6, 8), np.uint8)
+    first[1, 2], second[4, 5] = 3, 255
+    Image.fromarray(first).save(tmp_path / "000.png")
+    Image.fromarray(second).save(tmp_path / "001.png")
+    (tmp_path / "notes.txt").write_text("x")
+    np.testing.assert_array_equal(read_mask(tmp_path), (first > 0) | (second > 0))
+
+
+def test_a_folder_of_masks_that_are_not_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are none"):
+        read_mask(tmp_path)
+    Image.new("L", (8, 6)).save(tmp_path / "000.png")
+    Image.new("L", (6, 8)).save(tmp_path / "001.png")
+    with pytest.raises(DataError, match=r"differ in size \(000.png 6 x 8, 001.png 8 x 6\)"):
+        read_mask(tmp_path)

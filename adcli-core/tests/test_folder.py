@@ -1,5 +1,7 @@
 """Folders as data sets: three layouts, recognised and said."""
 
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,10 @@ from adcli.errors import AdcliError, DataError
 
 
 def draw(root: Path, *names: str) -> None:
-    """Write small images."""
+    """Write small images, no two alike."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (4, 4)).save(root / name)
+        Image.frombytes("L", (4, 4), sha256(name.encode()).digest()[:16]).save(root / name)
 
 
 def read(root: Path) -> Splits:
@@ -38,16 +40,91 @@ def test_train_and_test_folders_with_masks(tmp_path: Path) -> None:
     assert "2 good images to train on; test: 1 good, 2 defective (dent 2)" in splits.description
 
 
-def test_good_and_defect_folders_hold_good_images_out_by_name(tmp_path: Path) -> None:
+def test_good_and_defect_folders_hold_good_images_out_by_content(tmp_path: Path) -> None:
     draw(tmp_path, *(f"ok/{i}.png" for i in range(60)), "crack/x.png", "masks/crack/x.png")
     splits = read(tmp_path)
-    held_out = {s.image.name for s in splits.test if s.label == "good"}
+    held_out = good_in_test(splits)
     assert 3 <= len(held_out) <= 24
-    assert not held_out & {s.image.name for s in splits.train}
+    assert not held_out & {s.image.read_bytes() for s in splits.train}
     (defect,) = (s for s in splits.test if s.label == "defect")
     assert defect.mask == tmp_path / "masks/crack/x.png"
     draw(tmp_path, *(f"ok/new{i}.png" for i in range(30)))
-    assert held_out <= {s.image.name for s in read(tmp_path).test}
+    for i in range(60):
+        (tmp_path / f"ok/{i}.png").rename(tmp_path / f"ok/renamed{i}.png")
+    assert held_out <= good_in_test(read(tmp_path))
+
+
+def good_in_test(splits: Splits) -> set[bytes]:
+    return {sample.image.read_bytes() for sample in splits.test if sample.label == "good"}
+
+
+def test_copies_of_an_image_are_never_on_both_sides(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"ok/{i}.png" for i in range(60)), "crack/x.png")
+    for i in range(60):
+        shutil.copy(tmp_path / f"ok/{i}.png", tmp_path / f"ok/copy{i}.png")
+    splits = read(tmp_path)
+    assert len(good_in_test(splits)) >= 3
+    assert not good_in_test(splits) & {sample.image.read_bytes() for sample in splits.train}
+
+
+def test_share_and_seed_of_the_held_out_images_can_be_chosen(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"ok/{i}.png" for i in range(60)), "crack/x.png")
+    default, half, other = (
+        good_in_test(load(FolderOptions.parse({"root": tmp_path, **options}), None))
+        for options in ({}, {"test_share": "0.5"}, {"seed": "1"})
+    )
+    assert default < half
+    assert len(half) >= 15
+    assert other not in (default, half)
+
+
+def test_names_are_compared_without_case_and_training_validation_and_masks_have_other_names(tmp_path: Path) -> None:
+    draw(tmp_path, "Train/OK/a.png", "Testing/Normal/c.png", "Testing/Dent/d.png", "GT/dent/d_Mask.PNG", "Val/Ok/v.png")
+    splits = read(tmp_path)
+    assert [sample.image.name for sample in splits.train] == ["a.png"]
+    assert [(s.label, s.defect) for s in splits.test] == [("defect", "Dent"), ("good", None)]
+    assert splits.test[0].mask == tmp_path / "GT/dent/d_Mask.PNG"
+    assert len(splits.validation) == 1
+
+
+def test_kinds_of_defects_may_lie_in_a_folder_of_defects(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"OK/{i}.png" for i in range(30)), "NG/scratch/1.png", "NG/dent/2.png", "masks/scratch/1.png")
+    splits = read(tmp_path)
+    defects = [sample for sample in splits.test if sample.label == "defect"]
+    assert [(s.defect, s.mask and s.mask.parent.name) for s in defects] == [("dent", None), ("scratch", "scratch")]
+    assert "defective (dent 1, scratch 1); 1 of 2 defects have no mask" in splits.description
+
+
+def test_a_layout_may_lie_one_folder_deeper(tmp_path: Path) -> None:
+    draw(tmp_path, "bottle/train/good/a.png", "bottle/test/dent/d.png")
+    assert [sample.image.name for sample in read(tmp_path).train] == ["a.png"]
+    assert str(tmp_path / "bottle") in read(tmp_path).description
+
+
+def test_masks_lie_beside_their_image_or_in_one_folder_for_all_kinds(tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/dent/1.jpg", "test/dent/1_mask.png", "test/dent/2_mask.png")
+    draw(tmp_path, "test/crack/3.png", "test/crack/4.png", "ground_truth/3.png", "ground_truth/other/4.png")
+    found = {s.image.name: s.mask and s.mask.relative_to(tmp_path).as_posix() for s in read(tmp_path).test}
+    assert found == {
+        "1.jpg": "test/dent/1_mask.png",
+        # Without an image that it could be the mask of, it is an image.
+        "2_mask.png": None,
+        "3.png": "ground_truth/3.png",
+        "4.png": None,
+    }
+
+
+def test_masks_of_nested_images_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/dent/one/1.png", "test/dent/two/1.png", "test/dent/two/2.png")
+    draw(tmp_path, "ground_truth/dent/one/1.png", "ground_truth/dent/two/1_mask.png", "ground_truth/dent/2.png")
+    masks = [s.mask and s.mask.relative_to(tmp_path / "ground_truth/dent").as_posix() for s in read(tmp_path).test]
+    assert masks == ["one/1.png", "two/1_mask.png", "2.png"]
+
+
+def test_a_table_given_as_a_folder_is_told_how_to_name_it(tmp_path: Path) -> None:
+    (tmp_path / "parts.csv").write_text("image\n")
+    with pytest.raises(DataError, match=r"use --data table:.*parts\.csv"):
+        read(tmp_path / "parts.csv")
 
 
 def test_a_folder_of_images_is_all_good(tmp_path: Path) -> None:

@@ -7,10 +7,37 @@ from adcli.options import Options, option
 from adcli.specs import BackboneSpec, DatasetSpec
 
 
-class FolderOptions(Options):
+class SplitOptions(Options):
+    """Options of data that have no split of their own."""
+
+    test_share: float = option(
+        0.2, "Share of the good images held out for testing, where no split is given.", gt=0, lt=1
+    )
+    seed: int = option(0, "Which of them: each image's content decides, and another seed decides otherwise.")
+
+
+class FolderOptions(SplitOptions):
     """Options of ``--data FOLDER``."""
 
     root: Path | None = option(None, "The folder; --data FOLDER sets it.")
+
+
+class TableOptions(SplitOptions):
+    """Options of ``--data table:FILE``."""
+
+    file: Path | None = option(None, "The table; --data table:FILE sets it.")
+
+
+FOLDER_LAYOUT = """\
+FOLDER/train/good/ test/good/ test/DEFECT/ ground_truth/DEFECT/STEM_mask.png validation/good/ validation/DEFECT/
+FOLDER/good/ DEFECT/ masks/DEFECT/STEM.png
+FOLDER/*.png
+"""
+TABLE_LAYOUT = """\
+image,label,split,mask,defect                   only image is needed
+0001.png,good,train,,
+0317.png,defect,test,masks/0317.png,scratch
+"""
 
 
 @hookimpl
@@ -21,6 +48,14 @@ def adcli_datasets() -> list[DatasetSpec]:
             target="adcli.data.folder:load",
             options=FolderOptions,
             summary="A folder of images: train/good + test/DEFECT + ground_truth, good + DEFECT, or good images only",
+            layout=FOLDER_LAYOUT,
+        ),
+        DatasetSpec(
+            name="table",
+            target="adcli.data.table:load",
+            options=TableOptions,
+            summary="A table, CSV or JSON lines, with the columns image, label, split, mask and defect",
+            layout=TABLE_LAYOUT,
         ),
         DatasetSpec(
             name="demo",

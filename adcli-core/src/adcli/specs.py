@@ -57,6 +57,9 @@ class DatasetSpec:
         summary: one line for ``adcli datasets``.
         paper: where the data set is published.
         categories: the categories it has; empty where it has none.
+        licence: under which terms its images stand.
+        source: where to obtain it.
+        layout: the files it is read from, as a tree of several lines.
     """
 
     name: str
@@ -65,6 +68,9 @@ class DatasetSpec:
     summary: str
     paper: str = ""
     categories: tuple[str, ...] = ()
+    licence: str = ""
+    source: str = ""
+    layout: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +148,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "summary": (_is_text, "text"),
     "paper": (_is_text, "text"),
     "licence": (_is_text, "text"),
+    "source": (_is_text, "text"),
+    "layout": (_is_text, "text"),
     "task": (lambda value: value in get_args(Task), " or ".join(get_args(Task))),
     "image_size": (_is_size, "height and width, a tuple of two integers"),
     "one_pass": (lambda value: isinstance(value, bool), "True or False"),

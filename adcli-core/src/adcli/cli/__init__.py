@@ -9,6 +9,7 @@ import click
 from adcli import __version__, distributed
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
+from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.console import report_failed_plugins
 from adcli.cli.evaluate import evaluate
@@ -105,6 +106,7 @@ for _command in (
     plugin,
 ):
     cli.add_command(_command)
+datasets.add_command(check)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,10 @@ from adcli.cli.console import print_json, print_table, report_failed_plugins
 from adcli.errors import PluginError, one_line
 from adcli.options import OptionInfo, Options
 from adcli.registry import Names, Plugin, Provided, registry
-from adcli.specs import Spec
+from adcli.specs import DatasetSpec, Spec
+
+FILES = {"folder": "FOLDER", "table": "table:FILE.csv"}
+"""What ``--data`` takes for the data sets that are named by a path."""
 
 _json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -52,9 +55,19 @@ def show_dataset(name: str, as_json: bool) -> None:
     """Show a data set's options and categories, and a command to copy."""
     provided = registry().datasets[name]
     spec = provided.spec
-    facts = {"paper": spec.paper, "categories": ", ".join(spec.categories)}
-    reference = "FOLDER" if spec.name == "folder" else f"{name}:{spec.categories[0]}" if spec.categories else name
-    _show(provided, facts, spec.options, f"adcli train --model patchcore --data {reference}", "-d", as_json)
+    facts = {"paper": spec.paper, "licence": spec.licence, "source": spec.source}
+    facts |= {"categories": ", ".join(spec.categories), "layout": spec.layout}
+    command = f"adcli train --model patchcore --data {_reference(name, provided)}"
+    _show(provided, facts, spec.options, command, "-d", as_json)
+
+
+def _reference(name: str, provided: Provided[DatasetSpec]) -> str:
+    """Return what ``--data`` takes for a data set, with the option that names its folder."""
+    spec = provided.spec
+    if spec.name in FILES:
+        return FILES[spec.name]
+    root = any(info.name == "root" for info in _described(provided, spec.options))
+    return (f"{name}:{spec.categories[0]}" if spec.categories else name) + (" -d root=FOLDER" if root else "")
 
 
 @click.command()
@@ -175,7 +188,8 @@ def _show(
     click.echo(f"{provided.spec.name}: {provided.spec.summary}\nprovider: {provided.plugin}")
     for name, value in facts.items():
         if value:
-            click.echo(f"{name}: {value}")
+            lines = value.rstrip("\n").split("\n")
+            click.echo(f"{name}: {value}" if len(lines) == 1 else "\n  ".join([f"{name}:", *lines]))
     click.echo("")
     rows = [[info.name, info.type, _text(info.default), info.allowed, info.help] for info in described]
     print_table(("option", "type", "default", "allowed", "help"), rows, "It has no options.")

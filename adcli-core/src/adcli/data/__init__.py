@@ -1,5 +1,5 @@
 """Samples, data sets, decoding and batches. Only :mod:`adcli.data.batches` imports torch."""
 
-from adcli.data.samples import Sample, Splits
+from adcli.data.samples import IMAGE_SUFFIXES, Sample, Splits, count_labels
 
-__all__ = ["Sample", "Splits"]
+__all__ = ["IMAGE_SUFFIXES", "Sample", "Splits", "count_labels"]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from adcli.data.samples import IMAGE_SUFFIXES
 from adcli.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -19,8 +20,6 @@ Pixels = NDArray[np.uint8]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
 
 FINE = 16384
 """Parts of a grey level that resized values are rounded to before they are rounded to levels."""
@@ -53,7 +52,9 @@ def read_image(path: Path) -> Pixels:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(path.read_bytes())) as image:
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), path)
+                # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
+                ImageOps.exif_transpose(image, in_place=True)
+                return _to_rgb(image, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except Image.DecompressionBombError:
@@ -81,7 +82,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def resize(pixels: Pixels, size: Size) -> Pixels:
@@ -111,8 +112,25 @@ def decode(path: Path, size: Size) -> Decoded:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a defect mask at its own resolution, shape (H, W).
 
-    Any non-zero pixel is defect; in a JPEG, where compression blurs zero, any pixel from half the range on.
+    Any non-zero pixel is defect; in a JPEG, where compression blurs zero, any pixel from half the range on. The images
+    in a folder, one for each region, are merged.
+
+    Raises:
+        DataError: the mask is missing or damaged, or the images of a folder differ in size.
     """
+    if not path.is_dir():
+        return _read_one_mask(path)
+    parts = {part: _read_one_mask(part) for part in sorted(path.iterdir()) if part.suffix.lower() in IMAGE_SUFFIXES}
+    if not parts:
+        raise DataError(f"{path}: a folder for the images of a mask, but there are none.")
+    if len({mask.shape for mask in parts.values()}) > 1:
+        sizes = ", ".join(f"{part.name} {mask.shape[0]} x {mask.shape[1]}" for part, mask in parts.items())
+        raise DataError(f"{path}: the images of a mask differ in size ({sizes}).")
+    merged: NDArray[np.bool_] = np.logical_or.reduce(list(parts.values()))
+    return merged
+
+
+def _read_one_mask(path: Path) -> NDArray[np.bool_]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

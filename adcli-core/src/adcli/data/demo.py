@@ -37,7 +37,7 @@ def load(options: Options, category: str | None) -> Splits:
     root = cache_folder() / f"demo-{VERSION}"
     if not root.is_dir():
         _draw_all(root)
-    splits = folder.load(FolderOptions(root=root), None)
+    splits = folder.load(FolderOptions.parse({"root": root}), None)
     words = f"demo data in {root}: {len(splits.train)} good images to train on; test: {count_labels(splits.test)}"
     return Splits(splits.train, splits.test, splits.validation, words)
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 Label = Literal["good", "defect"]
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
+"""How the names of images end, in lower case."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -16,7 +19,8 @@ class Sample:
     Attributes:
         image: path of the image file.
         label: ``"good"``, ``"defect"``, or None where nobody has said.
-        mask: path of an image whose non-zero pixels are the defect, or None.
+        mask: path of an image whose non-zero pixels are the defect, or of a folder of such images, which are merged;
+            None where there is none.
         defect: the kind of defect, such as ``"scratch"``.
     """
 

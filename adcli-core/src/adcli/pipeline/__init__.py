@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adcli.pipeline.differences import Standing, Standings, compare_runs
     from adcli.pipeline.evaluation import Evaluation
     from adcli.pipeline.exporting import export
+    from adcli.pipeline.inspection import Finding, Inspection, inspect_data
     from adcli.pipeline.opening import find, load, open_scorer
     from adcli.pipeline.recalibration import recalibrate
     from adcli.pipeline.timing import Timings, bench
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluation",
     "Export",
+    "Finding",
+    "Inspection",
     "Prediction",
     "Standing",
     "Standings",
@@ -41,6 +44,7 @@ __all__ = [
     "evaluate",
     "export",
     "find",
+    "inspect_data",
     "load",
     "open_scorer",
     "predict",
@@ -55,6 +59,7 @@ _HOMES = {
     "adcli.pipeline.differences": ("Standing", "Standings", "compare_runs"),
     "adcli.pipeline.evaluation": ("Evaluation",),
     "adcli.pipeline.exporting": ("export",),
+    "adcli.pipeline.inspection": ("Finding", "Inspection", "inspect_data"),
     "adcli.pipeline.opening": ("find", "load", "open_scorer"),
     "adcli.pipeline.recalibration": ("recalibrate",),
     "adcli.pipeline.timing": ("Timings", "bench"),

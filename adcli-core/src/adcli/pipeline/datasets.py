@@ -3,18 +3,21 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
+from adcli.data.splitting import content_digests
 from adcli.errors import DataError, PluginError
 from adcli.progress import Progress
 from adcli.registry import registry
 from adcli.settings import TrainSettings
 from adcli.specs import ModelSpec
+
+TABLE = "table:"
+"""What a reference to a table begins with."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,16 @@ class Data:
 
 
 def load_data(reference: str | None, options: dict[str, Any]) -> Data:
-    """Load what ``--data`` names: a folder, ``NAME`` or ``NAME:CATEGORY`` of a data set, or the demo data for None.
+    """Load what ``--data`` names: a folder, ``table:FILE``, ``NAME[:CATEGORY]``, or the demo data for None.
 
     Raises:
         DataError: no such folder or data set, or it cannot be used.
     """
+    if reference is not None and reference.startswith(TABLE) and reference != TABLE:
+        file = _absolute(reference.removeprefix(TABLE))
+        return Data(f"{TABLE}{file}", file.stem, _load("table", None, {"file": file, **options}))
     if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
-        folder = Path(os.path.abspath(reference))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
+        folder = _absolute(reference)
         return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
@@ -47,6 +53,10 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
     if provided is None:
         raise DataError(f"--data {reference}: there is no such folder; {known.unknown(name)}")
     return Data(reference, category or provided.spec.name, _load(name, category or None, options))
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
 
 
 def _looks_like_path(reference: str) -> bool:
@@ -97,18 +107,9 @@ def fingerprint(images: Sequence[Path], workers: int) -> str:
         DataError: an image cannot be read.
     """
     paths = sorted(images)
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        digests = list(pool.map(_content_digest, paths))
+    digests = content_digests(paths, workers)
     lines = (f"{name} {digest}\n" for name, digest in zip(relative_names(paths), digests, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _content_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def relative_names(paths: Iterable[Path]) -> list[str]:

@@ -147,12 +147,12 @@ def labels_are_good_or_defect(subject: Subject) -> None:
 
 
 def masks_fit_their_defects(subject: Subject) -> None:
-    """Only defects have masks, which are files, and whose size or aspect is their image's."""
+    """Only defects have masks, which are files or folders of them, and whose size or aspect is their image's."""
     masked = [sample for _, sample in subject.samples() if sample.mask is not None]
     for sample in masked:
         assert sample.label == "defect", f"{sample.image} is {sample.label}, but has the mask {sample.mask}"
         assert isinstance(sample.mask, Path), f"{sample.mask!r} is no pathlib.Path"
-        assert sample.mask.is_file(), f"the mask {sample.mask} is no file"
+        assert sample.mask.exists(), f"the mask {sample.mask} is no file, and no folder of them"
     for sample in _spread(masked):
         assert sample.mask is not None
         height, width = read_mask(sample.mask).shape

@@ -1,0 +1,45 @@
+"""Which images are held out where a data set has no split of its own."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from adcli.errors import DataError
+
+READERS = 8
+"""Threads that read files; what they wait for is the disk, and hashing lets the others run."""
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def content_digests(paths: Sequence[Path], workers: int = READERS) -> list[str]:
+    """Return the digest of each file, read in threads; raises as :func:`content_digest`."""
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        return list(pool.map(content_digest, paths))
+
+
+def held_out(paths: Sequence[Path], share: float, seed: int = 0) -> set[Path]:
+    """Return about ``share`` of the files, chosen by the seed and each file's own bytes.
+
+    So no file changes sides when others are added, or when it is renamed, and two copies of one image are never on
+    both sides. Every file is read once; raises as :func:`content_digest`.
+    """
+    digests = content_digests(paths)
+    return {path for path, digest in zip(paths, digests, strict=True) if _draw(seed, digest) < share}
+
+
+def _draw(seed: int, digest: str) -> float:
+    """Return a number in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {digest}".encode()).digest()[:4], "big") / 2**32

@@ -1,0 +1,79 @@
+"""DAGM 2007: ten artificial textures with one kind of defect each.
+
+Wieler and Hahn, Weakly Supervised Learning for Industrial Optical Inspection, DAGM symposium 2007. Its page states the
+terms. From the page in ``SPEC.source``; ``LAYOUT`` is what the archives hold.
+
+A defect is marked by an ellipse around it, drawn as a mask: a weak label, larger than the defect, so that pixel metrics
+say little. An image with a mask is defective. The training images with defects, made to learn from, are left out.
+``Labels.txt``, where it lies beside the masks, has a row for each image: number, 1 for a defect, image, an unused
+column, mask. It is used to notice masks that are missing.
+"""
+
+from pathlib import Path
+
+from adcli import DatasetSpec
+from adcli.data import Sample, Splits
+from adcli.errors import DataError
+from adcli_datasets.layout import RootOptions, category_folder, found_in, images_in, is_image, missing, read_splits
+
+ALIASES = ("DAGM2007", "DAGM 2007", "DAGM_KaggleUpload")
+
+LAYOUT = """\
+DAGM2007/
+  Class1/                    and 9 more
+    Train/0001.PNG ...
+    Train/Label/Labels.txt
+    Train/Label/0576_label.PNG ...              of images with a defect
+    Test/0001.PNG ...
+    Test/Label/Labels.txt
+    Test/Label/0008_label.PNG ...
+"""
+
+SPEC = DatasetSpec(
+    name="dagm",
+    target="adcli_datasets.dagm:load",
+    options=RootOptions,
+    summary="DAGM 2007: 10 artificial textures, defects marked by ellipses, 16,100 images",
+    paper="Wieler and Hahn, Weakly Supervised Learning for Industrial Optical Inspection, DAGM 2007",
+    categories=tuple(f"Class{number}" for number in range(1, 11)),
+    licence="stated at its source",
+    source="https://zenodo.org/records/8086136",
+    layout=LAYOUT,
+)
+
+
+def load(options: RootOptions, category: str | None) -> Splits:
+    """Read a texture."""
+    folder = category_folder(SPEC, ALIASES, options.root, category, "Train")
+    train, test = _labelled(folder / "Train"), _labelled(folder / "Test")
+    kept = [sample for sample in train if sample.label == "good"]
+    left = len(train) - len(kept)
+    remark = f"{left} training images with defects left out" if left else ""
+    return read_splits(folder, f"DAGM 2007, {category}", kept, test, remark=remark)
+
+
+def _labelled(folder: Path) -> list[Sample]:
+    """Return the images in ``Train`` or ``Test``; those with a mask in ``Label`` are defective."""
+    images, labels = images_in(folder), folder / "Label"
+    if not labels.is_dir():
+        raise missing(folder, "Label, the folder of masks")
+    masks = {path.stem.lower().removesuffix("_label"): path for path in labels.iterdir() if is_image(path)}
+    lacking = sorted(_listed(labels / "Labels.txt") - masks.keys())
+    if lacking:
+        which = f"{len(lacking)} masks that Labels.txt implies, such as {lacking[0]}_label.PNG"
+        raise DataError(f"{labels}: lacks {which}; {found_in(labels)}. Unpack the archive completely.")
+    if not masks:
+        raise missing(labels, "masks such as 0576_label.PNG")
+    return [_sample(image, masks.get(image.stem.lower())) for image in images]
+
+
+def _sample(image: Path, mask: Path | None) -> Sample:
+    return Sample(image, "good") if mask is None else Sample(image, "defect", mask)
+
+
+def _listed(table: Path) -> set[str]:
+    """Return the stems of the images that ``Labels.txt`` calls defective; nothing where there is no such file."""
+    if not table.is_file():
+        return set()
+    rows = (line.split() for line in table.read_text(encoding="utf-8-sig").splitlines())
+    return {Path(row[2]).stem.lower() for row in rows if len(row) >= 3 and row[1] == "1"}

@@ -1,0 +1,66 @@
+"""MVTec AD 2: eight scenes with reflections, transparency and changing light.
+
+Heckler-Kram et al., The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection, 2025, arXiv
+2503.21622. CC BY-NC-SA 4.0. From the page in ``SPEC.source``; ``LAYOUT`` is what the archive holds.
+
+Only the public test images have labels and masks. The private ones, scored by the authors' server alone, can be had as
+unlabelled test images. The validation images are all good: they suit ``--calibration DIR``, and no choice of a
+threshold by F1.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from adcli import DatasetSpec, option
+from adcli.data import Sample, Splits
+from adcli_datasets.layout import RootOptions, category_folder, good, images_in, labelled, read_splits
+
+ALIASES = ("mvtecad2",)
+
+LAYOUT = """\
+mvtec_ad_2/
+  can/                       and 7 more
+    train/good/000_regular.png ...
+    validation/good/000_regular.png ...
+    test_public/good/000_regular.png ...
+    test_public/bad/000_regular.png ...
+    test_public/ground_truth/bad/000_regular_mask.png ...
+    test_private/000_regular.png ...            unlabelled
+    test_private_mixed/000_mixed.png ...        unlabelled, in changing light
+"""
+
+
+class MvtecAd2Options(RootOptions):
+    """Options of MVTec AD 2."""
+
+    test: Literal["public", "private", "private_mixed"] = option(
+        "public", "Which test images; only the public ones are labelled."
+    )
+
+
+SPEC = DatasetSpec(
+    name="mvtec_ad_2",
+    target="adcli_datasets.mvtec_ad_2:load",
+    options=MvtecAd2Options,
+    summary="MVTec AD 2: 8 scenes with reflections, transparency and changing light",
+    paper="Heckler-Kram et al., The MVTec AD 2 Dataset, 2025, arXiv 2503.21622",
+    categories=("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts"),
+    licence="CC BY-NC-SA 4.0",
+    source="https://www.mvtec.com/company/research/datasets/mvtec-ad-2",
+    layout=LAYOUT,
+)
+
+
+def load(options: MvtecAd2Options, category: str | None) -> Splits:
+    """Read a category."""
+    folder = category_folder(SPEC, ALIASES, options.root, category, "train")
+    train = good(images_in(folder / "train/good"))
+    validation = good(images_in(folder / "validation/good"))
+    test = _test(folder / f"test_{options.test}", options.test == "public")
+    return read_splits(folder, f"MVTec AD 2, {category}, {options.test} test images", train, test, validation)
+
+
+def _test(folder: Path, public: bool) -> list[Sample]:
+    if public:
+        return labelled(folder, folder / "ground_truth", named=False)
+    return [Sample(image) for image in images_in(folder)]

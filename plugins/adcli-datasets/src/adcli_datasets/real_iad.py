@@ -1,0 +1,177 @@
+"""Real-IAD: 30 objects, each from five views.
+
+Wang et al., Real-IAD: A Real-World Multi-View Dataset for Benchmarking Versatile Industrial Anomaly Detection, CVPR
+2024, arXiv 2403.12580. CC BY-NC-SA 4.0. On request at the page in ``SPEC.source``: the tables, and for each resolution
+an archive for each object; ``LAYOUT`` is what they hold. The folders of tables may lie in ``realiad_jsons`` or beside.
+
+The splits are the tables': ``all`` views, a single view (``sv``), or the fully unsupervised ones (``fuiad_...``), whose
+training images are defective in the share that the name states. Those are left out here, where training images are
+good: what is left differs from the paper's setting.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from adcli import DatasetSpec, option
+from adcli.data import Sample, Splits
+from adcli.errors import DataError
+from adcli_datasets.layout import RootOptions, check_category, find_root, found_in, missing, read_splits
+
+ALIASES = ("Real-IAD", "realiad")
+TABLES = "realiad_jsons"
+KINDS = {
+    "AK": "pit",
+    "BX": "deformation",
+    "CH": "abrasion",
+    "HS": "scratch",
+    "PS": "damage",
+    "QS": "missing_parts",
+    "YW": "foreign_objects",
+    "ZW": "contamination",
+}
+
+LAYOUT = """\
+Real-IAD/
+  realiad_1024/              or realiad_256, realiad_512, realiad_raw
+    audiojack/               and 29 more
+      OK/S0001/audiojack_0001_OK_C1_20231021160112.jpg ...
+      NG/BX/S0001/audiojack_0001_NG_BX_C1_20231023111538.jpg ...
+      NG/BX/S0001/audiojack_0001_NG_BX_C1_20231023111538.png ...        masks
+  realiad_jsons/
+    realiad_jsons/audiojack.json ...            all views
+    realiad_jsons_sv/audiojack.json ...         a single view
+    realiad_jsons_fuiad_0.0/audiojack.json ...
+"""
+
+
+class RealIadOptions(RootOptions):
+    """Options of Real-IAD."""
+
+    resolution: Literal["1024", "512", "256", "raw"] = option("1024", "Which of the folders realiad_... to read.")
+    split: Literal["all", "sv", "fuiad_0.0", "fuiad_0.1", "fuiad_0.2", "fuiad_0.4"] = option(
+        "all", "Which tables: all views, a single view, or those of the fully unsupervised setting."
+    )
+    views: tuple[Literal["C1", "C2", "C3", "C4", "C5"], ...] = option(
+        (), "Cameras to keep, such as C1,C3; all when left out."
+    )
+
+
+SPEC = DatasetSpec(
+    name="real_iad",
+    target="adcli_datasets.real_iad:load",
+    options=RealIadOptions,
+    summary="Real-IAD: 30 objects from 5 views each, 8 kinds of defects, 151,050 images",
+    paper="Wang et al., Real-IAD, CVPR 2024, arXiv 2403.12580",
+    categories=(
+        "audiojack",
+        "bottle_cap",
+        "button_battery",
+        "end_cap",
+        "eraser",
+        "fire_hood",
+        "mint",
+        "mounts",
+        "pcb",
+        "phone_battery",
+        "plastic_nut",
+        "plastic_plug",
+        "porcelain_doll",
+        "regulator",
+        "rolled_strip_base",
+        "sim_card_set",
+        "switch",
+        "tape",
+        "terminalblock",
+        "toothbrush",
+        "toy",
+        "toy_brick",
+        "transistor1",
+        "u_block",
+        "usb",
+        "usb_adaptor",
+        "vcpill",
+        "wooden_beads",
+        "woodstick",
+        "zipper",
+    ),
+    licence="CC BY-NC-SA 4.0",
+    source="https://realiad4ad.github.io/Real-IAD",
+    layout=LAYOUT,
+)
+
+
+def load(options: RealIadOptions, category: str | None) -> Splits:
+    """Read an object in the split of a table."""
+    category = check_category(SPEC, category)
+    name = f"realiad_{options.resolution}"
+
+    def holds(folder: Path) -> bool:
+        return any(place.is_dir() and place.name != TABLES for place in folder.glob("realiad_*"))
+
+    root = find_root(SPEC, ALIASES, options.root, holds, f"{name}/{category} and {TABLES}")
+    table = _table(root, options.split, category)
+    records = _records(table)
+    folder = _images(root / name, category)
+    train, test = (_samples(records, part, folder, table, options) for part in ("train", "test"))
+    kept = [sample for sample in train if sample.label == "good"]
+    if not kept:
+        raise DataError(f"{table}: no good images to train on, of the views {', '.join(options.views) or 'C1 to C5'}.")
+    left = len(train) - len(kept)
+    remark = f"{left} defective training images left out" if left else ""
+    views = f", views {','.join(options.views)}" if options.views else ""
+    return read_splits(folder, f"Real-IAD, {category}, split {options.split}{views}", kept, test, remark=remark)
+
+
+def _table(root: Path, split: str, category: str) -> Path:
+    """Return the table of a split, in ``realiad_jsons`` or beside it."""
+    folder = TABLES if split == "all" else f"{TABLES}_{split}"
+    for place in (root / TABLES / folder, root / folder):
+        if (place / f"{category}.json").is_file():
+            return place / f"{category}.json"
+    raise missing(root / TABLES, f"{folder}/{category}.json")
+
+
+def _images(place: Path, category: str) -> Path:
+    """Return the folder of an object's images, which may lie in another of its name."""
+    folder = place / category
+    if not folder.is_dir():
+        raise missing(place, category)
+    return folder / category if (folder / category).is_dir() else folder
+
+
+def _records(table: Path) -> dict[str, Any]:
+    try:
+        records = json.loads(table.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"{table}: not a table of Real-IAD ({' '.join(str(error).split())}).") from None
+    if not isinstance(records, dict) or not {"train", "test"} <= records.keys():
+        raise DataError(f"{table}: not a table of Real-IAD: lacks 'train' and 'test'.")
+    return records
+
+
+def _samples(records: dict[str, Any], part: str, folder: Path, table: Path, options: RealIadOptions) -> list[Sample]:
+    """Return the samples of a part of a table, of the wanted views."""
+    normal = records.get("meta", {}).get("normal_class", "OK")
+    rows = [row for row in records[part] if not options.views or _view(row["image_path"]) in options.views]
+    paths = [folder / row[key] for row in rows for key in ("image_path", "mask_path") if row.get(key)]
+    lost = [path for path in paths if not path.is_file()]
+    if lost:
+        lacking = f"{len(lost)} of {len(paths)} files that {table} lists, such as {lost[0].relative_to(folder)}"
+        raise DataError(f"{folder}: lacks {lacking}; {found_in(folder)}. Unpack the archive completely.")
+    return [_sample(folder, row, normal) for row in rows]
+
+
+def _sample(folder: Path, row: dict[str, Any], normal: str) -> Sample:
+    image, kind = folder / row["image_path"], row["anomaly_class"]
+    if kind == normal:
+        return Sample(image, "good")
+    mask = folder / row["mask_path"] if row.get("mask_path") else None
+    return Sample(image, "defect", mask, KINDS.get(kind, kind))
+
+
+def _view(name: str) -> str | None:
+    """Return the camera in an image's name."""
+    match = re.search(r"_(C\d)_", name)
+    return match[1] if match else None

@@ -1,0 +1,107 @@
+"""VisA: 12 objects, four of them printed circuit boards.
+
+Zou et al., SPot-the-Difference Self-supervised Pre-training for Anomaly Detection and Segmentation, ECCV 2022, arXiv
+2207.14315. CC BY 4.0. From the page in ``SPEC.source``; ``LAYOUT`` is what the archive holds.
+
+The official one-class split is ``split_csv/1cls.csv``, whose rows are ``object,split,label,image,mask``; without it
+there is none. Pixels of a mask are numbers of kinds of defects; any that is not zero is defect.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from adcli import DatasetSpec
+from adcli.data import Sample, Splits
+from adcli.errors import DataError
+from adcli_datasets.layout import RootOptions, check_category, find_root, found_in, missing, read_splits
+
+ALIASES = ("VisA_20220922",)
+TABLE = "split_csv/1cls.csv"
+COLUMNS = ("object", "split", "label", "image", "mask")
+
+LAYOUT = """\
+VisA/
+  split_csv/1cls.csv         object,split,label,image,mask
+  candle/                    and 11 more
+    Data/Images/Normal/0000.JPG ...
+    Data/Images/Anomaly/000.JPG ...
+    Data/Masks/Anomaly/000.png ...
+"""
+
+SPEC = DatasetSpec(
+    name="visa",
+    target="adcli_datasets.visa:load",
+    options=RootOptions,
+    summary="VisA: 12 objects, one or several in an image, 10,821 images",
+    paper="Zou et al., SPot-the-Difference, ECCV 2022, arXiv 2207.14315",
+    categories=(
+        "candle",
+        "capsules",
+        "cashew",
+        "chewinggum",
+        "fryum",
+        "macaroni1",
+        "macaroni2",
+        "pcb1",
+        "pcb2",
+        "pcb3",
+        "pcb4",
+        "pipe_fryum",
+    ),
+    licence="CC BY 4.0",
+    source="https://github.com/amazon-science/spot-diff",
+    layout=LAYOUT,
+)
+
+
+def load(options: RootOptions, category: str | None) -> Splits:
+    """Read a category in its one-class split."""
+    category = check_category(SPEC, category)
+
+    def holds(folder: Path) -> bool:
+        return any((folder / name / "Data").is_dir() for name in SPEC.categories)
+
+    root = find_root(SPEC, ALIASES, options.root, holds, f"{category}/Data/Images and {TABLE}")
+    if not (root / category / "Data/Images").is_dir():
+        raise missing(root / category, "Data/Images")
+    splits: dict[str, list[Sample]] = {"train": [], "test": []}
+    for split, sample in _rows(root, category):
+        splits[split].append(sample)
+    if not splits["train"]:
+        raise DataError(f"{root / TABLE}: has no rows for '{category}' to train on; is it the file of the archive?")
+    return read_splits(root / category, f"VisA, {category}", splits["train"], splits["test"])
+
+
+def _rows(root: Path, category: str) -> Iterator[tuple[str, Sample]]:
+    """Yield split and sample of a category's rows."""
+    table = root / TABLE
+    if not table.is_file():
+        raise DataError(
+            f"{table}: no such file; it is the split of the one-class setting, and is in the archive and in the "
+            f"repository at {SPEC.source}."
+        )
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != COLUMNS:
+            raise DataError(f"{table}: line 1: expected {','.join(COLUMNS)}, found {','.join(rows.fieldnames or ())}.")
+        for row in rows:
+            if row["object"] == category:
+                yield _sample(root, row, f"{table}: line {rows.line_num}")
+
+
+def _sample(root: Path, row: dict[str, str], where: str) -> tuple[str, Sample]:
+    if row["split"] not in ("train", "test") or row["label"] not in ("normal", "anomaly"):
+        raise DataError(f"{where}: split '{row['split']}' and label '{row['label']}' are not of the one-class setting.")
+    image = _existing(root / row["image"], where)
+    if row["label"] == "normal":
+        return row["split"], Sample(image, "good")
+    if row["split"] == "train":
+        raise DataError(f"{where}: a training image that is an anomaly; {TABLE} has none.")
+    return "test", Sample(image, "defect", _existing(root / row["mask"], where))
+
+
+def _existing(path: Path, where: str) -> Path:
+    if not path.is_file():
+        raise DataError(f"{where}: {path} is not there; {found_in(path.parent)}. Unpack the archive completely.")
+    return path
