@@ -14,7 +14,6 @@ in the paper, no item is on both sides, and each is tested once; which items are
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from adcli import DatasetSpec, option
@@ -114,17 +113,15 @@ def _paired(folder: Path, suffix: str) -> list[tuple[Path, Path]]:
 
 def _with_labels(pairs: Sequence[tuple[Path, Path]]) -> list[Sample]:
     """Return samples of images and masks; those with an empty mask are good."""
-    with ThreadPoolExecutor(8) as pool:
-        marked = list(pool.map(_marks_a_defect, (mask for _, mask in pairs)))
-    labelled = zip(pairs, marked, strict=True)
-    return [Sample(image, "defect", mask) if defect else Sample(image, "good") for (image, mask), defect in labelled]
+    # Imported when masks are read: this module is imported by every command that looks up a name.
+    from concurrent.futures import ThreadPoolExecutor
 
-
-def _marks_a_defect(mask: Path) -> bool:
-    # numpy is imported when masks are read, not when data sets are listed.
     from adcli.data.decoding import read_mask
 
-    return bool(read_mask(mask).any())
+    with ThreadPoolExecutor(8) as pool:
+        marked = list(pool.map(lambda pair: bool(read_mask(pair[1]).any()), pairs))
+    labelled = zip(pairs, marked, strict=True)
+    return [Sample(image, "defect", mask) if defect else Sample(image, "good") for (image, mask), defect in labelled]
 
 
 def _read(root: Path, title: str, train: Sequence[Sample], test: Sequence[tuple[Path, Path]]) -> Splits:
