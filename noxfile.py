@@ -21,7 +21,7 @@ EXPORTED = ("plugins/adcli-padim", "plugins/adcli-patchcore", "plugins/adcli-stf
 KINDS = ("model", "dataset", "backbone", "exporter")
 """What plugins can offer, and ``adcli plugin new`` can write."""
 
-TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11", "playwright>=1.50")
+TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11", "playwright>=1.50", "pytest-xdist>=3.5")
 
 
 def install_all(session: nox.Session, *extra: str) -> None:
@@ -47,9 +47,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests of every package in one environment."""
+    """Run the tests of every package in one environment, a process for each core."""
     install_all(session, *TEST_TOOLS)
-    session.run("pytest", *session.posargs)
+    # Files stay together, for what their tests share; threads of torch would only compete.
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
