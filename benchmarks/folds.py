@@ -213,6 +213,10 @@ class GivenBatches(Batches):
     def __iter__(self) -> Iterator[Tensor]:
         return iter([self.features])
 
+    def sharded(self) -> Batches:
+        """Return all of it: there is one process."""
+        return self
+
 
 def fit_on(model: Model, features: Tensor) -> Fit:
     """Return how to fit copies of a model whose backbone is :class:`Given` to features (N, C, h, w), and to score."""
