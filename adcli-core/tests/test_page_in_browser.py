@@ -55,7 +55,13 @@ class Shown:
         return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"), int)
 
     def visible(self, selector: str) -> list[str]:
-        return [element.inner_text() for element in self.view.locator(selector).all() if element.is_visible()]
+        return [self._text(element) for element in self.view.locator(selector).all() if element.is_visible()]
+
+    def _text(self, element: Any) -> str:
+        # What lies off the screen has no text until it is laid out.
+        element.scroll_into_view_if_needed()
+        text: str = element.inner_text()
+        return text
 
 
 @pytest.fixture(scope="module")
