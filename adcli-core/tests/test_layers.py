@@ -65,9 +65,10 @@ def test_upsampling_keeps_means_of_constant_maps() -> None:
     torch.testing.assert_close(upsample(torch.full((1, 1, 3, 5), 2.5), (7, 9)), torch.full((1, 1, 7, 9), 2.5))
 
 
+@pytest.mark.parametrize("shape", [(20, 300), (300, 20)])
 @pytest.mark.parametrize("share", [0.3, 0.8, 0.999])
-def test_principal_components_are_scikit_learns(share: float) -> None:
-    rows = torch.randn(20, 300, generator=torch.Generator().manual_seed(0)) * torch.linspace(3, 0.1, 300) + 5
+def test_principal_components_are_scikit_learns(share: float, shape: tuple[int, int]) -> None:
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * torch.linspace(3, 0.1, shape[1]) + 5
     found, expected = principal_components(rows, share), PCA(share, svd_solver="full").fit(rows.double().numpy())
     np.testing.assert_allclose(found.mean.numpy(), expected.mean_, rtol=1e-5)
     np.testing.assert_allclose(found.variances.numpy(), expected.explained_variance_, rtol=1e-4)
@@ -76,8 +77,9 @@ def test_principal_components_are_scikit_learns(share: float) -> None:
     np.testing.assert_allclose(agreement, 1, atol=1e-4)
 
 
-def test_directions_without_variance_are_left_out() -> None:
-    rows = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 100)
+@pytest.mark.parametrize("count", [30, 3000])
+def test_directions_without_variance_are_left_out(count: int) -> None:
+    rows = torch.randn(count, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 100)
     assert principal_components(rows, 1.0).directions.shape == (100, 4)
     assert principal_components(rows, 1.0, count=2).directions.shape == (100, 2)
 

@@ -139,8 +139,8 @@ class Principal(NamedTuple):
 def principal_components(rows: Tensor, share: float, count: int | None = None) -> Principal:
     """Return the fewest principal components of rows (N, D) that hold at least a share of their variance.
 
-    The rows have far more features than there are rows, so the eigenvectors come from the Gram matrix (N, N), in
-    float64. Directions without variance are left out, whatever the share.
+    The eigenvectors come from the smaller of the Gram matrix (N, N) and the scatter matrix (D, D), in float64.
+    Directions without variance are left out, whatever the share.
 
     Args:
         rows: (N, D), at least two.
@@ -149,20 +149,28 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
     """
     mean = rows.double().mean(dim=0)
     centred = rows - mean.float()
-    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    for columns in torch.split(centred, 4096, dim=1):
-        block = columns.double()
-        gram += block @ block.T
-    values, vectors = torch.linalg.eigh(gram)
+    wide = centred.shape[1] > len(rows)
+    products = _products(centred if wide else centred.T)
+    values, vectors = torch.linalg.eigh(products)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    rank = int((values > values[0] * len(rows) * torch.finfo(torch.float32).eps).sum())
+    rank = int((values > values[0] * len(products) * torch.finfo(torch.float32).eps).sum())
     cumulative = values.cumsum(0) / values.sum()
     # Rounding must not ask for one more component than the share does.
     kept = min(rank, count if count is not None else int((cumulative < share - 1e-9).sum()) + 1)
-    directions = centred.T @ (vectors[:, :kept] / values[:kept].sqrt()).float()
+    found = vectors[:, :kept]
+    directions = centred.T @ (found / values[:kept].sqrt()).float() if wide else found.float()
     return Principal(
         mean.float(), _signed(directions), (values[:kept] / (len(rows) - 1)).float(), float(cumulative[kept - 1])
     )
+
+
+def _products(rows: Tensor) -> Tensor:
+    """Return the products of rows (N, D) with each other in float64, (N, N), from some columns at a time."""
+    products = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for columns in torch.split(rows, 4096, dim=1):
+        block = columns.double()
+        products += block @ block.T
+    return products
 
 
 def _added(number: int, like: Tensor) -> int:

@@ -132,3 +132,14 @@ def test_standardised_channels_have_unit_deviation_but_for_the_all_but_constant(
     deviation = fitted(batches, coreset=1.0, standardise=True).bank.std(dim=0)
     assert deviation.max() < 1.001
     assert (deviation > 0.999).float().mean() > 0.7
+
+
+def test_a_bound_on_patches_is_kept_and_told_where_it_limits_the_bank(batches: Batches) -> None:
+    everything, bounded = fitted(batches, coreset=0.05), fitted(batches, coreset=0.05, patches=300)
+    assert len(bounded.bank) == len(everything.bank)
+    assert batches.session.progress.notes == []
+    limited = fitted(batches, coreset=0.9, patches=300)
+    assert len(limited.bank) <= 150
+    assert "patches=300" in batches.session.progress.notes[0]
+    whole = fitted(batches, coreset=1.0).bank
+    assert torch.cdist(bounded.bank.double(), whole.double()).amin(dim=1).max() < 1e-5

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from adcli import __version__, distributed
+from adcli.allocation import keep_freed_memory
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
@@ -111,6 +112,7 @@ datasets.add_command(check)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; errors a user can cause are one line on stderr."""
+    keep_freed_memory()
     sys.exit(_run(arguments))
 
 

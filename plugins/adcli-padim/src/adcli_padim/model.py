@@ -12,6 +12,7 @@ The objects must stand alike in every image: a position is compared with itself.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from adcli.layers import gaussian_blur, principal_directions, upsample
 from adcli.model import Model, Scores
 from adcli_padim import PadimOptions
 
-POSITIONS = 512
+POSITIONS = 256
 """Positions whose covariances are inverted at a time."""
 
 
@@ -62,7 +63,7 @@ class Padim(Model):
             )
         )
         for part in coarser:
-            finest = finest + F.interpolate(part, size=finest.shape[2:], mode="nearest")
+            finest += F.interpolate(part, size=finest.shape[2:], mode="nearest")
         return finest
 
     def fit(self, batches: Batches) -> None:
@@ -89,12 +90,20 @@ class Padim(Model):
         self.mean = (origin + offset)[:, 0].float()
         self.whitening = torch.empty(squares.shape, dtype=torch.float32, device=squares.device)
         identity = torch.eye(squares.shape[1], dtype=torch.float64, device=squares.device)
-        for start in range(0, len(squares), POSITIONS):
+        inference = torch.is_inference_mode_enabled()
+
+        def whiten(start: int) -> None:
             part = slice(start, start + POSITIONS)
-            centred = squares[part] - count * offset[part].mT @ offset[part]
-            covariance = centred / (count - 1) + self.options.regularisation * identity
-            factor = torch.linalg.cholesky(covariance)
-            self.whitening[part] = torch.linalg.solve_triangular(factor, identity, upper=False).float()
+            with torch.inference_mode(inference):
+                centred = squares[part].baddbmm_(offset[part].mT, offset[part], alpha=-count)
+                # The covariance times the degrees of freedom, which spares a pass over the matrices.
+                centred.diagonal(dim1=1, dim2=2).add_((count - 1) * self.options.regularisation)
+                factor = torch.linalg.cholesky(centred).div_((count - 1) ** 0.5)
+                self.whitening[part] = torch.linalg.solve_triangular(factor, identity, upper=False)
+
+        # LAPACK takes one small matrix after the other, on one core.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(whiten, range(0, len(squares), POSITIONS)))
 
     def _choose_directions(self, batches: Batches) -> Tensor:
         """Return the channels or principal directions that are kept, as a matrix (C, D)."""

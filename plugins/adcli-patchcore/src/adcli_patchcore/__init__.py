@@ -15,6 +15,9 @@ class PatchcoreOptions(BackboneOptions):
     dimensions: int = option(1024, "Channels of a patch's embedding at most.", ge=1)
     projection: int = option(128, "Dimensions of the random projection in which the coreset is chosen.", ge=1)
     reweight: int = option(0, "Bank neighbours that reweight the image score (paper, Eq. 7); 0 for none.", ge=0)
+    patches: int = option(
+        500_000, "Patches held in memory at most while fitting; beyond, coresets of chunks are merged.", ge=2
+    )
     standardise: bool = option(False, "Divide each embedding channel by its standard deviation over good patches.")
     sigma: float = option(4.0, "Standard deviation of the map's Gaussian blur, in pixels.", ge=0)
     crop: float = option(1.0, "Side of the centre crop that is looked at; the paper: 0.875.", gt=0, le=1)

@@ -20,10 +20,12 @@ def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = 
 
     Args:
         points: (N, D), float32.
-        count: how many to pick, at most N.
+        count: how many to pick, from 0 to N.
         first: the point to start from.
         block: candidates per block.
     """
+    if count < 1:
+        return
     # Distances do not change, and lose fewer digits to cancellation about the mean.
     points = points - points.mean(dim=0)
     norms = points.square().sum(dim=1)

@@ -12,6 +12,8 @@ the mean distance to ten), in a seeded Gaussian projection (the code: an untrain
 looked at (the paper crops its centre, ``-o crop=0.875``, which hides defects at the border).
 """
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,8 +24,10 @@ from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.layers import gaussian_blur, patch_embedding, upsample
 from adcli.model import Model, Scores
+from adcli.progress import Progress
 from adcli_patchcore import PatchcoreOptions, sharded
 from adcli_patchcore.coreset import greedy_k_centre
+from adcli_patchcore.held import HeldPatches
 
 BANK_BLOCK = 2048
 """Bank members compared at a time, which bounds memory to patches x BANK_BLOCK distances."""
@@ -56,48 +60,59 @@ class PatchCore(Model):
     def fit(self, batches: Batches) -> None:
         """Fill the memory bank with the embeddings of good images and thin it to its coreset.
 
-        Of several processes, each keeps the patches of its own images, and all get the bank.
+        Of several processes, each holds patches of its own images, and all get the bank.
         """
-        patches = self._collect(batches.sharded())
-        self.scale = self._standard_deviation(patches)
-        patches /= self.scale
-        several = distributed.world_size() > 1
-        total = int(distributed.gather(torch.tensor([len(patches)], device=patches.device)).sum())
-        count = max(round(self.options.coreset * total), 1)
+        self.scale = self._standard_deviation(batches)
+        project = self._projection()
+        held = HeldPatches(self._expected(batches), self.options.patches, project)
+        for rows in self._rows(batches):
+            held.add(rows)
+        patches, several = held.rows(), distributed.world_size() > 1
+        seen, total = distributed.reduce_sum(torch.tensor([held.seen, len(patches)], device=patches.device)).tolist()
+        count = self._size_of_bank(seen, total, batches.session.progress)
         first = int(torch.randint(total, (1,)))
         select = sharded.sharded_k_centre if several else greedy_k_centre
-        picks = select(self._projected(patches), count, first=first)
+        picks = select(project(patches), count, first=first)
         chosen = torch.tensor(list(batches.session.progress.track(picks, count, "coreset")), device=patches.device)
-        self.bank = sharded.members(patches, chosen) if several else patches[chosen].contiguous()
+        self.bank = (sharded.members(patches, chosen) if several else patches[chosen]) / self.scale
 
-    def _collect(self, batches: Batches) -> Tensor:
-        """Return all patch embeddings, (patches, D), written into one tensor as they come."""
-        patches, filled = torch.empty(0), 0
-        images_at_most = -(-batches.count // distributed.world_size())
-        for images in batches:
-            rows = self.embed(images).permute(0, 2, 3, 1).flatten(0, 2)
-            if filled == 0:
-                patches = torch.empty(images_at_most * len(rows) // len(images), rows.shape[1], device=rows.device)
-            patches[filled : filled + len(rows)] = rows
-            filled += len(rows)
-        return patches[:filled]
+    def _size_of_bank(self, seen: int, held: int, progress: Progress) -> int:
+        count = max(round(self.options.coreset * seen), 1)
+        if held == seen or count <= held // 2:
+            return count
+        # More would not be a choice: what is held has been chosen already.
+        progress.note(f"-o patches={self.options.patches}: the coreset has {held // 2} patches instead of {count}.")
+        return held // 2
 
-    def _standard_deviation(self, patches: Tensor) -> Tensor:
+    def _expected(self, batches: Batches) -> int:
+        """Return how many patches this process will see, at most."""
+        _, height, width = self._shape()
+        return -(-batches.count // distributed.world_size()) * height * width
+
+    def _shape(self) -> tuple[int, ...]:
+        """Return an image's (D, h, w)."""
+        return tuple(self.embed(self.backbone.mean.new_zeros(1, 3, *self.image_size)).shape[1:])
+
+    def _rows(self, batches: Batches) -> Iterator[Tensor]:
+        """Yield the embeddings of this process's patches, (P, D) at a time."""
+        return (self.embed(images).permute(0, 2, 3, 1).flatten(0, 2) for images in batches.sharded())
+
+    def _standard_deviation(self, batches: Batches) -> Tensor:
+        """Return what channels are divided by, (D,); measured in a pass of its own."""
         if not self.options.standardise:
-            return torch.ones(patches.shape[1], device=patches.device)
-        several = distributed.world_size() > 1
-        deviation = sharded.standard_deviation(patches) if several else patches.std(dim=0)
+            return torch.ones(self._shape()[0], device=batches.session.device)
+        deviation = sharded.standard_deviation(self._rows(batches))
         # A channel that is all but constant on good images must not outweigh all others at its first stirring.
         return deviation.clamp(min=0.1 * float(deviation.mean()))
 
-    def _projected(self, patches: Tensor) -> Tensor:
-        """Return patches in the dimensions that the coreset is chosen in (paper, section 3.2)."""
+    def _projection(self) -> Callable[[Tensor], Tensor]:
+        """Return what maps embeddings to the dimensions that the coreset is chosen in (paper, section 3.2)."""
         dimensions: int = self.options.projection
-        if patches.shape[1] <= dimensions:
-            return patches
+        if len(self.scale) <= dimensions:
+            return lambda rows: rows / self.scale
         # Drawn on the CPU, so that every device gets the same.
-        projection = torch.randn(patches.shape[1], dimensions) / dimensions**0.5
-        return torch.matmul(patches, projection.to(patches.device))
+        projection = torch.randn(len(self.scale), dimensions).to(self.scale.device) / dimensions**0.5
+        return lambda rows: rows @ (projection / self.scale[:, None])
 
     def forward(self, images: Tensor) -> Scores:
         embedding = self.embed(images) / self.scale.view(1, -1, 1, 1)

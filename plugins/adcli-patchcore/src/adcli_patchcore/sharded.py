@@ -3,7 +3,7 @@
 Points are numbered as if those of all processes stood in one tensor, in the order of the processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -54,14 +54,21 @@ def members(points: Tensor, chosen: Tensor) -> Tensor:
     return distributed.reduce_sum(rows)
 
 
-def standard_deviation(points: Tensor) -> Tensor:
-    """Return the standard deviation of all processes' points, (D,)."""
-    _, total = _position(points)
-    mean = distributed.reduce_sum(points.sum(dim=0, dtype=torch.float64)) / total
-    squares = torch.zeros_like(mean)
-    for part in torch.split(points, 65536):
-        squares += (part - mean).square().sum(dim=0)
-    return (distributed.reduce_sum(squares) / (total - 1)).sqrt().float()
+def standard_deviation(rows: Iterable[Tensor]) -> Tensor:
+    """Return the standard deviation of all processes' points, (D,), from one pass over rows (N_i, D) at a time."""
+    count, origin, total, squares = 0, torch.empty(0), torch.empty(0), torch.empty(0)
+    for part in rows:
+        if count == 0:
+            # Sums of squares about a point near the mean lose no digits; all processes add up about the same.
+            origin = distributed.broadcast(part.double().mean(dim=0))
+            total, squares = torch.zeros_like(origin), torch.zeros_like(origin)
+        centred = part - origin
+        total += centred.sum(dim=0)
+        squares += centred.square().sum(dim=0)
+        count += len(part)
+    number = distributed.reduce_sum(torch.tensor([count], device=total.device))
+    total, squares = distributed.reduce_sum(total), distributed.reduce_sum(squares)
+    return ((squares - total.square() / number) / (number - 1)).sqrt().float()
 
 
 def _position(points: Tensor) -> tuple[int, int]:
