@@ -4,7 +4,7 @@
 
 Each model trains on drawn images with its own defaults, weights drawn too: once with ``-o memory=0``, once with the
 default. The first epoch is left out, as code is made for each layer in it; of the others, the fastest is shown. *once*
-is what is computed before the first epoch. Which of the two comes first alternates.
+is what is computed before the first epoch.
 """
 
 import argparse
@@ -34,22 +34,24 @@ T = TypeVar("T")
 
 
 class Timed:
-    """Progress that notes when each step of what it tracks was done.
+    """Progress that notes how long each step of what it tracks took.
 
     Attributes:
-        done: seconds from the start to the end of each step, by what it belongs to.
+        seconds: of each step, by what it belongs to.
     """
 
     def __init__(self) -> None:
-        self.done: dict[str, list[float]] = {}
+        self.seconds: dict[str, list[float]] = {}
 
     def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
         """Yield the items."""
-        times, start = self.done.setdefault(description, []), time.perf_counter()
+        seconds, start = self.seconds.setdefault(description, []), time.perf_counter()
         for item in items:
             yield item
             # A batch is read first, and then worked on.
-            times.append(time.perf_counter() - start)
+            now = time.perf_counter()
+            seconds.append(now - start)
+            start = now
 
     def note(self, text: str) -> None:
         """Say nothing."""
@@ -73,29 +75,27 @@ def measured(name: str, paths: list[Path], size: int, epochs: int, memory: dict[
     progress = Timed()
     batches = Batches(paths, ImageSource((size, size)), batch_size=BATCH_SIZE, session=Session(progress))
     model.fit(batches)
-    ends = progress.done["training"]
-    steps = len(ends) // (epochs + 1)
-    fastest = min(ends[i + steps - 1] - ends[i - 1] for i in range(steps, len(ends), steps))
-    return fastest, progress.done.get("reading images", [0.0])[-1]
+    seconds = progress.seconds["training"]
+    steps = len(seconds) // (epochs + 1)
+    fastest = min(sum(seconds[start : start + steps]) for start in range(steps, len(seconds), steps))
+    return fastest, sum(progress.seconds.get("reading images", []))
 
 
 def main() -> None:
     """Draw, train each model twice, and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=2, help="measured, after one that is not")
     parser.add_argument("--model", nargs="+", choices=BACKBONES, default=list(BACKBONES))
     arguments = parser.parse_args()
     print(f"{arguments.images} images, {arguments.size} x {arguments.size}, {torch.get_num_threads()} threads\n")
     print("| model | seconds an epoch, computed in each | computed once | once | ratio |\n|---|---|---|---|---|")
-    ways: list[dict[str, int]] = [{"memory": 0}, {}]
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder), arguments.images, arguments.size)
         for name in arguments.model:
-            found = {len(way): measured(name, paths, arguments.size, arguments.epochs, way) for way in ways}
-            ways.reverse()
-            (anew, _), (kept, once) = found[1], found[0]
+            anew, _ = measured(name, paths, arguments.size, arguments.epochs, {"memory": 0})
+            kept, once = measured(name, paths, arguments.size, arguments.epochs, {})
             print(f"| {name} | {anew:.2f} | {kept:.2f} | {once:.2f} | {anew / kept:.2f} |", flush=True)
 
 
