@@ -238,6 +238,33 @@ print(tuple(odd(torch.rand(2, 3, 70, 90)).map.shape))
     assert outcome.out == "True\n(2, 1, 70, 90)\n", outcome
 
 
+@pytest.mark.slow
+def test_the_example_of_features_learns_from_maps_computed_once(tmp_path: Path, small: Path) -> None:
+    write_files(PLUGINS / "training.md", tmp_path)
+    code = f"""
+from pathlib import Path
+import torch
+from adcli.data.batches import Batches
+from adcli.data.images import ImageSource
+from example_features import Predictor, PredictorOptions
+paths = sorted(Path({str(small)!r}).glob("train/good/*.png"))
+batches = Batches(paths, ImageSource((64, 64)), batch_size=4)
+def error(epochs):
+    torch.manual_seed(0)
+    model = Predictor(PredictorOptions.parse(dict(backbone="random:resnet18", epochs=epochs)), image_size=(64, 64))
+    seen = []
+    model.backbone.register_forward_hook(lambda module, given, maps: seen.append(len(given[0])))
+    model.fit(batches)
+    print(sum(seen) - 1 == len(paths))
+    with torch.inference_mode():
+        return float(model(next(iter(batches))).image.mean())
+print(error(20) < 0.8 * error(1))
+"""
+    (tmp_path / "trained.py").write_text(code)
+    outcome = run(tmp_path, tmp_path, "trained")
+    assert outcome.out == "True\nTrue\nTrue\n", outcome
+
+
 def test_the_example_of_backbones_prints_what_is_printed(tmp_path: Path) -> None:
     write_files(PLUGINS / "backbones.md", tmp_path)
     shown = re.search(r"```text\n(.*?)```", (PLUGINS / "backbones.md").read_text(), re.DOTALL)
@@ -303,6 +330,12 @@ def test_the_table_of_optimise_has_its_parameters() -> None:
     from adcli.training import optimise
 
     assert set(first_column(PLUGINS / "training.md", "argument")) == set(inspect.signature(optimise).parameters)
+
+
+def test_the_table_of_frozen_features_has_its_parameters() -> None:
+    from adcli.features import FrozenFeatures
+
+    assert first_column(PLUGINS / "training.md", "parameter") == list(inspect.signature(FrozenFeatures).parameters)
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "backbone", "exporter"])

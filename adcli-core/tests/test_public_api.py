@@ -33,6 +33,7 @@ MODULES = {
     "adcli.distributed": "broadcast gather local_rank rank reduce_sum world_size",
     "adcli.errors": ERRORS,
     "adcli.exports": "Export ExportSource Pixels Runtime Scored cores in_batches_of",
+    "adcli.features": "FrozenFeatures Network",
     "adcli.hookspecs": "adcli_backbones adcli_commands adcli_datasets adcli_exporters adcli_models adcli_run_finished",
     "adcli.layers": None,
     "adcli.model": None,

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,8 +31,15 @@ CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_FILE = "training.safetensors"
 
 
-class Epochs(Protocol):
-    """What is trained on: :class:`adcli.data.batches.Batches`, or features computed from them once."""
+Batch = TypeVar("Batch", bound=Tensor | Sequence[Tensor])
+Batch_co = TypeVar("Batch_co", bound=Tensor | Sequence[Tensor], covariant=True)
+
+
+class Epochs(Protocol[Batch_co]):
+    """What is trained on: :class:`adcli.data.batches.Batches`, or :class:`adcli.features.FrozenFeatures` of them.
+
+    A batch is a tensor of N rows, or several of the same N images.
+    """
 
     @property
     def session(self) -> Session:
@@ -41,21 +48,21 @@ class Epochs(Protocol):
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
 
-    def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Tensor]:
+    def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Batch_co]:
         """Yield the batches of an epoch, in an order that depends on nothing but its number and the seed."""
 
-    def sharded(self) -> "Epochs":
+    def sharded(self) -> "Epochs[Batch_co]":
         """Return this process's part: as many batches of an epoch in each, of which the last may be empty."""
 
 
-Loss = Callable[[Tensor], Tensor | Iterator[Tensor]]
+Loss = Callable[[Batch], Tensor | Iterator[Tensor]]
 """Maps a batch to a scalar; or yields several, and a step is made on each before the next is computed."""
 
 
 def optimise(
     module: nn.Module,
-    loss: Loss,
-    batches: Epochs,
+    loss: Loss[Batch],
+    batches: Epochs[Batch],
     *,
     optimizer: Optimizer,
     epochs: int,
@@ -69,7 +76,7 @@ def optimise(
 
     Args:
         module: what is trained, and what a checkpoint holds; a frozen backbone does not belong in it.
-        loss: what is minimised, for a batch; images are (N, 3, H, W).
+        loss: what is minimised, for a batch; of images, (N, 3, H, W).
         batches: the good images; its session says where checkpoints go and in which precision to compute.
         optimizer: over the module's parameters.
         epochs: passes over the images.
@@ -95,8 +102,8 @@ def optimise(
     def steps() -> Iterator[None]:
         saved = time.monotonic()
         for epoch in range(first, epochs):
-            for step, images in enumerate(batches.shuffled(epoch, augment=augment)):
-                _learn(state, loss, images, session.precision, f"epoch {epoch + 1}, step {step + 1}")
+            for step, batch in enumerate(batches.shuffled(epoch, augment=augment)):
+                _learn(state, loss, batch, session.precision, f"epoch {epoch + 1}, step {step + 1}")
                 yield
             if several:
                 _align(state.module)
@@ -137,7 +144,7 @@ def settle(network: nn.Module, inputs: Iterable[Tensor | Sequence[Tensor]]) -> N
     network.train()
     seen = 0
     for batch in inputs:
-        count = len(batch) if isinstance(batch, Tensor) else len(batch[0])
+        count = len(_first_of(batch))
         if count == 0:
             continue
         seen += count
@@ -164,14 +171,15 @@ class _State:
         self.best: dict[str, Tensor] = {}
 
 
-def _learn(state: _State, loss: Loss, batch: Tensor, precision: torch.dtype, where: str) -> None:
+def _learn(state: _State, loss: Loss[Batch], batch: Batch, precision: torch.dtype, where: str) -> None:
     """Make the steps of a batch."""
+    first = _first_of(batch)
     losses = _losses(loss, batch)
     while True:
         state.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+        with torch.autocast(first.device.type, precision, enabled=precision != torch.float32):
             value = next(losses, None)
-        total, share = _joined(value, batch)
+        total, share = _joined(value, first)
         if total is None:
             return
         if not torch.isfinite(total):
@@ -263,14 +271,19 @@ def _copy_decisions(module: nn.Module) -> None:
     _together(flags, distributed.broadcast)
 
 
-def _losses(loss: Loss, batch: Tensor) -> Iterator[Tensor]:
-    if len(batch) == 0:
+def _losses(loss: Loss[Batch], batch: Batch) -> Iterator[Tensor]:
+    if len(_first_of(batch)) == 0:
         return
     values = loss(batch)
     if isinstance(values, Tensor):
         yield values
     else:
         yield from values
+
+
+def _first_of(batch: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return a tensor with as many rows as a batch has images."""
+    return batch if isinstance(batch, Tensor) else batch[0]
 
 
 def _end_epoch(state: _State, validate: Callable[[], float] | None) -> None:

@@ -1,6 +1,6 @@
 """STFPM's mathematics, against plain transcriptions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from adcli.data.batches import Batches
 from adcli.data.images import ImageSource
+from adcli.features import FrozenFeatures
+from adcli.training import Epochs
 from adcli_stfpm import StfpmOptions
 from adcli_stfpm.model import Stfpm
 
@@ -34,6 +36,16 @@ def model(**options: object) -> Stfpm:
     return Stfpm(StfpmOptions.parse({"backbone": "random:resnet18", **options}), image_size=SIZE).eval()
 
 
+def loss(detector: Stfpm, images: Tensor) -> float:
+    """Return the loss of images."""
+    return detector.loss([images, *detector.teacher(images)]).item()
+
+
+def features(detector: Stfpm, batches: Batches) -> FrozenFeatures:
+    """Return images with the teacher's maps."""
+    return FrozenFeatures(detector.teacher, batches, 0, with_images=True)
+
+
 def plain_distances(detector: Stfpm, images: Tensor) -> list[np.ndarray]:
     """Return |t / |t| - s / |s||² at every position of every level."""
     levels = []
@@ -47,7 +59,7 @@ def plain_distances(detector: Stfpm, images: Tensor) -> list[np.ndarray]:
 def test_the_loss_is_the_mean_squared_distance_of_unit_vectors_summed_over_levels() -> None:
     detector, images = model(), torch.rand(3, 3, *SIZE)
     expected = sum(level.mean() for level in plain_distances(detector, images))
-    assert detector.loss(images).item() == pytest.approx(expected, rel=1e-4)
+    assert loss(detector, images) == pytest.approx(expected, rel=1e-4)
 
 
 @torch.inference_mode()
@@ -68,9 +80,9 @@ def test_the_student_is_not_the_teacher_and_only_it_learns(batches: Batches) -> 
     detector = model(epochs=4, learning_rate=0.1)
     images = next(iter(batches))
     taught = [part.clone() for part in detector.teacher(images)]
-    before = detector.loss(images).item()
+    before = loss(detector, images)
     detector.fit(batches)
-    assert detector.loss(images).item() < before
+    assert loss(detector, images) < before
     for now, then in zip(detector.teacher(images), taught, strict=True):
         torch.testing.assert_close(now, then)
     assert not any(parameter.requires_grad for parameter in detector.parameters())
@@ -81,7 +93,7 @@ def test_the_epoch_that_does_best_on_held_out_images_is_kept(batches: Batches, m
     found = []
     mean_loss = detector.mean_loss
 
-    def noted(held_out: Batches) -> float:
+    def noted(held_out: Epochs[Sequence[Tensor]]) -> float:
         # The third epoch is made to look worst, whatever the student has learnt.
         found.append(mean_loss(held_out) + (100 if len(found) == 2 else 0))
         return found[-1]
@@ -90,7 +102,7 @@ def test_the_epoch_that_does_best_on_held_out_images_is_kept(batches: Batches, m
     detector.fit(batches)
     _, held_out = batches.split(0.2)
     assert len(found) == 5
-    assert mean_loss(held_out) == pytest.approx(min(found), rel=1e-5)
+    assert mean_loss(features(detector, held_out)) == pytest.approx(min(found), rel=1e-5)
 
 
 def test_images_held_out_are_never_trained_on(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,11 +122,27 @@ def test_images_held_out_are_never_trained_on(batches: Batches, monkeypatch: pyt
     assert len(set(read)) == 20
 
 
+def test_the_teacher_sees_each_image_once_and_the_student_learns_the_same(batches: Batches) -> None:
+    """Of twenty images a megabyte holds the maps of twelve; rounding depends on how many are computed together."""
+    found: dict[int, tuple[int, Stfpm]] = {}
+    for memory in (0, 1, 2):
+        detector = model(epochs=3, learning_rate=0.1, memory=memory)
+        seen: list[int] = []
+        detector.teacher.register_forward_hook(lambda _, given, maps, seen=seen: seen.append(len(given[0])))
+        detector.fit(batches)
+        # A blank image of each of the two parts gives the maps' shapes.
+        found[memory] = sum(seen) - 2, detector
+    assert [count for count, _ in found.values()] == [3 * 20, 12 + 3 * 8, 20]
+    for name, expected in found[0][1].student.state_dict().items():
+        for memory in (1, 2):
+            torch.testing.assert_close(found[memory][1].student.state_dict()[name], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_the_held_out_loss_counts_each_image_once(batches: Batches) -> None:
     detector = model()
     with torch.no_grad():
         images = torch.cat(list(batches))
-        assert detector.mean_loss(batches) == pytest.approx(detector.loss(images).item(), rel=1e-5)
+        assert detector.mean_loss(features(detector, batches)) == pytest.approx(loss(detector, images), rel=1e-5)
 
 
 def test_the_map_peaks_inside_a_planted_defect(batches: Batches) -> None:

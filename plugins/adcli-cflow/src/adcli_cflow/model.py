@@ -14,7 +14,7 @@ the others along.)
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,11 @@ from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.errors import OptionError
+from adcli.features import FrozenFeatures
 from adcli.layers import gaussian_blur
 from adcli.model import Model, Scores
 from adcli.training import optimise
 from adcli_cflow import CflowOptions
-from adcli_cflow.features import FrozenFeatures
 from adcli_cflow.flows import Flow, positional_encoding
 
 STAGES, WARM_UP, LOWEST = 25, 2, 1e-3
@@ -64,7 +64,7 @@ class Cflow(Model):
         optimizer = torch.optim.Adam(trained, lr=self.options.learning_rate)
         optimise(
             self.flows,
-            lambda rows: self.losses(features.maps(rows)),
+            self.losses,
             features,
             optimizer=optimizer,
             epochs=self.options.epochs,
@@ -72,10 +72,10 @@ class Cflow(Model):
             scheduler=LambdaLR(optimizer, lambda epoch: rate((epoch + 0.5) / self.options.epochs)),
         )
         self.flows.requires_grad_(False)
-        found = [self._greatest(features.maps(rows)) for rows in features.sharded().shuffled(0) if len(rows)]
+        found = [self._greatest(maps) for maps in features.sharded().shuffled(0) if len(maps[0])]
         self.greatest = distributed.gather(torch.stack(found)).amax(dim=0)
 
-    def losses(self, maps: list[Tensor]) -> Iterator[Tensor]:
+    def losses(self, maps: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the loss of every fibre: a few hundred patches of one scale, drawn from the whole batch.
 
         Of several processes, each has its share of a fibre's patches.
@@ -95,14 +95,14 @@ class Cflow(Model):
         conditions = encoding.flatten(1).T.repeat(count, 1)
         return part.permute(0, 2, 3, 1).reshape(-1, channels), conditions
 
-    def log_likelihoods(self, maps: list[Tensor]) -> Iterator[Tensor]:
+    def log_likelihoods(self, maps: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the log-likelihood per channel at each position of each map, (N, 1, h, w)."""
         for flow, part in zip(self.flows, maps, strict=True):
             assert isinstance(flow, Flow)
             yield flow.log_likelihood(*self._vectors(part)).reshape(-1, 1, *part.shape[2:])
 
     @torch.no_grad()
-    def _greatest(self, maps: list[Tensor]) -> Tensor:
+    def _greatest(self, maps: Sequence[Tensor]) -> Tensor:
         return torch.stack([likelihood.amax() for likelihood in self.log_likelihoods(maps)])
 
     def forward(self, images: Tensor) -> Scores:

@@ -19,6 +19,9 @@ class ReverseDistillationOptions(BackboneOptions):
         "flat", "Cosine of whole maps (official code), or of each position (paper)."
     )
     combine: Literal["add", "multiply"] = option("add", "How the maps of the three layers become one.")
+    memory: int = option(
+        2048, "Megabytes of the teacher's maps to keep; beyond, they are computed anew in every pass.", ge=0
+    )
     sigma: float = option(4.0, "Standard deviation of the map's Gaussian blur, in pixels.", ge=0)
 
 

@@ -17,6 +17,7 @@ stride, and their maps cropped.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import islice
 
 import torch
@@ -28,6 +29,7 @@ from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.errors import BackboneError
+from adcli.features import FrozenFeatures
 from adcli.layers import gaussian_blur
 from adcli.model import Model, Scores
 from adcli.training import optimise, settle
@@ -63,14 +65,16 @@ class ReverseDistillation(Model):
         optimizer = torch.optim.Adam(self.student.parameters(), lr=self.options.learning_rate, betas=BETAS)
         falling = self.options.schedule == "cosine"
         scheduler = CosineAnnealingLR(optimizer, self.options.epochs) if falling else None
-        optimise(self.student, self.loss, batches, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler)
-        some = islice(batches.shuffled(self.options.epochs), math.ceil(SETTLING / batches.batch_size))
-        settle(self.student, map(self._taught, some))
+        features = FrozenFeatures(self._taught, batches, self.options.memory << 20)
+        optimise(
+            self.student, self.loss, features, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler
+        )
+        some = islice(features.shuffled(self.options.epochs), math.ceil(SETTLING / batches.batch_size))
+        settle(self.student, some)
         self.student.requires_grad_(False)
 
-    def loss(self, images: Tensor) -> Tensor:
-        """Return the sum over the three maps of one minus their cosine similarity (paper, Eq. 1 to 3)."""
-        maps = self._taught(images)
+    def loss(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the sum over the teacher's three maps of one minus their cosine similarity (paper, Eq. 1 to 3)."""
         start_dim = 1 if self.options.loss == "flat" else 2
         losses = [
             1 - F.cosine_similarity(_vectors(taught, start_dim), _vectors(restored, start_dim), dim=1).mean()

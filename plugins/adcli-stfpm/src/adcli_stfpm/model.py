@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
+from adcli.features import FrozenFeatures
 from adcli.layers import gaussian_blur, upsample
 from adcli.model import Model, Scores
-from adcli.training import optimise
+from adcli.training import Epochs, optimise
 from adcli_stfpm import StfpmOptions
 
 
@@ -33,9 +34,7 @@ class Stfpm(Model):
 
     def fit(self, batches: Batches) -> None:
         """Train the student, and keep what matches the teacher best on images held out."""
-        train, held_out = batches, None
-        if self.options.held_out and batches.count > 1:
-            train, held_out = batches.split(self.options.held_out)
+        train, held_out = self._split(batches)
         optimizer = torch.optim.SGD(
             self.student.parameters(),
             lr=self.options.learning_rate,
@@ -52,23 +51,37 @@ class Stfpm(Model):
         )
         self.student.requires_grad_(False)
 
-    def distances(self, images: Tensor) -> Iterator[Tensor]:
+    def _split(self, batches: Batches) -> tuple[FrozenFeatures, FrozenFeatures | None]:
+        """Return what is trained on, and what is held out if anything is; it keeps what memory the former leaves."""
+        memory = self.options.memory << 20
+        if not self.options.held_out or batches.count < 2:
+            return FrozenFeatures(self.teacher, batches, memory, with_images=True), None
+        first, second = batches.split(self.options.held_out)
+        train = FrozenFeatures(self.teacher, first, memory, with_images=True)
+        return train, FrozenFeatures(self.teacher, second, memory - train.nbytes, with_images=True)
+
+    def distances(self, taught: Sequence[Tensor], learnt: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield each level's squared distances of unit vectors (paper, Eq. 1, without the half), (N, h, w)."""
-        for taught, learnt in zip(self.teacher(images), self.student(images), strict=True):
-            difference = F.normalize(taught.float(), dim=1) - F.normalize(learnt.float(), dim=1)
+        for one, other in zip(taught, learnt, strict=True):
+            difference = F.normalize(one.float(), dim=1) - F.normalize(other.float(), dim=1)
             yield difference.square().sum(dim=1)
 
-    def loss(self, images: Tensor) -> Tensor:
-        """Return the sum over the levels of the mean distance (paper, Eq. 2 and 3)."""
-        return torch.stack([distance.mean() for distance in self.distances(images)]).sum()
+    def loss(self, batch: Sequence[Tensor]) -> Tensor:
+        """Return the sum over the levels of the mean distance (paper, Eq. 2 and 3), for images and teacher's maps."""
+        images, *taught = batch
+        return torch.stack([distance.mean() for distance in self.distances(taught, self.student(images))]).sum()
 
-    def mean_loss(self, batches: Batches) -> float:
+    def mean_loss(self, held_out: Epochs[Sequence[Tensor]]) -> float:
         """Return the loss of images that are not trained on, each counted once."""
-        losses = [self.loss(images) * len(images) for images in batches.shuffled(0)]
-        return float(torch.stack(losses).sum()) / batches.count
+        losses, count = [], 0
+        for batch in held_out.shuffled(0):
+            losses.append(self.loss(batch) * len(batch[0]))
+            count += len(batch[0])
+        return float(torch.stack(losses).sum()) / count
 
     def forward(self, images: Tensor) -> Scores:
-        anomaly_map = upsample(_product(list(self.distances(images))), self.image_size)
+        distances = list(self.distances(self.teacher(images), self.student(images)))
+        anomaly_map = upsample(_product(distances), self.image_size)
         anomaly_map = gaussian_blur(anomaly_map, self.options.sigma)
         return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
 

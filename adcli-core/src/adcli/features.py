@@ -1,0 +1,139 @@
+"""Feature maps of a network that training does not change: computed once, as far as memory allows."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adcli.data.batches import Augmentation, Batches, Session
+from adcli.errors import DataError
+
+Network = Callable[[Tensor], Sequence[Tensor]]
+"""Maps images (N, 3, H, W) to feature maps of N rows each; a frozen :class:`adcli.backbones.Backbone` does."""
+
+
+class FrozenFeatures:
+    """Good images as a frozen network's feature maps, to train on with :func:`adcli.training.optimise`.
+
+    A batch is the list of its maps, (N, C, h, w) each, channels-last as the backbone's. They are computed when this is
+    made, of as many images as fit into memory, the first ones; those of the others in every epoch. Which they are
+    depends on nothing but the bound, so that an interrupted training goes on to the same result.
+
+    Args:
+        network: what computes the maps, in evaluation mode; no gradients reach it.
+        batches: the images.
+        memory: bytes that the maps kept may take.
+        with_images: let every batch begin with the images themselves, (N, 3, H, W).
+
+    Attributes:
+        kept: number of images whose maps are kept.
+
+    Raises:
+        DataError: an image cannot be read any more.
+    """
+
+    def __init__(self, network: Network, batches: Batches, memory: int, *, with_images: bool = False) -> None:
+        self._network, self._batches, self._with_images = network, batches, with_images
+        blank = self._computed(torch.zeros(1, 3, *batches.image_size, device=batches.session.device))
+        self.kept = min(max(memory, 0) // sum(part.nbytes for part in blank), batches.count)
+        self._maps = [_room(part, self.kept) for part in blank]
+        if self.kept:
+            self._fill()
+
+    @property
+    def session(self) -> Session:
+        """What the core provides."""
+        return self._batches.session
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the maps kept take; what is left of a bound can go to other images."""
+        return sum(part.nbytes for part in self._maps)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._batches)
+
+    def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[list[Tensor]]:
+        """Yield the maps of all images, in the order in which the images themselves would come.
+
+        Raises:
+            ValueError: the images are to be augmented, so that their features cannot be kept.
+            DataError: an image cannot be read any more.
+        """
+        if augment is not None:
+            raise ValueError("features of augmented images cannot be kept; train on the images themselves")
+        if self.kept == self._batches.count and not self._with_images:
+            yield from map(self._kept_of, self._batches.order(epoch))
+            return
+        stream = self._batches.shuffled(epoch)
+        for numbers in self._batches.order(epoch):
+            images = next(stream, torch.empty(0))
+            self._check(len(images), len(numbers))
+            maps = self._maps_of(numbers, images)
+            yield [images, *maps] if self._with_images else maps
+
+    def sharded(self) -> "FrozenFeatures":
+        """Return this process's part of the epochs; each process keeps the maps of the same images."""
+        part = copy.copy(self)
+        part._batches = self._batches.sharded()
+        return part
+
+    def _fill(self) -> None:
+        """Compute the maps of the first images, in place: joining batches would take twice the memory."""
+        first = Batches(
+            self._batches.paths[: self.kept],
+            self._batches.source,
+            batch_size=self._batches.batch_size,
+            session=self._batches.session,
+        )
+        done = 0
+        for images in first:
+            for kept, part in zip(self._maps, self._computed(images), strict=True):
+                kept[done : done + len(images)] = part
+            done += len(images)
+        self._check(done, self.kept)
+
+    def _maps_of(self, numbers: NDArray[np.intp], images: Tensor) -> list[Tensor]:
+        """Return the maps of some images, of which only those that are not kept are computed."""
+        new = np.flatnonzero(numbers >= self.kept)
+        if len(new) == 0:
+            return self._kept_of(numbers)
+        if len(new) == len(numbers):
+            return self._computed(images)
+        old = np.flatnonzero(numbers < self.kept)
+        joined = []
+        computed = self._computed(images[_index(new, images)])
+        for kept, part in zip(self._kept_of(numbers[old]), computed, strict=True):
+            both = _room(part, len(numbers))
+            both[_index(old, both)] = kept
+            both[_index(new, both)] = part
+            joined.append(both)
+        return joined
+
+    def _kept_of(self, numbers: NDArray[np.intp]) -> list[Tensor]:
+        return [part[_index(numbers, part)] for part in self._maps]
+
+    # In inference mode instead, the maps could not be saved for the backward pass of what is trained on them.
+    @torch.no_grad()
+    def _computed(self, images: Tensor) -> list[Tensor]:
+        return list(self._network(images))
+
+    def _check(self, found: int, expected: int) -> None:
+        """Compare numbers of images: maps and images must not be paired wrongly where one is skipped."""
+        if found != expected:
+            skipped = list(self._batches.source.skipped.values())
+            raise DataError(f"an image cannot be read any more ({skipped[-1] if skipped else 'unknown'}); train anew.")
+
+
+def _room(like: Tensor, count: int) -> Tensor:
+    """Return room for the maps of a number of images, channels-last."""
+    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
+    return torch.empty(count, *like.shape[1:], dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _index(numbers: NDArray[np.intp], where: Tensor) -> Tensor:
+    return torch.from_numpy(numbers).to(where.device)
