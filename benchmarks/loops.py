@@ -2,11 +2,11 @@
 
     python benchmarks/loops.py --data FOLDER [--model NAME...] [--backbone NAME...] [--precision P]
 
-The plain loop is the fastest that we could write: Pillow's decoding and 8-bit resizing in two threads, the backbone with
-its batch norms folded, channels-last, in inference mode, in the same precision, freed memory kept as the command line
-does, and nothing else. ``eager`` is the same loop over timm's network as it comes, in a process as it comes. 150 images of
-the folder at 256 x 256, in batches of 32; of several rounds, taken in turn, the fastest counts. Imports and building are
-left out.
+The plain loop is the fastest that we could write: Pillow's decoding and 8-bit resizing in two threads, the backbone
+with its batch norms folded, channels-last, in inference mode, in the same precision, freed memory kept as the command
+line does, and nothing else. ``eager`` is the same loop over timm's network as it comes, in a process as it comes. 150
+images of the folder at 256 x 256, in batches of 32; of several rounds, taken in turn, the fastest counts. Imports and
+building are left out.
 """
 
 import argparse

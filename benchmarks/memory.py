@@ -3,8 +3,8 @@
     python benchmarks/memory.py [--count N] [--model NAME...]
 
 The images are drawn, 96 x 96, and fitted at 64 x 64 with an untrained backbone, each fit in a process of its own, with
-the cache of decoded images off and full. PatchCore and DFM have a bound (``-o patches=``, ``-o memory=``) that few images
-reach.
+the cache of decoded images off and full. PatchCore and DFM have a bound (``-o patches=``, ``-o memory=``) that few
+images reach.
 """
 
 import argparse

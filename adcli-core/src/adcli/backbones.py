@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from adcli.errors import BackboneError, suggest
 from adcli.folding import fold_batch_norms
+from adcli.imports import import_light
 from adcli.options import BackboneOptions
 from adcli.weights import (
     WAYS_OUT,
@@ -163,16 +164,14 @@ def random_backbone(argument: str, request: BackboneRequest) -> Backbone:
 
 
 def _check_architecture(argument: str) -> None:
-    import timm
-
+    timm = import_light("timm")
     name = argument.partition(".")[0]
     if not timm.is_model(name):
         raise BackboneError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
 
 
 def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
-    import timm
-
+    timm = import_light("timm")
     try:
         network: Any = timm.create_model(argument, pretrained=download, num_classes=0, **_any_size(argument))
     except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own
@@ -195,9 +194,7 @@ def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbon
 
 def _any_size(argument: str) -> dict[str, Any]:
     """Ask transformers, whose position embeddings fix an image size, to interpolate them."""
-    from timm.models import get_pretrained_cfg
-
-    config = get_pretrained_cfg(argument)
+    config = import_light("timm.models").get_pretrained_cfg(argument)
     fixed = config is not None and config.fixed_input_size
     return {"dynamic_img_size": True, "dynamic_img_pad": True} if fixed else {}
 
@@ -227,8 +224,7 @@ class TimmFeatures(nn.Module):
 
 def torchvision_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``torchvision:ARGUMENT`` with its first ImageNet weights, for networks that are a sequence of stages."""
-    from torchvision import models
-
+    models = import_light("torchvision.models")
     if argument not in models.list_models(module=models):
         raise BackboneError(f"torchvision has no model '{argument}'.{suggest(argument, models.list_models(models))}")
     network = models.get_model(argument, weights=None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adcli.errors import BackboneError
+from adcli.imports import import_light
 
 WAYS_OUT = "Use -o weights=FILE for weights on disk, fill the hub's cache (HF_HOME), or choose another --backbone."
 _HEADS = ("fc.", "classifier.", "head.", "aux")
@@ -32,9 +33,8 @@ def weights_unavailable(name: str) -> str | None:
 def timm_unavailable(argument: str) -> str | None:
     """Return why the weights of ``timm:ARGUMENT`` cannot be had, or None."""
     from huggingface_hub import constants, try_to_load_from_cache
-    from timm.models import get_pretrained_cfg
 
-    config = get_pretrained_cfg(argument)
+    config = import_light("timm.models").get_pretrained_cfg(argument)
     if config is None or not config.hf_hub_id:
         return "timm offers no weights of that name and tag."
     files = ("model.safetensors", "pytorch_model.bin")
@@ -57,8 +57,7 @@ def torchvision_unavailable(argument: str) -> str | None:
 
 def first_torchvision_weights(argument: str) -> Any:
     """Return torchvision's first ImageNet weights of a network, which papers used."""
-    from torchvision import models
-
+    models = import_light("torchvision.models")
     return next(iter(models.get_model_weights(argument)))
 
 

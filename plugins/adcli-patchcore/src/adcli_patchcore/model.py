@@ -77,7 +77,7 @@ class PatchCore(Model):
         self.bank = (sharded.members(patches, chosen) if several else patches[chosen]) / self.scale
 
     def _size_of_bank(self, seen: int, held: int, progress: Progress) -> int:
-        count = max(round(self.options.coreset * seen), 1)
+        count: int = max(round(self.options.coreset * seen), 1)
         if held == seen or count <= held // 2:
             return count
         # More would not be a choice: what is held has been chosen already.
