@@ -17,7 +17,10 @@ CORE = Path(__file__).parents[1] / "src"
 PLUGINS = Path(__file__).parents[2] / "plugins"
 RECORD = Path(__file__).with_name("public_api.txt")
 
-ERRORS = "AdcliError BackboneError DataError ExportError OptionError PluginError RunError StorageError TrainingError"
+ERRORS = (
+    "AdcliError BackboneError DataError ExportError MissingCategoryError OptionError PluginError RunError StorageError "
+    "TrainingError"
+)
 MODULES = {
     "adcli": None,
     "adcli.backbones": (

@@ -10,7 +10,7 @@ from typing import Any
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
 from adcli.data.splitting import content_digests
-from adcli.errors import DataError, PluginError
+from adcli.errors import DataError, OptionError, PluginError, suggest
 from adcli.progress import Progress
 from adcli.registry import registry
 from adcli.settings import TrainSettings
@@ -40,6 +40,7 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
 
     Raises:
         DataError: no such folder or data set, or it cannot be used.
+        OptionError: several categories.
     """
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         file = _absolute(reference.removeprefix(TABLE))
@@ -52,7 +53,58 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
     provided = known.get(name)
     if provided is None:
         raise DataError(f"--data {reference}: there is no such folder; {known.unknown(name)}")
+    several = several_categories(reference)
+    if several is not None and not several.every:
+        raise OptionError(
+            f"--data {reference}: several categories, which 'adcli train' alone takes; name one, such as "
+            f"--data {several.reference(several.names[0])}."
+        )
     return Data(reference, category or provided.spec.name, _load(name, category or None, options))
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Several categories of a data set.
+
+    Attributes:
+        dataset: the data set's name, as it was given.
+        names: the categories, without any twice.
+        every: whether all were asked for, rather than these by name.
+    """
+
+    dataset: str
+    names: Sequence[str]
+    every: bool
+
+    def reference(self, category: str) -> str:
+        """Return what names one of them."""
+        return f"{self.dataset}:{category}"
+
+
+def several_categories(reference: str | None) -> Categories | None:
+    """Return the categories that ``NAME`` of a data set with several, or ``NAME:CATEGORY,...``, stands for.
+
+    None for all else, which :func:`load_data` takes.
+
+    Raises:
+        OptionError: the data set has no such category.
+    """
+    if reference is None or Path(reference).exists() or _looks_like_path(reference):
+        return None
+    dataset, _, given = reference.partition(":")
+    provided = registry().datasets.get(dataset)
+    known = provided.spec.categories if provided is not None else ()
+    if len(known) < 2 or given in known:
+        return None
+    if not given:
+        return Categories(dataset, known, every=True)
+    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if "," not in given or not names:
+        return None
+    for name in names:
+        if name not in known:
+            raise OptionError(f"--data {reference}: '{dataset}' has no category '{name}'.{suggest(name, known)}")
+    return Categories(dataset, names, every=False)
 
 
 def _absolute(path: str) -> Path:
