@@ -2,19 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
 from adcli.data.splitting import content_digests
 from adcli.errors import DataError, OptionError, PluginError, suggest
+from adcli.options import Options
 from adcli.progress import Progress
-from adcli.registry import registry
-from adcli.settings import TrainSettings
-from adcli.specs import ModelSpec
+from adcli.registry import Provided, registry
+from adcli.settings import TrainSettings, parse_calibration
+from adcli.specs import DatasetSpec, ModelSpec
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 TABLE = "table:"
 """What a reference to a table begins with."""
@@ -28,11 +31,13 @@ class Data:
         reference: what to give to ``--data`` to have it again, from any folder; None for the demo data.
         name: a short name for the run's folder.
         splits: its samples.
+        options: the options that were given, paths among them absolute, as plain values.
     """
 
     reference: str | None
     name: str
     splits: Splits
+    options: Mapping[str, Any]
 
 
 def load_data(reference: str | None, options: dict[str, Any]) -> Data:
@@ -44,10 +49,10 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
     """
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         file = _absolute(reference.removeprefix(TABLE))
-        return Data(f"{TABLE}{file}", file.stem, _load("table", None, {"file": file, **options}))
+        return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file})
     if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
         folder = _absolute(reference)
-        return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
+        return _load(str(folder), folder.name, "folder", None, options, {"root": folder})
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
     provided = known.get(name)
@@ -59,7 +64,7 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
             f"--data {reference}: several categories, which 'adcli train' alone takes; name one, such as "
             f"--data {several.reference(several.names[0])}."
         )
-    return Data(reference, category or provided.spec.name, _load(name, category or None, options))
+    return _load(reference, category or provided.spec.name, name, category or None, options, {})
 
 
 @dataclass(frozen=True)
@@ -120,10 +125,36 @@ def _looks_like_path(reference: str) -> bool:
     )
 
 
-def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
+def with_absolute_paths(options: OptionsT) -> OptionsT:
+    """Return options whose paths are absolute, so that they mean the same from any folder; ``~`` is the user's home."""
+    return type(options).parse({name: _anchored(getattr(options, name)) for name in options.to_dict()})
+
+
+def _anchored(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_anchored, value))
+    return _absolute(os.path.expanduser(value)) if isinstance(value, Path) else value  # noqa: PTH111
+
+
+def _load(
+    reference: str | None,
+    label: str,
+    name: str,
+    category: str | None,
+    given: Mapping[str, Any],
+    implied: Mapping[str, Any],
+) -> Data:
+    """Load a data set with the options that were given, and those that its reference implies."""
     provided = registry().datasets[name]
+    parsed = with_absolute_paths(provided.spec.options.parse({**implied, **given}))
+    plain = parsed.to_dict()
+    splits = _read(provided, parsed, category)
+    return Data(reference, label, splits, {key: plain[key] for key in given})
+
+
+def _read(provided: Provided[DatasetSpec], parsed: Options, category: str | None) -> Splits:
     load = provided.load(provided.spec.target)
-    parsed = provided.spec.options.parse(options)
+    name = provided.spec.name
 
     def read() -> Any:
         try:
@@ -135,6 +166,22 @@ def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
     if not isinstance(splits, Splits):
         raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
     return splits
+
+
+def repeatable(settings: TrainSettings, data: Data) -> TrainSettings:
+    """Return settings that name their data and folders so that they mean the same from any folder."""
+    return replace(
+        settings,
+        data=data.reference,
+        data_options=dict(data.options),
+        calibration=_place(settings.calibration),
+        validation=None if settings.validation is None else str(_absolute(settings.validation)),
+    )
+
+
+def _place(calibration: str) -> str:
+    folder = parse_calibration(calibration)
+    return str(_absolute(calibration)) if isinstance(folder, Path) else calibration
 
 
 def checked_images(
