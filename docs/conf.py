@@ -40,6 +40,7 @@ NAVIGATION = {
         "docs/plugins/layers",
         "docs/plugins/errors",
         "docs/plugins/testing",
+        "docs/plugins/api",
     ],
     "Packages": ["adcli-core/README", "plugins/*/README"],
     "Contributing": ["CONTRIBUTING", "docs/architecture", "CHANGELOG"],

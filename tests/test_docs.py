@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import test_public_api
 from support import Outcome, write_parts
 
 from adcli import errors, hookspecs, specs
@@ -358,6 +359,17 @@ def test_the_table_of_layers_has_every_public_function() -> None:
     for name, parameters in listed:
         names = [parameter.partition("=")[0] for parameter in parameters.split(", ")]
         assert names == list(inspect.signature(getattr(layers, name)).parameters)
+
+
+def test_the_page_of_the_public_api_has_every_name_with_its_docstrings_sentence() -> None:
+    assert (PLUGINS / "api.md").read_text() == test_public_api.page(), (
+        "write it anew: python adcli-core/tests/test_public_api.py --record"
+    )
+    named = set(re.findall(r"^\| `([\w.]+)(?:\(\))?` \|", (PLUGINS / "api.md").read_text(), re.MULTILINE))
+    recorded = [re.match(r"[\w.]+", line)[0] for line in test_public_api.recorded()]  # type: ignore[index]
+    for module in test_public_api.MODULES:
+        of_module = [name.removeprefix(f"{module}.") for name in recorded if name.startswith(f"{module}.")]
+        assert {name for name in of_module if name in test_public_api.public_names(module)} <= named
 
 
 def test_every_exit_code_is_listed() -> None:

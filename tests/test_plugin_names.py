@@ -8,6 +8,9 @@ import pytest
 from plugins_on_disk import MODEL, install, run
 from support import assert_one_line
 
+from adcli import remedies
+from adcli.registry import CORE, Names, registry
+
 MEAN = Path(__file__).parent / "third_party"
 
 EVERYTHING = """
@@ -258,3 +261,33 @@ def test_a_run_whose_plugin_is_disabled_or_broken_says_so(parts: Path, tmp_path:
     (tmp_path / "site/adcli_mean/__init__.py").write_text("import no_such_module")
     outcome = run(tmp_path / "site", *predict)
     assert_one_line(outcome, 6, "but adcli-mean 1.2.3 failed to load: see 'adcli plugins'")
+
+
+def test_what_our_packages_offer_is_known_where_they_are_not_installed() -> None:
+    known = registry()
+    for names in (known.models, known.datasets, known.backbones, known.exporters):
+        ours = {item.spec.name: item.plugin.distribution for item in names.offered if item.plugin.distribution != CORE}
+        assert remedies.PACKAGES[names.kind] == ours
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "package"),
+    [
+        ("exporter", "openvino", "adcli-openvino"),
+        ("model", "adcli-padim/padim", "adcli-padim"),
+        ("data set", "visa", "adcli-datasets"),
+    ],
+)
+def test_a_name_of_a_package_that_is_not_installed_says_what_to_install(
+    kind: str, name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remedies, "_find", lambda name: None)
+    message = Names(kind, [], []).unknown(name)
+    assert message == f"unknown {kind} '{name}'; the package {package} has it: pip install {package}."
+    monkeypatch.undo()
+    assert "pip install" not in Names(kind, [], []).unknown(name)
+
+
+def test_a_name_that_another_package_would_offer_is_no_reason_to_install_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remedies, "_find", lambda name: None)
+    assert "pip install" not in Names("model", [], []).unknown("adcli-other/padim")

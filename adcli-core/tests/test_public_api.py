@@ -1,7 +1,8 @@
 """What plugins may use of the core is recorded, and nothing of it changes unnoticed.
 
-``python adcli-core/tests/test_public_api.py --record`` writes the record anew. It is read from the sources, so that it
-is the same with every version of Python and of torch.
+``python adcli-core/tests/test_public_api.py --record`` writes the record anew, and the page with a sentence of each
+name, from its docstring. Both are read from the sources, so that they are the same with every version of Python and
+of torch.
 """
 
 import ast
@@ -16,8 +17,12 @@ import pytest
 CORE = Path(__file__).parents[1] / "src"
 PLUGINS = Path(__file__).parents[2] / "plugins"
 RECORD = Path(__file__).with_name("public_api.txt")
+PAGE = Path(__file__).parents[2] / "docs/plugins/api.md"
 
-ERRORS = "AdcliError BackboneError DataError ExportError OptionError PluginError RunError StorageError TrainingError"
+ERRORS = (
+    "AdcliError BackboneError DataError ExportError MissingCategoryError OptionError PluginError RunError StorageError "
+    "TrainingError"
+)
 MODULES = {
     "adcli": None,
     "adcli.backbones": (
@@ -185,6 +190,56 @@ def public_api() -> list[str]:
     return sorted({" ".join(line.split()) for module in MODULES for line in lines_of(module)})
 
 
+HEAD = """# The public API
+
+What code may use, by module: everything here is kept as the [versions](index.md#versions) say, and nothing else of the
+core is. `adcli-core/tests/public_api.txt` has the signatures, with fields, attributes and defaults; docstrings say the
+rest: `python -m pydoc adcli.layers`. This page is written from them, by `adcli-core/tests/test_public_api.py --record`.
+"""
+
+
+def page() -> str:
+    """Return the page of the public API: a table for each module."""
+    return HEAD + "".join(part for module in MODULES for part in section(module))
+
+
+def section(module: str) -> Iterator[str]:
+    yield f"\n## {module}\n\n{first_line(ast.get_docstring(parse(module)))}\n\n| name | what it is |\n|---|---|\n"
+    for name in public_names(module):
+        home, statement = home_of(name, module)
+        yield row(name, statement, home)
+        if isinstance(statement, ast.ClassDef):
+            methods = [member for member in statement.body if isinstance(member, ast.FunctionDef)]
+            told = (it for it in methods if not it.name.startswith("_") and ast.get_docstring(it))
+            yield from (row(f"{name}.{it.name}", it, home) for it in told)
+
+
+def row(name: str, statement: ast.stmt, home: str) -> str:
+    """Return a row of a table; raises AssertionError for a name that nothing is said of."""
+    is_property = isinstance(statement, ast.FunctionDef) and "property" in map(ast.unparse, statement.decorator_list)
+    shown = f"{name}()" if isinstance(statement, ast.FunctionDef) and not is_property else name
+    said = first_line(docstring(statement, home))
+    assert said, f"{home}.{name} has no docstring"
+    return f"| `{shown}` | {said} |\n"
+
+
+def docstring(statement: ast.stmt, home: str) -> str | None:
+    """Return the docstring of a class or function, or the text below an assignment."""
+    if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+        return ast.get_docstring(statement)
+    body = list(statements(parse(home)))
+    places = [i for i, other in enumerate(body) if ast.dump(other) == ast.dump(statement)]
+    below = body[places[0] + 1] if places and places[0] + 1 < len(body) else None
+    return below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+
+
+def first_line(text: str | None) -> str:
+    """Return the first paragraph of a docstring as Markdown on one line."""
+    line = " ".join((text or "").partition("\n\n")[0].split())
+    line = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", line)
+    return line.replace("``", "`").replace("|", "\\|")
+
+
 def recorded() -> list[str]:
     return [line for line in RECORD.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
@@ -236,6 +291,13 @@ def test_other_names_are_noticed(code: str, tmp_path: Path) -> None:
     assert len(not_public(tmp_path / "plugin.py")) == 1
 
 
+def test_a_docstring_becomes_one_line_of_markdown() -> None:
+    assert first_line("Maps ``a | b``\n    to :class:`adcli.data.Sample`.\n\nMore.") == "Maps `a \\| b` to `Sample`."
+    (statement,) = ast.parse("def f() -> None: ...").body
+    with pytest.raises(AssertionError, match="no docstring"):
+        row("f", statement, "adcli")
+
+
 def test_a_changed_default_is_noticed() -> None:
     before, after = (ast.parse(f"def f(a: int = {value}) -> None: ...").body[0] for value in (1, 2))
     assert list(described("adcli.f", before, "adcli")) == ["adcli.f(a: int=1) -> None"]
@@ -245,6 +307,7 @@ def test_a_changed_default_is_noticed() -> None:
 def record() -> None:
     head = "# What plugins may use of adcli-core; written by test_public_api.py --record.\n"
     RECORD.write_text(head + "".join(f"{line}\n" for line in public_api()), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

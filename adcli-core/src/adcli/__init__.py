@@ -9,6 +9,7 @@ from adcli.options import BackboneOptions, Options, option
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
 
 __version__ = "0.1.0"
+"""The core's version."""
 
 __all__ = [
     "AdcliError",

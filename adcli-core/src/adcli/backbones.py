@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from adcli.specs import BackboneSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Means of ImageNet's red, green and blue in [0, 1], which most networks subtract."""
+
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Their standard deviations, by which most networks divide."""
+
 FALLBACK = "embedded"
 UNTRAINED_FALLBACK = "random:resnet18"
 

@@ -24,6 +24,10 @@ class DataError(AdcliError):
     exit_code = 4
 
 
+class MissingCategoryError(DataError):
+    """A category of a data set is not there at all; where all categories are asked for, it is left out."""
+
+
 class RunError(AdcliError):
     """A run folder cannot be found, read or trusted."""
 

@@ -26,7 +26,10 @@ MANIFEST_FILE = "manifest.yaml"
 _KEYS = frozenset({"format", "exporter", "plugin", "image_size", "map_range", "graph", "files"})
 
 Pixels = NDArray[np.uint8]
+"""RGB images of one size, shape (N, H, W, 3)."""
+
 Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""Scores (N,) and anomaly maps (N, H, W) of a batch; None for a model that only classifies."""
 
 
 class Runtime(Protocol):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("adcli")
 hookimpl = pluggy.HookimplMarker("adcli")
+"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 
 @hookspec

@@ -13,8 +13,8 @@ COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 def import_light(name: str) -> Any:
     """Import a module that imports torchvision or timm.
 
-    These take two functions from torch's compiler, which takes longer to import than torch itself, 3 s. While the module
-    is imported, stand-ins offer them, and import the compiler where they are called.
+    These take two functions from torch's compiler, which takes longer to import than torch itself, 3 s. While the
+    module is imported, stand-ins offer them, and import the compiler where they are called.
     """
     if any(module in sys.modules for module in COMPILER):
         return import_module(name)

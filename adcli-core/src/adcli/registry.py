@@ -180,6 +180,11 @@ class Names(Generic[SpecT]):
                 return f"{self.kind} '{name}': plugin {plugin} {_why_absent(plugin)}."
         if elsewhere:
             return f"{self.kind} '{bare}' is not offered by '{provider}', but by {' and '.join(elsewhere)}."
+        from adcli.remedies import package_to_install
+
+        package = package_to_install(self.kind, bare)
+        if package and provider in ("", package):
+            return f"unknown {self.kind} '{typed or name}'; the package {package} has it: pip install {package}."
         hints = "".join(f" (plugin {plugin} {_why_absent(plugin)})" for plugin in self._absent)
         return f"unknown {self.kind} '{typed or name}'.{suggest(bare, self)}{hints}"
 

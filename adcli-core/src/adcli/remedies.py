@@ -15,6 +15,38 @@ from adcli.errors import AdcliError
 
 CORE = "adcli-core"
 
+PACKAGES = {
+    "model": {
+        name: f"adcli-{name.replace('_', '-')}"
+        for name in ("cflow", "dfkde", "dfm", "ganomaly", "padim", "patchcore", "reverse_distillation", "stfpm")
+    },
+    "data set": dict.fromkeys(
+        (
+            "btad",
+            "dagm",
+            "kolektor_sdd",
+            "kolektor_sdd2",
+            "magnetic_tile",
+            "mpdd",
+            "mvtec_ad",
+            "mvtec_ad_2",
+            "mvtec_loco",
+            "real_iad",
+            "visa",
+        ),
+        "adcli-datasets",
+    ),
+    "backbone": {"embedded": "adcli-embedded"},
+    "exporter": {"onnx": "adcli-onnx", "openvino": "adcli-openvino"},
+}
+"""What the packages of this repository offer, by kind and name."""
+
+
+def package_to_install(kind: str, name: str) -> str:
+    """Return the package of this repository that offers a name, where it is not installed, else nothing."""
+    package = PACKAGES.get(kind, {}).get(name, "")
+    return package if package and _find(package) is None else ""
+
 
 def conflict_with_core(name: str) -> str:
     """Return what a distribution asks of the core, where that is another than the installed one, else nothing."""

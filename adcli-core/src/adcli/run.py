@@ -168,6 +168,18 @@ def publish(temporary: Path, final: Path) -> None:
         shutil.rmtree(retired, ignore_errors=True)
 
 
+def check_free(final: Path) -> None:
+    """Check that a run can become ``final``; raises :class:`StorageError` where something stands in its way."""
+    if final.exists():
+        raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
+    folder = final.parent / PARTIAL / final.name
+    if folder.exists():
+        raise StorageError(
+            f"--out {final}: an interrupted run of that name lies in {folder}; "
+            f"continue it with 'adcli train --resume {folder}', or remove it."
+        )
+
+
 class PartialRun:
     """A run that is being made: a folder under ``.partial`` that only this process writes to."""
 
@@ -185,14 +197,8 @@ class PartialRun:
         Raises:
             StorageError: something stands there already, or nothing can be written there.
         """
-        if final.exists():
-            raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
+        check_free(final)
         folder = final.parent / PARTIAL / final.name
-        if folder.exists():
-            raise StorageError(
-                f"--out {final}: an interrupted run of that name lies in {folder}; "
-                f"continue it with 'adcli train --resume {folder}', or remove it."
-            )
         # Named when it can be resumed: a process killed before leaves nothing under the run's name.
         unnamed = folder.with_name(f".{folder.name}.{os.getpid()}")
         with storing(final):

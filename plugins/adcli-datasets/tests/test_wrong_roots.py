@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dataset_trees import ARCHIVE_NAMES, SPECS, WRITERS, mask, read
 
-from adcli.errors import AdcliError, DataError, OptionError
+from adcli.errors import AdcliError, DataError, MissingCategoryError, OptionError
 
 FIRST = {name: (SPECS[name].categories or (None,))[0] for name in WRITERS}
 
@@ -31,6 +31,23 @@ def test_every_data_set_is_described_in_full() -> None:
     for name in WRITERS:
         spec = SPECS[name]
         assert all((spec.summary, spec.paper, spec.licence, spec.source, spec.layout))
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if SPECS[name].categories])
+def test_a_category_that_is_not_there_differs_from_one_that_is_damaged(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    folders = [folder for folder in tmp_path.rglob(str(FIRST[name])) if folder.is_dir()]
+    assert folders
+    for folder in folders:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    with pytest.raises(DataError) as damaged:
+        read(reference(name), tmp_path)
+    assert not isinstance(damaged.value, MissingCategoryError)
+    for folder in folders:
+        folder.rmdir()
+    with pytest.raises(MissingCategoryError, match=str(FIRST[name])):
+        read(reference(name), tmp_path)
 
 
 @pytest.mark.parametrize("name", WRITERS)

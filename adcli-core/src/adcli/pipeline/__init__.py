@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adcli.exports import Export
+    from adcli.pipeline.categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline.differences import Standing, Standings, compare_runs
     from adcli.pipeline.evaluation import Evaluation
     from adcli.pipeline.exporting import export
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from adcli.settings import TrainSettings
 
 __all__ = [
+    "CategoryResult",
     "Evaluation",
     "Export",
     "Finding",
@@ -38,6 +40,7 @@ __all__ = [
     "Timings",
     "TrainSettings",
     "Trained",
+    "TrainedCategories",
     "bench",
     "compare_runs",
     "draw",
@@ -52,10 +55,12 @@ __all__ = [
     "report",
     "resume",
     "train",
+    "train_categories",
 ]
 
 _HOMES = {
     "adcli.exports": ("Export",),
+    "adcli.pipeline.categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline.differences": ("Standing", "Standings", "compare_runs"),
     "adcli.pipeline.evaluation": ("Evaluation",),
     "adcli.pipeline.exporting": ("export",),

@@ -2,19 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adcli.data.images import ImageSource
 from adcli.data.samples import Splits
 from adcli.data.splitting import content_digests
-from adcli.errors import DataError, PluginError
+from adcli.errors import DataError, OptionError, PluginError, suggest
+from adcli.options import Options
 from adcli.progress import Progress
-from adcli.registry import registry
-from adcli.settings import TrainSettings
-from adcli.specs import ModelSpec
+from adcli.registry import Provided, registry
+from adcli.settings import TrainSettings, parse_calibration
+from adcli.specs import DatasetSpec, ModelSpec
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 TABLE = "table:"
 """What a reference to a table begins with."""
@@ -28,11 +31,13 @@ class Data:
         reference: what to give to ``--data`` to have it again, from any folder; None for the demo data.
         name: a short name for the run's folder.
         splits: its samples.
+        options: the options that were given, paths among them absolute, as plain values.
     """
 
     reference: str | None
     name: str
     splits: Splits
+    options: Mapping[str, Any]
 
 
 def load_data(reference: str | None, options: dict[str, Any]) -> Data:
@@ -40,19 +45,71 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
 
     Raises:
         DataError: no such folder or data set, or it cannot be used.
+        OptionError: several categories.
     """
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         file = _absolute(reference.removeprefix(TABLE))
-        return Data(f"{TABLE}{file}", file.stem, _load("table", None, {"file": file, **options}))
+        return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file})
     if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
         folder = _absolute(reference)
-        return Data(str(folder), folder.name, _load("folder", None, {"root": folder, **options}))
+        return _load(str(folder), folder.name, "folder", None, options, {"root": folder})
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
     provided = known.get(name)
     if provided is None:
         raise DataError(f"--data {reference}: there is no such folder; {known.unknown(name)}")
-    return Data(reference, category or provided.spec.name, _load(name, category or None, options))
+    several = several_categories(reference)
+    if several is not None and not several.every:
+        raise OptionError(
+            f"--data {reference}: several categories, which 'adcli train' alone takes; name one, such as "
+            f"--data {several.reference(several.names[0])}."
+        )
+    return _load(reference, category or provided.spec.name, name, category or None, options, {})
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Several categories of a data set.
+
+    Attributes:
+        dataset: the data set's name, as it was given.
+        names: the categories, without any twice.
+        every: whether all were asked for, rather than these by name.
+    """
+
+    dataset: str
+    names: Sequence[str]
+    every: bool
+
+    def reference(self, category: str) -> str:
+        """Return what names one of them."""
+        return f"{self.dataset}:{category}"
+
+
+def several_categories(reference: str | None) -> Categories | None:
+    """Return the categories that ``NAME`` of a data set with several, or ``NAME:CATEGORY,...``, stands for.
+
+    None for all else, which :func:`load_data` takes.
+
+    Raises:
+        OptionError: the data set has no such category.
+    """
+    if reference is None or Path(reference).exists() or _looks_like_path(reference):
+        return None
+    dataset, _, given = reference.partition(":")
+    provided = registry().datasets.get(dataset)
+    known = provided.spec.categories if provided is not None else ()
+    if len(known) < 2 or given in known:
+        return None
+    if not given:
+        return Categories(dataset, known, every=True)
+    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if "," not in given or not names:
+        return None
+    for name in names:
+        if name not in known:
+            raise OptionError(f"--data {reference}: '{dataset}' has no category '{name}'.{suggest(name, known)}")
+    return Categories(dataset, names, every=False)
 
 
 def _absolute(path: str) -> Path:
@@ -68,10 +125,36 @@ def _looks_like_path(reference: str) -> bool:
     )
 
 
-def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
+def with_absolute_paths(options: OptionsT) -> OptionsT:
+    """Return options whose paths are absolute, so that they mean the same from any folder; ``~`` is the user's home."""
+    return type(options).parse({name: _anchored(getattr(options, name)) for name in options.to_dict()})
+
+
+def _anchored(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_anchored, value))
+    return _absolute(os.path.expanduser(value)) if isinstance(value, Path) else value  # noqa: PTH111
+
+
+def _load(
+    reference: str | None,
+    label: str,
+    name: str,
+    category: str | None,
+    given: Mapping[str, Any],
+    implied: Mapping[str, Any],
+) -> Data:
+    """Load a data set with the options that were given, and those that its reference implies."""
     provided = registry().datasets[name]
+    parsed = with_absolute_paths(provided.spec.options.parse({**implied, **given}))
+    plain = parsed.to_dict()
+    splits = _read(provided, parsed, category)
+    return Data(reference, label, splits, {key: plain[key] for key in given})
+
+
+def _read(provided: Provided[DatasetSpec], parsed: Options, category: str | None) -> Splits:
     load = provided.load(provided.spec.target)
-    parsed = provided.spec.options.parse(options)
+    name = provided.spec.name
 
     def read() -> Any:
         try:
@@ -83,6 +166,22 @@ def _load(name: str, category: str | None, options: dict[str, Any]) -> Splits:
     if not isinstance(splits, Splits):
         raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
     return splits
+
+
+def repeatable(settings: TrainSettings, data: Data) -> TrainSettings:
+    """Return settings that name their data and folders so that they mean the same from any folder."""
+    return replace(
+        settings,
+        data=data.reference,
+        data_options=dict(data.options),
+        calibration=_place(settings.calibration),
+        validation=None if settings.validation is None else str(_absolute(settings.validation)),
+    )
+
+
+def _place(calibration: str) -> str:
+    folder = parse_calibration(calibration)
+    return str(_absolute(calibration)) if isinstance(folder, Path) else calibration
 
 
 def checked_images(

@@ -12,6 +12,7 @@ from adcli.data.decoding import Size
 from adcli.errors import OptionError, PluginError, TrainingError
 from adcli.model import Model
 from adcli.options import BackboneOptions, Options
+from adcli.pipeline.datasets import with_absolute_paths
 from adcli.progress import Progress
 from adcli.registry import Provided, registry
 from adcli.settings import BATCH_SIZE, TrainSettings
@@ -55,12 +56,8 @@ def choose_options(spec: ModelSpec, settings: TrainSettings, progress: Progress)
         if suited:
             progress.note(f"demo data: using {' '.join(f'-o {key}={value}' for key, value in suited.items())}")
         values |= suited
-    options = spec.options.parse(values)
-    if isinstance(options, BackboneOptions) and options.weights is not None:
-        # The run is to be repeated from any folder.
-        options = replace(options, weights=options.weights.absolute())
-        return ChosenOptions(options)
-    if not isinstance(options, BackboneOptions) or "backbone" in values:
+    options = with_absolute_paths(spec.options.parse(values))
+    if not isinstance(options, BackboneOptions) or options.weights is not None or "backbone" in values:
         return ChosenOptions(options)
     reason = weights_unavailable(options.backbone)
     if reason is None:

@@ -34,7 +34,7 @@ from adcli.errors import (
 from adcli.model import Model
 from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
-from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data, relative_names
+from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data, relative_names, repeatable
 from adcli.pipeline.evaluation import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, write_full_evaluation
 from adcli.pipeline.preparation import (
     ChosenOptions,
@@ -175,9 +175,8 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     plan = plan_calibration(settings, spec, data.splits, images)
     _check_processes(plan, images)
     complete = replace(
-        settings,
+        repeatable(settings, data),
         batch_size=batch_size,
-        data=data.reference,
         options=chosen.options.to_dict(),
         image_size=f"{size[0]}x{size[1]}",
     )

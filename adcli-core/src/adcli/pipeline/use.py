@@ -69,7 +69,8 @@ def evaluate(
     temporary = folder.with_name(f".{folder.name}.partial")
     evaluation = write_full_evaluation(temporary, scorer, loaded.splits.test, pictures, progress)
     write_report(temporary / REPORT_FILE, run, evaluation, loaded.name)
-    origin = {"data": loaded.reference if data is not None else None, "data_options": dict(data_options or {})}
+    given = {key: loaded.options[key] for key in data_options or {}}
+    origin = {"data": loaded.reference if data is not None else None, "data_options": given}
     write_atomically(temporary / ORIGIN_FILE, json.dumps(origin, default=str) + "\n")
     publish(temporary, folder)
     if folder.name == OWN and data is None and not data_options:

@@ -38,7 +38,11 @@ from adcli.registry import Names, registry
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec
 
 Kind = Literal["model", "dataset", "backbone", "exporter"]
+"""What can be checked."""
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
+"""All of them."""
+
 _SPECS: dict[type[Spec], Kind] = {
     ModelSpec: "model",
     DatasetSpec: "dataset",
@@ -47,10 +51,13 @@ _SPECS: dict[type[Spec], Kind] = {
 }
 
 Check = Callable[[], None]
+"""One rule for one thing under test; fails as a pytest test does."""
+
 Prepare = Callable[[Path], Mapping[str, Any]]
 """Writes a small data set into an empty folder and returns the options to load it with, for every category there is."""
 
 Rules = Mapping[str, Callable[[Any], None]]
+"""Rules of a kind by name."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adcli import DatasetSpec, Options, option
 from adcli.data import IMAGE_SUFFIXES, Sample, Splits, count_labels
-from adcli.errors import DataError, OptionError
+from adcli.errors import DataError, MissingCategoryError, OptionError
 
 VARIABLE = "ADCLI_DATA"
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
@@ -92,7 +92,13 @@ def category_folder(
     for place in (folder, folder / category):
         if (place / inner).is_dir():
             return place
-    raise missing(folder, inner)
+    raise missing_of_category(folder, inner)
+
+
+def missing_of_category(folder: Path, expected: str) -> DataError:
+    """Return the error for a category's folder that lacks something; another kind where there is no folder at all."""
+    error = missing(folder, expected)
+    return error if folder.is_dir() else MissingCategoryError(error.format_message())
 
 
 def missing(folder: Path, expected: str) -> DataError:

@@ -17,7 +17,15 @@ from typing import Any, Literal
 from adcli import DatasetSpec, option
 from adcli.data import Sample, Splits
 from adcli.errors import DataError
-from adcli_datasets.layout import RootOptions, check_category, find_root, found_in, missing, read_splits
+from adcli_datasets.layout import (
+    RootOptions,
+    check_category,
+    find_root,
+    found_in,
+    missing,
+    missing_of_category,
+    read_splits,
+)
 
 ALIASES = ("Real-IAD", "realiad")
 TABLES = "realiad_jsons"
@@ -136,8 +144,10 @@ def _table(root: Path, split: str, category: str) -> Path:
 def _images(place: Path, category: str) -> Path:
     """Return the folder of an object's images, which may lie in another of its name."""
     folder = place / category
-    if not folder.is_dir():
+    if not place.is_dir():
         raise missing(place, category)
+    if not folder.is_dir():
+        raise missing_of_category(folder, "OK and NG")
     return folder / category if (folder / category).is_dir() else folder
 
 

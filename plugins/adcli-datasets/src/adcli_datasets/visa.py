@@ -14,7 +14,7 @@ from pathlib import Path
 from adcli import DatasetSpec
 from adcli.data import Sample, Splits
 from adcli.errors import DataError
-from adcli_datasets.layout import RootOptions, check_category, find_root, found_in, missing, read_splits
+from adcli_datasets.layout import RootOptions, check_category, find_root, found_in, missing_of_category, read_splits
 
 ALIASES = ("VisA_20220922",)
 TABLE = "split_csv/1cls.csv"
@@ -64,7 +64,7 @@ def load(options: RootOptions, category: str | None) -> Splits:
 
     root = find_root(SPEC, ALIASES, options.root, holds, f"{category}/Data/Images and {TABLE}")
     if not (root / category / "Data/Images").is_dir():
-        raise missing(root / category, "Data/Images")
+        raise missing_of_category(root / category, "Data/Images")
     splits: dict[str, list[Sample]] = {"train": [], "test": []}
     for split, sample in _rows(root, category):
         splits[split].append(sample)

@@ -1,0 +1,176 @@
+"""Training on several categories of a data set: one run each, and the mean of their metrics."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from adcli import distributed
+from adcli.errors import (
+    AdcliError,
+    BackboneError,
+    DataError,
+    MissingCategoryError,
+    OptionError,
+    StorageError,
+)
+from adcli.pipeline.datasets import Categories, load_data, several_categories
+from adcli.pipeline.training import train
+from adcli.progress import Progress, Silent
+from adcli.run import Run, check_free
+from adcli.settings import TrainSettings, parse_calibration
+from adcli.words import NAMES
+
+
+@dataclass(frozen=True)
+class CategoryResult:
+    """What became of one category.
+
+    Attributes:
+        category: its name.
+        seconds: how long all of it took.
+        run: the finished run; None where it failed.
+        metrics: what the run's ``metrics.json`` holds; None where it failed or there are no test images.
+        error: why there is no run.
+    """
+
+    category: str
+    seconds: float
+    run: Run | None = None
+    metrics: Mapping[str, Any] | None = None
+    error: AdcliError | None = None
+
+
+@dataclass(frozen=True)
+class TrainedCategories:
+    """What became of several categories.
+
+    Attributes:
+        dataset: the data set's name.
+        results: one for each category that is there, in the data set's order.
+        missing: categories that are not there.
+    """
+
+    dataset: str
+    results: Sequence[CategoryResult]
+    missing: Sequence[str] = ()
+
+    @property
+    def finished(self) -> list[CategoryResult]:
+        """The categories that have a run."""
+        return [result for result in self.results if result.run is not None]
+
+    @property
+    def failed(self) -> list[CategoryResult]:
+        """The categories that have none."""
+        return [result for result in self.results if result.run is None]
+
+    def mean(self) -> dict[str, dict[str, float]]:
+        """Return the means over the finished categories, by level and metric; only of what each of them has."""
+        found = [result.metrics or {} for result in self.finished]
+        return {level: _means([metrics.get(level) or {} for metrics in found]) for level in ("image", "pixel")}
+
+
+def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    shared = [name for name in NAMES if values and all(name in each for each in values)]
+    return {name: fmean(each[name] for each in values) for name in shared}
+
+
+def train_categories(
+    settings: TrainSettings, *, out: Path | None = None, progress: Progress | None = None, command: str = ""
+) -> TrainedCategories:
+    """Train one model for each category that ``settings.data`` names, one run folder each.
+
+    Each run is the one that training on its category alone makes. A category that fails ends no other.
+
+    Args:
+        settings: ``data`` is ``NAME`` of a data set with several categories, or ``NAME:CATEGORY,CATEGORY``. Of all,
+            those that are not there are left out, with a note; those that are named have to be there.
+        out: a folder for the run folders, each named as its category; new folders under ``runs`` when None.
+        progress: receives progress and notes.
+        command: the command line, for the records.
+
+    Raises:
+        OptionError, BackboneError: the settings fit no category.
+        StorageError: a run folder exists already, or cannot be written.
+        DataError: no category is there, or one of those that are named is not.
+    """
+    progress = progress or Silent()
+    asked = several_categories(settings.data)
+    if asked is None:
+        raise OptionError(f"--data {settings.data}: does not name several categories; train on it alone.")
+    _check_settings(settings, asked)
+    if out is not None:
+        for name in asked.names:
+            check_free(out / name)
+    names = _existing(settings, asked, progress)
+    results = list(_each(settings, asked, names, out, progress, command))
+    return TrainedCategories(asked.dataset, results, [name for name in asked.names if name not in names])
+
+
+def _check_settings(settings: TrainSettings, asked: Categories) -> None:
+    if distributed.world_size() > 1:
+        raise OptionError(
+            f"--data {settings.data}: several categories are trained in a single process; under torchrun name one, "
+            f"such as --data {asked.reference(asked.names[0])}."
+        )
+    for flag, folder in (("--calibration", settings.calibration), ("--validation", settings.validation)):
+        if folder is not None and (flag == "--validation" or isinstance(parse_calibration(folder), Path)):
+            raise OptionError(
+                f"{flag} {folder}: images of one category, and --data {settings.data} names several; train them one "
+                f"by one, such as --data {asked.reference(asked.names[0])}."
+            )
+
+
+def _existing(settings: TrainSettings, asked: Categories, progress: Progress) -> list[str]:
+    """Return the categories that are there, before hours are spent on the first; those that are damaged count as well.
+
+    Raises:
+        DataError: none can be read, or one that was named is not there.
+    """
+    problems = {name: _problem(settings, asked.reference(name)) for name in asked.names}
+    found = [problem for problem in problems.values() if problem]
+    if len(found) == len(problems):
+        raise min(found, key=lambda problem: isinstance(problem, MissingCategoryError))
+    missing = {name: problem for name, problem in problems.items() if isinstance(problem, MissingCategoryError)}
+    if missing and not asked.every:
+        raise next(iter(missing.values()))
+    names = [name for name in asked.names if name not in missing]
+    if missing:
+        progress.note(
+            f"{asked.dataset}: {len(names)} of {len(problems)} categories are there; not there, and left out: "
+            f"{', '.join(missing)}"
+        )
+    return names
+
+
+def _problem(settings: TrainSettings, reference: str) -> DataError | None:
+    """Return why a category cannot be read, or None."""
+    try:
+        load_data(reference, settings.data_options)
+    except DataError as error:
+        return error
+    return None
+
+
+def _each(
+    settings: TrainSettings, asked: Categories, names: Sequence[str], out: Path | None, progress: Progress, command: str
+) -> Iterator[CategoryResult]:
+    for number, name in enumerate(names, 1):
+        progress.note(f"{name}, {number} of {len(names)}")
+        alone, start = replace(settings, data=asked.reference(name)), time.perf_counter()
+        try:
+            trained = train(alone, out=out and out / name, progress=progress, command=command)
+        except AdcliError as error:
+            # What is wrong with the settings, the backbone or the disk is wrong for all; it shows at the first.
+            if number == 1 and isinstance(error, (OptionError, BackboneError, StorageError)):
+                raise
+            progress.note(f"{name}: {error.format_message()}")
+            yield CategoryResult(name, time.perf_counter() - start, error=error)
+            continue
+        progress.note(f"{name}: {trained.run.path}")
+        # The evaluation's scores and pictures are not kept, so that memory does not grow with the categories.
+        metrics = trained.evaluation.metrics if trained.evaluation else None
+        yield CategoryResult(name, time.perf_counter() - start, trained.run, metrics)
