@@ -1,6 +1,7 @@
 """Decoding and resizing: the one definition of how a file becomes the pixels a model sees.
 
-Training, calibration, evaluation, prediction and exported models all see ``resize(read_image(path), size)``.
+Training, calibration, evaluation, prediction and exported models all see ``resize(read_image(path), size)``, or what
+:mod:`adcli.data.preparation` takes of the image in between.
 """
 
 import io
@@ -103,12 +104,6 @@ def resize(pixels: Pixels, size: Size) -> Pixels:
     return resized
 
 
-def decode(path: Path, size: Size) -> Decoded:
-    """Read an image and resize it to a model's input size; raises as :func:`read_image`."""
-    pixels = read_image(path)
-    return Decoded(resize(pixels, size), (pixels.shape[0], pixels.shape[1]))
-
-
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a defect mask at its own resolution, shape (H, W).
 
@@ -146,8 +141,20 @@ def _read_one_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def resize_map(anomaly_map: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """Interpolate an anomaly map (H, W) bilinearly to (height, width)."""
+    """Interpolate an anomaly map (H, W) bilinearly to (height, width).
+
+    NaN stands for what is not known, and is left out: a value is known where half of what it is made of is.
+    """
     if anomaly_map.shape == size:
         return anomaly_map
-    resized = Image.fromarray(np.ascontiguousarray(anomaly_map, dtype=np.float32))
+    known = ~np.isnan(anomaly_map)
+    if known.all():
+        return _interpolated(anomaly_map, size)
+    share = _interpolated(known.astype(np.float32), size)
+    total = _interpolated(np.where(known, anomaly_map, np.float32(0)), size)
+    return np.where(share >= 0.5, total / np.maximum(share, 0.5), np.float32(np.nan))
+
+
+def _interpolated(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    resized = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     return np.asarray(resized.resize((size[1], size[0]), Image.Resampling.BILINEAR))

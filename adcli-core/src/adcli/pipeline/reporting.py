@@ -84,9 +84,20 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "learnt from": f"{data['fitted']} good images of {_name(settings['data'])}, {data['held_out']} held out",
         "tested": count_labels(tested) if tested else "",
         "size": str(settings["image_size"]),
+        "looked at": _looked_at(settings),
         "trained": str(settings.get("created", ""))[:16].replace("T", " "),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _looked_at(settings: Mapping[str, Any]) -> str:
+    """Return what is done to images before they are resized; nothing where they are taken as they are."""
+    words = [f"{name} {settings[name]}" for name in ("region", "crop") if settings.get(name)]
+    if settings.get("fit", "squash") != "squash":
+        words.append(str(settings["fit"]))
+    if settings.get("ignore"):
+        words.append(f"without {Path(settings['ignore']).name}")
+    return ", ".join(words)
 
 
 def _name(data: str | None) -> str:
