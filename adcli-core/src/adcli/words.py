@@ -20,6 +20,9 @@ def metric_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
         shown = ranking(metrics, level)
         if shown:
             yield f"{level:<10} {', '.join(f'{name} {value:.3f}' for name, value in shown.items())}"
+    unseen = ((metrics or {}).get("pixel") or {}).get("unseen")
+    if unseen:
+        yield f"{'':<10} {unseen:.1%} of the defective pixels lie where nothing was looked at"
     for i, line in enumerate(verdict_lines(metrics)):
         yield f"{'' if i else 'verdicts':<10} {line}"
 
