@@ -144,6 +144,19 @@ def test_a_letterbox_keeps_the_aspect_and_repeats_the_border(original: tuple[int
     np.testing.assert_array_equal(part, pixels[rows][:, columns])
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("original", [LANDSCAPE, PORTRAIT, (400, 30), (30, 400)])
+def test_borders_that_are_added_late_are_those_of_the_whole_image(
+    original: tuple[int, int], size: tuple[int, int]
+) -> None:
+    pixels, preparation = random_pixels(original), Preparation(fit="letterbox")
+    expected = resize(preparation.cut(pixels, size, Path("x")), size).astype(int)
+    found = preparation.fitted(pixels, size, Path("x"))
+    # The order of the sides decides on the last digit of a float, and that on one level in a hundred thousand.
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 1e-4
+
+
 def test_what_is_ignored_changes_nothing(tmp_path: Path) -> None:
     ignored = ignoring(LANDSCAPE, slice(20, 60), slice(40, 111))
     one, other = random_pixels(LANDSCAPE), random_pixels(LANDSCAPE)

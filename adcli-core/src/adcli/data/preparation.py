@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adcli.data.decoding import Decoded, Pixels, Size, read_image, read_mask, resize, resize_map
+from adcli.data.decoding import (
+    NO_BORDERS,
+    Borders,
+    Decoded,
+    Pixels,
+    Size,
+    read_image,
+    read_mask,
+    resize,
+    resize_map,
+)
 from adcli.errors import DataError
 
 Box = tuple[int, int, int, int]
@@ -26,8 +36,6 @@ Box = tuple[int, int, int, int]
 Fit = Literal["squash", "letterbox"]
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-Borders = tuple[tuple[int, int], tuple[int, int]]
-"""Pixels added above and below, and to the left and the right."""
 
 GREY = 128
 """What ignored pixels are painted with, in training as in prediction: no model finds anything in what never changes."""
@@ -74,9 +82,29 @@ class Preparation:
             path: the image's file, for messages.
 
         Raises:
+            DataError: as :meth:`fitted`.
+        """
+        part = self._part(pixels, path)
+        borders = self._borders((part.shape[0], part.shape[1]), size)
+        return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
+
+    def fitted(self, pixels: Pixels, size: Size, path: Path) -> Pixels:
+        """Return a model's input: :meth:`cut`, resized, in less time where a letterbox has wide borders.
+
+        Args:
+            pixels: the image, (H, W, 3).
+            size: height and width of the model's input.
+            path: the image's file, for messages.
+
+        Raises:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
+        part = self._part(pixels, path)
+        return resize(part, size, self._borders((part.shape[0], part.shape[1]), size))
+
+    def _part(self, pixels: Pixels, path: Path) -> Pixels:
+        """Return what is looked at."""
         if self.is_plain:
             return pixels
         original = (pixels.shape[0], pixels.shape[1])
@@ -89,7 +117,7 @@ class Preparation:
             if hidden.all():
                 raise DataError(f"{path}: nothing of it is left to look at; give another image with --ignore.")
             part[hidden] = GREY
-        return np.pad(part, (*self._borders((part.shape[0], part.shape[1]), size), (0, 0)), mode="edge")
+        return part
 
     def area(self, original: Size) -> tuple[slice, slice]:
         """Return the rows and columns of an image that are looked at, of one that is large enough."""
@@ -113,7 +141,7 @@ class Preparation:
         """Return a map (h, w) at the pixels of the part that was looked at, without what a letterbox added."""
         height, width = anomaly_map.shape
         (top, bottom), (left, right) = self._borders(part, (height, width))
-        if not top + bottom + left + right:
+        if not (top + bottom + left + right):
             return resize_map(anomaly_map, part)
         down, across = height / (top + part[0] + bottom), width / (left + part[1] + right)
         box = (
@@ -125,7 +153,7 @@ class Preparation:
     def _borders(self, part: Size, size: Size) -> Borders:
         """Return how many pixels a part lacks on each side to have the aspect of a model's input."""
         if self.fit == "squash":
-            return (0, 0), (0, 0)
+            return NO_BORDERS
         (height, width), (rows, columns) = part, size
         down = max((2 * width * rows + columns) // (2 * columns) - height, 0)
         across = max((2 * height * columns + rows) // (2 * rows) - width, 0)
@@ -177,7 +205,7 @@ PLAIN = Preparation()
 def decode(path: Path, size: Size, preparation: Preparation = PLAIN) -> Decoded:
     """Read an image and turn it into a model's input; raises as :func:`read_image` and :meth:`Preparation.cut`."""
     pixels = read_image(path)
-    return Decoded(resize(preparation.cut(pixels, size, path), size), (pixels.shape[0], pixels.shape[1]))
+    return Decoded(preparation.fitted(pixels, size, path), (pixels.shape[0], pixels.shape[1]))
 
 
 def read_part(path: Path, size: Size, preparation: Preparation = PLAIN) -> Pixels:
