@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,9 +176,24 @@ def test_an_export_agrees_with_its_run(
         np.testing.assert_allclose(found.map, expected.map, rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.parametrize("exporter", ["openvino", "onnx"])
+@pytest.mark.parametrize("way", ["crop of a region", "ignore in a letterbox"])
+def test_the_example_in_an_export_prepares_images_too(
+    runs: dict[str, Run], data: Path, tmp_path: Path, way: str, exporter: str
+) -> None:
+    export = pipeline.export(runs[way], exporter, out=tmp_path / "export")
+    image = data / "test/hole/00.png"
+    command = [sys.executable, str(export.path / "example.py"), str(image)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (expected,) = pipeline.predict(export, image)
+    score, verdict = done.stdout.strip().rpartition(": ")[2].split()
+    assert float(score) == pytest.approx(expected.score, rel=1e-3)
+    assert verdict == "defect"
+
+
 def test_an_export_without_its_preparation_is_refused(runs: dict[str, Run], tmp_path: Path, adcli: Adcli) -> None:
     export = pipeline.export(runs["ignore in a letterbox"], "npz", out=tmp_path / "export")
-    assert {"preparation.json", "ignore.png"} < set(export.manifest["files"])
+    assert {"preparation.json", "prepare.py", "ignore.png"} < set(export.manifest["files"])
     (tmp_path / "a.png").write_bytes((export.path / "ignore.png").read_bytes())
     for name in ("ignore.png", "preparation.json"):
         content = (export.path / name).read_bytes()

@@ -1,6 +1,6 @@
 """Region, crop, letterbox, ignored areas: what a model sees of an image, and where in the image its map lies."""
 
-import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,9 @@ from adcli.data.images import ImageSource
 from adcli.data.preparation import (
     GREY,
     PLAIN,
-    PREPARATION_FILE,
     Preparation,
     decode,
     ignored_digest,
-    ignored_png,
     read_ignored,
     read_preparation,
 )
@@ -236,12 +234,35 @@ def test_a_cache_holds_no_more_than_what_was_cut(tmp_path: Path) -> None:
     assert image.pixels.base is None or image.pixels.base.nbytes <= image.pixels.nbytes
 
 
+def write_files(folder: Path, preparation: Preparation, size: tuple[int, int]) -> None:
+    for name, content in preparation.files(size).items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("original", [LANDSCAPE, PORTRAIT, (301, 250)])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_code_in_exports_cuts_the_same_pixels(
+    tmp_path: Path, way: str, original: tuple[int, int], size: tuple[int, int]
+) -> None:
+    preparation = WAYS[way](original)
+    write_files(tmp_path, preparation, size)
+    namespace = runpy.run_path(str(tmp_path / "prepare.py"))
+    pixels = random_pixels(original)
+    np.testing.assert_array_equal(namespace["prepare"](pixels), preparation.cut(pixels, size, Path("x")))
+    if preparation.region is not None:
+        with pytest.raises(ValueError, match="too small"):
+            namespace["prepare"](pixels[:60, :80])
+
+
+def test_without_preparation_there_are_no_files() -> None:
+    assert PLAIN.files((64, 64)) == {}
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_preparation_is_read_as_it_was_written(tmp_path: Path, way: str) -> None:
     preparation = WAYS[way](LANDSCAPE)
-    (tmp_path / PREPARATION_FILE).write_text(json.dumps(preparation.described()))
-    if preparation.ignored is not None:
-        (tmp_path / "ignore.png").write_bytes(ignored_png(preparation.ignored))
+    write_files(tmp_path, preparation, (64, 48))
     read = read_preparation(tmp_path)
     pixels = random_pixels(LANDSCAPE)
     np.testing.assert_array_equal(read.cut(pixels, (64, 48), Path("x")), preparation.cut(pixels, (64, 48), Path("x")))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adcli.data import prepare
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
@@ -38,13 +39,14 @@ Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 GREY = 128
-"""What ignored pixels are painted with, in training as in prediction: no model finds anything in what never changes."""
+"""What ignored pixels are painted with, in training as in prediction, so that all models learn it as good."""
 
 ASPECT = 0.02
 """Largest difference of the aspects of an image and of the ignored areas, which rounding a side explains."""
 
 PREPARATION_FILE = "preparation.json"
 IGNORE_FILE = "ignore.png"
+CODE_FILE = "prepare.py"
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,14 +190,27 @@ class Preparation:
                 shape = f"{ignored[1]} wide and {ignored[0]} high"
                 raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
 
-    def described(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, beside :data:`IGNORE_FILE`; :func:`read_preparation` reads it back."""
-        return {
+    def files(self, size: Size) -> dict[str, bytes]:
+        """Return, by name, the files that hold it, and code that follows them without adcli; none where it is plain.
+
+        Args:
+            size: height and width of the model's input.
+        """
+        if self.is_plain:
+            return {}
+        described = {
             "region": self.region,
             "crop": self.crop,
             "fit": self.fit,
             "ignore": None if self.ignored is None else IGNORE_FILE,
+            "grey": GREY,
+            "image_size": size,
         }
+        files = {
+            PREPARATION_FILE: f"{json.dumps(described)}\n".encode(),
+            CODE_FILE: Path(prepare.__file__).read_bytes(),
+        }
+        return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}
 
 
 PLAIN = Preparation()
@@ -234,7 +249,7 @@ def ignored_digest(ignored: Flags) -> str:
 
 
 def read_preparation(folder: Path) -> Preparation:
-    """Return the preparation whose :meth:`~Preparation.described` form and ignored areas lie in a folder."""
+    """Return the preparation whose :meth:`~Preparation.files` lie in a folder."""
     described: Mapping[str, Any] = json.loads((folder / PREPARATION_FILE).read_text(encoding="utf-8"))
     region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
     ignored = None if described["ignore"] is None else read_ignored(folder / described["ignore"])

@@ -16,7 +16,7 @@ from adcli import __version__
 from adcli.calibration import Calibration
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.images import ImageSource
-from adcli.data.preparation import IGNORE_FILE, PLAIN, PREPARATION_FILE, Preparation, ignored_png, read_part
+from adcli.data.preparation import PLAIN, Preparation, read_part
 from adcli.data.samples import Label, Sample, Splits
 from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
 from adcli.exports import FORMAT, MANIFEST_FILE, Export, ExportSource, Runtime, cores, guarded
@@ -237,10 +237,9 @@ def finish(
     preparation: Preparation = PLAIN,
 ) -> None:
     """Write calibration, preparation and manifest, with the digest of every file, beside a graph."""
-    if not preparation.is_plain:
-        write_atomically(folder / PREPARATION_FILE, json.dumps(preparation.described()) + "\n")
-    if preparation.ignored is not None:
-        write_atomically(folder / IGNORE_FILE, ignored_png(preparation.ignored))
+    height, width = manifest["image_size"]
+    for name, data in preparation.files((height, width)).items():
+        write_atomically(folder / name, data)
     write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     thresholds = {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold}
