@@ -210,9 +210,17 @@ def test_the_check_of_an_export_sees_the_preparation(
 ) -> None:
     from adcli_mean import runtime
 
-    monkeypatch.setattr(runtime, "resize", lambda pixels, size: pixels[: size[0], : size[1]])
-    with pytest.raises(Exception, match="not equal"):
-        pipeline.export(runs["letterbox"], "npz", out=tmp_path / "export")
+    seen = set()
+    resize = runtime.resize
+
+    def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        seen.add(pixels.shape[:2])
+        return resize(pixels, size)
+
+    monkeypatch.setattr(runtime, "resize", resized)
+    pipeline.export(runs["crop"], "npz", out=tmp_path / "export")
+    # Calibrated on what the core resized, and compared on what was cut.
+    assert seen == {(48, 48), (90, 100)}
 
 
 def test_a_run_holds_its_own_ignored_areas(data: Path, tmp_path: Path, adcli: Adcli) -> None:
@@ -230,6 +238,28 @@ def test_a_run_holds_its_own_ignored_areas(data: Path, tmp_path: Path, adcli: Ad
     assert_one_line(adcli("predict", moved.path, data / "test"), 5, "ignore.png", "changed or damaged")
     (moved.path / "ignore.png").unlink()
     assert_one_line(adcli("predict", moved.path, data / "test"), 5, "ignore.png", "copy the whole run folder")
+
+
+def test_an_interrupted_run_goes_on_with_the_areas_it_began_with(
+    data: Path, tmp_path: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcli_mean.model import MeanImage
+
+    clock = shutil.copyfile(data.parent / "clock.png", tmp_path / "clock.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(MeanImage, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        arguments = ("--image-size", 48, "--data", data, "--ignore", "clock.png", "--out", "run")
+        assert adcli("train", "-m", "mean_image", *arguments).code == 130
+    clock.write_bytes((data / "ground_truth/hole/00_mask.png").read_bytes())
+    # Copies, as this process still holds the locks of the runs that it was thrown out of.
+    for copy in ("one", "two"):
+        shutil.copytree(".partial/run", f".partial/{copy}")
+    assert_one_line(adcli("train", "--resume", ".partial/one"), 5, "--ignore has changed")
+    shutil.copyfile(data.parent / "clock.png", clock)
+    assert adcli("train", "--resume", ".partial/two").code == 0
+    np.testing.assert_array_equal(
+        np.asarray(Image.open("two/ignore.png")), np.asarray(Image.open(data.parent / "clock.png")) > 0
+    )
 
 
 def test_evaluation_calibration_pictures_and_timing_follow_the_run(
