@@ -266,6 +266,32 @@ print(error(20) < 0.8 * error(1))
     assert outcome.out == "True\nTrue\nTrue\n", outcome
 
 
+def test_the_example_of_augmentation_is_repeatable_and_turns_by_a_few_degrees(tmp_path: Path) -> None:
+    import torch
+
+    write_files(PLUGINS / "training.md", tmp_path)
+    turned = runpy.run_path(str(tmp_path / "example_augmentation.py"))["turned"]
+    height, width = 60, 120
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    # Of a tall stroke in the middle, what is turned is its direction, and what is mirrored the side of its mark.
+    stroke = ((x - width / 2).abs() < 2).float() * (y > 5) * (y < 55)
+    stroke += ((x - 70).abs() < 4).float() * ((y - 30).abs() < 4)
+    images = stroke.expand(64, 3, height, width)
+    first, again = (turned(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    other = turned(images, torch.Generator().manual_seed(4))
+    assert first.shape == images.shape
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    rows = first[:, 0]
+    tops, bottoms = (
+        (rows[:, part] * x[part]).sum((1, 2)) / rows[:, part].sum((1, 2)) for part in (slice(6, 18), slice(42, 54))
+    )
+    degrees = torch.rad2deg(torch.atan((bottoms - tops) / 36))
+    assert 3 < degrees.abs().max() <= 5.5
+    right = (rows * (x > 65)).sum((1, 2)) > (rows * (x < 55)).sum((1, 2))
+    assert 15 < int(right.sum()) < 49
+
+
 def test_the_example_of_backbones_prints_what_is_printed(tmp_path: Path) -> None:
     write_files(PLUGINS / "backbones.md", tmp_path)
     shown = re.search(r"```text\n(.*?)```", (PLUGINS / "backbones.md").read_text(), re.DOTALL)

@@ -104,3 +104,17 @@ def test_a_heat_map_is_hot_where_the_map_is() -> None:
 
 def test_small_photographs_are_not_enlarged() -> None:
     assert made(np.zeros((20, 30, 3), np.uint8)).width == 30
+
+
+def test_what_was_not_looked_at_is_dark_and_lies_outside_of_outlines() -> None:
+    anomaly_map = np.ones((64, 64), np.float32)
+    anomaly_map[:, :32] = np.nan
+    small = made(np.zeros((64, 64, 3), np.uint8), anomaly_map)
+    assert enclosed(small.predicted) == pytest.approx(64 * 32, rel=0.05)
+    assert min(corners[:, 0].min() for corners in polygons(small.predicted)) >= 31
+    assert small.heat is not None
+    rgba = np.asarray(photograph(small.heat).convert("RGBA"), int)
+    unseen, seen = rgba[rgba.shape[0] // 2, 4], rgba[rgba.shape[0] // 2, -4]
+    assert unseen[:3].max() < 30
+    assert seen[:3].max() > 80
+    assert unseen[3] > 100

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from adcli.data.decoding import decode, read_image, read_mask, resize, resize_map
+from adcli.data.decoding import read_image, read_mask, resize, resize_map
+from adcli.data.preparation import decode
 from adcli.errors import DataError
 
 

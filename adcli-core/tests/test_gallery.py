@@ -1,5 +1,7 @@
 """A report shows the images worth seeing, and holds no more of them than it may."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 
 from adcli.calibration import Calibration
 from adcli.data.images import ImageSource
+from adcli.data.preparation import Preparation
 from adcli.data.samples import Sample
 from adcli.pipeline.gallery import Gallery
 from adcli.pipeline.scoring import ScoredImage, Scorer
@@ -57,3 +60,20 @@ def test_an_image_that_is_not_kept_is_not_even_read(gallery: Gallery, tmp_path: 
     missing = tmp_path / "missing.png"
     gallery.add(ScoredImage(missing, -1.0, None, (8, 8)), Sample(missing, "good"))
     assert len(gallery.shown()) == 20
+
+
+def test_a_region_is_outlined_where_it_is_in_the_photograph(gallery: Gallery, tmp_path: Path) -> None:
+    Image.new("RGB", (160, 80)).save(tmp_path / "a.png")
+    hot = np.zeros((8, 8), np.float32)
+    hot[2:6, 2:6] = 1
+    calibration = replace(gallery.scorer.calibration, pixel_threshold=0.5)
+    gallery.scorer = replace(gallery.scorer, calibration=calibration)
+    preparation = Preparation(region=(80, 0, 80, 80))
+    scored = ScoredImage(tmp_path / "a.png", 1.0, hot, (80, 160), preparation)
+    gallery.add(scored, Sample(tmp_path / "a.png", "good"))
+    ((_, _, drawn),) = gallery.shown()
+    corner = re.match(r"M(\d+) (\d+)", drawn.predicted)
+    assert corner
+    x, y = (int(number) / 2 for number in corner.groups())
+    assert 98 <= x <= 142
+    assert 18 <= y <= 62

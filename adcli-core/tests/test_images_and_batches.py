@@ -11,8 +11,8 @@ from PIL import Image
 
 from adcli.data import images as images_module
 from adcli.data.batches import Batches
-from adcli.data.decoding import decode
 from adcli.data.images import ImageSource
+from adcli.data.preparation import decode
 from adcli.errors import DataError
 
 SIZE = (8, 12)
@@ -52,7 +52,7 @@ def test_batches_are_float32_rgb_in_zero_to_one(paths: list[Path]) -> None:
 
 def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    monkeypatch.setattr(images_module, "decode", lambda path, size: decoded.append(path) or decode(path, size))
+    monkeypatch.setattr(images_module, "decode", lambda path, *rest: decoded.append(path) or decode(path, *rest))
     source = ImageSource(SIZE, workers=0, cache_bytes=5 * BYTES + 1)
     list(source.stream(paths))
     assert source._cached_bytes <= 5 * BYTES + 1
@@ -64,10 +64,10 @@ def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], mon
 def test_decoding_stays_a_bounded_number_of_images_ahead(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     started, lock = [0], threading.Lock()
 
-    def counting(path: Path, size: tuple[int, int]) -> object:
+    def counting(path: Path, *rest: object) -> object:
         with lock:
             started[0] += 1
-        return decode(path, size)
+        return decode(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(images_module, "decode", counting)
     stream = ImageSource(SIZE, workers=2, cache_bytes=0).stream(paths, ahead=3)

@@ -61,10 +61,11 @@ def regions_of(maps: Maps, masks: Maps) -> Maps:
     return found
 
 
-def plain_aupro(maps: Maps, masks: Maps, limit: float = 0.3) -> float:
+def plain_aupro(maps: Maps, masks: Maps, limit: float = 0.3, seen: Maps | None = None) -> float:
     """Walk down all thresholds; at each, the mean share of every region that is found, and the false-positive rate."""
     regions = regions_of(maps, masks)
-    good = np.concatenate([m[~mask] for m, mask in zip(maps, masks, strict=True)])
+    seen = seen or [np.ones_like(mask) for mask in masks]
+    good = np.concatenate([m[~mask & known] for m, mask, known in zip(maps, masks, seen, strict=True)])
     x, y = [0.0], [0.0]
     for threshold in np.unique(np.concatenate([m.ravel() for m in maps]))[::-1]:
         x.append((good >= threshold).mean())
@@ -154,6 +155,40 @@ def test_beyond_the_bound_metrics_are_as_far_off_as_stated_at_most(seed: int, sh
             assert abs(found[name] - value) <= error[name] + 1e-9, name
             if shift < 1000:
                 assert error[name] < 5e-3, name
+
+
+@pytest.mark.parametrize("exact", [0, 2**25])
+@pytest.mark.parametrize("seed", range(4))
+def test_where_nothing_was_looked_at_defects_are_missed_and_good_pixels_do_not_count(seed: int, exact: int) -> None:
+    maps, masks = random_maps(seed)
+    random = np.random.default_rng(seed)
+    seen = [random.random(mask.shape) < 0.7 for mask in masks]
+    metrics = PixelMetrics(exact)
+    for anomaly_map, mask, known in zip(maps, masks, seen, strict=True):
+        metrics.update(np.where(known, anomaly_map, np.float32(np.nan)), mask, None, known)
+    found = metrics.result()
+    missed = [np.where(known, m, np.float32(-100)) for m, known in zip(maps, seen, strict=True)]
+    counted = [known | mask for known, mask in zip(seen, masks, strict=True)]
+    labels, values = (
+        np.concatenate([part[count] for part, count in zip(parts, counted, strict=True)]) for parts in (masks, missed)
+    )
+    error = found["error"] if exact == 0 else dict.fromkeys(found, 0.0)
+    for name, expected in (
+        ("auroc", roc_auc_score(labels, values)),
+        ("average_precision", average_precision_score(labels, values)),
+        ("aupro", plain_aupro(missed, masks, seen=seen)),
+    ):
+        assert abs(found[name] - expected) <= error[name] + 1e-6, name
+    defects = np.concatenate([mask.ravel() for mask in masks])
+    assert found["unseen"] == pytest.approx(1 - np.concatenate([known.ravel() for known in seen])[defects].mean())
+
+
+def test_an_image_of_which_nothing_was_looked_at_counts_for_nothing() -> None:
+    maps, masks = random_maps(0)
+    metrics = measured(maps, masks)
+    expected = metrics.result()
+    metrics.update(np.full((5, 5), np.nan, np.float32), np.zeros((5, 5), bool), None, np.zeros((5, 5), bool))
+    assert metrics.result() == expected
 
 
 @pytest.mark.parametrize("name", ["constant", "two values", "perfect", "all wrong", "a region of one pixel"])

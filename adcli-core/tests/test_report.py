@@ -66,3 +66,13 @@ def test_panels_keep_the_shape_of_the_image() -> None:
 def test_a_model_without_maps_gets_one_panel() -> None:
     with_map, without = picture(np.zeros((64, 48), np.float32)), picture(None)
     assert without.width < with_map.width  # type: ignore[attr-defined]
+
+
+def test_what_was_not_looked_at_is_dark_and_without_colour() -> None:
+    anomaly_map = np.full((64, 48), 2.0, np.float32)
+    anomaly_map[:, :16] = np.nan
+    panel = heat(picture(anomaly_map, pixel_threshold=1.0))
+    unseen, seen = panel[:, : panel.shape[1] // 3 - 12], panel[:, panel.shape[1] // 3 + 12 :]
+    assert (np.ptp(unseen, axis=2) == 0).all()
+    assert unseen.max() < 60
+    assert np.ptp(seen, axis=2).min() > 40

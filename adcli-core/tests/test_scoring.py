@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from adcli.data.images import ImageSource
+from adcli.data.preparation import Preparation
 from adcli.errors import TrainingError
 from adcli.exports import Pixels, Scored
 from adcli.pipeline.scoring import score_images
@@ -29,3 +30,42 @@ def test_what_is_no_number_is_refused_with_the_image(tmp_path: Path, score: floa
     assert [next(scored).path, next(scored).path] == paths[:2]
     with pytest.raises(TrainingError, match=rf"2\.png: .*{what}"):
         next(scored)
+
+
+@pytest.mark.parametrize("original", [(40, 120), (120, 40)])
+def test_what_a_letterbox_adds_is_no_value_of_the_map(tmp_path: Path, original: tuple[int, int]) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", original[::-1]).save(path)
+    maps = np.full((1, 24, 24), 9, np.float32)
+    # A third of the model's input is the image; the pixels beside it are shared with the border.
+    inner = (0, slice(7, 17)) if original[0] < original[1] else (0, slice(None), slice(7, 17))
+    maps[inner] = 1
+    source = ImageSource((24, 24), workers=0, preparation=Preparation(fit="letterbox"))
+    (scored,) = score_images(lambda images: (np.ones(1, np.float32), maps), [path], source, batch_size=1)
+    values = scored.values()
+    assert values is not None
+    assert values.shape == (40 * 120,)
+    assert (values == 1).all()
+
+
+def test_values_are_those_that_a_prediction_sees(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (120, 40)).save(path)
+    ignored = np.zeros((40, 120), bool)
+    ignored[:, 50:70] = True
+    maps = np.random.default_rng(0).random((1, 24, 24), np.float32)
+    maps[:, :, 12] = 7
+    preparation = Preparation(region=(10, 0, 100, 40), fit="letterbox", ignored=ignored)
+    source = ImageSource((24, 24), workers=0, preparation=preparation)
+    (scored,) = score_images(lambda images: (np.ones(1, np.float32), maps), [path], source, batch_size=1)
+    whole, values = scored.map_at(scored.original_size), scored.values()
+    assert whole is not None
+    assert values is not None
+    assert np.nanmax(whole) == values.max()
+    assert np.isnan(whole[:, 50:70]).all()
+    assert np.isnan(whole[:, :10]).all()
+    assert np.isnan(whole[:, 110:]).all()
+    half = scored.map_at((20, 60))
+    assert half is not None
+    np.testing.assert_array_equal(np.isnan(half), np.isnan(whole)[::2, ::2])
+    assert np.nanmax(half) <= values.max() + 1e-6

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from adcli.errors import OptionError
-from adcli.settings import TrainSettings, merge, parse_calibration, parse_size, read_config
+from adcli.settings import (
+    TrainSettings,
+    merge,
+    parse_calibration,
+    parse_crop,
+    parse_region,
+    parse_size,
+    preparation,
+    read_config,
+)
 
 
 @pytest.mark.parametrize(("text", "size"), [("256", (256, 256)), ("128x320", (128, 320)), ("16X17", (16, 17))])
@@ -17,6 +26,42 @@ def test_a_size_is_one_number_or_two(text: str, size: tuple[int, int]) -> None:
 def test_an_impossible_size_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--image-size"):
         parse_size(text)
+
+
+def test_a_region_has_a_corner_and_sides_and_a_crop_one_number_or_two() -> None:
+    assert parse_region("40,0,640,480") == (40, 0, 640, 480)
+    assert parse_region(" 40, 0, 640, 480 ") == (40, 0, 640, 480)
+    assert parse_crop("480") == (480, 480)
+    assert parse_crop("480x20000") == (480, 20000)
+    made = preparation(TrainSettings(region="40,0,640,480", crop="100x200", fit="letterbox"), None)
+    assert (made.region, made.crop, made.fit, made.ignored) == ((40, 0, 640, 480), (100, 200), "letterbox", None)
+    assert preparation(TrainSettings(), None).is_plain
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3", "1,2,3,4,5", "-1,0,20,20", "0,0,15,20", "a,b,c,d", "0.5,0,20,20", "0;0;20;20"]
+)
+def test_an_impossible_region_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--region"):
+        TrainSettings(region=text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "15", "20x", "20x20x20", "-20", "big"])
+def test_an_impossible_crop_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--crop"):
+        TrainSettings(crop=text)
+
+
+def test_a_crop_has_to_fit_into_the_region() -> None:
+    TrainSettings(region="0,0,64,32", crop="32x64")
+    for crop in ("33x64", "32x65"):
+        with pytest.raises(OptionError, match=rf"--crop {crop}.*--region 0,0,64,32"):
+            TrainSettings(region="0,0,64,32", crop=crop)
+
+
+def test_a_fit_is_one_of_two() -> None:
+    with pytest.raises(OptionError, match=r"fit.*squash, letterbox"):
+        TrainSettings(fit="stretch")
 
 
 def test_calibration_is_a_share_a_number_of_folds_a_folder_or_none() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.calibration import Calibration
+from adcli.data.preparation import PLAIN, PREPARATION_FILE, Preparation, read_preparation
 from adcli.errors import AdcliError, ExportError, PluginError
 from adcli.registry import registry
 from adcli.run import CALIBRATION_FILE, file_digest, unseal
@@ -48,8 +49,8 @@ class ExportSource:
         run: the finished run.
         model: its model, restored, in evaluation mode, on the CPU; ``forward`` takes (N, 3, H, W), RGB in [0, 1].
         image_size: height and width that ``model`` takes; the graph resizes to it as :mod:`adcli.data.decoding` does.
-        calibration_images: gives good images as they are in their files, (H, W, 3) uint8, each of its own size; for
-            formats that quantise.
+        calibration_images: gives good images as the graph gets them, (H, W, 3) uint8, each of its own size; for
+            formats that quantise. That is as they are in their files, but for what the run's preparation leaves out.
     """
 
     run: "Run"
@@ -95,6 +96,11 @@ class Export:
         """What the exporter's ``target`` returned when the folder was made."""
         facts: Mapping[str, Any] = self.manifest["graph"]
         return facts
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to images before the graph gets them."""
+        return read_preparation(self.path) if PREPARATION_FILE in self.manifest["files"] else PLAIN
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

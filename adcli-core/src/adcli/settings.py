@@ -8,11 +8,16 @@ from typing import Any, Literal
 import yaml
 
 from adcli.data.decoding import Size
+from adcli.data.preparation import Box, Flags, Preparation
 from adcli.errors import OptionError
 from adcli.options import Options, option
 
 BATCH_SIZE = 16
 """Images computed at a time where nothing else is asked for."""
+
+
+SMALLEST = 16
+"""Pixels that a side of what is looked at has at least."""
 
 
 class TrainSettings(Options):
@@ -23,6 +28,10 @@ class TrainSettings(Options):
     data_options: dict[str, Any] = option({}, "Options of the data set.")
     options: dict[str, Any] = option({}, "Options of the model.")
     image_size: str | None = option(None, "Size images are resized to: N, or HEIGHTxWIDTH.")
+    region: str | None = option(None, "Part of each image to look at, in its pixels: X,Y,WIDTH,HEIGHT.")
+    crop: str | None = option(None, "Centre of the image, or of its region, to look at: N, or HEIGHTxWIDTH.")
+    fit: Literal["squash", "letterbox"] = option("squash", "How images of another aspect than the model's are fitted.")
+    ignore: str | None = option(None, "Image that is not zero where images are not looked at.")
     batch_size: int | None = option(None, f"Images computed at a time; {BATCH_SIZE} when left out.", ge=1)
     seed: int = option(0, "Seed of every random choice.", ge=0)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
@@ -39,6 +48,7 @@ class TrainSettings(Options):
         super().__post_init__()
         if self.image_size is not None:
             parse_size(self.image_size)
+        preparation(self, None)
         parse_calibration(self.calibration)
         if self.threshold not in (None, "f1"):
             parse_threshold(str(self.threshold))
@@ -48,9 +58,43 @@ def parse_size(text: str) -> Size:
     """Return (height, width) of ``"256"`` or ``"256x128"``; at least 16 pixels each."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip().lower())
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 16 <= min(size) <= max(size) <= 8192:
+    if not SMALLEST <= min(size) <= max(size) <= 8192:
         raise OptionError(f"--image-size is '{text}'; give N or HEIGHTxWIDTH, each from 16 to 8192 pixels.")
     return size
+
+
+def parse_region(text: str) -> Box:
+    """Return x, y, width and height of ``"40,0,640,480"``; at least 16 pixels wide and high."""
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
+    if not match or min(int(match[3]), int(match[4])) < SMALLEST:
+        raise OptionError(
+            f"--region is '{text}'; give X,Y,WIDTH,HEIGHT in pixels, such as 40,0,640,480, at least {SMALLEST} wide "
+            "and high."
+        )
+    return int(match[1]), int(match[2]), int(match[3]), int(match[4])
+
+
+def parse_crop(text: str) -> Size:
+    """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(size) < SMALLEST:
+        raise OptionError(f"--crop is '{text}'; give N or HEIGHTxWIDTH, each of at least {SMALLEST} pixels.")
+    return size
+
+
+def preparation(settings: TrainSettings, ignored: Flags | None) -> Preparation:
+    """Return what the settings do to images before they are resized.
+
+    Args:
+        settings: of a run.
+        ignored: the areas that are not looked at, read from where they are.
+    """
+    region = None if settings.region is None else parse_region(settings.region)
+    crop = None if settings.crop is None else parse_crop(settings.crop)
+    if region is not None and crop is not None and (crop[0] > region[3] or crop[1] > region[2]):
+        raise OptionError(f"--crop {settings.crop}: does not fit into --region {settings.region}.")
+    return Preparation(region, crop, settings.fit, ignored)
 
 
 def parse_calibration(text: str) -> float | int | Path | None:

@@ -20,8 +20,16 @@ def metric_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
         shown = ranking(metrics, level)
         if shown:
             yield f"{level:<10} {', '.join(f'{name} {value:.3f}' for name, value in shown.items())}"
+    if unseen(metrics):
+        yield f"{'':<10} {unseen(metrics)}"
     for i, line in enumerate(verdict_lines(metrics)):
         yield f"{'' if i else 'verdicts':<10} {line}"
+
+
+def unseen(metrics: Mapping[str, Any] | None) -> str:
+    """Return how much of the defects lies outside of what a run looks at; empty where nothing does."""
+    share = ((metrics or {}).get("pixel") or {}).get("unseen")
+    return f"{share:.1%} of the defective pixels lie where nothing was looked at" if share else ""
 
 
 def ranking(metrics: Mapping[str, Any] | None, level: str) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Decoding and resizing: the one definition of how a file becomes the pixels a model sees.
 
-Training, calibration, evaluation, prediction and exported models all see ``resize(read_image(path), size)``.
+Training, calibration, evaluation, prediction and exported models all see ``resize(read_image(path), size)``, or what
+:mod:`adcli.data.preparation` takes of the image in between.
 """
 
 import io
@@ -20,6 +21,11 @@ Pixels = NDArray[np.uint8]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+Borders = tuple[tuple[int, int], tuple[int, int]]
+"""Lines added above and below, and to the left and the right."""
+
+NO_BORDERS: Borders = ((0, 0), (0, 0))
 
 FINE = 16384
 """Parts of a grey level that resized values are rounded to before they are rounded to levels."""
@@ -85,28 +91,34 @@ def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def resize(pixels: Pixels, size: Size) -> Pixels:
+def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
     """Resize to (height, width): antialiased bilinear in float32 with half-pixel centres, rounded to the nearest level.
 
     Rounding happens at the end: Pillow's own 8-bit resize rounds between its two passes as well, which moves scores by
     several percent. Values within float32's error of halfway between two levels, which sides in a simple ratio make
     many of, count as halfway, so that exported graphs and other processors round them alike.
+
+    Args:
+        pixels: the image, (H, W, 3).
+        size: height and width.
+        borders: how often the outermost pixels are repeated before, on two sides that face each other at most.
     """
-    if pixels.shape[:2] == size:
+    if borders == NO_BORDERS and pixels.shape[:2] == size:
         return pixels
-    height, width = size
-    resized = np.empty((height, width, 3), np.uint8)
+    resized = np.empty((*size, 3), np.uint8)
     for channel in range(3):
-        plane = Image.fromarray(pixels[:, :, channel].astype(np.float32))
-        plane = plane.resize((width, height), Image.Resampling.BILINEAR)
-        resized[:, :, channel] = np.rint(np.rint(np.asarray(plane) * FINE) / FINE).clip(0, 255)
+        plane = _bordered(pixels[:, :, channel].astype(np.float32), size, borders)
+        resized[:, :, channel] = np.rint(np.rint(_interpolated(plane, size) * FINE) / FINE).clip(0, 255)
     return resized
 
 
-def decode(path: Path, size: Size) -> Decoded:
-    """Read an image and resize it to a model's input size; raises as :func:`read_image`."""
-    pixels = read_image(path)
-    return Decoded(resize(pixels, size), (pixels.shape[0], pixels.shape[1]))
+def _bordered(plane: NDArray[np.float32], size: Size, borders: Borders) -> NDArray[np.float32]:
+    """Repeat the outermost lines of a plane (H, W), whose other side is resized before, as that takes less time."""
+    if borders == NO_BORDERS:
+        return plane
+    height, width = plane.shape
+    wide = _interpolated(plane, (height, size[1]) if any(borders[0]) else (size[0], width))
+    return np.pad(wide, borders, mode="edge")
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -146,8 +158,20 @@ def _read_one_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def resize_map(anomaly_map: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """Interpolate an anomaly map (H, W) bilinearly to (height, width)."""
+    """Interpolate an anomaly map (H, W) bilinearly to (height, width).
+
+    NaN stands for what is not known, and is left out: a value is known where half of what it is made of is.
+    """
     if anomaly_map.shape == size:
         return anomaly_map
-    resized = Image.fromarray(np.ascontiguousarray(anomaly_map, dtype=np.float32))
+    known = ~np.isnan(anomaly_map)
+    if known.all():
+        return _interpolated(anomaly_map, size)
+    share = _interpolated(known.astype(np.float32), size)
+    total = _interpolated(np.where(known, anomaly_map, np.float32(0)), size)
+    return np.where(share >= 0.5, total / np.maximum(share, 0.5), np.float32(np.nan))
+
+
+def _interpolated(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    resized = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     return np.asarray(resized.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -28,6 +28,9 @@ PIMO_LOW, PIMO_HIGH = 1e-5, 1e-4
 
 Keys = NDArray[np.uint32]
 
+UNSEEN = np.uint32(0)
+"""The key of what was not looked at; those of all finite numbers are higher, in bins too."""
+
 METRICS: dict[str, Callable[[Counts], float]] = {
     "auroc": auroc,
     "average_precision": average_precision,
@@ -159,6 +162,9 @@ class PixelMetrics:
     def __init__(self, exact: int = EXACT) -> None:
         self.exact = exact
         self.pixels = 0
+        # Defective pixels, and those of them where the image was not looked at.
+        self.defective = 0
+        self.unseen = 0
         self._kinds: dict[str, Kind] = {}
         # Good pixels of images without and with defects: as they are, or counted.
         self._normal: list[Keys] = []
@@ -169,27 +175,43 @@ class PixelMetrics:
         self._normal_images = 0
         self._sorted: Good | None = None
 
-    def update(self, anomaly_map: NDArray[np.float32], mask: Flags, kind: str | None = None) -> None:
+    def update(
+        self, anomaly_map: NDArray[np.float32], mask: Flags, kind: str | None = None, seen: Flags | None = None
+    ) -> None:
         """Count an anomaly map (H, W) against its ground truth (H, W), True where defective, of some kind of defect.
+
+        Where an image was not looked at, good pixels do not count, and defective ones are missed: they are below all
+        others.
+
+        Args:
+            anomaly_map: values; whatever they are where nothing was seen.
+            mask: the truth.
+            kind: of the defect.
+            seen: where the image was looked at, (H, W); None for everywhere.
 
         Raises:
             ValueError: they differ in size, or a value is no finite number.
         """
         if anomaly_map.shape != mask.shape:
             raise ValueError(f"map {anomaly_map.shape} and mask {mask.shape} differ in size")
-        if not np.isfinite(anomaly_map).all():
+        if not np.isfinite(anomaly_map if seen is None else anomaly_map[seen]).all():
             raise ValueError("the map holds values that are no finite numbers")
         self.pixels += mask.size
         self._sorted = None
         if self.pixels > self.exact and self._histogram is None:
             self._bin()
         keys = ordered_keys(anomaly_map)
+        if seen is not None:
+            keys[~seen] = UNSEEN
         if self._histogram is not None:
             keys >>= np.uint32(DROPPED_BITS)
+        good = ~mask if seen is None else seen & ~mask
         if mask.any():
-            self._add_defects(keys, mask, self._kinds.setdefault(kind or "defect", Kind()))
-        else:
-            self._add_normal(keys.ravel())
+            self.unseen += 0 if seen is None else int((mask & ~seen).sum())
+            self.defective += int(mask.sum())
+            self._add_defects(keys, mask, good, self._kinds.setdefault(kind or "defect", Kind()))
+        elif good.any():
+            self._add_normal(keys[good])
 
     def _add_normal(self, keys: Keys) -> None:
         self._normal_images += 1
@@ -199,7 +221,7 @@ class PixelMetrics:
             count_into(self._histogram, keys)
             count_into(self._normal_shares, keys, 1 / len(keys))
 
-    def _add_defects(self, keys: Keys, mask: Flags, kind: Kind) -> None:
+    def _add_defects(self, keys: Keys, mask: Flags, good: Flags, kind: Kind) -> None:
         from scipy.ndimage import label
 
         labels, found = label(mask, structure=np.ones((3, 3), int))
@@ -209,9 +231,9 @@ class PixelMetrics:
         kind.spots.append(Spots(defective, np.ones(len(defective)), 1 / areas[labels[mask]]))
         kind.images.append(np.sort(defective))
         if self._histogram is None:
-            self._beside.append(keys[~mask])
+            self._beside.append(keys[good])
         else:
-            count_into(self._histogram, keys[~mask])
+            count_into(self._histogram, keys[good])
             kind.images[-1] = spread(kind.images[-1])
             if len(kind.spots) >= MERGED:
                 kind.spots = [joined(kind.spots)]
@@ -240,6 +262,8 @@ class PixelMetrics:
         pimo = self._pimo()
         if pimo is not None:
             found["aupimo"] = float(pimo.areas(images).mean())
+        if self.unseen:
+            found["unseen"] = self.unseen / self.defective
         if self._histogram is not None:
             extremes = [counts.split(defects_first=first) for first in (True, False)]
             error = {name: _spread_of(metric(counts), map(metric, extremes)) for name, metric in METRICS.items()}

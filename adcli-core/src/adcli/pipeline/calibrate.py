@@ -126,9 +126,10 @@ class _Collected:
     def add(self, runtime: Runtime, images: Iterable[Path], source: ImageSource, batch_size: int) -> None:
         for image in score_images(runtime, images, source, batch_size=batch_size):
             self.scores.append(image.score)
-            if image.map is not None:
-                self.maxima.append(float(image.map.max()))
-                self.lowest = min(self.lowest, float(image.map.min()))
+            values = image.values()
+            if values is not None:
+                self.maxima.append(float(values.max()))
+                self.lowest = min(self.lowest, float(values.min()))
 
 
 def calibrate(

@@ -92,7 +92,8 @@ def _add_pixels(pixels: PixelMetrics, image: ScoredImage, sample: Sample) -> Non
         return
     anomaly_map = image.map_at((mask.shape[0], mask.shape[1]))
     assert anomaly_map is not None
-    pixels.update(anomaly_map, mask, sample.defect)
+    seen = None if image.preparation.is_plain else ~np.isnan(anomaly_map)
+    pixels.update(anomaly_map, mask, sample.defect, seen)
 
 
 def _rows(scored: Sequence[tuple[Sample, float]], scorer: Scorer) -> list[Row]:

@@ -14,8 +14,9 @@ import torch
 
 from adcli import __version__
 from adcli.calibration import Calibration
-from adcli.data.decoding import Pixels, Size, read_image, resize
+from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.images import ImageSource
+from adcli.data.preparation import PLAIN, Preparation, read_part
 from adcli.data.samples import Label, Sample, Splits
 from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
 from adcli.exports import FORMAT, MANIFEST_FILE, Export, ExportSource, Runtime, cores, guarded
@@ -23,6 +24,7 @@ from adcli.options import Options
 from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
 from adcli.pipeline.comparison import Tolerance, compare, disagreement, judge, speeds
 from adcli.pipeline.datasets import checked_images, fingerprint, load_data
+from adcli.pipeline.opening import preparation_of
 from adcli.pipeline.restore import Restored, restore
 from adcli.pipeline.runtime import ModelRuntime
 from adcli.pipeline.scoring import score_images
@@ -118,10 +120,14 @@ def export(
         raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
     restored = restore(run)
     evidence = _evidence(run, restored, data, workers, progress)
-    source = ExportSource(run, restored.model, restored.size, lambda: map(read_image, _good(evidence.plan)))
+    source = ExportSource(run, restored.model, restored.size, lambda: _parts(_good(evidence.plan), evidence.source))
     return write_export(
         provided, parsed, Original(source, restored.spec.task, restored.spec.name), evidence, final, progress
     )
+
+
+def _parts(images: Sequence[Path], source: ImageSource) -> Iterator[Pixels]:
+    return (read_part(image, source.size, source.preparation) for image in images)
 
 
 def _good(plan: CalibrationPlan) -> Sequence[Path]:
@@ -130,7 +136,9 @@ def _good(plan: CalibrationPlan) -> Sequence[Path]:
 
 def _evidence(run: Run, restored: Restored, data: str | None, workers: int, progress: Progress) -> Evidence:
     skip = restored.settings.skip_unreadable
-    source = ImageSource(restored.size, workers=workers, cache_bytes=0, skip_unreadable=skip)
+    source = ImageSource(
+        restored.size, workers=workers, cache_bytes=0, skip_unreadable=skip, preparation=preparation_of(run)
+    )
     if data is not None:
         splits = load_data(data, {}).splits
         plan = _plan_on_other_data(run, [sample.image for sample in splits.train])
@@ -201,7 +209,7 @@ def write_export(
             "calibration": _summary(calibration, evidence.plan),
             "measured": measure(original, runtime, calibration, evidence, tolerance_of(manifest["graph"]), progress),
         }
-        finish(folder, manifest, calibration, map_range)
+        finish(folder, manifest, calibration, map_range, evidence.source.preparation)
         del runtime
     return Export.open(final)
 
@@ -221,8 +229,17 @@ def write_graph(
     return manifest, guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {provided.plugin}")
 
 
-def finish(folder: Path, manifest: dict[str, Any], calibration: Calibration, map_range: tuple[float, float]) -> None:
-    """Write calibration and manifest, with the digest of every file, beside a graph."""
+def finish(
+    folder: Path,
+    manifest: dict[str, Any],
+    calibration: Calibration,
+    map_range: tuple[float, float],
+    preparation: Preparation = PLAIN,
+) -> None:
+    """Write calibration, preparation and manifest, with the digest of every file, beside a graph."""
+    height, width = manifest["image_size"]
+    for name, data in preparation.files((height, width)).items():
+        write_atomically(folder / name, data)
     write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     thresholds = {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold}
@@ -384,7 +401,7 @@ def tolerance_of(facts: Mapping[str, Any]) -> Tolerance:
 def _readable(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
     for sample in samples:
         try:
-            yield read_image(sample.image), sample.label
+            yield read_part(sample.image, source.size, source.preparation), sample.label
         except DataError:
             if not source.skip_unreadable:
                 raise

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from adcli.data.decoding import Size
 from adcli.data.images import ImageSource
-from adcli.errors import OptionError, RunError, needing_torch
+from adcli.data.preparation import IGNORE_FILE, Flags, Preparation, ignored_digest, read_ignored
+from adcli.errors import DataError, OptionError, RunError, needing_torch
 from adcli.exports import MANIFEST_FILE, Export, Runtime, load_runtime
 from adcli.pipeline.scoring import Scorer
 from adcli.run import RUN_FILE, Run
 from adcli.runs import find_folder, find_run, is_export
+from adcli.settings import NOT_SETTINGS, TrainSettings, preparation
 
 
 def load(reference: str | Path) -> Run:
@@ -51,9 +53,38 @@ def open_scorer(
         PluginError: the plugin of the model, or of the exporter, is missing or incompatible.
     """
     runtime, size = _export_runtime(opened, device) if isinstance(opened, Export) else _run_runtime(opened, device)
-    source = ImageSource(size, workers=workers, cache_bytes=cache << 20, skip_unreadable=skip_unreadable)
+    source = ImageSource(
+        size,
+        workers=workers,
+        cache_bytes=cache << 20,
+        skip_unreadable=skip_unreadable,
+        preparation=preparation_of(opened),
+    )
     low, high = (opened.manifest if isinstance(opened, Export) else opened.record)["map_range"]
     return Scorer(runtime, source, opened.calibration, (low, high), batch_size)
+
+
+def preparation_of(opened: Run | Export) -> Preparation:
+    """Return what a run, or an export, does to images before they are resized.
+
+    Raises:
+        RunError: the run's copy of the ignored areas is missing or was changed.
+    """
+    if isinstance(opened, Export):
+        return opened.preparation
+    settings = TrainSettings.parse({key: value for key, value in opened.settings.items() if key not in NOT_SETTINGS})
+    return preparation(settings, None if settings.ignore is None else _ignored_by(opened))
+
+
+def _ignored_by(run: Run) -> Flags:
+    path = run.path / IGNORE_FILE
+    try:
+        ignored = read_ignored(path)
+    except DataError as error:
+        raise RunError(f"{error.message.rstrip('.')}; copy the whole run folder again.") from None
+    if ignored_digest(ignored) != run.record["ignore"]:
+        raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
+    return ignored
 
 
 def _export_runtime(export: Export, device: str) -> tuple[Runtime, Size]:

@@ -83,10 +83,19 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "backbone": str(options["backbone"]) + _replaced(record["backbone"]) if "backbone" in options else "",
         "learnt from": f"{data['fitted']} good images of {_name(settings['data'])}, {data['held_out']} held out",
         "tested": count_labels(tested) if tested else "",
-        "size": str(settings["image_size"]),
+        "size": str(settings["image_size"]) + (", letterbox" if settings.get("fit") == "letterbox" else ""),
+        "looked at": _looked_at(settings),
         "trained": str(settings.get("created", ""))[:16].replace("T", " "),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _looked_at(settings: Mapping[str, Any]) -> str:
+    """Return which part of images is looked at; nothing where all of it is."""
+    words = [f"{name} {settings[name]}" for name in ("region", "crop") if settings.get(name)]
+    if settings.get("ignore"):
+        words.append(f"without {Path(settings['ignore']).name}")
+    return ", ".join(words)
 
 
 def _name(data: str | None) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from adcli.calibration import Calibration
 from adcli.data.decoding import Decoded, Size, resize_map
 from adcli.data.images import ImageSource
+from adcli.data.preparation import PLAIN, Preparation
 from adcli.errors import TrainingError
 from adcli.exports import Runtime
 
@@ -23,16 +24,27 @@ class ScoredImage:
         score: its image score, never clamped; higher is more anomalous.
         map: its anomaly map at the model's input size, (H, W) float32, or None for a model that only classifies.
         original_size: height and width of the image in the file.
+        preparation: what was done to the image, and so where in it the map lies.
     """
 
     path: Path
     score: float
     map: NDArray[np.float32] | None
     original_size: Size
+    preparation: Preparation = PLAIN
 
     def map_at(self, size: Size) -> NDArray[np.float32] | None:
-        """Return the map interpolated to a size."""
-        return None if self.map is None else resize_map(self.map, size)
+        """Return the map of the whole image, interpolated to a size; NaN where the image was not looked at."""
+        if self.map is None or self.preparation.is_plain:
+            return None if self.map is None else resize_map(self.map, size)
+        return resize_map(self.preparation.place(self.map, self.original_size), size)
+
+    def values(self) -> NDArray[np.float32] | None:
+        """Return the map's values of all that was looked at, in one row."""
+        if self.map is None or self.preparation.looks_at_all:
+            return None if self.map is None else self.map.ravel()
+        placed = self.preparation.place(self.map, self.original_size)
+        return placed[~np.isnan(placed)]
 
 
 def score_images(
@@ -48,13 +60,15 @@ def score_images(
     for item in source.stream(paths, ahead=2 * batch_size):
         gathered.append(item)
         if len(gathered) == batch_size:
-            yield from _score_batch(runtime, gathered)
+            yield from _score_batch(runtime, gathered, source.preparation)
             gathered = []
     if gathered:
-        yield from _score_batch(runtime, gathered)
+        yield from _score_batch(runtime, gathered, source.preparation)
 
 
-def _score_batch(runtime: Runtime, batch: list[tuple[Path, Decoded]]) -> Iterator[ScoredImage]:
+def _score_batch(
+    runtime: Runtime, batch: list[tuple[Path, Decoded]], preparation: Preparation
+) -> Iterator[ScoredImage]:
     scores, maps = runtime(np.stack([image.pixels for _, image in batch]))
     for i, (path, image) in enumerate(batch):
         if not np.isfinite(scores[i]):
@@ -64,7 +78,8 @@ def _score_batch(runtime: Runtime, batch: list[tuple[Path, Decoded]]) -> Iterato
             )
         if maps is not None and not np.isfinite(maps[i]).all():
             raise TrainingError(f"{path}: its map has values that are no numbers; train again.")
-        yield ScoredImage(path, float(scores[i]), None if maps is None else maps[i], image.original_size)
+        anomaly_map = None if maps is None else maps[i]
+        yield ScoredImage(path, float(scores[i]), anomaly_map, image.original_size, preparation)
 
 
 @dataclass(frozen=True)

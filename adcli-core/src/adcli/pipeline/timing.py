@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from adcli.data.decoding import decode
 from adcli.data.folder import images_in
 from adcli.exports import cores
 from adcli.pipeline.opening import find, open_scorer
@@ -86,7 +85,7 @@ def bench(
         loaded = time.perf_counter()
         _score_file(scorer, images[0])
         first = time.perf_counter()
-        pixels = np.stack([decode(images[i % len(images)], scorer.source.size).pixels for i in range(BATCH)])
+        pixels = np.stack([scorer.source.read(images[i % len(images)]).pixels for i in range(BATCH)])
         return Timings(
             images=len(images),
             cores=cores(),
@@ -114,7 +113,7 @@ def _images(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
 
 
 def _score_file(scorer: Scorer, path: Path) -> None:
-    scorer.runtime(decode(path, scorer.source.size).pixels[None])
+    scorer.runtime(scorer.source.read(path).pixels[None])
 
 
 def _latency(score: Callable[[int], object]) -> Latency:

@@ -19,6 +19,7 @@ from adcli.calibration import Calibration
 from adcli.data.batches import Batches, Session
 from adcli.data.decoding import Size
 from adcli.data.images import ImageSource
+from adcli.data.preparation import IGNORE_FILE, ignored_digest, ignored_png, read_ignored
 from adcli.data.samples import count_labels
 from adcli.errors import (
     AdcliError,
@@ -62,7 +63,7 @@ from adcli.run import (
     seal,
 )
 from adcli.runs import find_interrupted, new_run_path
-from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size
+from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size, preparation
 from adcli.specs import ModelSpec
 
 
@@ -137,6 +138,8 @@ def resume(reference: str | Path, *, progress: Progress | None = None) -> Traine
     before = content["record"]
     if plan.record["data"]["fingerprint"] != before["data"]["fingerprint"]:
         raise RunError(f"{reference}: the training images have changed since; train anew.")
+    if plan.record.get("ignore") != before.get("ignore"):
+        raise RunError(f"{reference}: the image of --ignore has changed since; train anew.")
     processes = before.get("processes", 1)
     if plan.provided.spec.one_pass:
         progress.note(f"{settings.model} fits in one pass: starting over.")
@@ -168,8 +171,13 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
+    ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
     source = ImageSource(
-        size, workers=settings.workers, cache_bytes=settings.cache << 20, skip_unreadable=settings.skip_unreadable
+        size,
+        workers=settings.workers,
+        cache_bytes=settings.cache << 20,
+        skip_unreadable=settings.skip_unreadable,
+        preparation=preparation(settings, ignored),
     )
     images = checked_images([sample.image for sample in data.splits.train], spec, settings, source, progress)
     plan = plan_calibration(settings, spec, data.splits, images)
@@ -179,6 +187,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
         batch_size=batch_size,
         options=chosen.options.to_dict(),
         image_size=f"{size[0]}x{size[1]}",
+        ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
     record: dict[str, Any] = {
         "core": __version__,
@@ -195,6 +204,8 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
     }
     if distributed.world_size() > 1:
         record["processes"] = distributed.world_size()
+    if ignored is not None:
+        record["ignore"] = ignored_digest(ignored)
     precision = pick_precision(settings.precision, device)
     return _Plan(complete, provided, chosen.options, size, batch_size, data, plan, device, precision, source, record)
 
@@ -270,6 +281,8 @@ def _described(run: Run) -> dict[str, Any]:
 def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     timings: dict[str, float] = {}
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {plan.device}: {content['command'] or 'from Python'}")
+    if plan.source.preparation.ignored is not None:
+        partial.write(IGNORE_FILE, ignored_png(plan.source.preparation.ignored))
     clock = time.perf_counter()
     model = _build(plan)
     clock = _lap(partial, timings, "build", clock)

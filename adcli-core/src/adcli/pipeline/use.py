@@ -158,7 +158,10 @@ class Prediction:
 
     @property
     def map(self) -> NDArray[np.float32] | None:
-        """The anomaly map at the image's own resolution, (H, W), or None for a model that only classifies."""
+        """The anomaly map at the image's own resolution, (H, W), or None for a model that only classifies.
+
+        It is NaN where the image was not looked at: outside of the run's region and crop, and in its ignored areas.
+        """
         return self.scored.map_at(self.scored.original_size)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli.data.decoding import Pixels, resize_map
-from adcli.report.overlays import Map, Mask, coloured, strength
+from adcli.report.overlays import UNSEEN, Map, Mask, coloured, strength
 
 LONG_SIDE = 360
 """Longest side of a photograph, in pixels."""
@@ -66,12 +66,12 @@ def picture(
 
     Args:
         pixels: the image, (H, W, 3).
-        anomaly_map: of any size, or None for a model that only classifies.
+        anomaly_map: of any size, NaN where the image was not looked at, or None for a model that only classifies.
         pixel_threshold: the region above it is outlined; None for no outline.
         map_range: map values at the two ends of the colour scale.
         mask: the true defect, of any size, or None.
     """
-    width, height = _fitted((pixels.shape[1], pixels.shape[0]), LONG_SIDE)
+    width, height = fitted((pixels.shape[1], pixels.shape[0]), LONG_SIDE)
     photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING)
     box = (width, height)
     predicted, true = "", ""
@@ -83,17 +83,19 @@ def picture(
     return Picture(width, height, _data_uri(photo, PHOTO_BYTES), heat, predicted, true)
 
 
-def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return width and height, shrunk so that the longer is at most ``side``."""
+def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return two sides, shrunk so that the longer is at most ``side``."""
     scale = min(side / max(size), 1)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def _heat(anomaly_map: Map, box: tuple[int, int], map_range: tuple[float, float]) -> Image.Image:
-    width, height = _fitted(box, HEAT_SIDE)
+    width, height = fitted(box, HEAT_SIDE)
     low, high = map_range
     level = ((resize_map(anomaly_map, (height, width)) - low) / max(high - low, 1e-12)).clip(0, 1)
+    unseen = np.isnan(level)[:, :, None]
     rgba = np.concatenate([coloured(level), 255 * strength(level)[:, :, None]], axis=2)
+    rgba = np.where(unseen, (0, 0, 0, 255 * UNSEEN), rgba)
     return Image.fromarray(np.rint(rgba).astype(np.uint8), "RGBA")
 
 
@@ -105,7 +107,7 @@ def _data_uri(image: Image.Image, limit: int) -> str:
             image.save(content, "WEBP", quality=quality, method=2)
             if content.tell() <= limit or max(image.size) <= 16:
                 return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
-        image = image.resize(_fitted(image.size, max(image.size) * 2 // 3), Image.Resampling.LANCZOS)
+        image = image.resize(fitted(image.size, max(image.size) * 2 // 3), Image.Resampling.LANCZOS)
 
 
 def _shrunk(mask: Mask) -> Mask:
@@ -121,7 +123,7 @@ def outline(values: NDArray[np.float32], level: float, box: tuple[int, int]) -> 
     """Return the path, in whole units of half a pixel, around the parts of an array (H, W) that exceed a level.
 
     Args:
-        values: values at the centres of pixels.
+        values: values at the centres of pixels; NaN does not exceed anything.
         level: what they have to exceed.
         box: width and height of the drawing that the array fills, in pixels.
     """
@@ -131,7 +133,8 @@ def outline(values: NDArray[np.float32], level: float, box: tuple[int, int]) -> 
         return ""
     height, width = values.shape
     # A border from the level's other side closes lines at the edge, midway between it and the outermost centres.
-    padded = np.pad(values.astype(np.float64), 1, constant_values=min(2 * level - values.max(), level - 1e-6))
+    outside = min(2 * level - float(np.nanmax(values)), level - 1e-6)
+    padded = np.pad(np.where(np.isnan(values), outside, values.astype(np.float64)), 1, constant_values=outside)
     x, y = (np.arange(-1, side + 1) + 0.5 for side in (width, height))
     lines = contour_generator(x * 2 * box[0] / width, y * 2 * box[1] / height, padded).lines(level)
     return "".join(_path(np.asarray(line).clip(0, (2 * box[0], 2 * box[1]))) for line in lines)

@@ -15,6 +15,9 @@ Colour = tuple[int, int, int]
 PANEL = 448
 """Longest side of a panel, in pixels."""
 
+UNSEEN = 0.6
+"""How much darker an image is drawn where it was not looked at."""
+
 _MARGIN, _CAPTION, _TEXT = 12, 52, 16
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
 _PREDICTED, _TRUE = (255, 255, 255), (0, 229, 255)
@@ -76,7 +79,7 @@ def overlay(
 
     Args:
         pixels: the image, (H, W, 3).
-        anomaly_map: (H, W), or None for a model that only classifies.
+        anomaly_map: (H, W), NaN where the image was not looked at, or None for a model that only classifies.
         image_score: the image score.
         threshold: an image score above it is a defect; None where there is no verdict.
         pixel_threshold: the region above it is outlined in white; None for no outline.
@@ -107,13 +110,14 @@ def _resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 def _heated(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:
-    """Lay the colours of a map over an image in grey, stronger where the map is higher."""
+    """Lay the colours of a map over an image in grey, stronger where the map is higher; darken what was not seen."""
     low, high = map_range
     level = ((anomaly_map - low) / max(high - low, 1e-12)).clip(0, 1)
     grey = image.astype(np.float32).mean(axis=2, keepdims=True)
     share = strength(level)[:, :, None]
-    heated: Pixels = np.rint(grey * (1 - share) + coloured(level) * share).astype(np.uint8)
-    return heated
+    heated = np.where(np.isnan(share), grey * (1 - UNSEEN), grey * (1 - share) + coloured(level) * share)
+    drawn: Pixels = np.rint(heated).astype(np.uint8)
+    return drawn
 
 
 def coloured(level: Map) -> NDArray[np.float64]:

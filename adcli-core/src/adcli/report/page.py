@@ -12,7 +12,7 @@ from adcli.metrics.curves import Flags, Floats
 from adcli.report import plots
 from adcli.report.cards import Picture
 from adcli.report.overlays import gradient
-from adcli.words import interval, ranking, verdict_lines
+from adcli.words import interval, ranking, unseen, verdict_lines
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def render(page: Page) -> str:
         version=__version__,
         image=ranking(page.metrics, "image"),
         pixel=ranking(page.metrics, "pixel"),
+        unseen=unseen(page.metrics),
         verdicts=list(verdict_lines(page.metrics)),
         warning=broken_promise(page.calibration, page.metrics),
         drawings=list(_drawings(page)),

@@ -16,6 +16,10 @@ model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 batch = graph.input("images").get_partial_shape()[0]
 for path in sys.argv[1:]:
     pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    if (folder / "prepare.py").exists():
+        from prepare import prepare  # the run's --region, --crop, --fit and --ignore
+
+        pixels = prepare(pixels)
     images = np.stack([pixels] * (batch.get_length() if batch.is_static else 1))
     score = float(model(images)["score"][0])
     verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"

@@ -1,0 +1,256 @@
+"""Which part of an image a model sees, and where in the image a map of that part lies.
+
+Of an image at its own size, ignored pixels are painted grey, then its region is cut out, then the centre of that, and
+for a letterbox its border is repeated until it has the aspect of the model's input. All of it comes before resizing, so
+that what an exported graph gets are the pixels of an image, of any size, as without any preparation.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adcli.data import prepare
+from adcli.data.decoding import (
+    NO_BORDERS,
+    Borders,
+    Decoded,
+    Pixels,
+    Size,
+    read_image,
+    read_mask,
+    resize,
+    resize_map,
+)
+from adcli.errors import DataError
+
+Box = tuple[int, int, int, int]
+"""x and y of the upper left corner, width and height, in pixels."""
+
+Fit = Literal["squash", "letterbox"]
+Map = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+GREY = 128
+"""What ignored pixels are painted with, in training as in prediction, so that all models learn it as good."""
+
+ASPECT = 0.02
+"""Largest difference of the aspects of an image and of the ignored areas, which rounding a side explains."""
+
+PREPARATION_FILE = "preparation.json"
+IGNORE_FILE = "ignore.png"
+CODE_FILE = "prepare.py"
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What is done to an image before it is resized to a model's input.
+
+    Attributes:
+        region: the part to look at, in pixels of the image; None for all of it.
+        crop: height and width of the centre of that to look at, in pixels of the image; None for all of it.
+        fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
+        ignored: areas that are not looked at, (h, w), True there; scaled to each image.
+    """
+
+    region: Box | None = None
+    crop: Size | None = None
+    fit: Fit = "squash"
+    ignored: Flags | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether nothing is done."""
+        return self.looks_at_all and self.region is None and self.crop is None
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Tell whether every value of a map belongs to pixels that were looked at."""
+        return self.fit == "squash" and self.ignored is None
+
+    def cut(self, pixels: Pixels, size: Size, path: Path) -> Pixels:
+        """Return what is to be resized to a model's input.
+
+        Args:
+            pixels: the image, (H, W, 3).
+            size: height and width of the model's input.
+            path: the image's file, for messages.
+
+        Raises:
+            DataError: as :meth:`fitted`.
+        """
+        part = self._part(pixels, path)
+        borders = self._borders((part.shape[0], part.shape[1]), size)
+        return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
+
+    def fitted(self, pixels: Pixels, size: Size, path: Path) -> Pixels:
+        """Return a model's input: :meth:`cut`, resized, in less time where a letterbox has wide borders.
+
+        Args:
+            pixels: the image, (H, W, 3).
+            size: height and width of the model's input.
+            path: the image's file, for messages.
+
+        Raises:
+            DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
+                lies in them altogether.
+        """
+        part = self._part(pixels, path)
+        return resize(part, size, self._borders((part.shape[0], part.shape[1]), size))
+
+    def _part(self, pixels: Pixels, path: Path) -> Pixels:
+        """Return what is looked at."""
+        if self.is_plain:
+            return pixels
+        original = (pixels.shape[0], pixels.shape[1])
+        self._check(original, path)
+        rows, columns = self.area(original)
+        # A view would keep all of the image in the cache.
+        part = pixels[rows, columns].copy()
+        if self.ignored is not None:
+            hidden = self._ignored_at(original)[rows, columns]
+            if hidden.all():
+                raise DataError(f"{path}: nothing of it is left to look at; give another image with --ignore.")
+            part[hidden] = GREY
+        return part
+
+    def area(self, original: Size) -> tuple[slice, slice]:
+        """Return the rows and columns of an image that are looked at, of one that is large enough."""
+        x, y, width, height = self.region or (0, 0, original[1], original[0])
+        if self.crop is not None:
+            x, y = x + (width - self.crop[1]) // 2, y + (height - self.crop[0]) // 2
+            height, width = self.crop
+        return slice(y, y + height), slice(x, x + width)
+
+    def place(self, anomaly_map: Map, original: Size) -> Map:
+        """Return a map (h, w) of the model's input at the image's own pixels (H, W); NaN where it was not looked at."""
+        rows, columns = self.area(original)
+        placed = np.full(original, np.nan, np.float32)
+        part = (rows.stop - rows.start, columns.stop - columns.start)
+        placed[rows, columns] = self._without_borders(anomaly_map, part)
+        if self.ignored is not None:
+            placed[self._ignored_at(original)] = np.nan
+        return placed
+
+    def _without_borders(self, anomaly_map: Map, part: Size) -> Map:
+        """Return a map (h, w) at the pixels of the part that was looked at, without what a letterbox added."""
+        height, width = anomaly_map.shape
+        (top, bottom), (left, right) = self._borders(part, (height, width))
+        if not (top + bottom + left + right):
+            return resize_map(anomaly_map, part)
+        down, across = height / (top + part[0] + bottom), width / (left + part[1] + right)
+        box = (
+            left * across, top * down, min((left + part[1]) * across, width), min((top + part[0]) * down, height),
+        )  # fmt: skip
+        image = Image.fromarray(np.ascontiguousarray(anomaly_map, dtype=np.float32))
+        return np.asarray(image.resize((part[1], part[0]), Image.Resampling.BILINEAR, box=box))
+
+    def _borders(self, part: Size, size: Size) -> Borders:
+        """Return how many pixels a part lacks on each side to have the aspect of a model's input."""
+        if self.fit == "squash":
+            return NO_BORDERS
+        (height, width), (rows, columns) = part, size
+        down = max((2 * width * rows + columns) // (2 * columns) - height, 0)
+        across = max((2 * height * columns + rows) // (2 * rows) - width, 0)
+        return (down // 2, down - down // 2), (across // 2, across - across // 2)
+
+    def _ignored_at(self, original: Size) -> Flags:
+        """Return the ignored areas at an image's size, by the nearest pixel."""
+        assert self.ignored is not None
+        if self.ignored.shape == original:
+            return self.ignored
+        rows, columns = (
+            (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(original, self.ignored.shape, strict=True)
+        )
+        scaled: Flags = self.ignored[rows][:, columns]
+        return scaled
+
+    def _check(self, original: Size, path: Path) -> None:
+        height, width = original
+        has = f"{path}: is {width} pixels wide and {height} high"
+        inside = (height, width)
+        if self.region is not None:
+            x, y, *sides = self.region
+            inside = (sides[1], sides[0])
+            if x + sides[0] > width or y + sides[1] > height:
+                region = ",".join(map(str, self.region))
+                raise DataError(f"{has}, and --region {region} reaches to {x + sides[0]} and {y + sides[1]}.")
+        if self.crop is not None and (self.crop[0] > inside[0] or self.crop[1] > inside[1]):
+            raise DataError(f"{has}, too small for --crop {self.crop[0]}x{self.crop[1]} (height x width).")
+        if self.ignored is not None:
+            ignored = self.ignored.shape
+            if abs(height * ignored[1] - width * ignored[0]) > ASPECT * max(height * ignored[1], width * ignored[0]):
+                shape = f"{ignored[1]} wide and {ignored[0]} high"
+                raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
+
+    def files(self, size: Size) -> dict[str, bytes]:
+        """Return, by name, the files that hold it, and code that follows them without adcli; none where it is plain.
+
+        Args:
+            size: height and width of the model's input.
+        """
+        if self.is_plain:
+            return {}
+        described = {
+            "region": self.region,
+            "crop": self.crop,
+            "fit": self.fit,
+            "ignore": None if self.ignored is None else IGNORE_FILE,
+            "grey": GREY,
+            "image_size": size,
+        }
+        files = {
+            PREPARATION_FILE: f"{json.dumps(described)}\n".encode(),
+            CODE_FILE: Path(prepare.__file__).read_bytes(),
+        }
+        return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}
+
+
+PLAIN = Preparation()
+"""Nothing is done to an image but resizing."""
+
+
+def decode(path: Path, size: Size, preparation: Preparation = PLAIN) -> Decoded:
+    """Read an image and turn it into a model's input; raises as :func:`read_image` and :meth:`Preparation.cut`."""
+    pixels = read_image(path)
+    return Decoded(preparation.fitted(pixels, size, path), (pixels.shape[0], pixels.shape[1]))
+
+
+def read_part(path: Path, size: Size, preparation: Preparation = PLAIN) -> Pixels:
+    """Return what of an image is resized to a model's input, not resized yet; raises as :func:`decode`."""
+    return preparation.cut(read_image(path), size, path)
+
+
+def read_ignored(path: Path) -> Flags:
+    """Return the ignored areas that an image marks; raises :class:`DataError` where it cannot be read, or marks all."""
+    ignored = read_mask(path)
+    if ignored.all():
+        raise DataError(f"--ignore {path}: marks everything; nothing is left to look at.")
+    return ignored
+
+
+def ignored_png(ignored: Flags) -> bytes:
+    """Return ignored areas as an image that :func:`read_ignored` reads."""
+    content = io.BytesIO()
+    Image.fromarray(ignored).save(content, "PNG")
+    return content.getvalue()
+
+
+def ignored_digest(ignored: Flags) -> str:
+    """Return a sha256 of ignored areas, whatever format they are stored in."""
+    return hashlib.sha256(f"{ignored.shape}".encode() + np.packbits(ignored).tobytes()).hexdigest()
+
+
+def read_preparation(folder: Path) -> Preparation:
+    """Return the preparation whose :meth:`~Preparation.files` lie in a folder."""
+    described: Mapping[str, Any] = json.loads((folder / PREPARATION_FILE).read_text(encoding="utf-8"))
+    region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
+    ignored = None if described["ignore"] is None else read_ignored(folder / described["ignore"])
+    return Preparation(region, crop, described["fit"], ignored)

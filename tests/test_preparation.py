@@ -1,0 +1,328 @@
+"""Region, crop, letterbox and ignored areas: in a run, in what it says of images, and in its exports."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from support import Adcli, assert_one_line
+
+from adcli import pipeline
+from adcli.exports import Export
+from adcli.pipeline import comparison, timing
+from adcli.registry import registry
+from adcli.run import Run, seal
+
+THIRD_PARTY = Path(__file__).parent / "third_party"
+SIZE = (120, 200)
+"""Height and width of the photographs: a part on a still ground, and a clock beside it that no two show alike."""
+
+CLOCK = (slice(0, 30), slice(150, 200))
+DEFECT = (60, 70, 16, 24)
+"""x, y, width and height of what is wrong with a defective part."""
+
+BOXED = {"region": "20,40,120,70"}
+WAYS: dict[str, dict[str, str]] = {
+    "region": BOXED,
+    "crop": {"crop": "90x100"},
+    "crop of a region": {"region": "10,20,130,100", "crop": "80x120"},
+    "letterbox": {**BOXED, "fit": "letterbox"},
+    "ignore": {"ignore": "CLOCK"},
+    "ignore in a letterbox": {"ignore": "CLOCK", "fit": "letterbox"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin() -> Iterator[None]:
+    """Have the stranger's plugin installed, and time nothing for longer than needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(THIRD_PARTY))
+        patch.setattr(comparison, "ROUND_SECONDS", 0.0)
+        patch.setattr(timing, "THROUGHPUT_SECONDS", 0.0)
+        registry.cache_clear()
+        yield
+    registry.cache_clear()
+
+
+def photograph(seed: int, *, defect: bool = False) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    pixels = 110 + 20 * np.sin(np.mgrid[: SIZE[0], : SIZE[1]][1] / 9) + random.normal(0, 2, SIZE)
+    pixels += random.uniform(-20, 20)
+    pixels[CLOCK] = 255 * random.integers(0, 2, (3, 5)).repeat(10, axis=0).repeat(10, axis=1)
+    if defect:
+        x, y, width, height = DEFECT
+        pixels[y : y + height, x : x + width] = 240
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs with masks; read only."""
+    root = tmp_path_factory.mktemp("data") / "parts"
+    for folder, first, count in (("train/good", 0, 24), ("test/good", 100, 4), ("test/hole", 200, 4)):
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            pixels = photograph(first + i, defect=folder == "test/hole")
+            Image.fromarray(pixels).save(root / folder / f"{i:02}.png")
+    (root / "ground_truth/hole").mkdir(parents=True)
+    x, y, width, height = DEFECT
+    mask = np.zeros(SIZE, np.uint8)
+    mask[y : y + height, x : x + width] = 255
+    for i in range(4):
+        Image.fromarray(mask).save(root / f"ground_truth/hole/{i:02}_mask.png")
+    clock = np.zeros(SIZE, np.uint8)
+    clock[CLOCK] = 255
+    Image.fromarray(clock).save(root.parent / "clock.png")
+    return root
+
+
+def train(data: Path, out: Path, **settings: Any) -> Run:
+    """Train the stranger's model, without the clock where that is asked for."""
+    if settings.get("ignore") == "CLOCK":
+        settings["ignore"] = str(data.parent / "clock.png")
+    given = {"model": "mean_image", "image_size": "48", "false_alarm_rate": 0.2, "data": str(data), **settings}
+    return pipeline.train(pipeline.TrainSettings(**given), out=out).run
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """A run for each way; read only."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {way: train(data, folder / way.replace(" ", "-"), **settings) for way, settings in WAYS.items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_defect_is_found_where_it_is_in_the_image(runs: dict[str, Run], data: Path, way: str) -> None:
+    x, y, width, height = DEFECT
+    for prediction in pipeline.predict(runs[way], [data / "test/hole"]):
+        assert prediction.is_defect
+        found = prediction.regions[0]
+        assert found.x <= x
+        assert found.y <= y
+        assert found.x + found.width >= x + width
+        assert found.y + found.height >= y + height
+        assert prediction.map is not None
+        hot = prediction.map > 0.5 * np.nanmax(prediction.map)
+        rows, columns = (np.flatnonzero(hot.any(axis=axis)) for axis in (1, 0))
+        # The map is made of 6 x 6 blocks of what was looked at.
+        ends = np.array([[columns[0], x], [columns[-1] + 1, x + width], [rows[0], y], [rows[-1] + 1, y + height]])
+        assert np.abs(ends[:2, 0] - ends[:2, 1]).max() <= SIZE[1] / 6
+        assert np.abs(ends[2:, 0] - ends[2:, 1]).max() <= SIZE[1] / 6
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_clock_beside_the_part_says_nothing(runs: dict[str, Run], data: Path, tmp_path: Path, way: str) -> None:
+    pixels = photograph(7)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    pixels[CLOCK] = 0
+    Image.fromarray(pixels).save(tmp_path / "b.png")
+    one, other = pipeline.predict(runs[way], tmp_path)
+    assert one.score == other.score
+    assert one.map is not None
+    assert one.map.shape == SIZE
+    assert np.isnan(one.map[CLOCK]).all()
+    assert not np.isnan(one.map[45:105, 50:130]).any()
+
+
+def test_without_preparation_the_clock_is_what_is_found(data: Path, tmp_path: Path) -> None:
+    run = train(data, tmp_path / "run")
+    (prediction, *_) = pipeline.predict(run, [data / "test/hole"])
+    assert prediction.map is not None
+    assert prediction.map[CLOCK].max() > 0.5 * np.nanmax(prediction.map)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pixel_metrics_are_of_the_whole_image_where_it_was_looked_at(runs: dict[str, Run], way: str) -> None:
+    metrics = json.loads((runs[way].path / "metrics.json").read_text())
+    assert metrics["image"]["auroc"] == 1
+    assert metrics["pixel"]["auroc"] > 0.95
+    assert "unseen" not in metrics["pixel"]
+
+
+def test_a_defect_outside_of_the_region_is_missed_and_said_to_be(data: Path, tmp_path: Path, adcli: Adcli) -> None:
+    run = train(data, tmp_path / "run", region="68,40,100,70")
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert metrics["pixel"]["unseen"] == pytest.approx(0.5)
+    assert 0.4 < metrics["pixel"]["auroc"] < 0.6
+    shown = adcli("runs", "show", run.path).out
+    for text in (shown, (run.path / "report.html").read_text()):
+        assert "50.0% of the defective pixels lie where nothing was looked at" in text
+
+
+@pytest.mark.parametrize("exporter", ["npz", "openvino", "onnx"])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_export_agrees_with_its_run(
+    runs: dict[str, Run], data: Path, tmp_path: Path, way: str, exporter: str
+) -> None:
+    export = pipeline.export(runs[way], exporter, out=tmp_path / "export")
+    measured = export.manifest["measured"]
+    assert measured["score_difference"] < 1e-3
+    assert measured["verdicts"]["unequal"] == 0
+    shutil.move(export.path, tmp_path / "elsewhere")
+    moved = pipeline.find(tmp_path / "elsewhere")
+    pairs = zip(pipeline.predict(moved, [data / "test"]), pipeline.predict(runs[way], [data / "test"]), strict=True)
+    for found, expected in pairs:
+        assert found.score == pytest.approx(expected.score, rel=1e-3)
+        assert found.is_defect == expected.is_defect
+        boxes = ([(it.x, it.y, it.width, it.height) for it in prediction.regions] for prediction in (found, expected))
+        assert next(boxes) == next(boxes)
+        assert found.map is not None
+        np.testing.assert_allclose(found.map, expected.map, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("exporter", ["openvino", "onnx"])
+@pytest.mark.parametrize("way", ["crop of a region", "ignore in a letterbox"])
+def test_the_example_in_an_export_prepares_images_too(
+    runs: dict[str, Run], data: Path, tmp_path: Path, way: str, exporter: str
+) -> None:
+    export = pipeline.export(runs[way], exporter, out=tmp_path / "export")
+    image = data / "test/hole/00.png"
+    command = [sys.executable, str(export.path / "example.py"), str(image)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (expected,) = pipeline.predict(export, image)
+    score, verdict = done.stdout.strip().rpartition(": ")[2].split()
+    assert float(score) == pytest.approx(expected.score, rel=1e-3)
+    assert verdict == "defect"
+
+
+def test_an_export_without_its_preparation_is_refused(runs: dict[str, Run], tmp_path: Path, adcli: Adcli) -> None:
+    export = pipeline.export(runs["ignore in a letterbox"], "npz", out=tmp_path / "export")
+    assert {"preparation.json", "prepare.py", "ignore.png"} < set(export.manifest["files"])
+    (tmp_path / "a.png").write_bytes((export.path / "ignore.png").read_bytes())
+    for name in ("ignore.png", "preparation.json"):
+        content = (export.path / name).read_bytes()
+        (export.path / name).write_bytes(content.replace(b"letterbox", b"squash   ") + b" ")
+        assert_one_line(adcli("predict", export.path, tmp_path / "a.png"), 10, name, "digest differs")
+        (export.path / name).unlink()
+        assert_one_line(adcli("predict", export.path, tmp_path / "a.png"), 10, name)
+        (export.path / name).write_bytes(content)
+
+
+def test_the_check_of_an_export_sees_the_preparation(
+    runs: dict[str, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcli_mean import runtime
+
+    seen = set()
+    resize = runtime.resize
+
+    def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        seen.add(pixels.shape[:2])
+        return resize(pixels, size)
+
+    monkeypatch.setattr(runtime, "resize", resized)
+    pipeline.export(runs["crop"], "npz", out=tmp_path / "export")
+    # Calibrated on what the core resized, and compared on what was cut.
+    assert seen == {(48, 48), (90, 100)}
+
+
+def test_a_run_holds_its_own_ignored_areas(data: Path, tmp_path: Path, adcli: Adcli) -> None:
+    shutil.copyfile(data.parent / "clock.png", tmp_path / "gone.png")
+    run = train(data, tmp_path / "run", ignore=str(tmp_path / "gone.png"))
+    before = [prediction.score for prediction in pipeline.predict(run, [data / "test"])]
+    (tmp_path / "gone.png").unlink()
+    moved = pipeline.load(shutil.move(run.path, tmp_path / "moved"))
+    assert [prediction.score for prediction in pipeline.predict(moved, [data / "test"])] == before
+    assert json.loads((moved.path / "run.yaml").read_text().splitlines()[0].replace("format: ", "")) == 1
+    assert_one_line(adcli("train", "--config", moved.path / "run.yaml", "--out", "again"), 4, "gone.png")
+    ignored = np.asarray(Image.open(moved.path / "ignore.png")).copy()
+    ignored[100, 100] = True
+    Image.fromarray(ignored).save(moved.path / "ignore.png")
+    assert_one_line(adcli("predict", moved.path, data / "test"), 5, "ignore.png", "changed or damaged")
+    (moved.path / "ignore.png").unlink()
+    assert_one_line(adcli("predict", moved.path, data / "test"), 5, "ignore.png", "copy the whole run folder")
+
+
+def test_an_interrupted_run_goes_on_with_the_areas_it_began_with(
+    data: Path, tmp_path: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcli_mean.model import MeanImage
+
+    clock = shutil.copyfile(data.parent / "clock.png", tmp_path / "clock.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(MeanImage, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        arguments = ("--image-size", 48, "--data", data, "--ignore", "clock.png", "--out", "run")
+        assert adcli("train", "-m", "mean_image", *arguments).code == 130
+    clock.write_bytes((data / "ground_truth/hole/00_mask.png").read_bytes())
+    # Copies, as this process still holds the locks of the runs that it was thrown out of.
+    for copy in ("one", "two"):
+        shutil.copytree(".partial/run", f".partial/{copy}")
+    assert_one_line(adcli("train", "--resume", ".partial/one"), 5, "--ignore has changed")
+    shutil.copyfile(data.parent / "clock.png", clock)
+    assert adcli("train", "--resume", ".partial/two").code == 0
+    np.testing.assert_array_equal(
+        np.asarray(Image.open("two/ignore.png")), np.asarray(Image.open(data.parent / "clock.png")) > 0
+    )
+
+
+def test_evaluation_calibration_pictures_and_timing_follow_the_run(
+    runs: dict[str, Run], data: Path, tmp_path: Path, adcli: Adcli
+) -> None:
+    path = shutil.copytree(runs["ignore in a letterbox"].path, tmp_path / "run")
+    run = pipeline.load(path)
+    evaluation, _ = pipeline.evaluate(run, str(data), name="again")
+    expected = json.loads((path / "metrics.json").read_text())
+    assert evaluation.metrics["image"] == expected["image"]
+    assert evaluation.metrics["pixel"] == expected["pixel"]
+    good = tmp_path / "good"
+    shutil.copytree(data / "test/good", good)
+    scores = [prediction.score for prediction in pipeline.predict(run, good)]
+    recalibrated = pipeline.recalibrate(run, str(good))
+    assert sorted(scores) == list(recalibrated.calibration.image_scores)
+    outcome = adcli("predict", path, data / "test/hole/00.png", "--overlays", "--out", "seen", "--json")
+    assert outcome.code == 0, outcome.err
+    drawn = np.asarray(Image.open("seen/maps/00.png.png")).astype(int)
+    assert drawn.shape[0] > 200
+    assert adcli("bench", path, data / "test/hole").code == 0
+    page = (path / "report.html").read_text()
+    for words in ("48x48, letterbox", "without clock.png", "dark: not looked at"):
+        assert words in page
+
+
+def test_a_run_of_before_has_no_preparation(data: Path, tmp_path: Path) -> None:
+    run = train(data, tmp_path / "run")
+    content = yaml.safe_load((run.path / "run.yaml").read_text())
+    for name in ("digest", "region", "crop", "fit", "ignore"):
+        del content[name]
+    expected = [prediction.score for prediction in pipeline.predict(run, [data / "test"])]
+    (run.path / "run.yaml").write_text(seal(content))
+    found = [prediction.score for prediction in pipeline.predict(pipeline.load(run.path), [data / "test"])]
+    assert found == expected
+    assert isinstance(pipeline.export(pipeline.load(run.path), "npz"), Export)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--region", "100,100,120,20"], 4, [".png", "200 pixels wide and 120 high", "--region 100,100,120,20"]),
+        (["--crop", "130x100"], 4, [".png", "--crop 130x100"]),
+        (["--crop", "10"], 2, ["--crop is '10'"]),
+        (["--region", "1,2,3"], 2, ["--region is '1,2,3'"]),
+        (["--fit", "fill"], 2, ["fit", "squash, letterbox"]),
+        (["--ignore", "nothing.png"], 4, ["nothing.png"]),
+    ],
+)
+def test_what_does_not_suit_is_one_line(
+    adcli: Adcli, data: Path, options: list[str], code: int, words: list[str]
+) -> None:
+    assert_one_line(adcli("train", "--model", "mean_image", "--data", data, *options), code, *words)
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_an_image_too_small_to_predict_is_named_or_skipped(
+    runs: dict[str, Run], data: Path, tmp_path: Path, adcli: Adcli
+) -> None:
+    Image.new("RGB", (100, 100)).save(tmp_path / "small.png")
+    run, images = runs["region"].path, [tmp_path / "small.png", data / "test/hole/00.png"]
+    assert_one_line(adcli("predict", run, *images), 4, "small.png", "--region 20,40,120,70")
+    outcome = adcli("predict", run, *images, "--skip-unreadable", "--json")
+    assert outcome.code == 0
+    assert "skipped" in outcome.err
+    assert len(json.loads(outcome.out)) == 1
