@@ -24,6 +24,7 @@ NAVIGATION = {
         "docs/scaling",
         "docs/offline",
         "docs/models",
+        "docs/performance",
     ],
     "Writing plugins": [
         "docs/plugins/index",

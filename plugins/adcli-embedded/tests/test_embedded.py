@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from adcli import BackboneOptions
 from adcli.backbones import Backbone, create_backbone
 from adcli_embedded.backbone import WEIGHTS
+from adcli_embedded.resnet import ResNet18
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -61,6 +62,22 @@ def test_timm_loads_the_file_as_its_own_resnet18() -> None:
     )
     for found, wanted in zip(backbone(images), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=2e-3, rtol=2e-3)
+
+
+def test_drawn_weights_are_timms_of_the_same_seed() -> None:
+    torch.manual_seed(5)
+    expected = timm.create_model("resnet18", num_classes=0).state_dict()
+    torch.manual_seed(5)
+    found = ResNet18().state_dict()
+    assert list(found) == list(expected)
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0, msg=name)
+
+
+def test_timm_is_not_imported() -> None:
+    code = "import sys; import adcli_embedded.backbone; print('timm' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @torch.inference_mode()

@@ -1,9 +1,11 @@
-"""The backbone ``embedded``: timm's ResNet-18, stem to layer4, with the weights beside this file."""
+"""The backbone ``embedded``: a ResNet-18, stem to layer4, with the weights beside this file."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from adcli.backbones import Backbone, BackboneRequest, random_backbone
+from adcli.backbones import Backbone, BackboneRequest, SequentialFeatures
+from adcli.errors import BackboneError
+from adcli.weights import load_local_weights
+from adcli_embedded.resnet import WIDTHS, ResNet18
 
 WEIGHTS = Path(__file__).with_name("resnet18.safetensors")
 
@@ -14,6 +16,14 @@ def embedded_backbone(argument: str, request: BackboneRequest) -> Backbone:
     Raises:
         BackboneError: a layer that there is not.
     """
-    if request.pretrained and request.weights is None:
-        request = replace(request, weights=WEIGHTS)
-    return random_backbone("resnet18", request)
+    for layer in request.layers:
+        if not 1 <= layer <= len(WIDTHS):
+            raise BackboneError(f"embedded has layers 1 to 4; layer {layer} was asked for (-o layers=).")
+    network = ResNet18()
+    if request.pretrained:
+        load_local_weights(network, request.weights or WEIGHTS)
+    return Backbone(
+        SequentialFeatures(network.stages()[: request.layers[-1]], [layer - 1 for layer in request.layers]),
+        channels=[WIDTHS[layer - 1] for layer in request.layers],
+        strides=[2 ** (layer + 1) for layer in request.layers],
+    )
