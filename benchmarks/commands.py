@@ -3,10 +3,10 @@
     python benchmarks/commands.py --data FOLDER --peer PYTHON [--model NAME...] [--backbone NAME...] [--rounds N]
 
 150 good images are fitted and 75 good and 75 defective ones scored, drawn from a folder laid out as train/good, test,
-ground_truth. Ours is two commands, ``adcli train`` and ``adcli predict``, start-up of both included; the peer's is one
-process that fits and predicts (``benchmarks/peer.py``), PYTHON that of its environment. Both see the same images,
-weights, size, batch size and epochs, one after the other; of several rounds the fastest counts. ``small`` in place of a
-model is PaDiM on 12 and 4 images. No pixel metrics and no report are made on either side.
+ground_truth. Both sides are two commands, of which one fits and one scores, start-up included: ``adcli train`` and
+``adcli predict``, and ``benchmarks/peer.py`` twice, PYTHON that of its environment. Both see the same images, weights,
+size, batch size and epochs, one after the other; of several rounds the fastest counts. ``small`` in place of a model is
+PaDiM on 12 and 4 images. Neither side measures anything of the scores; ours writes its report.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Commands(NamedTuple):
     """What fits and predicts, on both sides."""
 
     ours: list[list[str]]
-    peers: list[str]
+    peers: list[list[str]]
 
 
 def drawn(data: Path, into: Path, fitted: int, tested: int) -> None:
@@ -94,7 +94,8 @@ def commands(name: str, backbone: str, data: Path, out: Path, arguments: argpars
     settings += ["n_features=100"] if model == "padim" and mobile else []
     peer += [part for setting in settings for part in ("--set", setting)]
     peer += ["--weights", str(EMBEDDED)] if has_backbone and not mobile else []
-    return Commands([train, predict], peer)
+    peer += ["--checkpoint", str(out.with_suffix(".ckpt"))]
+    return Commands([train, predict], [peer, peer])
 
 
 def seconds(calls: Sequence[Sequence[str]]) -> float:
@@ -119,7 +120,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[str]:
                 for i in range(arguments.rounds):
                     both = commands(name, backbone, Path(folder, "data"), Path(folder, f"run{i}"), arguments)
                     ours = min(ours, seconds(both.ours))
-                    peers = min(peers, seconds([both.peers])) if arguments.peer else np.nan
+                    peers = min(peers, seconds(both.peers)) if arguments.peer else np.nan
             cells = (name, backbone.removeprefix("timm:"), CASES[name].epochs or "")
             yield f"| {' | '.join(map(str, cells))} | {ours:.1f} | {peers:.1f} | {peers / ours:.1f} |"
 

@@ -1,9 +1,13 @@
 """timm is imported without torch's compiler, which works when it is wanted."""
 
+import gc
+import importlib
 import subprocess
 import sys
 
 import pytest
+
+from adcli.imports import without_collection
 
 
 def printed(code: str) -> list[str]:
@@ -67,3 +71,17 @@ def test_a_failed_import_leaves_nothing_behind() -> None:
         "except ModuleNotFoundError:\n    print([name for name in sys.modules if name.startswith('torch._dynamo')])\n"
     )
     assert printed(code) == ["[]"]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collection_is_left_as_it_was(enabled: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with without_collection():
+            assert not gc.isenabled()
+        with pytest.raises(ModuleNotFoundError), without_collection():
+            importlib.import_module("no_such_module")
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -78,11 +78,12 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         """Import a public name on first use; without torch, one that needs it raises :class:`PluginError`."""
         from adcli.errors import needing_torch
+        from adcli.imports import without_collection
 
         home = next((module for module, names in _HOMES.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        with needing_torch():
+        with needing_torch(), without_collection():
             return getattr(import_module(home), name)
 
 

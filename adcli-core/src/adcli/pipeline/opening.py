@@ -7,6 +7,7 @@ from adcli.data.images import ImageSource
 from adcli.data.preparation import IGNORE_FILE, Flags, Preparation, ignored_digest, read_ignored
 from adcli.errors import DataError, OptionError, RunError, needing_torch
 from adcli.exports import MANIFEST_FILE, Export, Runtime, load_runtime
+from adcli.imports import without_collection
 from adcli.pipeline.scoring import Scorer
 from adcli.run import RUN_FILE, Run
 from adcli.runs import find_folder, find_run, is_export
@@ -95,6 +96,6 @@ def _export_runtime(export: Export, device: str) -> tuple[Runtime, Size]:
 
 
 def _run_runtime(run: Run, device: str) -> tuple[Runtime, Size]:
-    with needing_torch():
+    with needing_torch(), without_collection():
         from adcli.pipeline.restore import run_runtime
     return run_runtime(run, device)
