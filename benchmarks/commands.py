@@ -43,10 +43,11 @@ CASES = {
     "patchcore": Case(ours=("reweight=9",), layers=("layers=layer2+layer3", "layers=blocks.2+blocks.4")),
     "stfpm": Case(("learning_rate=1.6", "held_out=0"), layers=FINE, epochs=4, batch=8),
     "reverse_distillation": Case(epochs=4, batch=8),
-    "cflow": Case(("fibre=64",), layers=("", "layers=blocks.2+blocks.4+blocks.6"), epochs=2),
+    "cflow": Case(layers=("", "layers=blocks.2+blocks.4+blocks.6"), epochs=2),
+    "cflow fibre=64": Case(("fibre=64",), layers=("", "layers=blocks.2+blocks.4+blocks.6"), epochs=2),
     "ganomaly": Case(epochs=30),
 }
-"""``fibre=64`` gives CFlow as many steps as the peer's; ``learning_rate`` and ``held_out`` STFPM the peer's steps."""
+"""``learning_rate`` and ``held_out`` give STFPM the peer's steps, ``fibre=64`` CFlow as many, else a quarter."""
 
 
 class Commands(NamedTuple):
@@ -75,7 +76,7 @@ def _link(path: Path, link: Path) -> None:
 
 def commands(name: str, backbone: str, data: Path, out: Path, arguments: argparse.Namespace) -> Commands:
     """Return the commands of a case."""
-    case, model = CASES[name], "padim" if name == "small" else name
+    case, model = CASES[name], "padim" if name == "small" else name.split()[0]
     has_backbone = model != "ganomaly"
     size = "32" if model == "ganomaly" else "256"
     adcli = [sys.executable, "-m", "adcli"]

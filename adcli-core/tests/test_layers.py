@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adcli.layers import (
+    gathered,
     gaussian_blur,
     patch_embedding,
     principal_components,
@@ -103,3 +104,9 @@ def test_principal_directions_read_rows_in_any_parts() -> None:
     torch.testing.assert_close(whole, parts)
     agreement = np.abs(np.sum(PCA(3).fit(rows.numpy()).components_ * whole.T.numpy(), axis=1))
     np.testing.assert_allclose(agreement, 1, atol=1e-3)
+
+
+def test_gathered_rows_are_those_that_came_in_their_order() -> None:
+    rows = torch.randn(50, 3)
+    torch.testing.assert_close(gathered(iter(rows.split(7)), 50), rows, rtol=0, atol=0)
+    torch.testing.assert_close(gathered(iter(rows.split(7)), 60), rows, rtol=0, atol=0)

@@ -147,10 +147,9 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
         share: of the variance to retain, at most 1.
         count: this many components instead, where there are as many.
     """
-    mean = rows.double().mean(dim=0)
-    centred = rows - mean.float()
-    wide = centred.shape[1] > len(rows)
-    products = _products(centred if wide else centred.T)
+    mean = rows.mean(dim=0, dtype=torch.float64)
+    wide = rows.shape[1] > len(rows)
+    products = _gram(rows, mean.float()) if wide else _scatter(rows, mean.float())
     values, vectors = torch.linalg.eigh(products)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     rank = int((values > values[0] * len(products) * torch.finfo(torch.float32).eps).sum())
@@ -158,19 +157,47 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
     # Rounding must not ask for one more component than the share does.
     kept = min(rank, count if count is not None else int((cumulative < share - 1e-9).sum()) + 1)
     found = vectors[:, :kept]
-    directions = centred.T @ (found / values[:kept].sqrt()).float() if wide else found.float()
+    directions = (rows - mean.float()).T @ (found / values[:kept].sqrt()).float() if wide else found.float()
     return Principal(
         mean.float(), _signed(directions), (values[:kept] / (len(rows) - 1)).float(), float(cumulative[kept - 1])
     )
 
 
-def _products(rows: Tensor) -> Tensor:
-    """Return the products of rows (N, D) with each other in float64, (N, N), from some columns at a time."""
+def _gram(rows: Tensor, mean: Tensor) -> Tensor:
+    """Return the products of centred rows (N, D) with each other in float64, (N, N), from some columns at a time."""
     products = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    for columns in torch.split(rows, 4096, dim=1):
-        block = columns.double()
+    for columns, centre in zip(torch.split(rows, 4096, dim=1), torch.split(mean, 4096), strict=True):
+        block = (columns - centre).double()
         products += block @ block.T
     return products
+
+
+def _scatter(rows: Tensor, mean: Tensor) -> Tensor:
+    """Return the products of the columns of centred rows (N, D) in float64, (D, D), from some rows at a time."""
+    products = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for part in torch.split(rows, 4096):
+        block = (part - mean).double()
+        products += block.T @ block
+    return products
+
+
+def gathered(parts: Iterable[Tensor], count: int) -> Tensor:
+    """Return rows (N_i, D) in one tensor (N, D), written as they come.
+
+    Joining a list at the end takes twice the memory, and small tensors between a network's large ones tear the
+    allocator's memory into pieces that serve neither.
+
+    Args:
+        parts: the rows, at least one tensor of them.
+        count: of all rows, at most.
+    """
+    rows, filled = torch.empty(0), 0
+    for part in parts:
+        if filled == 0:
+            rows = part.new_empty(count, part.shape[1])
+        rows[filled : filled + len(part)] = part
+        filled += len(part)
+    return rows[:filled]
 
 
 def _added(number: int, like: Tensor) -> int:

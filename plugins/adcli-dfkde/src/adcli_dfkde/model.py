@@ -16,7 +16,7 @@ from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.errors import TrainingError
-from adcli.layers import principal_components
+from adcli.layers import gathered, principal_components
 from adcli.model import Model, Scores
 from adcli_dfkde import DfkdeOptions
 
@@ -53,7 +53,8 @@ class Dfkde(Model):
             TrainingError: there are no more images than components, so that their covariance has no inverse.
         """
         size: int = self.options.components
-        rows = distributed.gather(torch.cat([self.features(images) for images in batches.sharded()]))
+        features = (self.features(images) for images in batches.sharded())
+        rows = distributed.gather(gathered(features, batches.count))
         principal = principal_components(rows, 1.0, size) if len(rows) > size else None
         if principal is None or len(principal.variances) < size:
             found = f"{len(rows)} good images" if principal is None else f"{len(principal.variances)} that differ"
@@ -61,12 +62,13 @@ class Dfkde(Model):
                 f"DFKDE with {size} components needs at least {size + 1} good images to fit on, there are {found}; "
                 "add images, or lower -o components= or --calibration."
             )
-        rows = rows[torch.randperm(len(rows))[: self.options.limit].to(rows.device)]
+        if len(rows) > self.options.limit:
+            rows = rows[torch.randperm(len(rows))[: self.options.limit].to(rows.device)]
         factor = self.options.bandwidth * len(rows) ** (-1 / (size + 4))
         # Principal components are uncorrelated: the kernels' covariance is diagonal.
         widths = factor * principal.variances.sqrt()
         self.mean, self.whitening = principal.mean, principal.directions / widths
-        self.kernels = (rows - self.mean) @ self.whitening
+        self.kernels = torch.cat([(part - self.mean) @ self.whitening for part in torch.split(rows, 4096)])
         log_integral = size / 2 * math.log(2 * math.pi) + widths.log().sum()
         self.log_norm = (math.log(len(rows)) + log_integral).reshape(1)
 

@@ -29,7 +29,7 @@ from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.errors import TrainingError
-from adcli.layers import Principal, gaussian_blur, principal_components, randomised_components, upsample
+from adcli.layers import Principal, gathered, gaussian_blur, principal_components, randomised_components, upsample
 from adcli.model import Model, Scores
 from adcli_dfm import DfmOptions
 
@@ -81,7 +81,7 @@ class Dfm(Model):
     def _components(self, batches: Batches) -> Principal:
         length = self.features(next(iter(batches))[:1]).shape[1]
         if batches.count * length * 4 <= self.options.memory << 20:
-            rows = distributed.gather(torch.cat(list(self._rows(batches))))
+            rows = distributed.gather(gathered(self._rows(batches), batches.count))
             return principal_components(rows, self.options.variance)
         share, limit = self.options.variance, self.options.components
         return randomised_components(lambda: self._rows(batches), share, limit, sharded=True)
