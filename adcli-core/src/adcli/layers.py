@@ -147,7 +147,8 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
         share: of the variance to retain, at most 1.
         count: this many components instead, where there are as many.
     """
-    mean = rows.mean(dim=0, dtype=torch.float64)
+    # Some rows at a time: a mean in float64 of float32 makes a copy.
+    mean = torch.stack([part.double().sum(dim=0) for part in torch.split(rows, 4096)]).sum(dim=0) / len(rows)
     wide = rows.shape[1] > len(rows)
     products = _gram(rows, mean.float()) if wide else _scatter(rows, mean.float())
     values, vectors = torch.linalg.eigh(products)
