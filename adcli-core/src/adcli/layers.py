@@ -14,6 +14,10 @@ from adcli import distributed
 from adcli.data.decoding import Size
 
 
+_ROWS = 512
+"""Rows turned into float64 at a time."""
+
+
 def upsample(maps: Tensor, size: Size) -> Tensor:
     """Interpolate maps (N, C, h, w) bilinearly to (N, C, H, W), with half-pixel centres."""
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
@@ -148,7 +152,7 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
         count: this many components instead, where there are as many.
     """
     # Some rows at a time: a mean in float64 of float32 makes a copy.
-    mean = torch.stack([part.double().sum(dim=0) for part in torch.split(rows, 4096)]).sum(dim=0) / len(rows)
+    mean = torch.stack([part.double().sum(dim=0) for part in torch.split(rows, _ROWS)]).sum(dim=0) / len(rows)
     wide = rows.shape[1] > len(rows)
     products = _gram(rows, mean.float()) if wide else _scatter(rows, mean.float())
     values, vectors = torch.linalg.eigh(products)
@@ -176,7 +180,7 @@ def _gram(rows: Tensor, mean: Tensor) -> Tensor:
 def _scatter(rows: Tensor, mean: Tensor) -> Tensor:
     """Return the products of the columns of centred rows (N, D) in float64, (D, D), from some rows at a time."""
     products = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for part in torch.split(rows, 4096):
+    for part in torch.split(rows, _ROWS):
         block = (part - mean).double()
         products += block.T @ block
     return products

@@ -68,7 +68,7 @@ class Dfkde(Model):
         # Principal components are uncorrelated: the kernels' covariance is diagonal.
         widths = factor * principal.variances.sqrt()
         self.mean, self.whitening = principal.mean, principal.directions / widths
-        self.kernels = torch.cat([(part - self.mean) @ self.whitening for part in torch.split(rows, 4096)])
+        self.kernels = torch.cat([(part - self.mean) @ self.whitening for part in torch.split(rows, 512)])
         log_integral = size / 2 * math.log(2 * math.pi) + widths.log().sum()
         self.log_norm = (math.log(len(rows)) + log_integral).reshape(1)
 
