@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from adcli import distributed
 from adcli.data.decoding import Size
 
-
 _ROWS = 512
 """Rows turned into float64 at a time."""
 
