@@ -1,7 +1,5 @@
 """The command line: parses, calls one function of the core, prints. Everything heavy is imported inside callbacks."""
 
-import atexit
-import gc
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -115,8 +113,6 @@ datasets.add_command(check)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; errors a user can cause are one line on stderr."""
     keep_freed_memory()
-    # At its end, the interpreter would look for garbage among all of torch, for longer than a small command works.
-    atexit.register(gc.freeze)
     sys.exit(_run(arguments))
 
 
