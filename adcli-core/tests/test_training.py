@@ -18,8 +18,10 @@ from adcli.training import CHECKPOINT_FILE, optimise, settle
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam": lambda module: torch.optim.Adam(module.parameters(), 1e-2, betas=(0.5, 0.999)),
+    "adam fused": lambda module: torch.optim.Adam(module.parameters(), 1e-2, fused=True),
     "adamw": lambda module: torch.optim.AdamW(module.parameters(), 1e-2, amsgrad=True),
     "sgd": lambda module: torch.optim.SGD(module.parameters(), 1e-2, momentum=0.9, weight_decay=1e-4),
+    "sgd fused": lambda module: torch.optim.SGD(module.parameters(), 1e-2, momentum=0.9, fused=True),
 }
 
 

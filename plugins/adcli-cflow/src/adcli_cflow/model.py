@@ -61,7 +61,7 @@ class Cflow(Model):
         """Train the flows, then find how likely the likeliest good patches are."""
         features = FrozenFeatures(self.backbone, batches, self.options.memory << 20)
         trained = [parameter for parameter in self.flows.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=self.options.learning_rate)
+        optimizer = torch.optim.Adam(trained, lr=self.options.learning_rate, fused=True)
         optimise(
             self.flows,
             self.losses,
@@ -85,8 +85,8 @@ class Cflow(Model):
             assert isinstance(flow, Flow)
             vectors, conditions = self._vectors(part)
             order = torch.randperm(len(vectors), device=vectors.device)
-            for chosen in torch.split(order, fibre):
-                yield -F.logsigmoid(flow.log_likelihood(vectors[chosen], conditions[chosen])).mean()
+            for chosen in zip(vectors[order].split(fibre), conditions[order].split(fibre), strict=True):
+                yield -F.logsigmoid(flow.log_likelihood(*chosen)).mean()
 
     def _vectors(self, part: Tensor) -> tuple[Tensor, Tensor]:
         """Return the patches of maps (N, C, h, w) as rows (N h w, C), and their positions' encodings."""

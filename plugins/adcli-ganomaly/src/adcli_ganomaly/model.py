@@ -58,7 +58,7 @@ class Ganomaly(Model):
     def fit(self, batches: Batches) -> None:
         """Train generator and discriminator against each other, then set the statistics that scores need."""
         epochs = self.options.epochs
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, betas=BETAS)
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, betas=BETAS, fused=True)
         cosine = CosineAnnealingLR(optimizer, epochs) if self.options.schedule == "cosine" else None
         optimise(self, self.loss, batches, optimizer=optimizer, epochs=epochs, scheduler=cosine)
         settle(self.generator, (self._prepared(images) for images in batches.sharded().shuffled(epochs)))

@@ -62,7 +62,7 @@ class ReverseDistillation(Model):
 
     def fit(self, batches: Batches) -> None:
         """Train the student to restore the teacher's maps of good images."""
-        optimizer = torch.optim.Adam(self.student.parameters(), lr=self.options.learning_rate, betas=BETAS)
+        optimizer = torch.optim.Adam(self.student.parameters(), lr=self.options.learning_rate, betas=BETAS, fused=True)
         falling = self.options.schedule == "cosine"
         scheduler = CosineAnnealingLR(optimizer, self.options.epochs) if falling else None
         features = FrozenFeatures(self._taught, batches, self.options.memory << 20)

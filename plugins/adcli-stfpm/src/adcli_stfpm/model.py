@@ -40,6 +40,7 @@ class Stfpm(Model):
             lr=self.options.learning_rate,
             momentum=self.options.momentum,
             weight_decay=self.options.weight_decay,
+            fused=True,
         )
         optimise(
             self.student,
