@@ -13,6 +13,7 @@ from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.console import report_failed_plugins
+from adcli.cli.ending import end
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
@@ -21,6 +22,7 @@ from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
+from adcli.errors import OptionError, PluginError, StorageError, one_line, suggest
 from adcli.tracing import trace_failure
 
 
@@ -37,8 +39,6 @@ class PluginGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            from adcli.errors import OptionError, suggest
-
             report_failed_plugins()
             raise OptionError(f"unknown command '{args[0]}'.{suggest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
@@ -64,7 +64,6 @@ class PluginGroup(click.Group):
 
 
 def _failed_command(name: str, error: Exception) -> click.ClickException:
-    from adcli.errors import PluginError, one_line
     from adcli.registry import registry
 
     plugin = next((plugin for plugin in registry().plugins if name in plugin.commands), "a plugin")
@@ -111,24 +110,42 @@ datasets.add_command(check)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code; errors a user can cause are one line on stderr."""
+    """Run the command line and exit with its code; errors a user can cause are one line on stderr.
+
+    Args:
+        arguments: without any, those of the process, which ends with the command; else SystemExit is raised.
+    """
     keep_freed_memory()
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    if arguments is None:
+        end(code)
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         with distributed.joined():
             outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
-        if isinstance(error.__cause__, Exception):
-            trace_failure(error.__cause__)
-        error.show()
-        return error.exit_code
+        return _shown(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         # The reader of a pipe has seen enough; point stdout away so that nothing is flushed into it at exit.
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        sys.stdout = None
+        return _shown(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))
     return outcome if isinstance(outcome, int) else 0
+
+
+def _shown(error: click.ClickException) -> int:
+    if isinstance(error.__cause__, Exception):
+        trace_failure(error.__cause__)
+    error.show()
+    return error.exit_code
