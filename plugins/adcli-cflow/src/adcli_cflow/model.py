@@ -85,7 +85,7 @@ class Cflow(Model):
             assert isinstance(flow, Flow)
             vectors, conditions = self._vectors(part)
             order = torch.randperm(len(vectors), device=vectors.device)
-            for chosen in zip(vectors[order].split(fibre), conditions[order].split(fibre), strict=True):
+            for chosen in zip(torch.split(vectors[order], fibre), torch.split(conditions[order], fibre), strict=True):
                 yield -F.logsigmoid(flow.log_likelihood(*chosen)).mean()
 
     def _vectors(self, part: Tensor) -> tuple[Tensor, Tensor]:
