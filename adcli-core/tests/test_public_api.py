@@ -48,7 +48,7 @@ MODULES = {
     "adcli.testing": None,
     "adcli.testing.exporters": "Subject subject_of",
     "adcli.training": "Epochs Loss optimise settle",
-    "adcli.weights": "load_local_weights",
+    "adcli.weights": "Undrawn load_local_weights",
 }
 """The names for plugins; for None what ``__all__`` lists, or else all that the module defines without an underscore."""
 

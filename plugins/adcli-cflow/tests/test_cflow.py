@@ -38,7 +38,8 @@ def model(**options: object) -> Cflow:
 
 
 def shaken(flow: Flow) -> Flow:
-    """Make couplings strong, as after a long training."""
+    """Draw rotations, and make couplings strong, as after a long training."""
+    flow.rotate()
     with torch.no_grad():
         for parameter in flow.parameters():
             if parameter.requires_grad:

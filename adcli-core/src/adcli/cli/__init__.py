@@ -23,6 +23,7 @@ from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
 from adcli.errors import OptionError, PluginError, StorageError, one_line, suggest
+from adcli.imports import let_imports_last
 from adcli.tracing import trace_failure
 
 
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: without any, those of the process, which ends with the command; else SystemExit is raised.
     """
     keep_freed_memory()
+    if arguments is None:
+        let_imports_last()
     code = _run(arguments)
     if arguments is None:
         end(code)

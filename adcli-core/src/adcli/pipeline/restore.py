@@ -14,6 +14,7 @@ from adcli.registry import registry
 from adcli.run import Run
 from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size
 from adcli.specs import ModelSpec
+from adcli.weights import Undrawn
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def restore(run: Run) -> Restored:
     provided = registry().models.that_made(run.record["model"], run.record["plugin"], run.path)
     settings = TrainSettings.parse({key: value for key, value in run.settings.items() if key not in NOT_SETTINGS})
     size = parse_size(str(settings.image_size))
-    model = build_model(provided, provided.spec.options.parse(settings.options), size, pretrained=False)
+    options = provided.spec.options.parse(settings.options)
+    with Undrawn():
+        model = build_model(provided, options, size, pretrained=False)
     weights = run.verified_weights()
     try:
         model.restore(load_file(weights))

@@ -41,7 +41,7 @@ def rotation(channels: int) -> Tensor:
 
 
 class Flow(nn.Module):
-    """Maps patch features, given their position, to where they should be normally distributed.
+    """Maps patch features, given their position, to where they should be normally distributed; see :meth:`rotate`.
 
     Args:
         channels: of a patch feature.
@@ -63,10 +63,16 @@ class Flow(nn.Module):
             affine_clamping=clamp,
             global_affine_type="SOFTPLUS",
         )
-        block.w_perm.data = rotation(self.channels)
+        block.w_perm.data = torch.eye(self.channels)
         # The way back is never taken; its matrices would double the size of a run.
         block.w_perm_inv = None
         return block
+
+    def rotate(self) -> None:
+        """Draw the rotations between blocks; not when a flow is made, for a restored one brings its own."""
+        for block in self.blocks:
+            matrix = block.get_parameter("w_perm")
+            matrix.data = rotation(self.channels).to(matrix)
 
     def forward(self, features: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (N, C) and the logarithm of the Jacobian's determinant (N,), for features (N, C)."""

@@ -60,6 +60,9 @@ class Cflow(Model):
     def fit(self, batches: Batches) -> None:
         """Train the flows, then find how likely the likeliest good patches are."""
         features = FrozenFeatures(self.backbone, batches, self.options.memory << 20)
+        for flow in self.flows:
+            assert isinstance(flow, Flow)
+            flow.rotate()
         trained = [parameter for parameter in self.flows.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=self.options.learning_rate, fused=True)
         optimise(

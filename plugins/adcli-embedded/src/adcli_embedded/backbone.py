@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adcli.backbones import Backbone, BackboneRequest, SequentialFeatures
 from adcli.errors import BackboneError
-from adcli.weights import load_local_weights
+from adcli.weights import Undrawn, load_local_weights
 from adcli_embedded.resnet import WIDTHS, ResNet18
 
 WEIGHTS = Path(__file__).with_name("resnet18.safetensors")
@@ -19,9 +19,12 @@ def embedded_backbone(argument: str, request: BackboneRequest) -> Backbone:
     for layer in request.layers:
         if not 1 <= layer <= len(WIDTHS):
             raise BackboneError(f"embedded has layers 1 to 4; layer {layer} was asked for (-o layers=).")
-    network = ResNet18()
     if request.pretrained:
+        with Undrawn():
+            network = ResNet18()
         load_local_weights(network, request.weights or WEIGHTS)
+    else:
+        network = ResNet18()
     return Backbone(
         SequentialFeatures(network.stages()[: request.layers[-1]], [layer - 1 for layer in request.layers]),
         channels=[WIDTHS[layer - 1] for layer in request.layers],
