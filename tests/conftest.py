@@ -1,9 +1,10 @@
 """Fixtures of the end-to-end tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Adcli, Outcome, write_parts
+from support import THIRD_PARTY, Adcli, Outcome, write_parts
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,18 @@ def adcli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def strangers_plugin() -> Iterator[None]:
+    """Have the stranger's plugin installed for a module, and time nothing for longer than needed."""
+    from adcli.pipeline import comparison, timing
+    from adcli.registry import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(THIRD_PARTY))
+        patch.setattr(comparison, "ROUND_SECONDS", 0.0)
+        patch.setattr(timing, "THROUGHPUT_SECONDS", 0.0)
+        registry.cache_clear()
+        yield
+    registry.cache_clear()

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 SIZE = 64
+THIRD_PARTY = Path(__file__).parent / "third_party"
+"""A stranger's plugin, as it would lie in site-packages."""
 
 
 class Outcome(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from plugins_on_disk import MODEL, install, run
-from support import assert_one_line
+from support import THIRD_PARTY, assert_one_line
 
 RETURNS = "from adcli import ModelSpec, Options, hookimpl\n@hookimpl\ndef adcli_models():\n    {body}\n"
 SPEC = 'ModelSpec(name="shaky", target="shaky.model:Model", options=Options, summary="a model")'
@@ -290,9 +290,6 @@ def test_a_model_that_raises_is_one_line_that_says_where_and_leaves_no_run(
     assert "Traceback (most recent call last)" in traced.err
 
 
-MEAN = Path(__file__).parent / "third_party"
-
-
 def test_training_goes_on_beside_broken_plugins_and_keeps_the_run_when_a_listener_fails(
     parts: Path, tmp_path: Path
 ) -> None:
@@ -304,7 +301,7 @@ def test_training_goes_on_beside_broken_plugins_and_keeps_the_run_when_a_listene
         site,
         *("train", "--model", "adcli-mean/mean_image", "--data", parts, "--image-size", 64, "--json"),
         cwd=tmp_path,
-        environment={"PYTHONPATH": f"{site}:{MEAN}"},
+        environment={"PYTHONPATH": f"{site}:{THIRD_PARTY}"},
     )
     assert trained.code == 0, trained.err
     folder = tmp_path / json.loads(trained.out)["run"]
@@ -316,4 +313,7 @@ def test_training_goes_on_beside_broken_plugins_and_keeps_the_run_when_a_listene
         "warning: plugin adcli-listener 1.0 failed: adcli_run_finished raised SystemExit: down (see 'adcli plugins')",
     ]
     assert "Traceback" not in trained.err
-    assert run(site, "predict", folder, parts / "test", cwd=tmp_path, environment={"PYTHONPATH": str(MEAN)}).code == 0
+    assert (
+        run(site, "predict", folder, parts / "test", cwd=tmp_path, environment={"PYTHONPATH": str(THIRD_PARTY)}).code
+        == 0
+    )

@@ -212,57 +212,60 @@ except AdcliError as error:
     ]
 
 
-@pytest.mark.slow
-def test_the_example_of_training_learns(tmp_path: Path, small: Path) -> None:
-    write_files(PLUGINS / "training.md", tmp_path)
-    code = f"""
+FITTED = """
 from pathlib import Path
-from types import SimpleNamespace
 import torch
 from adcli.data.batches import Batches
 from adcli.data.images import ImageSource
-from example_training import Autoencoder
-paths = sorted(Path({str(small)!r}).glob("train/good/*.png"))
+paths = sorted(Path({data!r}).glob("train/good/*.png"))
 batches = Batches(paths, ImageSource((64, 64)), batch_size=4)
-def error(epochs):
-    torch.manual_seed(0)
-    model = Autoencoder(SimpleNamespace(epochs=epochs), image_size=(64, 64))
+def error(model):
     model.fit(batches)
     with torch.inference_mode():
         return float(model(next(iter(batches))).image.mean())
-print(error(10) < 0.5 * error(1))
+"""
+"""Says how badly a model does after fitting good images."""
+
+
+def trained(code: str, tmp_path: Path, data: Path) -> Outcome:
+    """Run code on the examples of training, after :data:`FITTED`."""
+    write_files(PLUGINS / "training.md", tmp_path)
+    (tmp_path / "trained.py").write_text(FITTED.format(data=str(data)) + code)
+    return run(tmp_path, tmp_path, "trained")
+
+
+@pytest.mark.slow
+def test_the_example_of_training_learns(tmp_path: Path, small: Path) -> None:
+    code = """
+from types import SimpleNamespace
+from example_training import Autoencoder
+def after(epochs):
+    torch.manual_seed(0)
+    return error(Autoencoder(SimpleNamespace(epochs=epochs), image_size=(64, 64)))
+print(after(10) < 0.5 * after(1))
 odd = Autoencoder(SimpleNamespace(epochs=1), image_size=(70, 90)).eval()
 print(tuple(odd(torch.rand(2, 3, 70, 90)).map.shape))
 """
-    (tmp_path / "trained.py").write_text(code)
-    outcome = run(tmp_path, tmp_path, "trained")
+    outcome = trained(code, tmp_path, small)
     assert outcome.out == "True\n(2, 1, 70, 90)\n", outcome
 
 
 @pytest.mark.slow
 def test_the_example_of_features_learns_from_maps_computed_once(tmp_path: Path, small: Path) -> None:
-    write_files(PLUGINS / "training.md", tmp_path)
-    code = f"""
-from pathlib import Path
-import torch
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+    code = """
 from example_features import Predictor, PredictorOptions
-paths = sorted(Path({str(small)!r}).glob("train/good/*.png"))
-batches = Batches(paths, ImageSource((64, 64)), batch_size=4)
-def error(epochs):
+def after(epochs):
     torch.manual_seed(0)
     model = Predictor(PredictorOptions.parse(dict(backbone="random:resnet18", epochs=epochs)), image_size=(64, 64))
     seen = []
     model.backbone.register_forward_hook(lambda module, given, maps: seen.append(len(given[0])))
-    model.fit(batches)
-    print(sum(seen) - 1 == len(paths))
-    with torch.inference_mode():
-        return float(model(next(iter(batches))).image.mean())
-print(error(20) < 0.8 * error(1))
+    found = error(model)
+    # Of the last, the batch that is scored.
+    print(sum(seen) - 4 - 1 == len(paths))
+    return found
+print(after(20) < 0.8 * after(1))
 """
-    (tmp_path / "trained.py").write_text(code)
-    outcome = run(tmp_path, tmp_path, "trained")
+    outcome = trained(code, tmp_path, small)
     assert outcome.out == "True\nTrue\nTrue\n", outcome
 
 

@@ -6,36 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support import Adcli, Outcome, assert_one_line, draw_part, write_parts
+from support import THIRD_PARTY, Adcli, Outcome, assert_one_line, draw_part, write_parts
 
 from adcli import pipeline
 from adcli.errors import AdcliError, ExportError
 from adcli.exports import Export
-from adcli.pipeline import comparison, timing
-from adcli.registry import registry
 from adcli.run import Run, seal
 
-THIRD_PARTY = Path(__file__).parent / "third_party"
+pytestmark = pytest.mark.usefixtures("strangers_plugin")
 SETTINGS = {"model": "mean_image", "image_size": "48", "false_alarm_rate": 0.2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin() -> Iterator[None]:
-    """Have the stranger's plugin installed, and time nothing for longer than needed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(THIRD_PARTY))
-        patch.setattr(comparison, "ROUND_SECONDS", 0.0)
-        patch.setattr(timing, "THROUGHPUT_SECONDS", 0.0)
-        registry.cache_clear()
-        yield
-    registry.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 from plugins_on_disk import MODEL, install, run
-from support import assert_one_line
+from support import THIRD_PARTY, assert_one_line
 
 from adcli import remedies
 from adcli.registry import CORE, Names, registry
-
-MEAN = Path(__file__).parent / "third_party"
 
 EVERYTHING = """
 from adcli import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Options, hookimpl
@@ -92,12 +90,12 @@ def test_provider_and_name_choose_everywhere(parts: Path, tmp_path: Path) -> Non
         tmp_path / "site",
         *("train", "--model", "mean_image", "--data", "adcli_twin_b/twin", "--image-size", 64, "--json"),
         cwd=tmp_path,
-        environment={"PYTHONPATH": f"{tmp_path / 'site'}:{MEAN}"},
+        environment={"PYTHONPATH": f"{tmp_path / 'site'}:{THIRD_PARTY}"},
     )
     assert trained.code == 0, trained.err
     assert "adcli_twin_b_code was read" in trained.err
     (folder,) = (tmp_path / "runs").glob("*-mean_image-twin")
-    both = {"PYTHONPATH": f"{tmp_path / 'site'}:{MEAN}"}
+    both = {"PYTHONPATH": f"{tmp_path / 'site'}:{THIRD_PARTY}"}
     asked = run(
         tmp_path, "export", folder, "--to", "adcli-twin-b/twin", "--data", parts, cwd=tmp_path, environment=both
     )
@@ -250,7 +248,7 @@ def test_what_a_disabled_plugin_might_offer_is_said_to_be_disabled(
 
 
 def test_a_run_whose_plugin_is_disabled_or_broken_says_so(parts: Path, tmp_path: Path) -> None:
-    shutil.copytree(MEAN, tmp_path / "site")
+    shutil.copytree(THIRD_PARTY, tmp_path / "site")
     trained = run(
         tmp_path / "site", "train", "--model", "mean_image", "--data", parts, "--image-size", 64, "--out", "run"
     )

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from plugins_on_disk import MODEL, install, run
+from support import THIRD_PARTY
 
 TRACE = {"ADCLI_TRACE": "1"}
 LISTENER = """
@@ -44,7 +45,7 @@ def test_imports_and_hook_calls_are_shown_with_provider_result_and_time(tmp_path
 
 def test_commands_targets_and_listeners_are_shown(parts: Path, tmp_path: Path) -> None:
     install(tmp_path, "adcli-listener", LISTENER)
-    site = f"{tmp_path}:{Path(__file__).parent / 'third_party'}"
+    site = f"{tmp_path}:{THIRD_PARTY}"
     trained = run(
         tmp_path,
         *("train", "--model", "mean_image", "--data", parts, "--image-size", 64, "--out", "run", "--json"),

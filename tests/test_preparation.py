@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from support import Adcli, assert_one_line
 
 from adcli import pipeline
 from adcli.exports import Export
-from adcli.pipeline import comparison, timing
-from adcli.registry import registry
 from adcli.run import Run, seal
 
-THIRD_PARTY = Path(__file__).parent / "third_party"
+pytestmark = pytest.mark.usefixtures("strangers_plugin")
 SIZE = (120, 200)
 """Height and width of the photographs: a part on a still ground, and a clock beside it that no two show alike."""
 
@@ -37,18 +34,6 @@ WAYS: dict[str, dict[str, str]] = {
     "ignore": {"ignore": "CLOCK"},
     "ignore in a letterbox": {"ignore": "CLOCK", "fit": "letterbox"},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin() -> Iterator[None]:
-    """Have the stranger's plugin installed, and time nothing for longer than needed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(THIRD_PARTY))
-        patch.setattr(comparison, "ROUND_SECONDS", 0.0)
-        patch.setattr(timing, "THROUGHPUT_SECONDS", 0.0)
-        registry.cache_clear()
-        yield
-    registry.cache_clear()
 
 
 def photograph(seed: int, *, defect: bool = False) -> np.ndarray:

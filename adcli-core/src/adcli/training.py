@@ -90,35 +90,15 @@ def optimise(
         RunError: a checkpoint is damaged, or of another training.
     """
     session = batches.session
-    checkpoint = session.checkpoints / CHECKPOINT_FILE if session.checkpoints else None
-    scaler = torch.amp.GradScaler(session.device.type, enabled=session.precision == torch.float16)
-    state = _State(module, optimizer, scheduler, scaler)
-    first = load_checkpoint(checkpoint, state) if checkpoint is not None and checkpoint.exists() else 0
-    several = distributed.world_size() > 1
-    if several:
+    state = _State(module, optimizer, scheduler, session)
+    first = load_checkpoint(state.checkpoint, state) if state.checkpoint and state.checkpoint.exists() else 0
+    if distributed.world_size() > 1:
         batches = batches.sharded()
         _start_alike(state, first, session.device)
 
-    def steps() -> Iterator[None]:
-        saved = time.monotonic()
-        for epoch in range(first, epochs):
-            for step, batch in enumerate(batches.shuffled(epoch, augment=augment)):
-                _learn(state, loss, batch, session.precision, f"epoch {epoch + 1}, step {step + 1}")
-                yield
-            if several:
-                _align(state.module)
-            _end_epoch(state, validate)
-            if (
-                checkpoint is not None
-                and distributed.rank() == 0
-                and epoch + 1 < epochs
-                and time.monotonic() - saved >= CHECKPOINT_SECONDS
-            ):
-                save_checkpoint(checkpoint, state, epoch + 1)
-                saved = time.monotonic()
-
     module.train()
-    for _ in session.progress.track(steps(), (epochs - first) * len(batches), "training"):
+    steps = _steps(state, loss, batches, range(first, epochs), augment, validate)
+    for _ in session.progress.track(steps, (epochs - first) * len(batches), "training"):
         pass
     if state.best:
         module.load_state_dict(state.best)
@@ -161,14 +141,34 @@ class _State:
     """What changes while training; ``best`` is a copy of the module where its validation was lowest."""
 
     def __init__(
-        self, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, scaler: torch.amp.GradScaler
+        self, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, session: Session
     ) -> None:
         self.module = module
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.scaler = scaler
+        self.scaler = torch.amp.GradScaler(session.device.type, enabled=session.precision == torch.float16)
+        self.checkpoint = session.checkpoints / CHECKPOINT_FILE if session.checkpoints else None
+        self.saved = time.monotonic()
         self.lowest = math.inf
         self.best: dict[str, Tensor] = {}
+
+
+def _steps(
+    state: _State,
+    loss: Loss[Batch],
+    batches: Epochs[Batch],
+    epochs: range,
+    augment: Augmentation | None,
+    validate: Callable[[], float] | None,
+) -> Iterator[None]:
+    """Train on the batches of epochs; yields after each."""
+    for epoch in epochs:
+        for step, batch in enumerate(batches.shuffled(epoch, augment=augment)):
+            _learn(state, loss, batch, batches.session.precision, f"epoch {epoch + 1}, step {step + 1}")
+            yield
+        _end_epoch(state, validate)
+        if epoch + 1 < epochs.stop:
+            _save_at_times(state, epoch + 1)
 
 
 def _learn(state: _State, loss: Loss[Batch], batch: Batch, precision: torch.dtype, where: str) -> None:
@@ -287,7 +287,9 @@ def _first_of(batch: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def _end_epoch(state: _State, validate: Callable[[], float] | None) -> None:
-    """Step the schedule, and copy the module if it does better than ever."""
+    """Make all processes alike, step the schedule, and copy the module if it does better than ever."""
+    if distributed.world_size() > 1:
+        _align(state.module)
     if state.scheduler is not None:
         state.scheduler.step()
     if validate is None:
@@ -307,6 +309,14 @@ def _first_ones(value: float, state: _State) -> float:
         return value
     device = next(iter(state.module.state_dict().values())).device
     return float(distributed.broadcast(torch.tensor([value], dtype=torch.float64, device=device)))
+
+
+def _save_at_times(state: _State, epoch: int) -> None:
+    """Save a checkpoint if the last one is old enough; of several processes, the first one does."""
+    if state.checkpoint is None or distributed.rank() != 0 or time.monotonic() - state.saved < CHECKPOINT_SECONDS:
+        return
+    save_checkpoint(state.checkpoint, state, epoch)
+    state.saved = time.monotonic()
 
 
 def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
