@@ -43,7 +43,7 @@ class Inspection:
     Attributes:
         reference: what ``--data`` named.
         description: what the data set says of itself.
-        splits: number of samples by split, then by label, and and of masks.
+        splits: number of samples by split, then by label, and of masks.
         sizes: number of images of each size, as ``WIDTH x HEIGHT``.
         modes: number of images of each of Pillow's modes.
         copies: images with the pixels of another of the same split.
