@@ -66,7 +66,7 @@ class Padim(Model):
             )
         )
         for part in coarser:
-            _add_repeated(finest, part)
+            finest += F.interpolate(part, size=finest.shape[2:], mode="nearest")
         return finest
 
     def fit(self, batches: Batches) -> None:
@@ -156,17 +156,6 @@ def whitening(covariances: Tensor) -> Tensor:
     whitened[:, second, second] = whitening(rest)
     whitened[:, second, first] = -whitened[:, second, second] @ (factor @ whitened[:, first, first])
     return whitened
-
-
-def _add_repeated(finest: Tensor, coarser: Tensor) -> None:
-    """Add a coarser map (N, D, h, w), repeated to the grid of a finer one (N, D, H, W), to that."""
-    (rows, columns), (height, width) = coarser.shape[2:], finest.shape[2:]
-    if height % rows or width % columns:
-        finest += F.interpolate(coarser, size=(height, width), mode="nearest")
-        return
-    # The same without writing the repeated map.
-    blocks = finest.unflatten(3, (columns, width // columns)).unflatten(2, (rows, height // rows))
-    blocks += coarser[:, :, :, None, :, None]
 
 
 def _by_position(embedding: Tensor) -> Tensor:
