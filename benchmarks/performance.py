@@ -1,7 +1,8 @@
-"""Print every table of docs/performance.md, one after the other; takes about an hour and a half on two cores.
+"""Print the tables of docs/performance.md, one after the other; takes about an hour and a half on two cores.
 
     python benchmarks/performance.py --data FOLDER --peer PYTHON
 
+That of faiss is left out, which would have to be installed: ``neighbours.py``.
 FOLDER is laid out as train/good, test, ground_truth; PYTHON that of an environment with ``anomalib[cpu]``. Run it on a
 machine that does nothing else. Each table's own script takes options, to measure a part.
 """
