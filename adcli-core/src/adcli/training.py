@@ -362,6 +362,17 @@ def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None
         temporary.replace(path)
 
 
+def _lay_out_alike(optimizer: Optimizer) -> None:
+    """Lay moments out in memory as their parameters, channels-last ones too, which a checkpoint does not keep.
+
+    Fused optimizers go through memory, and would take the moments of other elements.
+    """
+    for parameter, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def load_checkpoint(path: Path, state: _State) -> int:
     """Restore what :func:`save_checkpoint` wrote; returns the number of epochs done.
 
@@ -380,6 +391,7 @@ def load_checkpoint(path: Path, state: _State) -> int:
         module = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
         state.module.load_state_dict(module)
         state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
+        _lay_out_alike(state.optimizer)
         if state.scheduler is not None:
             state.scheduler.load_state_dict(rest["scheduler"])
         state.scaler.load_state_dict(rest["scaler"])
