@@ -89,8 +89,11 @@ def test_averaged_gradients_train_a_model_as_good(runs: Runs, model: str) -> Non
 
 
 def test_ganomaly_trains_as_well_on_images_that_it_can_learn() -> None:
-    """Of the textured parts it learns so little in seconds that its AUROC says nothing."""
-    subject = subject_of("ganomaly")
+    """Of the textured parts it learns so little in seconds that its AUROC says nothing.
+
+    After fewer epochs its AUROC depends on the last digits: from 0.94 to 0.99 at step sizes that differ by a millionth.
+    """
+    subject = subject_of("ganomaly", {"epochs": "200"})
     two, again = scores_of_two_processes(subject.spec, subject.spec.options.parse(subject.options))
     np.testing.assert_array_equal(two, again)
     images = torch.cat([good_images(), damaged_images()])
