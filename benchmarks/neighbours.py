@@ -11,6 +11,7 @@ rounds the fastest counts.
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +43,24 @@ def best_of(work: Callable[[], Found], rounds: int = 3) -> tuple[float, Found]:
 def indices(bank: NDArray[np.float32]) -> Iterator[tuple[str, float, Any]]:
     """Yield faiss's indices of a bank, with the seconds that building takes."""
     dimensions = bank.shape[1]
-    flat = faiss.IndexFlatL2(dimensions)
-    lists = faiss.IndexIVFFlat(flat, dimensions, 128)
-    for name, index in (("exact", faiss.IndexFlatL2(dimensions)), ("lists", lists)):
-        start = time.perf_counter()
-        index.train(bank)
-        index.add(bank)
-        built = time.perf_counter() - start
-        if name == "exact":
-            yield "faiss, exact", built, index
-            continue
-        for probes in (4, 16):
-            index.nprobe = probes
-            yield f"faiss, {probes} of 128 inverted lists", built, index
+    exact, groups = faiss.IndexFlatL2(dimensions), faiss.IndexFlatL2(dimensions)
+    yield "faiss, exact", built(exact, bank), exact
+    lists = faiss.IndexIVFFlat(groups, dimensions, 128)
+    seconds = built(lists, bank)
+    for lists.nprobe in (4, 16):
+        yield f"faiss, {lists.nprobe} of 128 inverted lists", seconds, lists
     graph = faiss.IndexHNSWFlat(dimensions, 32)
+    seconds = built(graph, bank)
+    for graph.hnsw.efSearch in (16, 64):
+        yield f"faiss, graph, {graph.hnsw.efSearch} wide", seconds, graph
+
+
+def built(index: Any, bank: NDArray[np.float32]) -> float:
+    """Fill an index; return the seconds that takes."""
     start = time.perf_counter()
-    graph.add(bank)
-    built = time.perf_counter() - start
-    for width in (16, 64):
-        graph.hnsw.efSearch = width
-        yield f"faiss, graph, {width} wide", built, graph
+    index.train(bank)
+    index.add(bank)
+    return time.perf_counter() - start
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[str]:
@@ -83,11 +82,11 @@ def rows(arguments: argparse.Namespace) -> Iterator[str]:
     seconds, (distances, nearest) = best_of(ours)
     yield f"| blocks of matrix products | 0 | {seconds:.2f} | | |"
     queries = patches.numpy()
-    for name, built, index in indices(model.bank.numpy()):
-        seconds, (found, members) = best_of(lambda index=index: index.search(queries, 1))
+    for name, building, index in indices(model.bank.numpy()):
+        seconds, (found, members) = best_of(partial(index.search, queries, 1))
         same = (members[:, 0] == nearest).mean()
         farther = found.mean() / distances.mean() - 1
-        yield f"| {name} | {built:.1f} | {seconds:.2f} | {same:.1%} | {farther:.1%} |"
+        yield f"| {name} | {building:.1f} | {seconds:.2f} | {same:.1%} | {farther:.1%} |"
 
 
 def main() -> None:

@@ -85,3 +85,15 @@ def test_collection_is_left_as_it_was(enabled: bool) -> None:
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize(("call", "left_out"), [("let_imports_last()", True), ("None", False)])
+def test_imports_are_left_out_of_searches_until_the_exit_where_that_is_asked_for(call: str, left_out: bool) -> None:
+    code = (
+        "import atexit, gc\nfrom adcli.imports import let_imports_last, without_collection\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"
+        f"{call}\n"
+        "with without_collection():\n    import decimal\n"
+        "print(gc.get_freeze_count() > 0, gc.isenabled())\n"
+    )
+    assert printed(code) == [f"{left_out} True", "0"]

@@ -15,7 +15,7 @@ from adcli.data.batches import Batches
 from adcli.data.images import ImageSource
 from adcli.errors import TrainingError
 from adcli_padim import PadimOptions
-from adcli_padim.model import Padim
+from adcli_padim.model import FACTORED, Padim, whitening
 
 SIZE = (64, 48)
 
@@ -128,3 +128,11 @@ def test_the_map_peaks_inside_a_planted_defect(batches: Batches, reduction: str)
 def test_a_single_image_is_refused(batches: Batches) -> None:
     with pytest.raises(TrainingError, match="at least 2"):
         fitted(Batches(batches.paths[:1], batches.source))
+
+
+@pytest.mark.parametrize("size", [1, FACTORED, FACTORED + 1, 100])
+def test_whitening_is_the_inverse_of_the_cholesky_factor(size: int) -> None:
+    rows = torch.randn(3, 2 * size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
+    covariances = rows.mT @ rows + 0.01 * torch.eye(size, dtype=torch.float64)
+    expected = torch.linalg.inv(torch.linalg.cholesky(covariances))
+    torch.testing.assert_close(whitening(covariances), expected, rtol=1e-8, atol=1e-10)

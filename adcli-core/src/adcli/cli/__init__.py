@@ -1,5 +1,6 @@
 """The command line: parses, calls one function of the core, prints. Everything heavy is imported inside callbacks."""
 
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ from adcli.cli.train import train
 from adcli.errors import OptionError, PluginError, StorageError, one_line, suggest
 from adcli.imports import let_imports_last
 from adcli.tracing import trace_failure
+
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
 
 
 class PluginGroup(click.Group):
@@ -117,12 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: without any, those of the process, which ends with the command; else SystemExit is raised.
     """
     keep_freed_memory()
-    if arguments is None:
-        let_imports_last()
-    code = _run(arguments)
-    if arguments is None:
-        end(code)
-    sys.exit(code)
+    if arguments is not None:
+        sys.exit(_run(arguments))
+    let_imports_last()
+    end(_run(None))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -140,7 +141,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout = None
         return 0
     except OSError as error:
-        if error.filename is not None:
+        # What has a file's name is no failure to write to stdout, nor is what a network raises.
+        if error.filename is not None or error.errno not in _NO_ROOM:
             raise
         sys.stdout = None
         return _shown(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))

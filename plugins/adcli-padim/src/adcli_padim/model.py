@@ -137,8 +137,8 @@ class Padim(Model):
 def whitening(covariances: Tensor) -> Tensor:
     """Return W with W' W = the inverse of each covariance (P, D, D): the inverse of its Cholesky factor.
 
-    Found by halves (Golub and Van Loan, Matrix Computations, section 4.2.9), so that most of the work is products of
-    matrices: LAPACK alone takes twice as long for many small ones.
+    Found by halves, so that most of the work is products of matrices: LAPACK alone takes twice as long for many small
+    ones.
 
     Raises:
         torch.linalg.LinAlgError: a matrix is not positive definite.
@@ -149,13 +149,14 @@ def whitening(covariances: Tensor) -> Tensor:
         inverse: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(covariances), identity, upper=False)
         return inverse
     first, second = slice(size // 2), slice(size // 2, size)
-    whitened = torch.zeros_like(covariances)
-    whitened[:, first, first] = whitening(covariances[:, first, first])
-    factor = covariances[:, second, first] @ whitened[:, first, first].mT
+    inverse = torch.zeros_like(covariances)
+    upper = inverse[:, first, first] = whitening(covariances[:, first, first])
+    # The lower left block of the factor, and what of the lower right block it does not explain.
+    factor = covariances[:, second, first] @ upper.mT
     rest = torch.baddbmm(covariances[:, second, second], factor, factor.mT, alpha=-1)
-    whitened[:, second, second] = whitening(rest)
-    whitened[:, second, first] = -whitened[:, second, second] @ (factor @ whitened[:, first, first])
-    return whitened
+    lower = inverse[:, second, second] = whitening(rest)
+    inverse[:, second, first] = -lower @ (factor @ upper)
+    return inverse
 
 
 def _by_position(embedding: Tensor) -> Tensor:
