@@ -40,7 +40,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def decoded(path: Path) -> np.ndarray:
     """Decode as fast as Pillow does."""
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize(SIZE, Image.Resampling.BILINEAR))
+        # Grey images are resized before they have three channels.
+        return np.asarray(image.resize(SIZE, Image.Resampling.BILINEAR).convert("RGB"))
 
 
 def plain_loop(network: Callable[[Tensor], Any], paths: Sequence[Path], layout: torch.memory_format) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from adcli.data.decoding import read_image, read_mask, resize, resize_map
+from adcli.data.decoding import Borders, Size, read_image, read_mask, resize, resize_map
 from adcli.data.preparation import decode
 from adcli.errors import DataError
 
@@ -32,6 +32,30 @@ def test_every_mode_that_keeps_the_pixels_reads_the_same(part: np.ndarray, tmp_p
     expected = np.repeat(part[:, :, None], 3, axis=2)
     for path in sorted(tmp_path.iterdir()):
         np.testing.assert_array_equal(read_image(path), expected, err_msg=path.name)
+
+
+@pytest.mark.parametrize("borders", [((0, 0), (0, 0)), ((3, 2), (0, 0))])
+def test_a_grey_image_is_resized_as_each_channel_of_a_colour_image(part: np.ndarray, borders: Borders) -> None:
+    grey, dark = np.repeat(part[:, :, None], 3, axis=2), np.zeros_like(part)
+    expected = resize(np.stack([part, dark, dark], axis=2), (17, 11), borders)[:, :, 0]
+    found = resize(grey, (17, 11), borders)
+    for channel in range(3):
+        np.testing.assert_array_equal(found[:, :, channel], expected)
+
+
+def test_one_pixel_that_is_not_grey_makes_a_colour_image(part: np.ndarray) -> None:
+    pixels = np.repeat(part[:, :, None], 3, axis=2)
+    pixels[13, 7] = (255, 0, 0)
+    resized = resize(pixels, (10, 15))
+    red, green, blue = resized[6, 3]
+    assert red > green == blue
+
+
+@pytest.mark.parametrize("size", [(20, 30), (10, 10)], ids=["its own size", "another"])
+def test_decoded_grey_images_have_memory_for_each_channel(part: np.ndarray, tmp_path: Path, size: Size) -> None:
+    Image.fromarray(part).save(tmp_path / "grey.png")
+    for pixels in (read_image(tmp_path / "grey.png"), decode(tmp_path / "grey.png", size).pixels):
+        assert pixels.flags.c_contiguous
 
 
 def test_sixteen_bits_are_scaled_by_their_range_and_not_by_the_image(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from adcli.layers import (
     principal_directions,
     randomised_components,
     upsample,
+    upsample_and_blur,
 )
 
 
@@ -30,6 +31,16 @@ def test_the_blur_is_scipys_whatever_the_size(sigma: float, size: tuple[int, int
 def test_no_sigma_is_no_blur() -> None:
     maps = torch.randn(1, 1, 4, 4)
     assert gaussian_blur(maps, 0) is maps
+
+
+@pytest.mark.parametrize("sigma", [0, 0.5, 4.0])
+@pytest.mark.parametrize(("before", "size"), [((16, 12), (64, 48)), ((7, 5), (40, 56)), ((9, 4), (9, 4))])
+def test_interpolation_and_blur_at_once_are_one_after_the_other(
+    before: tuple[int, int], size: tuple[int, int], sigma: float
+) -> None:
+    maps = torch.randn(2, 3, *before, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_blur(upsample(maps, size), sigma)
+    torch.testing.assert_close(upsample_and_blur(maps, size, sigma), expected, rtol=1e-5, atol=1e-5)
 
 
 def official_embedding(maps: list[Tensor], dimensions: int) -> Tensor:

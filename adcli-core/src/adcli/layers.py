@@ -34,6 +34,25 @@ def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
     return down @ maps @ across.T
 
 
+def upsample_and_blur(maps: Tensor, size: Size, sigma: float) -> Tensor:
+    """Interpolate maps (N, C, h, w) to (N, C, H, W), then blur them, as :func:`upsample` and :func:`gaussian_blur` do.
+
+    One matrix for each axis does both, so that most of the work is done at the small size.
+    """
+    down, across = (
+        _interpolation_matrix(before, length, maps) for before, length in zip(maps.shape[2:], size, strict=True)
+    )
+    if sigma != 0:
+        down, across = _blur_matrix(size[0], sigma, maps) @ down, _blur_matrix(size[1], sigma, maps) @ across
+    return down @ (maps @ across.T)
+
+
+def _interpolation_matrix(before: int, length: int, like: Tensor) -> Tensor:
+    """Return the matrix (length, before) whose product with a line is the line that :func:`upsample` makes of it."""
+    identity = torch.eye(before, dtype=like.dtype, device=like.device)
+    return F.interpolate(identity[None], size=length, mode="linear", align_corners=False)[0].T
+
+
 def _blur_matrix(length: int, sigma: float, like: Tensor) -> Tensor:
     """Return the matrix (length, length) whose product with a line is the blurred line."""
     radius = int(4 * sigma + 0.5)

@@ -15,7 +15,7 @@ from adcli.data.batches import Batches
 from adcli.data.images import ImageSource
 from adcli.errors import TrainingError
 from adcli_padim import PadimOptions
-from adcli_padim.model import FACTORED, Padim, whitening
+from adcli_padim.model import Padim
 
 SIZE = (64, 48)
 
@@ -49,33 +49,45 @@ def plain_embedding(model: Padim, images: Tensor) -> Tensor:
     return torch.cat([part.repeat_interleave(2**i, 2).repeat_interleave(2**i, 3) for i, part in enumerate(maps)], dim=1)
 
 
+def directions(model: Padim) -> Tensor:
+    """Return what reduces the channels of all maps, the finest first, to those of the embedding, (C, D)."""
+    found = [reduction.directions for reduction in model.reductions]
+    return torch.cat(found) if model.options.reduction == "pca" else torch.block_diag(*found)
+
+
 @torch.inference_mode()
-def test_the_embedding_keeps_channels_of_the_repeated_maps(batches: Batches) -> None:
+def test_random_channels_are_drawn_from_all_maps_together(batches: Batches) -> None:
     model = fitted(batches)
     images = all_images(batches)[:3]
-    chosen = model.directions.argmax(dim=0)
-    assert len(set(chosen.tolist())) == 20
-    assert (model.directions.sum(dim=0) == 1).all()
-    torch.testing.assert_close(model.embed(images), plain_embedding(model, images)[:, chosen])
+    chosen = directions(model)
+    assert chosen.shape == (448, 20)
+    assert (chosen.sum(dim=0) == 1).all()
+    assert (chosen.sum(dim=1) <= 1).all()
+    maps = model.embed(images)[::-1]
+    repeated = [part.repeat_interleave(2**i, 2).repeat_interleave(2**i, 3) for i, part in enumerate(maps)]
+    expected = plain_embedding(model, images)[:, chosen.argmax(dim=0)]
+    torch.testing.assert_close(torch.cat(repeated, dim=1), expected)
 
 
 @torch.inference_mode()
-def test_distances_are_scipys_mahalanobis_with_the_papers_covariance(batches: Batches) -> None:
-    model = fitted(batches, sigma=0)
-    embedding = model.embed(all_images(batches)).double().numpy()
-    new = model.embed(torch.rand(2, 3, *SIZE)).double().numpy()
+@pytest.mark.parametrize("reduction", ["random", "pca"])
+def test_distances_are_scipys_mahalanobis_with_the_papers_covariance(batches: Batches, reduction: str) -> None:
+    model = fitted(batches, sigma=0, reduction=reduction)
+    reduce = directions(model)
+    new = torch.rand(2, 3, *SIZE)
+    embedding, others = (
+        torch.einsum("nchw,cd->ndhw", plain_embedding(model, images), reduce).double().numpy()
+        for images in (all_images(batches), new)
+    )
     height, width = embedding.shape[2:]
-    expected = np.empty((2, height, width))
+    expected = np.empty((2, 1, height, width))
     for y in range(height):
         for x in range(width):
             rows = embedding[:, :, y, x]
             inverse = np.linalg.inv(np.cov(rows, rowvar=False) + 0.01 * np.eye(20))
             for i in range(2):
-                expected[i, y, x] = mahalanobis(new[i, :, y, x], rows.mean(axis=0), inverse)
-    whitened = torch.bmm(
-        model.whitening, torch.from_numpy(new).float().flatten(2).permute(2, 1, 0) - model.mean[:, :, None]
-    )
-    found = torch.linalg.vector_norm(whitened, dim=1).T.reshape(2, height, width)
+                expected[i, 0, y, x] = mahalanobis(others[i, :, y, x], rows.mean(axis=0), inverse)
+    found = model.gaussians(model.embed(new)).sqrt()
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
 
 
@@ -83,9 +95,7 @@ def test_distances_are_scipys_mahalanobis_with_the_papers_covariance(batches: Ba
 def test_the_map_is_the_distances_interpolated_and_the_score_its_maximum(batches: Batches) -> None:
     model = fitted(batches, sigma=0)
     images = torch.rand(1, 3, *SIZE)
-    rows = model.embed(images).flatten(2)[0].T
-    differences = torch.einsum("pij,pj->pi", model.whitening, rows - model.mean)
-    distances = differences.norm(dim=1).reshape(1, 1, 16, 12)
+    distances = model.gaussians(model.embed(images)).sqrt()
     scores = model(images)
     torch.testing.assert_close(scores.map, F.interpolate(distances, size=SIZE, mode="bilinear"), rtol=1e-4, atol=1e-4)
     assert scores.image[0] == scores.map.max()
@@ -93,9 +103,10 @@ def test_the_map_is_the_distances_interpolated_and_the_score_its_maximum(batches
 
 def test_the_sums_do_not_depend_on_the_batches(batches: Batches) -> None:
     others = Batches(batches.paths, batches.source, batch_size=30)
-    first, second = fitted(batches), fitted(others)
-    torch.testing.assert_close(first.mean, second.mean)
-    torch.testing.assert_close(first.whitening, second.whitening, rtol=1e-3, atol=1e-3)
+    for first, second in zip(fitted(batches).gaussians.levels, fitted(others).gaussians.levels, strict=True):
+        torch.testing.assert_close(first.mean, second.mean)
+        torch.testing.assert_close(first.own, second.own, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(first.given, second.given, rtol=1e-3, atol=1e-3)
 
 
 @torch.inference_mode()
@@ -103,12 +114,19 @@ def test_pca_finds_the_directions_of_scikit_learn(batches: Batches) -> None:
     model = fitted(batches, reduction="pca", dimensions=6)
     rows = plain_embedding(model, all_images(batches)).permute(0, 2, 3, 1).flatten(0, 2).double().numpy()
     expected = PCA(6).fit(rows).components_
-    agreement = np.abs(np.sum(expected * model.directions.T.numpy(), axis=1))
+    agreement = np.abs(np.sum(expected * directions(model).T.numpy(), axis=1))
     np.testing.assert_allclose(agreement, 1, atol=1e-3)
 
 
 def test_no_more_dimensions_are_kept_than_there_are_channels(batches: Batches) -> None:
-    assert fitted(batches, layers="1", dimensions=500).directions.shape == (64, 64)
+    assert directions(fitted(batches, layers="1", dimensions=500)).shape == (64, 64)
+
+
+@torch.inference_mode()
+def test_a_map_of_which_no_channel_is_drawn_is_left_out(batches: Batches) -> None:
+    model = fitted(batches, dimensions=1)
+    assert len(model.embed(all_images(batches)[:1])) == 1
+    assert model(all_images(batches)[:1]).map.shape == (1, 1, *SIZE)
 
 
 @torch.inference_mode()
@@ -128,11 +146,3 @@ def test_the_map_peaks_inside_a_planted_defect(batches: Batches, reduction: str)
 def test_a_single_image_is_refused(batches: Batches) -> None:
     with pytest.raises(TrainingError, match="at least 2"):
         fitted(Batches(batches.paths[:1], batches.source))
-
-
-@pytest.mark.parametrize("size", [1, FACTORED, FACTORED + 1, 100])
-def test_whitening_is_the_inverse_of_the_cholesky_factor(size: int) -> None:
-    rows = torch.randn(3, 2 * size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
-    covariances = rows.mT @ rows + 0.01 * torch.eye(size, dtype=torch.float64)
-    expected = torch.linalg.inv(torch.linalg.cholesky(covariances))
-    torch.testing.assert_close(whitening(covariances), expected, rtol=1e-8, atol=1e-10)

@@ -52,6 +52,11 @@ def read_image(path: Path) -> Pixels:
         DataError: the file is missing, no image, damaged, beyond Pillow's limit on pixels, or of a mode without a
             declared range (floating point or 32-bit).
     """
+    return _apart(read_levels(path))
+
+
+def read_levels(path: Path) -> Pixels:
+    """Read as :func:`read_image`; of grey images, the channels may be one in memory, which is not to be written to."""
     try:
         with warnings.catch_warnings():
             # Pillow warns from half its limit on; only its limit itself is an error here.
@@ -82,13 +87,24 @@ def _one_line(error: Exception) -> str:
 def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     if image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None)):
         grey = np.rint(np.asarray(image, dtype=np.float32) * (255 / _SIXTEEN_BITS)).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        return _three_times(grey)
+    if image.mode == "L" and not image.has_transparency_data:
+        return _three_times(np.asarray(image))
     if image.mode in ("F", "I"):
         raise DataError(f"{path}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _three_times(grey: Pixels) -> Pixels:
+    return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
+
+
+def _apart(pixels: Pixels) -> Pixels:
+    """Undo :func:`_three_times`: give each channel memory of its own."""
+    return np.repeat(pixels[:, :, :1], 3, axis=2) if pixels.strides[2] == 0 else pixels
 
 
 def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
@@ -104,20 +120,31 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
         borders: how often the outermost pixels are repeated before, on two sides that face each other at most.
     """
     if borders == NO_BORDERS and pixels.shape[:2] == size:
-        return pixels
-    resized = np.empty((*size, 3), np.uint8)
+        return _apart(pixels)
+    resized, plane, grey = np.empty((*size, 3), np.uint8), None, _is_grey(pixels)
     for channel in range(3):
-        plane = _bordered(pixels[:, :, channel].astype(np.float32), size, borders)
-        resized[:, :, channel] = np.rint(np.rint(_interpolated(plane, size) * FINE) / FINE).clip(0, 255)
+        if plane is None or not grey:
+            plane = _resized_plane(pixels[:, :, channel], size, borders)
+        resized[:, :, channel] = plane
     return resized
 
 
-def _bordered(plane: NDArray[np.float32], size: Size, borders: Borders) -> NDArray[np.float32]:
+def _is_grey(pixels: Pixels) -> bool:
+    """Tell whether all channels are alike; of most colour images a few lines tell that they are not."""
+    return pixels.strides[2] == 0 or all(
+        np.array_equal(lines[:, :, 0], lines[:, :, channel]) for lines in (pixels[::64], pixels) for channel in (1, 2)
+    )
+
+
+def _resized_plane(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArray[np.uint8]:
+    plane = _interpolated(levels if borders == NO_BORDERS else _bordered(levels, size, borders), size)
+    return np.rint(np.rint(plane * FINE) / FINE).clip(0, 255).astype(np.uint8)
+
+
+def _bordered(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArray[np.float32]:
     """Repeat the outermost lines of a plane (H, W), whose other side is resized before, as that takes less time."""
-    if borders == NO_BORDERS:
-        return plane
-    height, width = plane.shape
-    wide = _interpolated(plane, (height, size[1]) if any(borders[0]) else (size[0], width))
+    height, width = levels.shape
+    wide = _interpolated(levels, (height, size[1]) if any(borders[0]) else (size[0], width))
     return np.pad(wide, borders, mode="edge")
 
 
@@ -172,6 +199,8 @@ def resize_map(anomaly_map: NDArray[np.float32], size: Size) -> NDArray[np.float
     return np.where(share >= 0.5, total / np.maximum(share, 0.5), np.float32(np.nan))
 
 
-def _interpolated(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    resized = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(resized.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+def _interpolated(values: NDArray[np.float32] | NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
+    plane = Image.fromarray(np.ascontiguousarray(values))
+    if plane.mode != "F":
+        plane = plane.convert("F")
+    return np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BILINEAR))

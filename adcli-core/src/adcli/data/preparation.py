@@ -25,6 +25,7 @@ from adcli.data.decoding import (
     Pixels,
     Size,
     read_image,
+    read_levels,
     read_mask,
     resize,
     resize_map,
@@ -219,7 +220,7 @@ PLAIN = Preparation()
 
 def decode(path: Path, size: Size, preparation: Preparation = PLAIN) -> Decoded:
     """Read an image and turn it into a model's input; raises as :func:`read_image` and :meth:`Preparation.cut`."""
-    pixels = read_image(path)
+    pixels = read_levels(path)
     return Decoded(preparation.fitted(pixels, size, path), (pixels.shape[0], pixels.shape[1]))
 
 

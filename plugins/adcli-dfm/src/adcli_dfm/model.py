@@ -29,7 +29,7 @@ from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.errors import TrainingError
-from adcli.layers import Principal, gathered, gaussian_blur, principal_components, randomised_components, upsample
+from adcli.layers import Principal, gathered, principal_components, randomised_components, upsample_and_blur
 from adcli.model import Model, Scores
 from adcli_dfm import DfmOptions
 
@@ -106,7 +106,9 @@ class Dfm(Model):
         """Sum the errors of the channels at each position, and the layers at each pixel."""
         parts = torch.split(error, [part.shape[1] * part.shape[2] * part.shape[3] for part in maps], dim=1)
         located = [
-            upsample(values.reshape(-1, *part.shape[1:]).sum(dim=1, keepdim=True), self.image_size)
+            upsample_and_blur(
+                values.reshape(-1, *part.shape[1:]).sum(dim=1, keepdim=True), self.image_size, self.options.sigma
+            )
             for values, part in zip(parts, maps, strict=True)
         ]
-        return gaussian_blur(torch.stack(located).sum(dim=0), self.options.sigma)
+        return torch.stack(located).sum(dim=0)

@@ -10,7 +10,7 @@ class PadimOptions(BackboneOptions):
 
     backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's.")
     dimensions: int = option(
-        100, "Channels kept at every position; the paper takes 550 for wide ResNet-50 (15 GB while fitting).", ge=1
+        100, "Channels kept at every position; the paper takes 550 for wide ResNet-50 (4 GB while fitting).", ge=1
     )
     reduction: Literal["random", "pca"] = option("random", "How they are chosen; the paper finds random ones better.")
     regularisation: float = option(0.01, "Added to every variance (epsilon in the paper's Eq. 1).", gt=0)

@@ -22,7 +22,7 @@ from adcli import distributed
 from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
-from adcli.layers import gaussian_blur, patch_embedding, upsample
+from adcli.layers import patch_embedding, upsample_and_blur
 from adcli.model import Model, Scores
 from adcli.progress import Progress
 from adcli_patchcore import PatchcoreOptions, sharded
@@ -124,8 +124,8 @@ class PatchCore(Model):
         image_scores = patch_scores.amax(dim=1)
         if self.options.reweight:
             image_scores = image_scores * self._weight(rows, nearest, patch_scores)
-        maps = upsample(patch_scores.reshape(-1, 1, height, width), self.crop)
-        return Scores(image_scores, self._uncropped(gaussian_blur(maps, self.options.sigma)))
+        maps = upsample_and_blur(patch_scores.reshape(-1, 1, height, width), self.crop, self.options.sigma)
+        return Scores(image_scores, self._uncropped(maps))
 
     def _nearest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the indices of the nearest bank members, nearest first, and their squared distances, both (P, count).

@@ -18,7 +18,7 @@ from adcli.backbones import create_backbone
 from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.features import FrozenFeatures
-from adcli.layers import gaussian_blur, upsample
+from adcli.layers import upsample_and_blur
 from adcli.model import Model, Scores
 from adcli.training import Epochs, optimise
 from adcli_stfpm import StfpmOptions
@@ -82,8 +82,7 @@ class Stfpm(Model):
 
     def forward(self, images: Tensor) -> Scores:
         distances = list(self.distances(self.teacher(images), self.student(images)))
-        anomaly_map = upsample(_product(distances), self.image_size)
-        anomaly_map = gaussian_blur(anomaly_map, self.options.sigma)
+        anomaly_map = upsample_and_blur(_product(distances), self.image_size, self.options.sigma)
         return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
 
 
