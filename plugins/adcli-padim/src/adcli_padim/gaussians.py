@@ -92,7 +92,7 @@ class ConditionalGaussians(nn.Module):
     Buffers, for a grid (h, w) with s positions in each cell of the coarser one:
         mean: of the channels, (h, w, D).
         own: W with W' W = the inverse of the conditional covariance, (h w, D, D).
-        given: what W times the channels is expected to be for each whitened coarser channel, (cells, s D, C).
+        given: the channels' covariances with the whitened coarser ones, by which they are expected, (cells, s D, C).
     """
 
     mean: Tensor
@@ -106,11 +106,11 @@ class ConditionalGaussians(nn.Module):
 
     def forward(self, rows: Rows, coarser: Sequence[Rows]) -> Rows:
         """Whiten rows, given the whitened ones of coarser maps: the result has no correlations, with those neither."""
-        whitened = torch.bmm(rows.values - self.mean.flatten(0, 1)[:, None], self.own.mT)
+        values = rows.values - self.mean.flatten(0, 1)[:, None]
         if coarser:
             context = joined(coarser).within(rows.grid)
-            whitened = whitened - by_position(torch.bmm(context.values, self.given.mT), rows.grid, context.grid)
-        return Rows(whitened, rows.grid)
+            values = values - by_position(torch.bmm(context.values, self.given.mT), rows.grid, context.grid)
+        return Rows(torch.bmm(values, self.own.mT), rows.grid)
 
 
 class NestedGaussians(nn.Module):
@@ -251,9 +251,9 @@ def _conditioned(
             own[here] = whitening(rest)
             continue
         products = _covariances(moments.products[part], sides[part], context[part], count)
-        explained = _whitened(chain, products, part, cells).reshape(len(rest), rest.shape[1], -1)
-        own[here] = white = whitening(rest.baddbmm_(explained, explained.mT, alpha=-1))
-        given[part] = torch.bmm(white, explained).reshape(products.shape)
+        given[part] = explained = _whitened(chain, products, part, cells)
+        explained = explained.reshape(len(rest), rest.shape[1], -1)
+        own[here] = whitening(rest.baddbmm_(explained, explained.mT, alpha=-1))
     return _Conditional(own, given, grid, cells, positions.flatten().argsort())
 
 
@@ -262,12 +262,13 @@ def _whitened(chain: Sequence[_Conditional], rows: Tensor, positions: Tensor | s
     *coarser, last = chain
     device, size = rows.device, last.own.shape[1]
     positions = cells_of(grid, last.grid, device)[positions]
-    own = torch.bmm(rows[:, :, -size:], last.own[positions].mT)
+    own = last.own[positions].mT
     if not coarser:
-        return own
+        return torch.bmm(rows, own)
     others = _whitened(coarser, rows[:, :, :-size], cells_of(last.grid, last.cells, device)[positions], last.cells)
     given = last.given.reshape(len(last.own), size, -1)[last.places[positions]]
-    return torch.cat([others, own.baddbmm_(others, given.mT, alpha=-1)], dim=2)
+    rest = torch.baddbmm(rows[:, :, -size:], others, given.mT, alpha=-1)
+    return torch.cat([others, torch.bmm(rest, own)], dim=2)
 
 
 def whitening(covariances: Tensor) -> Tensor:
