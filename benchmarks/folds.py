@@ -308,6 +308,7 @@ SCORERS = {
     "dfm score=nll": Scorer(dfm_features, Dfm, DfmOptions(backbone="embedded", pooling=0, score="nll")),
     "dfkde": Scorer(dfkde_features, Dfkde, DfkdeOptions(backbone="embedded")),
     "patchcore": Scorer(patchcore_features, GivenPatches, PatchcoreOptions(backbone="embedded", sigma=0)),
+    # One layer, as the features are one map.
     "padim": Scorer(padim_features, Padim, PadimOptions(backbone="embedded", layers=(1,), sigma=0)),
 }
 

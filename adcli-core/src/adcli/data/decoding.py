@@ -52,7 +52,7 @@ def read_image(path: Path) -> Pixels:
         DataError: the file is missing, no image, damaged, beyond Pillow's limit on pixels, or of a mode without a
             declared range (floating point or 32-bit).
     """
-    return _apart(read_levels(path))
+    return _unshared(read_levels(path))
 
 
 def read_levels(path: Path) -> Pixels:
@@ -87,9 +87,9 @@ def _one_line(error: Exception) -> str:
 def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     if image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None)):
         grey = np.rint(np.asarray(image, dtype=np.float32) * (255 / _SIXTEEN_BITS)).clip(0, 255).astype(np.uint8)
-        return _three_times(grey)
+        return _shared(grey)
     if image.mode == "L" and not image.has_transparency_data:
-        return _three_times(np.asarray(image))
+        return _shared(np.asarray(image))
     if image.mode in ("F", "I"):
         raise DataError(f"{path}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
     if image.has_transparency_data:
@@ -98,12 +98,13 @@ def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _three_times(grey: Pixels) -> Pixels:
+def _shared(grey: Pixels) -> Pixels:
+    """Return grey levels (H, W) as three channels that are one in memory."""
     return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
 
 
-def _apart(pixels: Pixels) -> Pixels:
-    """Undo :func:`_three_times`: give each channel memory of its own."""
+def _unshared(pixels: Pixels) -> Pixels:
+    """Undo :func:`_shared`: give each channel memory of its own."""
     return np.repeat(pixels[:, :, :1], 3, axis=2) if pixels.strides[2] == 0 else pixels
 
 
@@ -120,7 +121,7 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
         borders: how often the outermost pixels are repeated before, on two sides that face each other at most.
     """
     if borders == NO_BORDERS and pixels.shape[:2] == size:
-        return _apart(pixels)
+        return _unshared(pixels)
     resized, plane, grey = np.empty((*size, 3), np.uint8), None, _is_grey(pixels)
     for channel in range(3):
         if plane is None or not grey:

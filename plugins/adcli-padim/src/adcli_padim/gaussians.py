@@ -138,7 +138,7 @@ class NestedGaussians(nn.Module):
         """Set the Gaussians from sums over ``count`` images, the regularisation added to every variance."""
         chain: list[_Conditional] = []
         for level, part in zip(self.levels, moments.parts, strict=False):
-            chain.append(_conditioned(part, moments.parts[: len(chain)], chain, count, regularisation))
+            chain.append(_conditioned(part, chain, count, regularisation))
             mean = part.origin + part.total / count
             level.mean = mean.reshape(*part.grid, -1).float()
             level.own, level.given = chain[-1].own.float(), chain[-1].given.float()
@@ -215,6 +215,7 @@ class _Conditional(NamedTuple):
     """What :class:`ConditionalGaussians` has, in float64.
 
     Attributes:
+        total: sums of the channels over the images, (P, 1, D).
         own: (P, D, D).
         given: (cells, s D, C).
         grid: of the positions.
@@ -222,6 +223,7 @@ class _Conditional(NamedTuple):
         places: of each position among those of all cells, one cell after the other, (P).
     """
 
+    total: Tensor
     own: Tensor
     given: Tensor
     grid: Size
@@ -230,31 +232,26 @@ class _Conditional(NamedTuple):
 
 
 def _conditioned(
-    moments: _MapMoments,
-    coarser: Sequence[_MapMoments],
-    chain: Sequence[_Conditional],
-    count: int,
-    regularisation: float,
+    moments: _MapMoments, chain: Sequence[_Conditional], count: int, regularisation: float
 ) -> _Conditional:
-    """Return the Gaussians of a map given the chain of coarser maps', whose moments come along."""
+    """Return the Gaussians of a map given the chain of coarser maps'."""
     grid, cells, total = moments.grid, moments.cells, moments.total
     own, given = torch.empty_like(moments.squares), torch.empty_like(moments.products)
     positions = by_cell(torch.arange(len(own), device=own.device)[:, None, None], grid, cells)[:, 0]
     sides = by_cell(total, grid, cells)
-    context = joined([Rows(part.total, part.grid) for part in coarser]).within(grid).values if coarser else sides
+    context = joined([Rows(part.total, part.grid) for part in chain]).within(grid).values if chain else total
     for start in range(0, len(positions), CHUNK):
         part = slice(start, start + CHUNK)
         here = positions[part].flatten()
         rest = _covariances(moments.squares[here], total[here], total[here], count)
         rest.diagonal(dim1=1, dim2=2).add_(regularisation)
-        if not chain:
-            own[here] = whitening(rest)
-            continue
-        products = _covariances(moments.products[part], sides[part], context[part], count)
-        given[part] = explained = _whitened(chain, products, part, cells)
-        explained = explained.reshape(len(rest), rest.shape[1], -1)
-        own[here] = whitening(rest.baddbmm_(explained, explained.mT, alpha=-1))
-    return _Conditional(own, given, grid, cells, positions.flatten().argsort())
+        if chain:
+            products = _covariances(moments.products[part], sides[part], context[part], count)
+            given[part] = explained = _whitened(chain, products, part, cells)
+            explained = explained.reshape(len(rest), rest.shape[1], -1)
+            rest.baddbmm_(explained, explained.mT, alpha=-1)
+        own[here] = whitening(rest)
+    return _Conditional(total, own, given, grid, cells, positions.flatten().argsort())
 
 
 def _whitened(chain: Sequence[_Conditional], rows: Tensor, positions: Tensor | slice, grid: Size) -> Tensor:
