@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+from adcli.data.source import ImageSource
+from adcli.nn.batches import Batches
 from adcli_patchcore import PatchcoreOptions
 from adcli_patchcore.coreset import greedy_k_centre
 from adcli_patchcore.model import PatchCore

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from adcli.data.batches import Batches, Session
-from adcli.data.images import ImageSource
-from adcli.registry import registry
+from adcli._plugins.registry import registry
+from adcli.data.source import ImageSource
+from adcli.nn.batches import Batches, Session
 
 BATCH_SIZE = 8
 BACKBONES = {

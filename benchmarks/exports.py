@@ -18,12 +18,13 @@ import numpy as np
 import openvino as ov
 import torch
 
-from adcli.data.batches import Batches
+from adcli._plugins.registry import registry
 from adcli.data.decoding import read_image, resize
-from adcli.data.images import ImageSource
-from adcli.model import Model
-from adcli.pipeline.preparation import build_model, make_repeatable
-from adcli.registry import registry
+from adcli.data.source import ImageSource
+from adcli.nn.batches import Batches
+from adcli.nn.devices import make_repeatable
+from adcli.nn.model import Model
+from adcli.pipeline._building import build_model
 from adcli_openvino.export import halve
 from adcli_openvino.graph import convert, with_pixels
 from adcli_openvino.quantisation import quantise

@@ -27,18 +27,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adcli.calibration import Calibration
-from adcli.data.batches import Batches
 from adcli.data.decoding import Decoded
-from adcli.data.images import ImageSource
+from adcli.data.references import load_data
 from adcli.data.samples import Splits
+from adcli.data.source import ImageSource
 from adcli.errors import AdcliError
-from adcli.model import Model
+from adcli.nn.batches import Batches
+from adcli.nn.model import Model
 from adcli.options import BackboneOptions
 from adcli.pipeline import TrainSettings
-from adcli.pipeline.calibrate import calibrate, plan_calibration
-from adcli.pipeline.datasets import load_data
+from adcli.pipeline._plan import plan_calibration
 from adcli.progress import Silent
+from adcli.scoring.calibrating import calibrate
+from adcli.scoring.calibration import Calibration
 from adcli.specs import ModelSpec
 from adcli_dfkde import DfkdeOptions
 from adcli_dfkde.model import Dfkde

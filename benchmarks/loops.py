@@ -24,14 +24,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adcli.allocation import keep_freed_memory
-from adcli.backbones import Backbone
-from adcli.data.batches import Batches, Session
-from adcli.data.images import ImageSource
-from adcli.pipeline.preparation import build_model, make_repeatable
-from adcli.pipeline.runtime import ModelRuntime
-from adcli.pipeline.scoring import score_images
-from adcli.registry import registry
+from adcli._plugins.registry import registry
+from adcli._process.allocation import keep_freed_memory
+from adcli.data.source import ImageSource
+from adcli.nn.backbones import Backbone
+from adcli.nn.batches import Batches, Session
+from adcli.nn.devices import make_repeatable
+from adcli.nn.runtime import ModelRuntime
+from adcli.pipeline._building import build_model
+from adcli.scoring.scorer import score_images
 
 SIZE, BATCH = (256, 256), 32
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

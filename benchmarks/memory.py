@@ -30,10 +30,11 @@ FIT = """
 import resource, sys
 from pathlib import Path
 import torch
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.pipeline.preparation import build_model, make_repeatable
-from adcli.registry import registry
+from adcli.nn.batches import Batches
+from adcli.data.source import ImageSource
+from adcli.nn.devices import make_repeatable
+from adcli.pipeline._building import build_model
+from adcli._plugins.registry import registry
 
 name, folder, count, cache, *given = sys.argv[1:]
 provided = registry().models.get(name)

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adcli.allocation import keep_freed_memory
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+from adcli._process.allocation import keep_freed_memory
+from adcli.data.source import ImageSource
+from adcli.nn.batches import Batches
 from adcli.pipeline import load
-from adcli.pipeline.restore import restore
+from adcli.pipeline._restore import restore
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Squared distances and indices of the nearest members."""

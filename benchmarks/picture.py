@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from adcli.pipeline.pictures import picture_name
+from adcli.report.pictures import picture_name
 
 KINDS = 3
 WIDTH = 1116

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from commands import CASES, drawn
 
-from adcli.allocation import keep_freed_memory
+from adcli._process.allocation import keep_freed_memory
 from adcli.pipeline import TrainSettings, train
 
 

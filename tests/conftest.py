@@ -34,8 +34,9 @@ def adcli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
 @pytest.fixture(scope="module")
 def strangers_plugin() -> Iterator[None]:
     """Have the stranger's plugin installed for a module, and time nothing for longer than needed."""
-    from adcli.pipeline import comparison, timing
-    from adcli.registry import registry
+    from adcli._plugins.registry import registry
+    from adcli.exports import agreement as comparison
+    from adcli.pipeline import _bench as timing
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(THIRD_PARTY))

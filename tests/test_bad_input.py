@@ -132,7 +132,7 @@ def test_a_run_with_a_changed_byte_is_refused(adcli: Adcli, parts: Path, run: Pa
 
 def rewrite(run: Path, change: Callable[[dict[str, object]], None]) -> None:
     """Write another run.yaml with a right digest."""
-    from adcli.run import seal
+    from adcli._files import seal
 
     content = yaml.safe_load((run / "run.yaml").read_text())
     del content["digest"]
@@ -184,7 +184,7 @@ def test_a_place_without_the_right_to_write_is_one_line(adcli: Adcli, parts: Pat
 
 
 def test_no_space_is_one_line_and_leaves_no_run(adcli: Adcli, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adcli.pipeline import training
+    from adcli.pipeline import _train as training
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

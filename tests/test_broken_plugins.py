@@ -215,7 +215,7 @@ def load(first, second):
     raise LookupError("torn")
 """
 SHAKY_MODEL = """
-from adcli.model import Model
+from adcli.nn.model import Model
 
 
 class Shaky(Model):
@@ -254,7 +254,7 @@ def test_code_that_fails_when_it_is_used_is_one_line(
 
 UNSHAPED = """
 from adcli import ModelSpec, Options, hookimpl
-from adcli.model import Model, Scores
+from adcli.nn.model import Model, Scores
 
 
 @hookimpl

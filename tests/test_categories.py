@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support import Adcli, Outcome, assert_one_line, draw_part, write_parts
 
-from adcli import distributed, pipeline
+from adcli import pipeline
+from adcli.nn import distributed
 
 QUICK = ("-m", "patchcore", "--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
 GOOD = "train/good/000.png"
@@ -149,7 +150,7 @@ def test_nothing_is_overwritten_nor_trained_before_that_is_said(adcli: Adcli, sh
 def test_an_interruption_ends_all_and_keeps_what_is_finished(
     adcli: Adcli, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adcli.pipeline import training
+    from adcli.pipeline import _train as training
 
     build = training.build_model
     built = []

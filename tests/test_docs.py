@@ -196,7 +196,7 @@ def test_the_example_of_backbones_maps_images(site: Path, tmp_path: Path) -> Non
     code = """
 import torch
 from adcli import AdcliError, BackboneOptions
-from adcli.backbones import create_backbone
+from adcli.nn.backbones import create_backbone
 backbone = create_backbone(BackboneOptions(backbone="edges", layers=(3, 1)))
 print([tuple(part.shape) for part in backbone(torch.rand(2, 3, 64, 96))], backbone.strides)
 try:
@@ -215,8 +215,8 @@ except AdcliError as error:
 FITTED = """
 from pathlib import Path
 import torch
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+from adcli.nn.batches import Batches
+from adcli.data.source import ImageSource
 paths = sorted(Path({data!r}).glob("train/good/*.png"))
 batches = Batches(paths, ImageSource((64, 64)), batch_size=4)
 def error(model):
@@ -347,7 +347,7 @@ def test_a_specs_table_has_its_fields_in_order(hook: str) -> None:
 
 
 def test_the_table_of_backbone_requests_and_of_backbone_options_are_complete() -> None:
-    from adcli.backbones import BackboneRequest
+    from adcli.nn.backbones import BackboneRequest
 
     request = [field.name for field in dataclasses.fields(BackboneRequest)]
     text = (PLUGINS / "adcli_backbones.md").read_text().partition("`BackboneRequest`:")[2]
@@ -357,13 +357,13 @@ def test_the_table_of_backbone_requests_and_of_backbone_options_are_complete() -
 
 
 def test_the_table_of_optimise_has_its_parameters() -> None:
-    from adcli.training import optimise
+    from adcli.nn.training import optimise
 
     assert set(first_column(PLUGINS / "training.md", "argument")) == set(inspect.signature(optimise).parameters)
 
 
 def test_the_table_of_frozen_features_has_its_parameters() -> None:
-    from adcli.features import FrozenFeatures
+    from adcli.nn.features import FrozenFeatures
 
     assert first_column(PLUGINS / "training.md", "parameter") == list(inspect.signature(FrozenFeatures).parameters)
 
@@ -380,9 +380,11 @@ def test_the_table_of_rules_has_each_with_its_promise(kind: str) -> None:
 
 
 def test_the_table_of_layers_has_every_public_function() -> None:
-    from adcli import layers
+    from adcli.nn import layers
 
-    own = {name for name, value in inspect.getmembers(layers, inspect.isfunction) if value.__module__ == "adcli.layers"}
+    own = {
+        name for name, value in inspect.getmembers(layers, inspect.isfunction) if value.__module__ == "adcli.nn.layers"
+    }
     listed = re.findall(r"^\| `(\w+)\((.*?)\)` \|", (PLUGINS / "layers.md").read_text(), re.MULTILINE)
     assert {name for name, _ in listed} == {name for name in own if not name.startswith("_")}
     for name, parameters in listed:

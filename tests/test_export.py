@@ -16,9 +16,10 @@ from PIL import Image
 from support import THIRD_PARTY, Adcli, Outcome, assert_one_line, draw_part, write_parts
 
 from adcli import pipeline
+from adcli._files import seal
 from adcli.errors import AdcliError, ExportError
-from adcli.exports import Export
-from adcli.run import Run, seal
+from adcli.exports.export import Export
+from adcli.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("strangers_plugin")
 SETTINGS = {"model": "mean_image", "image_size": "48", "false_alarm_rate": 0.2}

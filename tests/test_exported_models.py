@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from adcli._plugins.registry import registry
 from adcli.data.decoding import read_image, resize
-from adcli.registry import registry
 from adcli.testing.exporters import Subject, subject_of
 
 SIZE = (64, 64)

@@ -10,12 +10,12 @@ import torch
 from folds import SCORERS, Case, Fit, Numbers, Score, Scores, good_images, simulate
 from numpy.typing import NDArray
 
-from adcli.calibration import Calibration
-from adcli.data.images import ImageSource
+from adcli.data.source import ImageSource
 from adcli.errors import OptionError
-from adcli.exports import Runtime
-from adcli.pipeline.calibrate import CalibrationPlan
 from adcli.progress import Progress
+from adcli.scoring.calibrating import CalibrationPlan
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.runtime import Runtime
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -8,7 +8,7 @@ import yaml
 from support import Adcli, write_parts
 
 from adcli import Options, option
-from adcli.pipeline.datasets import with_absolute_paths
+from adcli.data.references import with_absolute_paths
 
 QUICK = ("-m", "patchcore", "--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3", "--json")
 

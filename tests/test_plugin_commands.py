@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support import Adcli, Outcome, assert_one_line
 
-from adcli.registry import registry
-from adcli.template import PluginNames, fill, write_package
+from adcli._plugins.registry import registry
+from adcli._plugins.template import PluginNames, fill, write_package
 from adcli.testing import KINDS
 
 WRONG = Path(__file__).parents[1] / "adcli-core/tests/installed"

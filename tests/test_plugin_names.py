@@ -8,8 +8,8 @@ import pytest
 from plugins_on_disk import MODEL, install, run
 from support import THIRD_PARTY, assert_one_line
 
-from adcli import remedies
-from adcli.registry import CORE, Names, registry
+from adcli._plugins import remedies
+from adcli._plugins.registry import CORE, Names, registry
 
 EVERYTHING = """
 from adcli import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Options, hookimpl

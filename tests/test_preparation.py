@@ -14,8 +14,9 @@ from PIL import Image
 from support import Adcli, assert_one_line
 
 from adcli import pipeline
-from adcli.exports import Export
-from adcli.run import Run, seal
+from adcli._files import seal
+from adcli.exports.export import Export
+from adcli.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("strangers_plugin")
 SIZE = (120, 200)

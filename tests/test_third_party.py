@@ -42,7 +42,7 @@ def adcli_models():
 
 MODEL = """
 import torch
-from adcli.model import Model, Scores
+from adcli.nn.model import Model, Scores
 
 
 class MeanImage(Model):

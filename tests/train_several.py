@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from adcli import distributed, pipeline
+from adcli import pipeline
+from adcli.nn import distributed
 
 
 def main() -> None:

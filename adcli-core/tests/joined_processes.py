@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adcli import distributed
-from adcli.data.batches import Batches, Session
-from adcli.data.images import ImageSource
-from adcli.layers import principal_directions, randomised_components
-from adcli.training import optimise, settle
+from adcli.data.source import ImageSource
+from adcli.nn import distributed
+from adcli.nn.batches import Batches, Session
+from adcli.nn.components import principal_directions, randomised_components
+from adcli.nn.training import optimise, settle
 
 
 def trained(paths: list[Path], batch_size: int, checkpoints: Path | None = None, epochs: int = 4) -> nn.Module:

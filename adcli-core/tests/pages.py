@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from adcli.calibration import Calibration
 from adcli.metrics import PixelMetrics, summarise
 from adcli.report.cards import Picture, picture
 from adcli.report.page import Card, Page
+from adcli.scoring.calibration import Calibration
 
 PHOTO = (40, 90, 160)
 """The colour of the photographs."""

@@ -14,7 +14,7 @@ for _ in range(20):
     b"x" * (32 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-KEPT = "from adcli.allocation import keep_freed_memory; keep_freed_memory()"
+KEPT = "from adcli._process.allocation import keep_freed_memory; keep_freed_memory()"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
@@ -27,7 +27,7 @@ def test_freed_memory_is_not_mapped_anew() -> None:
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from adcli.allocation import keep_freed_memory
+    from adcli._process.allocation import keep_freed_memory
 
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     keep_freed_memory()

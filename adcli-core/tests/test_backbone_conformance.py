@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from wrong_backbones import RIGHT, WRONG
 
+from adcli._plugins.registry import registry
 from adcli.errors import OptionError
-from adcli.registry import registry
 from adcli.testing import Check, Checked, check_plugin, conformance
 from adcli.testing.backbones import RULES, subject_of
 
@@ -47,7 +47,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from torch import nn
 
-    from adcli import backbones
+    from adcli.nn import backbones
 
     def draw(network: nn.Module, argument: str, local: Path | None) -> None:
         if local is not None:

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from adcli import BackboneOptions
-from adcli.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
 from adcli.errors import AdcliError, BackboneError
-from adcli.folding import fold_batch_norms
-from adcli.weights import weights_unavailable
+from adcli.nn._folding import fold_batch_norms
+from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
+from adcli.nn.weights import weights_unavailable
 
 
 def make(backbone: str, *layers: int, **options: object) -> Backbone:

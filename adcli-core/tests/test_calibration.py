@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adcli.calibration import Calibration, conformal_threshold, f1_threshold
 from adcli.errors import OptionError, RunError
+from adcli.scoring.calibration import Calibration, conformal_threshold, f1_threshold
 
 
 @pytest.mark.parametrize("n", [1, 5, 19, 20, 99, 100, 250])

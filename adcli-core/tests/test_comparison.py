@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from adcli.data.decoding import Pixels, resize
 from adcli.data.samples import Label
 from adcli.errors import ExportError
-from adcli.exports import Scored
-from adcli.pipeline.comparison import Comparison, Tolerance, compare, disagreement, judge, speeds
+from adcli.exports.agreement import Comparison, Tolerance, compare, disagreement, judge, speeds
+from adcli.scoring.runtime import Scored
 
 SIZE = (8, 8)
 
@@ -78,7 +78,7 @@ def test_good_images_that_score_alike_leave_the_range_to_the_others() -> None:
 
 
 def test_speed_is_that_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    from adcli.pipeline import comparison
+    from adcli.exports import agreement as comparison
 
     monkeypatch.setattr(comparison, "ROUND_SECONDS", 0.0)
     measured = speeds(brightness, brightness, [image for image, _ in images(1)])

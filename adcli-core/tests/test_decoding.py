@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from adcli.data.decoding import Borders, Size, read_image, read_mask, resize, resize_map
-from adcli.data.preparation import decode
+from adcli.data.framing import decode
 from adcli.errors import DataError
 
 

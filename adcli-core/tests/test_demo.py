@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from adcli.data import demo
 from adcli.data.decoding import read_image, read_mask
-from adcli.data.demo_drawing import DEFECTS, draw
+from adcli.data.demo.drawing import DEFECTS, draw
 from adcli.data.samples import Splits
 from adcli.errors import AdcliError, StorageError
 from adcli.options import Options

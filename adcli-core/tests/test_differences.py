@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adcli.calibration import Calibration
 from adcli.errors import RunError
 from adcli.metrics import image_metrics
-from adcli.pipeline.differences import compare_runs
-from adcli.run import Run
+from adcli.pipeline._compare import compare_runs
+from adcli.runs.run import Run
+from adcli.scoring.calibration import Calibration
 
 
 def run_of(folder: Path, scores: np.ndarray, is_defect: np.ndarray, names: list[str] | None = None) -> Run:

@@ -11,7 +11,7 @@ from adcli.errors import StorageError
 
 SAID_AT_THE_END = """
 import atexit, sys, threading, time
-from adcli.cli.ending import end
+from adcli._process.ending import end
 
 class Kept:
     def __del__(self):

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adcli import training
-from adcli.data.batches import Batches, Session
-from adcli.data.images import ImageSource
+from adcli.data.source import ImageSource
 from adcli.errors import DataError
-from adcli.features import FrozenFeatures
-from adcli.training import optimise
+from adcli.nn import training
+from adcli.nn.batches import Batches, Session
+from adcli.nn.features import FrozenFeatures
+from adcli.nn.training import optimise
 
 COUNT, SIZE = 10, (16, 12)
 EACH = 4 * (3 * 4 * 3 + 16 * 12)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adcli.builtin import FolderOptions
+from adcli._plugins.builtin import FolderOptions
 from adcli.data.folder import images_in, load
 from adcli.data.samples import Splits
 from adcli.errors import AdcliError, DataError

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcli.calibration import Calibration
-from adcli.data.images import ImageSource
-from adcli.data.preparation import Preparation
+from adcli.data.framing import Framing
 from adcli.data.samples import Sample
-from adcli.pipeline.gallery import Gallery
-from adcli.pipeline.scoring import ScoredImage, Scorer
+from adcli.data.source import ImageSource
+from adcli.report.gallery import Gallery
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.scorer import ScoredImage, Scorer
 
 
 def runtime(images: np.ndarray) -> tuple[np.ndarray, None]:
@@ -68,8 +68,8 @@ def test_a_region_is_outlined_where_it_is_in_the_photograph(gallery: Gallery, tm
     hot[2:6, 2:6] = 1
     calibration = replace(gallery.scorer.calibration, pixel_threshold=0.5)
     gallery.scorer = replace(gallery.scorer, calibration=calibration)
-    preparation = Preparation(region=(80, 0, 80, 80))
-    scored = ScoredImage(tmp_path / "a.png", 1.0, hot, (80, 160), preparation)
+    framing = Framing(region=(80, 0, 80, 80))
+    scored = ScoredImage(tmp_path / "a.png", 1.0, hot, (80, 160), framing)
     gallery.add(scored, Sample(tmp_path / "a.png", "good"))
     ((_, _, drawn),) = gallery.shown()
     corner = re.match(r"M(\d+) (\d+)", drawn.predicted)

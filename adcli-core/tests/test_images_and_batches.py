@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from adcli.data import images as images_module
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.data.preparation import decode
+from adcli.data import source as images_module
+from adcli.data.framing import decode
+from adcli.data.source import ImageSource
 from adcli.errors import DataError
+from adcli.nn.batches import Batches
 
 SIZE = (8, 12)
 BYTES = 8 * 12 * 3

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from adcli.imports import without_collection
+from adcli._process.imports import without_collection
 
 
 def printed(code: str) -> list[str]:
@@ -18,7 +18,7 @@ def printed(code: str) -> list[str]:
 @pytest.mark.parametrize("name", ["timm", "torchvision.models"])
 def test_the_compiler_stays_out_until_it_is_asked_for(name: str) -> None:
     code = (
-        "import sys, torch\nfrom adcli.imports import import_light\n"
+        "import sys, torch\nfrom adcli._process.imports import import_light\n"
         f"module = import_light({name!r})\n"
         "print(module.__name__, 'torch._dynamo' in sys.modules, 'torch._dynamo.utils' in sys.modules)\n"
         "from torchvision.ops import roi_align\n"
@@ -32,7 +32,7 @@ def test_the_compiler_stays_out_until_it_is_asked_for(name: str) -> None:
 
 FINDER = """
 import importlib.abc, importlib.util, sys
-from adcli.imports import import_light
+from adcli._process.imports import import_light
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
@@ -66,7 +66,7 @@ def test_what_is_kept_from_the_compiler_is_kept_from_it_when_it_is_used() -> Non
 
 def test_a_failed_import_leaves_nothing_behind() -> None:
     code = (
-        "import sys\nfrom adcli.imports import import_light\n"
+        "import sys\nfrom adcli._process.imports import import_light\n"
         "try:\n    import_light('no_such_module')\n"
         "except ModuleNotFoundError:\n    print([name for name in sys.modules if name.startswith('torch._dynamo')])\n"
     )
@@ -90,7 +90,7 @@ def test_collection_is_left_as_it_was(enabled: bool) -> None:
 @pytest.mark.parametrize(("call", "left_out"), [("let_imports_last()", True), ("None", False)])
 def test_imports_are_left_out_of_searches_until_the_exit_where_that_is_asked_for(call: str, left_out: bool) -> None:
     code = (
-        "import atexit, gc\nfrom adcli.imports import let_imports_last, without_collection\n"
+        "import atexit, gc\nfrom adcli._process.imports import let_imports_last, without_collection\n"
         "atexit.register(lambda: print(gc.get_freeze_count()))\n"
         f"{call}\n"
         "with without_collection():\n    import decimal\n"

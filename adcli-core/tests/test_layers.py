@@ -8,16 +8,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.layers import (
-    gathered,
-    gaussian_blur,
-    patch_embedding,
-    principal_components,
-    principal_directions,
-    randomised_components,
-    upsample,
-    upsample_and_blur,
-)
+from adcli.nn.components import gathered, principal_components, principal_directions, randomised_components
+from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.7, 4.0])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pages import cards, page
 
-from adcli.calibration import Calibration
 from adcli.metrics import rates
 from adcli.report import plots
 from adcli.report.page import broken_promise, grouped, render
+from adcli.scoring.calibration import Calibration
 
 
 def test_errors_come_first_and_the_worst_of_them_before_others() -> None:

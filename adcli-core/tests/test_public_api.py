@@ -19,38 +19,17 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 RECORD = Path(__file__).with_name("public_api.txt")
 PAGE = Path(__file__).parents[2] / "docs/plugins/api.md"
 
-ERRORS = (
-    "AdcliError BackboneError DataError ExportError MissingCategoryError OptionError PluginError RunError StorageError "
-    "TrainingError"
+MODULES = (
+    "adcli",
+    "adcli.nn",
+    "adcli.nn.distributed",
+    "adcli.data",
+    "adcli.scoring",
+    "adcli.exports",
+    "adcli.pipeline",
+    "adcli.testing",
 )
-MODULES = {
-    "adcli": None,
-    "adcli.backbones": (
-        "Backbone BackboneRequest IMAGENET_MEAN IMAGENET_STD SequentialFeatures TimmFeatures create_backbone "
-        "random_backbone timm_backbone torchvision_backbone"
-    ),
-    "adcli.calibration": "Calibration",
-    "adcli.data": None,
-    "adcli.data.batches": "Augmentation Batches Session",
-    "adcli.data.decoding": "FINE Pixels Size read_image read_mask resize",
-    "adcli.data.images": "ImageSource",
-    "adcli.data.splitting": "held_out",
-    "adcli.distributed": "broadcast gather local_rank rank reduce_sum world_size",
-    "adcli.errors": ERRORS,
-    "adcli.exports": "Export ExportSource Pixels Runtime Scored cores in_batches_of",
-    "adcli.features": "FrozenFeatures Network",
-    "adcli.hookspecs": "adcli_backbones adcli_commands adcli_datasets adcli_exporters adcli_models adcli_run_finished",
-    "adcli.layers": None,
-    "adcli.model": None,
-    "adcli.pipeline": None,
-    "adcli.progress": "Progress Silent",
-    "adcli.run": "Run",
-    "adcli.testing": None,
-    "adcli.testing.exporters": "Subject subject_of",
-    "adcli.training": "Epochs Loss optimise settle",
-    "adcli.weights": "Undrawn load_local_weights",
-}
-"""The names for plugins; for None what ``__all__`` lists, or else all that the module defines without an underscore."""
+"""The packages whose ``__all__`` is what plugins and Python users may use."""
 
 PYTHONS_OWN = ("__post_init__", "__init_subclass__")
 
@@ -118,9 +97,9 @@ def home_of(name: str, module: str) -> tuple[str, ast.stmt]:
 
 
 def public_names(module: str) -> list[str]:
-    chosen, tree = MODULES[module], parse(module)
-    names = chosen.split() if chosen else listed(tree)
-    return names if names is not None else [name for name in defined(tree) if not name.startswith("_")]
+    names = listed(parse(module))
+    assert names is not None, f"{module} has no __all__"
+    return [name for name in names if f"{module}.{name}" not in MODULES]
 
 
 def lines_of(module: str) -> Iterator[str]:
@@ -193,9 +172,10 @@ def public_api() -> list[str]:
 
 HEAD = """# The public API
 
-What code may use, by module: everything here is kept as the [versions](index.md#versions) say, and nothing else of the
-core is. `adcli-core/tests/public_api.txt` has the signatures, with fields, attributes and defaults; docstrings say the
-rest: `python -m pydoc adcli.layers`. This page is written from them, by `adcli-core/tests/test_public_api.py --record`.
+What code may use, by package: the names in its `__all__`. Everything here is kept as the [versions](index.md#versions)
+say, and nothing else of the core is. `adcli-core/tests/public_api.txt` has the signatures, with fields, attributes and
+defaults; docstrings say the rest: `python -m pydoc adcli.nn`. This page is written from them, by
+`adcli-core/tests/test_public_api.py --record`.
 """
 
 
@@ -281,10 +261,10 @@ def test_first_party_plugins_use_only_the_public_api() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "from adcli.layers import _private",
-        "from adcli.registry import registry",
-        "import adcli.registry",
-        "def inside():\n    from adcli.model import no_such_name",
+        "from adcli.nn.layers import _private",
+        "from adcli._plugins.registry import registry",
+        "import adcli._plugins.registry",
+        "def inside():\n    from adcli.nn.model import no_such_name",
     ],
 )
 def test_other_names_are_noticed(code: str, tmp_path: Path) -> None:

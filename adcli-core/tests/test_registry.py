@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from adcli._plugins.registry import Plugin, load
 from adcli.errors import OptionError, PluginError
-from adcli.registry import Plugin, load
 
 GOOD = """
 from adcli import ModelSpec, Options, hookimpl

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adcli.calibration import Calibration
+from adcli._files import file_digest, seal
 from adcli.errors import RunError, StorageError
-from adcli.run import CALIBRATION_FILE, PARTIAL, RUN_FILE, WEIGHTS_FILE, PartialRun, Run, file_digest, seal
-from adcli.runs import find_interrupted, find_run, list_runs, new_run_path
+from adcli.pipeline._open import find_run
+from adcli.runs.find import find_interrupted, list_runs, new_run_path
+from adcli.runs.partial import PartialRun
+from adcli.runs.run import CALIBRATION_FILE, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.scoring.calibration import Calibration
 
 SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}}
 
@@ -98,7 +101,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
 
 def test_a_killed_run_is_interrupted_and_can_be_taken_up(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from adcli.run import PartialRun\n"
+        "import sys, time; from pathlib import Path; from adcli.runs.run import PartialRun\n"
         "p = PartialRun.create(Path(sys.argv[1]), {'model': 'm', 'record': {}})\n"
         "print('ready', flush=True); time.sleep(60)"
     )
@@ -121,7 +124,7 @@ def test_killed_before_there_is_anything_to_resume_nothing_stands_under_the_name
         raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr("adcli.run.seal", killed)
+        patched.setattr("adcli._files.seal", killed)
         with pytest.raises(SystemExit):
             PartialRun.create(tmp_path / "run", {"model": "m", "record": {}})
     assert list(list_runs(tmp_path)) == []

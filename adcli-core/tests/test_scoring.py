@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcli.data.images import ImageSource
-from adcli.data.preparation import Preparation
+from adcli.data.framing import Framing
+from adcli.data.source import ImageSource
 from adcli.errors import TrainingError
-from adcli.exports import Pixels, Scored
-from adcli.pipeline.scoring import score_images
+from adcli.scoring.runtime import ImageBatch, Scored
+from adcli.scoring.scorer import score_images
 
 SIZE = (8, 8)
 
@@ -21,7 +21,7 @@ def test_what_is_no_number_is_refused_with_the_image(tmp_path: Path, score: floa
     for i, path in enumerate(paths):
         Image.new("RGB", SIZE, (i, i, i)).save(path)
 
-    def runtime(images: Pixels) -> Scored:
+    def runtime(images: ImageBatch) -> Scored:
         last = images[:, 0, 0, 0] == 2
         scores, maps = np.where(last, score, 1.0), np.where(last[:, None, None], value, np.zeros((len(images), *SIZE)))
         return scores.astype(np.float32), maps.astype(np.float32)
@@ -40,7 +40,7 @@ def test_what_a_letterbox_adds_is_no_value_of_the_map(tmp_path: Path, original: 
     # A third of the model's input is the image; the pixels beside it are shared with the border.
     inner = (0, slice(7, 17)) if original[0] < original[1] else (0, slice(None), slice(7, 17))
     maps[inner] = 1
-    source = ImageSource((24, 24), workers=0, preparation=Preparation(fit="letterbox"))
+    source = ImageSource((24, 24), workers=0, framing=Framing(fit="letterbox"))
     (scored,) = score_images(lambda images: (np.ones(1, np.float32), maps), [path], source, batch_size=1)
     values = scored.values()
     assert values is not None
@@ -55,8 +55,8 @@ def test_values_are_those_that_a_prediction_sees(tmp_path: Path) -> None:
     ignored[:, 50:70] = True
     maps = np.random.default_rng(0).random((1, 24, 24), np.float32)
     maps[:, :, 12] = 7
-    preparation = Preparation(region=(10, 0, 100, 40), fit="letterbox", ignored=ignored)
-    source = ImageSource((24, 24), workers=0, preparation=preparation)
+    framing = Framing(region=(10, 0, 100, 40), fit="letterbox", ignored=ignored)
+    source = ImageSource((24, 24), workers=0, framing=framing)
     (scored,) = score_images(lambda images: (np.ones(1, np.float32), maps), [path], source, batch_size=1)
     whole, values = scored.map_at(scored.original_size), scored.values()
     assert whole is not None

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from adcli.errors import OptionError
-from adcli.settings import (
+from adcli.pipeline.settings import (
     TrainSettings,
+    framing,
     merge,
     parse_calibration,
     parse_crop,
     parse_region,
     parse_size,
-    preparation,
     read_config,
 )
 
@@ -33,9 +33,9 @@ def test_a_region_has_a_corner_and_sides_and_a_crop_one_number_or_two() -> None:
     assert parse_region(" 40, 0, 640, 480 ") == (40, 0, 640, 480)
     assert parse_crop("480") == (480, 480)
     assert parse_crop("480x20000") == (480, 20000)
-    made = preparation(TrainSettings(region="40,0,640,480", crop="100x200", fit="letterbox"), None)
+    made = framing(TrainSettings(region="40,0,640,480", crop="100x200", fit="letterbox"), None)
     assert (made.region, made.crop, made.fit, made.ignored) == ((40, 0, 640, 480), (100, 200), "letterbox", None)
-    assert preparation(TrainSettings(), None).is_plain
+    assert framing(TrainSettings(), None).is_plain
 
 
 @pytest.mark.parametrize(

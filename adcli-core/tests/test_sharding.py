@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+from adcli.data.source import ImageSource
+from adcli.nn.batches import Batches
 
 PROCESSES = [1, 2, 3]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adcli.data.references import load_data
 from adcli.data.samples import Splits
 from adcli.errors import DataError, OptionError
-from adcli.pipeline.datasets import load_data
 from adcli.testing import Check, conformance
 
 

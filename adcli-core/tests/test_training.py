@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from adcli import training
-from adcli.data.batches import Batches, Session
-from adcli.data.images import ImageSource
+from adcli.data.source import ImageSource
 from adcli.errors import RunError, TrainingError
-from adcli.training import CHECKPOINT_FILE, optimise, settle
+from adcli.nn import training
+from adcli.nn._checkpoint import CHECKPOINT_FILE
+from adcli.nn.batches import Batches, Session
+from adcli.nn.training import optimise, settle
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam": lambda module: torch.optim.Adam(module.parameters(), 1e-2, betas=(0.5, 0.999)),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from adcli.weights import Undrawn
+from adcli.nn.weights import Undrawn
 
 
 class Network(nn.Module):

@@ -3,9 +3,21 @@
 This module holds what a plugin's entry-point module needs, and imports nothing heavy.
 """
 
-from adcli.errors import AdcliError
+from adcli.errors import (
+    AdcliError,
+    BackboneError,
+    DataError,
+    ExportError,
+    MissingCategoryError,
+    OptionError,
+    PluginError,
+    RunError,
+    StorageError,
+    TrainingError,
+)
 from adcli.hookspecs import hookimpl
 from adcli.options import BackboneOptions, Options, option
+from adcli.progress import Progress, Silent
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
 
 __version__ = "0.1.0"
@@ -13,12 +25,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdcliError",
+    "BackboneError",
     "BackboneOptions",
     "BackboneSpec",
+    "DataError",
     "DatasetSpec",
+    "ExportError",
     "ExporterSpec",
+    "MissingCategoryError",
     "ModelSpec",
+    "OptionError",
     "Options",
+    "PluginError",
+    "Progress",
+    "RunError",
+    "Silent",
+    "StorageError",
+    "TrainingError",
     "__version__",
     "hookimpl",
     "option",

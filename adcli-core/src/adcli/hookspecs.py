@@ -14,7 +14,7 @@ from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
 if TYPE_CHECKING:
     import click
 
-    from adcli.run import Run
+    from adcli.runs.run import Run
 
 hookspec = pluggy.HookspecMarker("adcli")
 hookimpl = pluggy.HookimplMarker("adcli")
@@ -93,7 +93,7 @@ def adcli_exporters() -> list[ExporterSpec]:  # type: ignore[empty-body]
 
     ``target`` is a function ``(source: ExportSource, folder, options) -> dict`` that writes a graph into a folder, and
     ``runtime`` a function ``(export: Export) -> Runtime`` that loads it and must not import torch; see
-    :mod:`adcli.exports`. :func:`adcli.testing.conformance` checks both.
+    :mod:`adcli.exports.export`. :func:`adcli.testing.conformance` checks both.
 
     Example::
 

@@ -21,7 +21,7 @@ class ModelSpec:
 
     Attributes:
         name: what users type; lower case with underscores.
-        target: a subclass of :class:`adcli.model.Model`.
+        target: a subclass of :class:`adcli.nn.model.Model`.
         options: its options class.
         summary: one line for ``adcli models``.
         task: ``"segmentation"`` (scores and anomaly maps) or ``"classification"`` (scores alone).
@@ -79,7 +79,7 @@ class BackboneSpec:
 
     Attributes:
         name: what users type, or a prefix such as ``timm:`` that takes the rest as an argument.
-        target: a function ``(argument, request: BackboneRequest) -> Backbone``; see :mod:`adcli.backbones`.
+        target: a function ``(argument, request: BackboneRequest) -> Backbone``; see :mod:`adcli.nn.backbones`.
         summary: one line for ``adcli backbones``.
         licence: under which terms its weights stand.
     """
@@ -99,8 +99,8 @@ class ExporterSpec:
         target: a function ``(source: ExportSource, folder, options) -> dict`` that writes the graph into a folder and
             returns facts for its manifest, plain values: ``name``, ``file`` (of the graph, relative to the folder),
             ``precision``, ``inputs``, ``outputs``, ``tolerance`` (largest score difference from the run, relative to
-            the range of good scores), perhaps ``auroc_drop`` (see :class:`adcli.pipeline.comparison.Tolerance`), and
-            any others. It may import torch. See :mod:`adcli.exports`.
+            the range of good scores), perhaps ``auroc_drop`` (see :class:`adcli.exports.agreement.Tolerance`), and
+            any others. It may import torch. See :mod:`adcli.exports.export`.
         runtime: a function ``(export: Export) -> Runtime`` that loads what was written; it must not import torch.
         options: its options class.
         summary: one line for ``adcli exporters``.

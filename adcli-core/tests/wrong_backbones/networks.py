@@ -6,9 +6,8 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 
-from adcli.backbones import Backbone, BackboneRequest
-from adcli.errors import BackboneError
-from adcli.weights import load_local_weights
+from adcli import BackboneError
+from adcli.nn import Backbone, BackboneRequest, load_local_weights
 
 CHANNELS, STRIDES = (4, 6, 8), (4, 8, 16)
 _CALLS = count()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from adcli.data.samples import Sample, Splits
-from adcli.errors import DataError
+from adcli import DataError
+from adcli.data import Sample, Splits
 from wrong_datasets import PlainOptions
 
 SIZE = (24, 16)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adcli.data.decoding import resize
-from adcli.exports import Export, Pixels, Runtime, Scored
+from adcli.data import Pixels, resize
+from adcli.exports import Export
+from adcli.scoring import ImageBatch, Runtime, Scored
 
 BLOCK = 8
 
@@ -17,7 +18,7 @@ def read(path: Path, resize: Callable[[Pixels, tuple[int, int]], Pixels] = resiz
         mean = archive["mean"]
     height, width = mean.shape[:2]
 
-    def score(images: Pixels) -> Scored:
+    def score(images: ImageBatch) -> Scored:
         resized = np.stack([resize(image, (height, width)) for image in images]).astype(np.float32) / np.float32(255)
         distance = np.square(resized - mean).mean(axis=3)
         blocks = distance.reshape(len(images), height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean(axis=(2, 4))
@@ -35,7 +36,7 @@ def load_inexact(export: Export) -> Runtime:
     """Scores a little too high, and in the same way everywhere."""
     score = load(export)
 
-    def inexact(images: Pixels) -> Scored:
+    def inexact(images: ImageBatch) -> Scored:
         scores, maps = score(images)
         return scores * np.float32(1.1), maps
 
@@ -56,7 +57,7 @@ def load_relative(export: Export) -> Runtime:
     """Scores relative to the batch."""
     score = load(export)
 
-    def relative(images: Pixels) -> Scored:
+    def relative(images: ImageBatch) -> Scored:
         scores, maps = score(images)
         return scores + np.float32(0.1) * (scores - scores.mean()), maps
 
@@ -67,7 +68,7 @@ def load_in_place(export: Export) -> Runtime:
     """Changes its input after it has scored it."""
     score = load(export)
 
-    def in_place(images: Pixels) -> Scored:
+    def in_place(images: ImageBatch) -> Scored:
         scored = score(images)
         if images.flags.writeable:
             images //= 2

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data.batches import Batches
-from adcli.model import Model, Scores
+from adcli.nn import Batches, Model, Scores
 
 
 class Right(Model):

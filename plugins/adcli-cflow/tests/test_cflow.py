@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.errors import OptionError
+from adcli import OptionError
+from adcli.data import ImageSource
+from adcli.nn import Batches
 from adcli_cflow import CflowOptions
 from adcli_cflow.flows import Flow, positional_encoding, rotation
 from adcli_cflow.model import Cflow, rate

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from dataset_trees import ARCHIVE_NAMES, WRITERS, image, mask, read
 
-from adcli.data import Sample
-from adcli.data.decoding import read_mask
-from adcli.errors import DataError
+from adcli import DataError
+from adcli.data import Sample, read_mask
 from adcli.testing import Checked
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dataset_trees import ARCHIVE_NAMES, SPECS, WRITERS, mask, read
 
-from adcli.errors import AdcliError, DataError, MissingCategoryError, OptionError
+from adcli import AdcliError, DataError, MissingCategoryError, OptionError
 
 FIRST = {name: (SPECS[name].categories or (None,))[0] for name in WRITERS}
 

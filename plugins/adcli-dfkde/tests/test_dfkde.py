@@ -10,9 +10,9 @@ from scipy.stats import gaussian_kde
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.errors import TrainingError
+from adcli import TrainingError
+from adcli.data import ImageSource
+from adcli.nn import Batches
 from adcli_dfkde import DfkdeOptions
 from adcli_dfkde.model import Dfkde
 

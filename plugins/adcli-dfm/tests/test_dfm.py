@@ -10,10 +10,9 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from adcli.data.batches import Batches, Session
-from adcli.data.images import ImageSource
-from adcli.errors import TrainingError
-from adcli.progress import Silent
+from adcli import Silent, TrainingError
+from adcli.data import ImageSource
+from adcli.nn import Batches, Session
 from adcli_dfm import DfmOptions
 from adcli_dfm.model import Dfm
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from adcli import BackboneOptions
-from adcli.backbones import Backbone, create_backbone
+from adcli.nn import Backbone, create_backbone
 from adcli_embedded.backbone import WEIGHTS
 from adcli_embedded.resnet import ResNet18
 

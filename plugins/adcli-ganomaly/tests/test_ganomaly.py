@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+from adcli.data import ImageSource
+from adcli.nn import Batches
 from adcli_ganomaly import GanomalyOptions
 from adcli_ganomaly.model import COLLAPSED, Ganomaly
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from adcli.data.decoding import resize
-from adcli.errors import ExportError
+from adcli import ExportError
+from adcli.data import resize
 from adcli.exports import Export
 from adcli.testing.exporters import subject_of
 from adcli_onnx.graph import resized

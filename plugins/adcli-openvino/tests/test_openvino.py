@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adcli.data.decoding import read_image, resize
-from adcli.errors import ExportError
+from adcli import ExportError
+from adcli.data import read_image, resize
 from adcli.exports import Export
 from adcli.testing.exporters import subject_of
 from adcli_openvino.export import TOLERANCES

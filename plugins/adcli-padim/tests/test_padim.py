@@ -11,9 +11,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.errors import TrainingError
+from adcli import TrainingError
+from adcli.data import ImageSource
+from adcli.nn import Batches
 from adcli_padim import PadimOptions
 from adcli_padim.model import Padim
 

@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
+from adcli.data import ImageSource
+from adcli.nn import Batches
 from adcli_patchcore import PatchcoreOptions
 from adcli_patchcore.model import PatchCore
 

@@ -9,9 +9,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.errors import BackboneError
+from adcli import BackboneError
+from adcli.data import ImageSource
+from adcli.nn import Batches
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.model import ReverseDistillation
 from adcli_reverse_distillation.networks import Architecture, Bottleneck, Decoder, Student, architecture_of

@@ -10,10 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data.batches import Batches
-from adcli.data.images import ImageSource
-from adcli.features import FrozenFeatures
-from adcli.training import Epochs
+from adcli.data import ImageSource
+from adcli.nn import Batches, Epochs, FrozenFeatures
 from adcli_stfpm import StfpmOptions
 from adcli_stfpm.model import Stfpm
 

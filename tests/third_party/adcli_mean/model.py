@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data.batches import Batches
-from adcli.model import Model, Scores
+from adcli.nn import Batches, Model, Scores
 
 
 class MeanImage(Model):

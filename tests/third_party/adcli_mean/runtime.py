@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from adcli.data.decoding import resize
-from adcli.exports import Export, Pixels, Runtime, Scored
+from adcli.data import resize
+from adcli.exports import Export
+from adcli.scoring import ImageBatch, Runtime, Scored
 
 
 def load(export: Export) -> Runtime:
@@ -12,7 +13,7 @@ def load(export: Export) -> Runtime:
         mean, power, error = archive["mean"].astype(np.float32), float(archive["power"]), float(archive["error"])
     height, width = mean.shape[:2]
 
-    def score(images: Pixels) -> Scored:
+    def score(images: ImageBatch) -> Scored:
         resized = np.stack([resize(image, (height, width)) for image in images]).astype(np.float32) / np.float32(255)
         distance = (np.abs(resized - mean) ** np.float32(power)).mean(axis=3)
         blocks = distance.reshape(len(images), height // 8, 8, width // 8, 8).mean(axis=(2, 4))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What is installed: from entry points to specs by name, and what to do about those that fail."""

@@ -15,19 +15,10 @@ import click
 import pluggy
 
 from adcli import hookspecs
-from adcli.discovery import Candidate, canonical, discover
+from adcli._plugins.discovery import Candidate, canonical, discover
+from adcli._plugins.tracing import traced
 from adcli.errors import AdcliError, OptionError, PluginError, one_line, suggest
-from adcli.specs import (
-    KINDS,
-    BackboneSpec,
-    DatasetSpec,
-    ExporterSpec,
-    ModelSpec,
-    Spec,
-    load_target,
-    problem_with,
-)
-from adcli.tracing import traced
+from adcli.specs import KINDS, BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec, load_target, problem_with
 
 CORE = "adcli-core"
 DISABLE = "ADCLI_DISABLE"
@@ -84,7 +75,7 @@ class Plugin:
 
     def fail(self, what: str, error: BaseException) -> None:
         """Record an error, and what to do about it."""
-        from adcli.remedies import conflict_with_core, remedy
+        from adcli._plugins.remedies import conflict_with_core, remedy
 
         conflict = conflict_with_core(self.distribution)
         self.error = f"{what}{one_line(error)}" + (f"; {conflict}" if conflict else "")
@@ -116,7 +107,7 @@ class Provided(Generic[SpecT]):
         except (AdcliError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            from adcli.remedies import remedy
+            from adcli._plugins.remedies import remedy
 
             cure = remedy(error, self.plugin.name, self.plugin.distribution)
             raise PluginError(f"'{self.spec.name}' of {self.plugin}: {failure} ({one_line(error)}); {cure}.") from error
@@ -180,7 +171,7 @@ class Names(Generic[SpecT]):
                 return f"{self.kind} '{name}': plugin {plugin} {_why_absent(plugin)}."
         if elsewhere:
             return f"{self.kind} '{bare}' is not offered by '{provider}', but by {' and '.join(elsewhere)}."
-        from adcli.remedies import package_to_install
+        from adcli._plugins.remedies import package_to_install
 
         package = package_to_install(self.kind, bare)
         if package and provider in ("", package):
@@ -352,7 +343,8 @@ def _unmatched(named: list[str], plugins: list[Plugin]) -> Iterator[str]:
 
 
 def _builtin(manager: pluggy.PluginManager) -> Plugin:
-    from adcli import __version__, builtin
+    from adcli import __version__
+    from adcli._plugins import builtin
 
     plugin = Plugin("core", CORE, __version__)
     _register(manager, plugin, lambda: builtin)

@@ -1,6 +1,6 @@
 """One training over several processes, which torchrun starts; in a single process everything here does nothing.
 
-Each process holds the whole model and a part of the images: :meth:`adcli.data.batches.Batches.sharded`. What a fit
+Each process holds the whole model and a part of the images: :meth:`adcli.nn.batches.Batches.sharded`. What a fit
 finds in its part it joins with :func:`reduce_sum` or :func:`gather`, after which every process holds the same.
 
 An error in one process ends all of them: it is told through the store at which the processes met, the connections
@@ -25,8 +25,8 @@ import click
 from adcli.errors import AdcliError, TrainingError, needing_torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.distributed.distributed_c10d import Store
+
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for one that is silent, but whose connection stands; one that ends is noticed at once."""
@@ -103,6 +103,11 @@ class _Group:
 
 
 _group: _Group | None = None
+
+
+def is_joined() -> bool:
+    """Tell whether this process is one of several that have met."""
+    return _group is not None
 
 
 def rank() -> int:
@@ -227,7 +232,7 @@ def _stopped(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def _answered() -> Iterator[None]:
+def answered() -> Iterator[None]:
     """Turn a broken connection into what the process at its other end told."""
     from torch import OutOfMemoryError
 
@@ -240,48 +245,6 @@ def _answered() -> Iterator[None]:
         raise _group.lost(error) from None
 
 
-def reduce_sum(tensor: "Tensor") -> "Tensor":
-    """Add up a tensor over all processes, in place; every process gets the same, to the bit."""
-    if _group is None:
-        return tensor
-    from torch import distributed as dist
-
-    total = tensor.contiguous()
-    with _answered():
-        dist.all_reduce(total)
-    return tensor if total is tensor else tensor.copy_(total)
-
-
-def gather(tensor: "Tensor") -> "Tensor":
-    """Return the rows of all processes' tensors (N_i, ...) in the order of the processes, (N_0 + N_1 + ..., ...)."""
-    if _group is None:
-        return tensor
-    import torch
-    from torch import distributed as dist
-
-    counts = torch.zeros(_group.size, dtype=torch.int64, device=tensor.device)
-    counts[_group.rank] = len(tensor)
-    lengths: list[int] = reduce_sum(counts).tolist()
-    padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
-    padded[: len(tensor)] = tensor
-    parts = [torch.empty_like(padded) for _ in lengths]
-    with _answered():
-        dist.all_gather(parts, padded)
-    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
-
-
-def broadcast(tensor: "Tensor") -> "Tensor":
-    """Give every process the first one's tensor, in place; all have its shape and type."""
-    if _group is None:
-        return tensor
-    from torch import distributed as dist
-
-    sent = tensor.contiguous()
-    with _answered():
-        dist.broadcast(sent, 0)
-    return tensor if sent is tensor else tensor.copy_(sent)
-
-
 def on_first(work: Callable[[], Any]) -> Any:
     """Do something in the first process alone, however long it takes, and return its result, a plain value, in all."""
     if _group is None:
@@ -290,10 +253,10 @@ def on_first(work: Callable[[], Any]) -> Any:
     key = f"adcli/result/{_group.results}"
     if _group.rank == 0:
         result = work()
-        with _answered():
+        with answered():
             _group.store.set(key, json.dumps(result, default=str))
         return result
-    with _answered():
+    with answered():
         while not _group.store.check([key]):
             if _group.store.check([_FAILED]):
                 raise _group.lost(None)

@@ -7,14 +7,17 @@ from typing import Any
 
 import click
 
-from adcli import __version__, distributed
-from adcli.allocation import keep_freed_memory
+from adcli import __version__
+from adcli._plugins.tracing import trace_failure
+from adcli._process import joining
+from adcli._process.allocation import keep_freed_memory
+from adcli._process.ending import end
+from adcli._process.imports import let_imports_last
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.console import report_failed_plugins
-from adcli.cli.ending import end
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
@@ -24,8 +27,6 @@ from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
 from adcli.errors import OptionError, PluginError, StorageError, one_line, suggest
-from adcli.imports import let_imports_last
-from adcli.tracing import trace_failure
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
 
@@ -59,7 +60,7 @@ class PluginGroup(click.Group):
             raise _failed_command(str(name), error) from error
 
     def _plugin_commands(self) -> Mapping[str, click.Command]:
-        from adcli.registry import registry
+        from adcli._plugins.registry import registry
 
         added = registry().commands(self.commands)
         # Whoever asks for help is not told of plugins that have nothing to do with it.
@@ -68,7 +69,7 @@ class PluginGroup(click.Group):
 
 
 def _failed_command(name: str, error: Exception) -> click.ClickException:
-    from adcli.registry import registry
+    from adcli._plugins.registry import registry
 
     plugin = next((plugin for plugin in registry().plugins if name in plugin.commands), "a plugin")
     return PluginError(f"command '{name}' of {plugin} failed ({one_line(error)}).")
@@ -86,7 +87,7 @@ def cli(ctx: click.Context) -> None:
       adcli predict last IMAGES                      score new images
       adcli models                                   what can be trained
     """
-    if distributed.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
+    if joining.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
         raise click.UsageError(
             f"'adcli {ctx.invoked_subcommand}' works in a single process: start it without torchrun."
         )
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with distributed.joined():
+        with joining.joined():
             outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()

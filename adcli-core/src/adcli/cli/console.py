@@ -41,7 +41,7 @@ class ConsoleProgress:
 
 def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
     """Load the plugins and print, once, a line on stderr for each that failed; perhaps only where a hook did since."""
-    from adcli.registry import registry
+    from adcli._plugins.registry import registry
 
     for line in registry().take_lines(of_hooks_only=of_hooks_only):
         click.echo(line, err=True)
@@ -49,9 +49,10 @@ def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
 
 def load_pipeline() -> ModuleType:
     """Report plugins that failed, and return the Python API, whose names import what they need when they are used."""
-    from adcli import distributed, pipeline
+    from adcli import pipeline
+    from adcli._process import joining
 
-    if distributed.rank() == 0:
+    if joining.rank() == 0:
         report_failed_plugins()
 
     return pipeline

@@ -46,7 +46,7 @@ def evaluate(
     if as_json:
         print_json({"run": str(opened.path), "evaluation": str(folder), "metrics": evaluation.metrics})
         return
-    from adcli.words import metric_lines
+    from adcli.metrics.words import metric_lines
 
     for line in metric_lines(evaluation.metrics):
         click.echo(line)

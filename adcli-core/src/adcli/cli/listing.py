@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
+from adcli._plugins.registry import Names, Plugin, Provided, registry
 from adcli.cli.console import print_json, print_table, report_failed_plugins
 from adcli.errors import PluginError, one_line
 from adcli.options import OptionInfo, Options
-from adcli.registry import Names, Plugin, Provided, registry
 from adcli.specs import DatasetSpec, Spec
 
 FILES = {"folder": "FOLDER", "table": "table:FILE.csv"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from adcli._plugins.registry import registry
 from adcli.cli.console import parse_pairs, print_json, report_failed_plugins
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
-from adcli.registry import registry
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
 
 _USE = {
@@ -132,7 +132,7 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
       adcli plugin new my_model
       adcli plugin new line3 --kind dataset --out plugins/line3
     """
-    from adcli.template import PluginNames, write_package
+    from adcli._plugins.template import PluginNames, write_package
 
     names = PluginNames.parse(name)
     folder = out or Path(names.distribution)

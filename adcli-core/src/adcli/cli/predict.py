@@ -90,7 +90,7 @@ COLUMNS = ("image", "score", "p_value", "verdict", "regions")
 
 
 def _row(prediction: "Prediction") -> dict[str, Any]:
-    from adcli.pipeline.evaluation import verdict
+    from adcli.pipeline._evaluation import verdict
 
     return {
         "image": str(prediction.path),
@@ -138,7 +138,7 @@ def _csv_line(cells: Iterable[Any]) -> str:
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    from adcli.run import storing, write_atomically
+    from adcli._files import storing, write_atomically
 
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import click
 from adcli.cli.console import print_json, print_table
 
 if TYPE_CHECKING:
-    from adcli.runs import Listed
+    from adcli.runs.find import Listed
 
 
 @click.group(invoke_without_command=True)
@@ -19,7 +19,7 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
     """List runs: finished, interrupted, damaged."""
     if ctx.invoked_subcommand is not None:
         return
-    from adcli.runs import list_runs, runs_folder
+    from adcli.runs.find import list_runs, runs_folder
 
     listed = [_describe(item) for item in list_runs(folder or runs_folder())]
     if as_json:
@@ -63,7 +63,7 @@ def show(run: str, as_json: bool) -> None:
 
     RUN is a path, a name under runs, or 'last'.
     """
-    from adcli.runs import find_run
+    from adcli.pipeline._open import find_run
 
     opened = find_run(run)
     metrics = _metrics(opened.path)
@@ -73,7 +73,7 @@ def show(run: str, as_json: bool) -> None:
         return
     import yaml
 
-    from adcli.words import metric_lines
+    from adcli.metrics.words import metric_lines
 
     click.echo(f"run        {opened.path}")
     for line in metric_lines(metrics):

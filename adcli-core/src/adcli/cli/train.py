@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli import distributed
+from adcli._process import joining
 from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json, print_table
 from adcli.errors import AdcliError
 
 if TYPE_CHECKING:
     from adcli.pipeline import CategoryResult, Trained, TrainedCategories
-    from adcli.run import Run
-    from adcli.settings import TrainSettings
+    from adcli.pipeline.settings import TrainSettings
+    from adcli.runs.run import Run
 
 _SHOWN = (("image", "auroc"), ("image", "f1_max"), ("pixel", "auroc"), ("pixel", "aupro"))
 _COLUMNS = ("category", "image AUROC", "image F1-max", "pixel AUROC", "AUPRO", "fit s", "all s", "run")
@@ -90,12 +90,12 @@ def train(
             )
             return
         trained = pipeline.train(settings, out=out, progress=progress, command=_command())
-    if distributed.rank() == 0:
+    if joining.rank() == 0:
         _print_outcome(trained, as_json)
 
 
 def _settings(config: Path | None, given: dict[str, Any]) -> "TrainSettings":
-    from adcli.settings import merge, read_config
+    from adcli.pipeline.settings import merge, read_config
 
     read = read_config(config) if config is not None else {}
     if "model" not in read and "model" not in given:
@@ -104,7 +104,7 @@ def _settings(config: Path | None, given: dict[str, Any]) -> "TrainSettings":
 
 
 def _names_several(settings: "TrainSettings") -> bool:
-    from adcli.pipeline.datasets import several_categories
+    from adcli.data.references import several_categories
 
     return several_categories(settings.data) is not None
 
@@ -124,7 +124,7 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     if as_json:
         print_json(_document(run, metrics))
         return
-    from adcli.words import metric_lines
+    from adcli.metrics.words import metric_lines
 
     click.echo(f"run        {run.path}")
     for line in metric_lines(metrics):

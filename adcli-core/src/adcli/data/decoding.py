@@ -1,7 +1,7 @@
 """Decoding and resizing: the one definition of how a file becomes the pixels a model sees.
 
 Training, calibration, evaluation, prediction and exported models all see ``resize(read_image(path), size)``, or what
-:mod:`adcli.data.preparation` takes of the image in between.
+:mod:`adcli.data.framing` takes of the image in between.
 """
 
 import io

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from adcli.builtin import FolderOptions
+from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
 from adcli.data.samples import IMAGE_SUFFIXES, Sample, Splits, count_labels
 from adcli.data.splitting import held_out

@@ -2,7 +2,7 @@
 
 Of an image at its own size, ignored pixels are painted grey, then its region is cut out, then the centre of that, and
 for a letterbox its border is repeated until it has the aspect of the model's input. All of it comes before resizing, so
-that what an exported graph gets are the pixels of an image, of any size, as without any preparation.
+that what an exported graph gets are the pixels of an image, of any size, as without any framing.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adcli.data import prepare
+from adcli.data import framing_alone as prepare
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
@@ -45,13 +45,13 @@ GREY = 128
 ASPECT = 0.02
 """Largest difference of the aspects of an image and of the ignored areas, which rounding a side explains."""
 
-PREPARATION_FILE = "preparation.json"
+FRAMING_FILE = "preparation.json"
 IGNORE_FILE = "ignore.png"
 CODE_FILE = "prepare.py"
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
+class Framing:
     """What is done to an image before it is resized to a model's input.
 
     Attributes:
@@ -208,25 +208,25 @@ class Preparation:
             "image_size": size,
         }
         files = {
-            PREPARATION_FILE: f"{json.dumps(described)}\n".encode(),
+            FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
             CODE_FILE: Path(prepare.__file__).read_bytes(),
         }
         return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}
 
 
-PLAIN = Preparation()
+PLAIN = Framing()
 """Nothing is done to an image but resizing."""
 
 
-def decode(path: Path, size: Size, preparation: Preparation = PLAIN) -> Decoded:
-    """Read an image and turn it into a model's input; raises as :func:`read_image` and :meth:`Preparation.cut`."""
+def decode(path: Path, size: Size, framing: Framing = PLAIN) -> Decoded:
+    """Read an image and turn it into a model's input; raises as :func:`read_image` and :meth:`Framing.cut`."""
     pixels = read_levels(path)
-    return Decoded(preparation.fitted(pixels, size, path), (pixels.shape[0], pixels.shape[1]))
+    return Decoded(framing.fitted(pixels, size, path), (pixels.shape[0], pixels.shape[1]))
 
 
-def read_part(path: Path, size: Size, preparation: Preparation = PLAIN) -> Pixels:
+def read_part(path: Path, size: Size, framing: Framing = PLAIN) -> Pixels:
     """Return what of an image is resized to a model's input, not resized yet; raises as :func:`decode`."""
-    return preparation.cut(read_image(path), size, path)
+    return framing.cut(read_image(path), size, path)
 
 
 def read_ignored(path: Path) -> Flags:
@@ -249,9 +249,9 @@ def ignored_digest(ignored: Flags) -> str:
     return hashlib.sha256(f"{ignored.shape}".encode() + np.packbits(ignored).tobytes()).hexdigest()
 
 
-def read_preparation(folder: Path) -> Preparation:
-    """Return the preparation whose :meth:`~Preparation.files` lie in a folder."""
-    described: Mapping[str, Any] = json.loads((folder / PREPARATION_FILE).read_text(encoding="utf-8"))
+def read_framing(folder: Path) -> Framing:
+    """Return the preparation whose :meth:`~Framing.files` lie in a folder."""
+    described: Mapping[str, Any] = json.loads((folder / FRAMING_FILE).read_text(encoding="utf-8"))
     region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
     ignored = None if described["ignore"] is None else read_ignored(folder / described["ignore"])
-    return Preparation(region, crop, described["fit"], ignored)
+    return Framing(region, crop, described["fit"], ignored)

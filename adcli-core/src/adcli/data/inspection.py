@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from adcli.data.decoding import read_image, read_mask
+from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.errors import DataError
-from adcli.pipeline.datasets import load_data
 from adcli.progress import Progress, Silent
 
 ASPECT = 0.02

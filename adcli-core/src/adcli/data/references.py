@@ -1,21 +1,16 @@
 """The data that settings name: loading it, checking it, knowing it again. Nothing here imports torch."""
 
-import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adcli.data.images import ImageSource
+from adcli._plugins.registry import Provided, registry
 from adcli.data.samples import Splits
-from adcli.data.splitting import content_digests
 from adcli.errors import DataError, OptionError, PluginError, suggest
 from adcli.options import Options
-from adcli.progress import Progress
-from adcli.registry import Provided, registry
-from adcli.settings import TrainSettings, parse_calibration
-from adcli.specs import DatasetSpec, ModelSpec
+from adcli.specs import DatasetSpec
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -166,58 +161,3 @@ def _read(provided: Provided[DatasetSpec], parsed: Options, category: str | None
     if not isinstance(splits, Splits):
         raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
     return splits
-
-
-def repeatable(settings: TrainSettings, data: Data) -> TrainSettings:
-    """Return settings that name their data and folders so that they mean the same from any folder."""
-    return replace(
-        settings,
-        data=data.reference,
-        data_options=dict(data.options),
-        calibration=_place(settings.calibration),
-        validation=None if settings.validation is None else str(_absolute(settings.validation)),
-    )
-
-
-def _place(calibration: str) -> str:
-    folder = parse_calibration(calibration)
-    return str(_absolute(calibration)) if isinstance(folder, Path) else calibration
-
-
-def checked_images(
-    images: Sequence[Path], spec: ModelSpec, settings: TrainSettings, source: ImageSource, progress: Progress
-) -> list[Path]:
-    """Return the images that can be read.
-
-    Training for hours must not end at an image that cannot be decoded; a fit in one pass meets it soon enough.
-    """
-    if spec.one_pass and not settings.skip_unreadable:
-        return list(images)
-    readable = list(progress.track(source.readable(images), len(images), "checking images"))
-    for message in source.skipped.values():
-        progress.note(f"skipped: {message}")
-    return readable
-
-
-def fingerprint(images: Sequence[Path], workers: int) -> str:
-    """Return a sha256 over the names and contents of images: equal if and only if the data are.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    paths = sorted(images)
-    digests = content_digests(paths, workers)
-    lines = (f"{name} {digest}\n" for name, digest in zip(relative_names(paths), digests, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def relative_names(paths: Iterable[Path]) -> list[str]:
-    """Return the paths relative to the folder they have in common, so that no user's home is written into a run."""
-    listed = list(paths)
-    folders = {path.parent for path in listed}
-    if not folders:
-        return []
-    root = min(folders, key=lambda folder: len(folder.parts))
-    while not all(folder.is_relative_to(root) for folder in folders):
-        root = root.parent
-    return [path.relative_to(root).as_posix() for path in listed]

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from adcli.data.decoding import Decoded, Size
-from adcli.data.preparation import PLAIN, Preparation, decode
+from adcli.data.framing import PLAIN, Framing, decode
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
@@ -24,7 +24,7 @@ class ImageSource:
         workers: decoding threads; 0 decodes in the calling thread.
         cache_bytes: bound on the decoded pixels kept in memory; 0 keeps none.
         skip_unreadable: leave unreadable images out and collect their errors in ``skipped``, instead of raising.
-        preparation: what is done to images before they are resized.
+        framing: what is done to images before they are resized.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class ImageSource:
         workers: int = 2,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         skip_unreadable: bool = False,
-        preparation: Preparation = PLAIN,
+        framing: Framing = PLAIN,
     ) -> None:
         self.size = size
         self.workers = workers
         self.cache_bytes = cache_bytes
         self.skip_unreadable = skip_unreadable
-        self.preparation = preparation
+        self.framing = framing
         self.skipped: dict[Path, str] = {}
         self._cache: dict[Path, Decoded] = {}
         self._cached_bytes = 0
@@ -48,7 +48,7 @@ class ImageSource:
     def read(self, path: Path) -> Decoded:
         """Return one decoded image; raises :class:`DataError` where it cannot be read."""
         cached = self._cache.get(path)
-        return cached if cached is not None else decode(path, self.size, self.preparation)
+        return cached if cached is not None else decode(path, self.size, self.framing)
 
     def stream(self, paths: Iterable[Path], *, ahead: int = 32) -> Iterator[tuple[Path, Decoded]]:
         """Yield path and decoded image in the given order, decoding at most ``ahead`` images before their use."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adcli.builtin import TableOptions
+from adcli._plugins.builtin import TableOptions
 from adcli.data.samples import Label, Sample, Splits, count_labels
 from adcli.data.splitting import held_out
 from adcli.errors import DataError, OptionError

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.samples import Label
 from adcli.errors import ExportError
-from adcli.exports import Runtime, cores
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
+from adcli.scoring.runtime import Runtime, cores
 
 BATCH = 16
 ROUNDS = 5

@@ -3,42 +3,27 @@
 Nothing here imports torch: a machine that only runs exported models has none.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adcli.calibration import Calibration
-from adcli.data.preparation import PLAIN, PREPARATION_FILE, Preparation, read_preparation
-from adcli.errors import AdcliError, ExportError, PluginError
-from adcli.registry import registry
-from adcli.run import CALIBRATION_FILE, file_digest, unseal
+from adcli._files import file_digest, unseal
+from adcli._plugins.registry import registry
+from adcli.data.framing import FRAMING_FILE, PLAIN, Framing, read_framing
+from adcli.errors import ExportError
+from adcli.runs.run import CALIBRATION_FILE
+from adcli.scoring.calibration import Calibration
 
 if TYPE_CHECKING:
-    from adcli.model import Model
-    from adcli.run import Run
+    from adcli.nn.model import Model
+    from adcli.runs.run import Run
+from adcli.data.decoding import Pixels
+from adcli.scoring.runtime import Runtime, guarded
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.yaml"
 _KEYS = frozenset({"format", "exporter", "plugin", "image_size", "map_range", "graph", "files"})
-
-Pixels = NDArray[np.uint8]
-"""RGB images of one size, shape (N, H, W, 3)."""
-
-Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""Scores (N,) and anomaly maps (N, H, W) of a batch; None for a model that only classifies."""
-
-
-class Runtime(Protocol):
-    """Scores images with an exported graph."""
-
-    def __call__(self, images: Pixels) -> Scored:
-        """Score images (N, H, W, 3), RGB, of any size: scores (N,), maps (N, h, w) at the model's size or None."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,9 +83,9 @@ class Export:
         return facts
 
     @property
-    def preparation(self) -> Preparation:
+    def framing(self) -> Framing:
         """What is done to images before the graph gets them."""
-        return read_preparation(self.path) if PREPARATION_FILE in self.manifest["files"] else PLAIN
+        return read_framing(self.path) if FRAMING_FILE in self.manifest["files"] else PLAIN
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -137,39 +122,3 @@ def load_runtime(export: Export) -> Runtime:
     provided = registry().exporters.that_made(export.manifest["exporter"], export.manifest["plugin"], export.path)
     load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
     return guarded(lambda: load(export), f"{export.path}: {provided.plugin}")
-
-
-def guarded(load: Callable[[], Runtime], who: str) -> Runtime:
-    """Load a runtime whose failures, when it loads and when it scores, are one line that begins with ``who``."""
-    runtime = _attempt(load, f"{who} cannot load the graph")
-    return lambda images: _attempt(lambda: runtime(images), f"{who} cannot score with the graph")
-
-
-def _attempt(action: Callable[[], Any], failure: str) -> Any:
-    try:
-        return action()
-    except AdcliError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise PluginError(f"{failure} ({reason}).") from error
-
-
-def in_batches_of(count: int, score: Runtime) -> Runtime:
-    """Return a runtime for any number of images from one that takes ``count`` at a time; the last is repeated."""
-
-    def score_any(images: Pixels) -> Scored:
-        parts = [score_some(images[start : start + count]) for start in range(0, len(images), count)]
-        maps = [part for _, part in parts if part is not None]
-        return np.concatenate([scores for scores, _ in parts]), np.concatenate(maps) if maps else None
-
-    def score_some(images: Pixels) -> Scored:
-        scores, maps = score(np.concatenate([images, np.repeat(images[-1:], count - len(images), axis=0)]))
-        return scores[: len(images)], None if maps is None else maps[: len(images)]
-
-    return score_any
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use: what runtimes compute with unless told otherwise."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

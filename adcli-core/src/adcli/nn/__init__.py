@@ -1,1 +1,55 @@
-"""TODO."""
+"""What the author of a model or a backbone uses: the contract, batches, backbones, layers and training. Needs torch."""
+
+from adcli.nn import distributed
+from adcli.nn._timm import TimmFeatures, random_backbone, timm_backbone
+from adcli.nn._torchvision import SequentialFeatures, torchvision_backbone
+from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneRequest, create_backbone
+from adcli.nn.batches import Augmentation, Batches, Session
+from adcli.nn.components import (
+    Principal,
+    gathered,
+    principal_components,
+    principal_directions,
+    randomised_components,
+)
+from adcli.nn.features import FrozenFeatures, Network
+from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
+from adcli.nn.model import Model, Scores
+from adcli.nn.training import Epochs, Loss, optimise, settle
+from adcli.nn.weights import Undrawn, load_local_weights
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Augmentation",
+    "Backbone",
+    "BackboneRequest",
+    "Batches",
+    "Epochs",
+    "FrozenFeatures",
+    "Loss",
+    "Model",
+    "Network",
+    "Principal",
+    "Scores",
+    "SequentialFeatures",
+    "Session",
+    "TimmFeatures",
+    "Undrawn",
+    "create_backbone",
+    "distributed",
+    "gathered",
+    "gaussian_blur",
+    "load_local_weights",
+    "optimise",
+    "patch_embedding",
+    "principal_components",
+    "principal_directions",
+    "random_backbone",
+    "randomised_components",
+    "settle",
+    "timm_backbone",
+    "torchvision_backbone",
+    "upsample",
+    "upsample_and_blur",
+]

@@ -8,26 +8,19 @@ name of a plugin's backbone. Layers are counted from 1; in most networks layer 1
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from adcli.errors import BackboneError, suggest
-from adcli.folding import fold_batch_norms
-from adcli.imports import import_light
+from adcli.errors import BackboneError
+from adcli.nn._folding import fold_batch_norms
 from adcli.options import BackboneOptions
-from adcli.weights import (
-    WAYS_OUT,
-    first_torchvision_weights,
-    load_local_weights,
-    timm_unavailable,
-    torchvision_unavailable,
-)
 
 if TYPE_CHECKING:
-    from adcli.registry import Provided
+    from adcli._plugins.registry import Provided
     from adcli.specs import BackboneSpec
+
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Means of ImageNet's red, green and blue in [0, 1], which most networks subtract."""
@@ -124,7 +117,7 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     Raises:
         BackboneError: no plugin offers it.
     """
-    from adcli.registry import registry
+    from adcli._plugins.registry import registry
 
     prefix, colon, argument = name.partition(":")
     known = registry().backbones
@@ -151,152 +144,9 @@ def build_backbone(
     return backbone if trainable else backbone.freeze()
 
 
-def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:
-    """Make ``timm:ARGUMENT``, with the weights of its tag from the hub, its cache or a local file."""
-    _check_architecture(argument)
-    if request.pretrained and request.weights is None:
-        reason = timm_unavailable(argument)
-        if reason:
-            raise BackboneError(f"timm:{argument}: {reason} {WAYS_OUT}")
-    return _timm(argument, request, download=request.pretrained and request.weights is None)
-
-
-def random_backbone(argument: str, request: BackboneRequest) -> Backbone:
-    """Make ``random:ARGUMENT``: timm's architecture, its weights drawn from the run's seed."""
-    _check_architecture(argument)
-    return _timm(argument, request, download=False)
-
-
-def _check_architecture(argument: str) -> None:
-    timm = import_light("timm")
-    name = argument.partition(".")[0]
-    if not timm.is_model(name):
-        raise BackboneError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
-
-
-def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
-    timm = import_light("timm")
-    try:
-        network: Any = timm.create_model(argument, pretrained=download, num_classes=0, **_any_size(argument))
-    except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own
-        raise BackboneError(f"timm:{argument} cannot be made: {' '.join(str(error).split())[:300]}") from None
-    if request.weights is not None:
-        load_local_weights(network, request.weights)
-    info = network.feature_info
-    # Stems run at strides below 4 and are no layer of any paper.
-    stages = [i for i, stage in enumerate(info) if stage["reduction"] >= 4]
-    chosen = [stages[layer - 1] for layer in _checked(request.layers, len(stages), f"timm:{argument}")]
-    config = network.pretrained_cfg
-    return Backbone(
-        TimmFeatures(network, chosen),
-        channels=[info[i]["num_chs"] for i in chosen],
-        strides=[info[i]["reduction"] for i in chosen],
-        mean=config.get("mean", IMAGENET_MEAN),
-        std=config.get("std", IMAGENET_STD),
-    )
-
-
-def _any_size(argument: str) -> dict[str, Any]:
-    """Ask transformers, whose position embeddings fix an image size, to interpolate them."""
-    config = import_light("timm.models").get_pretrained_cfg(argument)
-    fixed = config is not None and config.fixed_input_size
-    return {"dynamic_img_size": True, "dynamic_img_pad": True} if fixed else {}
-
-
-def _checked(layers: tuple[int, ...], count: int, name: str) -> tuple[int, ...]:
+def check_layers(layers: tuple[int, ...], count: int, name: str) -> tuple[int, ...]:
+    """Return the layers that were asked for; raises :class:`BackboneError` if a network has no such layer."""
     for layer in layers:
         if not 1 <= layer <= count:
             raise BackboneError(f"{name} has layers 1 to {count}; layer {layer} was asked for (-o layers=).")
     return layers
-
-
-class TimmFeatures(nn.Module):
-    """The intermediate maps of a timm network, computing nothing beyond the last of them."""
-
-    def __init__(self, network: nn.Module, indices: Sequence[int]) -> None:
-        super().__init__()
-        self.indices = list(indices)
-        network.prune_intermediate_layers(self.indices, prune_head=True)  # type: ignore[operator]
-        self.network = network
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
-            images, indices=self.indices, stop_early=True, output_fmt="NCHW", intermediates_only=True
-        )
-        return maps
-
-
-def torchvision_backbone(argument: str, request: BackboneRequest) -> Backbone:
-    """Make ``torchvision:ARGUMENT`` with its first ImageNet weights, for networks that are a sequence of stages."""
-    models = import_light("torchvision.models")
-    if argument not in models.list_models(module=models):
-        raise BackboneError(f"torchvision has no model '{argument}'.{suggest(argument, models.list_models(models))}")
-    network = models.get_model(argument, weights=None)
-    if request.pretrained:
-        _load_torchvision(network, argument, request.weights)
-    stages, channels, strides = _sequential_stages(network, argument)
-    chosen = _checked(request.layers, len(stages), f"torchvision:{argument}")
-    return Backbone(
-        SequentialFeatures(stages[: chosen[-1]], [layer - 1 for layer in chosen]),
-        channels=[channels[layer - 1] for layer in chosen],
-        strides=[strides[layer - 1] for layer in chosen],
-    )
-
-
-def _load_torchvision(network: nn.Module, argument: str, local: Path | None) -> None:
-    if local is not None:
-        load_local_weights(network, local)
-        return
-    reason = torchvision_unavailable(argument)
-    if reason:
-        raise BackboneError(f"torchvision:{argument}: {reason} {WAYS_OUT}")
-    network.load_state_dict(first_torchvision_weights(argument).get_state_dict(progress=False, check_hash=True))
-
-
-class SequentialFeatures(nn.Module):
-    """Stages run one after the other; the outputs of some of them are returned."""
-
-    def __init__(self, stages: Sequence[nn.Module], indices: Sequence[int]) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.indices = frozenset(indices)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        maps = []
-        for index, stage in enumerate(self.stages):
-            images = stage(images)
-            if index in self.indices:
-                maps.append(images)
-        return maps
-
-
-def _sequential_stages(network: nn.Module, name: str) -> tuple[list[nn.Module], list[int], list[int]]:
-    """Cut a torchvision network into stages that end with the last map at stride 4, 8, 16, ...
-
-    Raises:
-        BackboneError: the network is no plain sequence of modules on maps.
-    """
-    size = 224
-    features = getattr(network, "features", network)
-    children = list(features.children())
-    outputs: list[Tensor] = []
-    value = torch.zeros(1, 3, size, size)
-    network.eval()
-    with torch.no_grad():
-        for child in children:
-            try:
-                value = child(value)
-            except (RuntimeError, TypeError, ValueError, AssertionError):
-                break
-            if value.ndim != 4 or value.shape[-1] == 1:
-                break
-            outputs.append(value)
-    strides = [size // output.shape[-1] for output in outputs]
-    ends = [i for i, s in enumerate(strides) if s >= 4 and (i + 1 == len(strides) or strides[i + 1] != s)]
-    if not ends or outputs[0].shape[-1] < size // 8:
-        raise BackboneError(f"torchvision:{name} is no sequence of feature maps; use the timm: version of it.")
-    starts = [0, *(end + 1 for end in ends[:-1])]
-    stages: list[nn.Module] = [
-        nn.Sequential(*children[start : end + 1]) for start, end in zip(starts, ends, strict=True)
-    ]
-    return stages, [outputs[end].shape[1] for end in ends], [strides[end] for end in ends]

@@ -1,4 +1,4 @@
-"""Batches of good images for :meth:`adcli.model.Model.fit`."""
+"""Batches of good images for :meth:`adcli.nn.model.Model.fit`."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adcli import distributed
 from adcli.data.decoding import Pixels, Size
-from adcli.data.images import ImageSource
+from adcli.data.source import ImageSource
+from adcli.nn import distributed
 from adcli.progress import Progress, Silent
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -30,7 +30,7 @@ class Session:
         progress: where progress and notes go.
         device: the device that batches are put on.
         precision: the type that the backbone and the training step compute in; float32 unless the user asked.
-        checkpoints: folder for :func:`adcli.training.optimise` to save to and resume from, or None.
+        checkpoints: folder for :func:`adcli.nn.training.optimise` to save to and resume from, or None.
     """
 
     progress: Progress = field(default_factory=Silent)
@@ -87,8 +87,8 @@ class Batches:
         """Return this process's part of the images, all of them in a single process; ``count`` stays that of all.
 
         Ordered passes give a run of successive images, so that the parts joined in the order of the processes
-        (:func:`adcli.distributed.gather`) are all images in order. Shuffled epochs take ``batch_size`` images for each
-        process at a time and share them out, so that they have equally many steps in each; the last may be empty.
+        (:func:`adcli.nn.distributed.gather`) are all images in order. Shuffled epochs take ``batch_size`` images for
+        each process at a time and share them out, so that they have equally many steps in each; the last may be empty.
         """
         return self._like(self.paths, (distributed.rank(), distributed.world_size()))
 

@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adcli.data.batches import Augmentation, Batches, Session
 from adcli.errors import DataError
+from adcli.nn.batches import Augmentation, Batches, Session
 
 Network = Callable[[Tensor], Sequence[Tensor]]
-"""Maps images (N, 3, H, W) to feature maps of N rows each; a frozen :class:`adcli.backbones.Backbone` does."""
+"""Maps images (N, 3, H, W) to feature maps of N rows each; a frozen :class:`adcli.nn.backbones.Backbone` does."""
 
 
 class FrozenFeatures:
-    """Good images as a frozen network's feature maps, to train on with :func:`adcli.training.optimise`.
+    """Good images as a frozen network's feature maps, to train on with :func:`adcli.nn.training.optimise`.
 
     A batch is the list of its maps, (N, C, h, w) each, channels-last as the backbone's. They are computed when this is
     made, of as many images as fit into memory, the first ones; those of the others in every epoch. Which they are

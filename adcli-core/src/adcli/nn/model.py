@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adcli.backbones import Backbone
-from adcli.data.batches import Batches
 from adcli.data.decoding import Size
 from adcli.errors import RunError
+from adcli.nn.backbones import Backbone
+from adcli.nn.batches import Batches
 
 
 class Scores(NamedTuple):

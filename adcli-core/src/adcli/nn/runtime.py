@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from adcli.data.batches import to_tensor
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
-from adcli.exports import Pixels, Scored
-from adcli.model import Model
+from adcli.nn.batches import to_tensor
+from adcli.nn.model import Model
+from adcli.scoring.runtime import ImageBatch, Scored
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ModelRuntime:
     model: Model
     device: torch.device
 
-    def __call__(self, images: Pixels) -> Scored:
+    def __call__(self, images: ImageBatch) -> Scored:
         """Score images (N, H, W, 3): scores (N,), maps (N, H, W) or None.
 
         Raises:
@@ -41,7 +41,7 @@ class ModelRuntime:
             reason = one_line(error) + place(error, package)
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
 
-    def _scored(self, images: Pixels) -> Scored:
+    def _scored(self, images: ImageBatch) -> Scored:
         with torch.inference_mode():
             scores = self.model(to_tensor(list(images), self.device))
         maps = None if scores.map is None else scores.map[:, 0].float().cpu().numpy()

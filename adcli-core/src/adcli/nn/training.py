@@ -5,38 +5,25 @@ weighted by the numbers of images: N processes do what one does with batches N t
 statistics of each process's own images.
 """
 
-import json
-import math
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from adcli import distributed
-from adcli.data.batches import Augmentation, Session
 from adcli.errors import RunError, TrainingError
-from adcli.run import storing
-
-CHECKPOINT_SECONDS = 60.0
-"""Checkpoints are written at ends of epochs, at most this often."""
-
-CHECKPOINT_FILE = "training.safetensors"
-
+from adcli.nn import distributed
+from adcli.nn._checkpoint import _save_at_times, _State, load_checkpoint
+from adcli.nn.batches import Augmentation, Session
 
 Batch = TypeVar("Batch", bound=Tensor | Sequence[Tensor])
 Batch_co = TypeVar("Batch_co", bound=Tensor | Sequence[Tensor], covariant=True)
 
 
 class Epochs(Protocol[Batch_co]):
-    """What is trained on: :class:`adcli.data.batches.Batches`, or :class:`adcli.features.FrozenFeatures` of them.
+    """What is trained on: :class:`adcli.nn.batches.Batches`, or :class:`adcli.nn.features.FrozenFeatures` of them.
 
     A batch is a tensor of N rows, or several of the same N images.
     """
@@ -135,22 +122,6 @@ def settle(network: nn.Module, inputs: Iterable[Tensor | Sequence[Tensor]]) -> N
         norm.momentum = momentum
     _average_statistics(norms, seen)
     network.eval()
-
-
-class _State:
-    """What changes while training; ``best`` is a copy of the module where its validation was lowest."""
-
-    def __init__(
-        self, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, session: Session
-    ) -> None:
-        self.module = module
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.scaler = torch.amp.GradScaler(session.device.type, enabled=session.precision == torch.float16)
-        self.checkpoint = session.checkpoints / CHECKPOINT_FILE if session.checkpoints else None
-        self.saved = time.monotonic()
-        self.lowest = math.inf
-        self.best: dict[str, Tensor] = {}
 
 
 def _steps(
@@ -309,99 +280,3 @@ def _first_ones(value: float, state: _State) -> float:
         return value
     device = next(iter(state.module.state_dict().values())).device
     return float(distributed.broadcast(torch.tensor([value], dtype=torch.float64, device=device)))
-
-
-def _save_at_times(state: _State, epoch: int) -> None:
-    """Save a checkpoint if the last one is old enough; of several processes, the first one does."""
-    if state.checkpoint is None or distributed.rank() != 0 or time.monotonic() - state.saved < CHECKPOINT_SECONDS:
-        return
-    save_checkpoint(state.checkpoint, state, epoch)
-    state.saved = time.monotonic()
-
-
-def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
-    """Write all that the next epoch depends on into one file: tensors, and the rest as JSON in its metadata."""
-    tensors = {f"module.{name}": tensor for name, tensor in state.module.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    optimizer = state.optimizer.state_dict()
-    plain: dict[str, dict[str, Any]] = {}
-    for index, slots in optimizer["state"].items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
-            else:
-                plain.setdefault(str(index), {})[name] = value
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    rest = {
-        "epoch": epoch,
-        "groups": optimizer["param_groups"],
-        "plain": plain,
-        "scheduler": state.scheduler.state_dict() if state.scheduler is not None else None,
-        "scaler": state.scaler.state_dict(),
-        "lowest": state.lowest if state.best else None,
-    }
-    _write(path, tensors, rest)
-
-
-def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    # safetensors wants tensors that are contiguous and share no memory.
-    separate = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-    }
-    temporary = path.with_name(f".{path.name}")
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(separate, temporary, {"state": json.dumps(rest)})
-        except SafetensorError as error:
-            raise OSError(" ".join(str(error).split())) from None
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-
-
-def _lay_out_alike(optimizer: Optimizer) -> None:
-    """Lay moments out in memory as their parameters, channels-last ones too, which a checkpoint does not keep.
-
-    Fused optimizers go through memory, and would take the moments of other elements.
-    """
-    for parameter, slots in optimizer.state.items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def load_checkpoint(path: Path, state: _State) -> int:
-    """Restore what :func:`save_checkpoint` wrote; returns the number of epochs done.
-
-    Raises:
-        RunError: the file is damaged, or of another training.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            rest = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["plain"].items()}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".", 2)
-                slots.setdefault(int(index), {})[slot] = tensor
-        module = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
-        state.module.load_state_dict(module)
-        state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
-        _lay_out_alike(state.optimizer)
-        if state.scheduler is not None:
-            state.scheduler.load_state_dict(rest["scheduler"])
-        state.scaler.load_state_dict(rest["scaler"])
-        if rest["lowest"] is not None:
-            state.lowest = float(rest["lowest"])
-            state.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: cannot continue from this checkpoint ({reason}); train anew.") from None
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
-    return int(rest["epoch"])

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from adcli._process.imports import import_light
 from adcli.errors import BackboneError
-from adcli.imports import import_light
 
 WAYS_OUT = "Use -o weights=FILE for weights on disk, fill the hub's cache (HF_HOME), or choose another --backbone."
 _HEADS = ("fc.", "classifier.", "head.", "aux")

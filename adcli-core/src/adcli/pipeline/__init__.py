@@ -15,18 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adcli.exports import Export
-    from adcli.pipeline.categories import CategoryResult, TrainedCategories, train_categories
-    from adcli.pipeline.differences import Standing, Standings, compare_runs
-    from adcli.pipeline.evaluation import Evaluation
-    from adcli.pipeline.exporting import export
-    from adcli.pipeline.inspection import Finding, Inspection, inspect_data
-    from adcli.pipeline.opening import find, load, open_scorer
-    from adcli.pipeline.recalibration import recalibrate
-    from adcli.pipeline.timing import Timings, bench
-    from adcli.pipeline.training import Trained, resume, train
-    from adcli.pipeline.use import Prediction, draw, evaluate, predict, report
-    from adcli.settings import TrainSettings
+    from adcli.data.inspection import Finding, Inspection, inspect_data
+    from adcli.exports.export import Export
+    from adcli.pipeline._bench import Timings, bench
+    from adcli.pipeline._compare import Standing, Standings, compare_runs
+    from adcli.pipeline._evaluate import evaluate
+    from adcli.pipeline._evaluation import Evaluation
+    from adcli.pipeline._export import export
+    from adcli.pipeline._open import find, load, open_scorer
+    from adcli.pipeline._predict import Prediction, draw, predict
+    from adcli.pipeline._recalibrate import recalibrate
+    from adcli.pipeline._report import report
+    from adcli.pipeline._train import Trained, resume, train
+    from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
+    from adcli.pipeline.settings import TrainSettings
+    from adcli.runs.run import Run
 
 __all__ = [
     "CategoryResult",
@@ -35,6 +38,7 @@ __all__ = [
     "Finding",
     "Inspection",
     "Prediction",
+    "Run",
     "Standing",
     "Standings",
     "Timings",
@@ -59,26 +63,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "adcli.exports": ("Export",),
-    "adcli.pipeline.categories": ("CategoryResult", "TrainedCategories", "train_categories"),
-    "adcli.pipeline.differences": ("Standing", "Standings", "compare_runs"),
-    "adcli.pipeline.evaluation": ("Evaluation",),
-    "adcli.pipeline.exporting": ("export",),
-    "adcli.pipeline.inspection": ("Finding", "Inspection", "inspect_data"),
-    "adcli.pipeline.opening": ("find", "load", "open_scorer"),
-    "adcli.pipeline.recalibration": ("recalibrate",),
-    "adcli.pipeline.timing": ("Timings", "bench"),
-    "adcli.pipeline.training": ("Trained", "resume", "train"),
-    "adcli.pipeline.use": ("Prediction", "draw", "evaluate", "predict", "report"),
-    "adcli.settings": ("TrainSettings",),
+    "adcli.data.inspection": ("Finding", "Inspection", "inspect_data"),
+    "adcli.exports.export": ("Export",),
+    "adcli.pipeline._bench": ("Timings", "bench"),
+    "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
+    "adcli.pipeline._evaluate": ("evaluate",),
+    "adcli.pipeline._evaluation": ("Evaluation",),
+    "adcli.pipeline._export": ("export",),
+    "adcli.pipeline._open": ("find", "load", "open_scorer"),
+    "adcli.pipeline._predict": ("Prediction", "draw", "predict"),
+    "adcli.pipeline._recalibrate": ("recalibrate",),
+    "adcli.pipeline._report": ("report",),
+    "adcli.pipeline._train": ("Trained", "resume", "train"),
+    "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
+    "adcli.pipeline.settings": ("TrainSettings",),
+    "adcli.runs.run": ("Run",),
 }
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Import a public name on first use; without torch, one that needs it raises :class:`PluginError`."""
+        from adcli._process.imports import without_collection
         from adcli.errors import needing_torch
-        from adcli.imports import without_collection
 
         home = next((module for module, names in _HOMES.items() if name in names), None)
         if home is None:

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from adcli.data.folder import images_in
-from adcli.exports import cores
-from adcli.pipeline.opening import find, open_scorer
-from adcli.pipeline.scoring import Scorer
+from adcli.pipeline._open import find, open_scorer
+from adcli.scoring.runtime import cores
+from adcli.scoring.scorer import Scorer
 
 BATCH = 16
 DRAWN = 16
@@ -103,7 +103,7 @@ def _images(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
     if paths:
         yield list(images_in([Path(path) for path in paths]))
         return
-    from adcli.data.demo_drawing import draw
+    from adcli.data.demo.drawing import draw
 
     with tempfile.TemporaryDirectory() as folder:
         drawn = [Path(folder) / f"{seed:02}.png" for seed in range(DRAWN)]

@@ -1,23 +1,54 @@
 """From settings to the things they name: options with the backbone that can be had, device, precision, model."""
 
-import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import numpy as np
 import torch
 
-from adcli import distributed
-from adcli.backbones import FALLBACK, UNTRAINED_FALLBACK
+from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Size
-from adcli.errors import OptionError, PluginError, TrainingError
-from adcli.model import Model
+from adcli.data.references import Data, _absolute, with_absolute_paths
+from adcli.data.source import ImageSource
+from adcli.errors import PluginError, TrainingError
+from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK
+from adcli.nn.model import Model
+from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
-from adcli.pipeline.datasets import with_absolute_paths
+from adcli.pipeline.settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.progress import Progress
-from adcli.registry import Provided, registry
-from adcli.settings import BATCH_SIZE, TrainSettings
 from adcli.specs import ModelSpec
-from adcli.weights import weights_unavailable
+
+
+def repeatable(settings: TrainSettings, data: Data) -> TrainSettings:
+    """Return settings that name their data and folders so that they mean the same from any folder."""
+    return replace(
+        settings,
+        data=data.reference,
+        data_options=dict(data.options),
+        calibration=_place(settings.calibration),
+        validation=None if settings.validation is None else str(_absolute(settings.validation)),
+    )
+
+
+def _place(calibration: str) -> str:
+    folder = parse_calibration(calibration)
+    return str(_absolute(calibration)) if isinstance(folder, Path) else calibration
+
+
+def checked_images(
+    images: Sequence[Path], spec: ModelSpec, settings: TrainSettings, source: ImageSource, progress: Progress
+) -> list[Path]:
+    """Return the images that can be read.
+
+    Training for hours must not end at an image that cannot be decoded; a fit in one pass meets it soon enough.
+    """
+    if spec.one_pass and not settings.skip_unreadable:
+        return list(images)
+    readable = list(progress.track(source.readable(images), len(images), "checking images"))
+    for message in source.skipped.values():
+        progress.note(f"skipped: {message}")
+    return readable
 
 
 def choose_batch_size(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> int:
@@ -74,54 +105,6 @@ def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> Bac
         "expect poor results. Install adcli-embedded, or use -o weights=FILE."
     )
     return replace(options, backbone=UNTRAINED_FALLBACK)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the first CUDA GPU, else the CPU.
-
-    Of several processes on a machine, each has a GPU of its own: for ``auto`` and ``cuda``, that of its number there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if distributed.world_size() == 1:
-            return torch.device(name)
-    if distributed.world_size() > 1 and name.startswith("cuda"):
-        return _own_gpu(name)
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: not available here ({' '.join(str(error).split())[:120]}).") from None
-    return device
-
-
-def _own_gpu(name: str) -> torch.device:
-    if name != "cuda":
-        raise OptionError(f"--device {name}: each process needs a GPU of its own; use auto or cuda.")
-    number, available = distributed.local_rank(), torch.cuda.device_count()
-    if number >= available:
-        raise OptionError(
-            f"--device cuda: more processes than GPUs ({available}) on a machine; start as many, or use --device cpu."
-        )
-    return torch.device("cuda", number)
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type to fit in; ``auto`` is float32, as no step has been shown to lose nothing by less."""
-    if name == "fp16" and device.type != "cuda":
-        raise OptionError(f"--precision fp16: needs a CUDA device, not {device.type}; use bf16 or fp32.")
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name, torch.float32)
-
-
-def make_repeatable(seed: int) -> None:
-    """Seed every generator a model may draw from, and keep GPUs to exact float32 and repeatable algorithms."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, pretrained: bool) -> Model:

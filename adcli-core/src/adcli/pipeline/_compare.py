@@ -10,8 +10,8 @@ import numpy as np
 from adcli.errors import RunError
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
-from adcli.pipeline.evaluation import SCORES_FILE
-from adcli.run import Run
+from adcli.pipeline._evaluation import SCORES_FILE
+from adcli.runs.run import Run
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95

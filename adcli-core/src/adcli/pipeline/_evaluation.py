@@ -12,16 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adcli.calibration import Calibration
+from adcli._files import storing, write_atomically
 from adcli.data.decoding import read_mask
+from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample
 from adcli.metrics import PixelMetrics, summarise
-from adcli.pipeline.datasets import relative_names
-from adcli.pipeline.gallery import Gallery, Shown
-from adcli.pipeline.pictures import write_overlays
-from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.progress import Progress
-from adcli.run import storing, write_atomically
+from adcli.report.gallery import Gallery, Shown
+from adcli.report.pictures import write_overlays
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.scorer import ScoredImage, Scorer
 
 METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
@@ -92,7 +92,7 @@ def _add_pixels(pixels: PixelMetrics, image: ScoredImage, sample: Sample) -> Non
         return
     anomaly_map = image.map_at((mask.shape[0], mask.shape[1]))
     assert anomaly_map is not None
-    seen = None if image.preparation.is_plain else ~np.isnan(anomaly_map)
+    seen = None if image.framing.is_plain else ~np.isnan(anomaly_map)
     pixels.update(anomaly_map, mask, sample.defect, seen)
 
 

@@ -13,25 +13,30 @@ from typing import Any
 import torch
 
 from adcli import __version__
-from adcli.calibration import Calibration
+from adcli._files import file_digest, publish, seal, storing, write_atomically
+from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Pixels, Size, resize
-from adcli.data.images import ImageSource
-from adcli.data.preparation import PLAIN, Preparation, read_part
+from adcli.data.fingerprint import fingerprint
+from adcli.data.framing import PLAIN, Framing, read_part
+from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
+from adcli.data.source import ImageSource
 from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
-from adcli.exports import FORMAT, MANIFEST_FILE, Export, ExportSource, Runtime, cores, guarded
+from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
+from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource
+from adcli.nn.runtime import ModelRuntime
 from adcli.options import Options
-from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
-from adcli.pipeline.comparison import Tolerance, compare, disagreement, judge, speeds
-from adcli.pipeline.datasets import checked_images, fingerprint, load_data
-from adcli.pipeline.opening import preparation_of
-from adcli.pipeline.restore import Restored, restore
-from adcli.pipeline.runtime import ModelRuntime
-from adcli.pipeline.scoring import score_images
+from adcli.pipeline._building import checked_images
+from adcli.pipeline._open import framing_of
+from adcli.pipeline._plan import plan_calibration
+from adcli.pipeline._restore import Restored, restore
+from adcli.pipeline.settings import BATCH_SIZE
 from adcli.progress import Progress, Silent
-from adcli.registry import Provided, registry
-from adcli.run import CALIBRATION_FILE, Run, file_digest, publish, seal, storing, write_atomically
-from adcli.settings import BATCH_SIZE
+from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.scoring.calibrating import CalibrationPlan, calibrate
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.runtime import Runtime, cores, guarded
+from adcli.scoring.scorer import score_images
 from adcli.specs import ExporterSpec, Task
 
 COMPARED = 50
@@ -127,7 +132,7 @@ def export(
 
 
 def _parts(images: Sequence[Path], source: ImageSource) -> Iterator[Pixels]:
-    return (read_part(image, source.size, source.preparation) for image in images)
+    return (read_part(image, source.size, source.framing) for image in images)
 
 
 def _good(plan: CalibrationPlan) -> Sequence[Path]:
@@ -136,9 +141,7 @@ def _good(plan: CalibrationPlan) -> Sequence[Path]:
 
 def _evidence(run: Run, restored: Restored, data: str | None, workers: int, progress: Progress) -> Evidence:
     skip = restored.settings.skip_unreadable
-    source = ImageSource(
-        restored.size, workers=workers, cache_bytes=0, skip_unreadable=skip, preparation=preparation_of(run)
-    )
+    source = ImageSource(restored.size, workers=workers, cache_bytes=0, skip_unreadable=skip, framing=framing_of(run))
     if data is not None:
         splits = load_data(data, {}).splits
         plan = _plan_on_other_data(run, [sample.image for sample in splits.train])
@@ -209,7 +212,7 @@ def write_export(
             "calibration": _summary(calibration, evidence.plan),
             "measured": measure(original, runtime, calibration, evidence, tolerance_of(manifest["graph"]), progress),
         }
-        finish(folder, manifest, calibration, map_range, evidence.source.preparation)
+        finish(folder, manifest, calibration, map_range, evidence.source.framing)
         del runtime
     return Export.open(final)
 
@@ -234,11 +237,11 @@ def finish(
     manifest: dict[str, Any],
     calibration: Calibration,
     map_range: tuple[float, float],
-    preparation: Preparation = PLAIN,
+    framing: Framing = PLAIN,
 ) -> None:
     """Write calibration, preparation and manifest, with the digest of every file, beside a graph."""
     height, width = manifest["image_size"]
-    for name, data in preparation.files((height, width)).items():
+    for name, data in framing.files((height, width)).items():
         write_atomically(folder / name, data)
     write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -401,7 +404,7 @@ def tolerance_of(facts: Mapping[str, Any]) -> Tolerance:
 def _readable(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
     for sample in samples:
         try:
-            yield read_part(sample.image, source.size, source.preparation), sample.label
+            yield read_part(sample.image, source.size, source.framing), sample.label
         except DataError:
             if not source.skip_unreadable:
                 raise

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
-from adcli.data.images import ImageSource
-from adcli.data.preparation import IGNORE_FILE, Flags, Preparation, ignored_digest, read_ignored
+from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, read_ignored
+from adcli.data.source import ImageSource
 from adcli.errors import DataError, OptionError, RunError, needing_torch
-from adcli.exports import MANIFEST_FILE, Export, Runtime, load_runtime
-from adcli.imports import without_collection
-from adcli.pipeline.scoring import Scorer
-from adcli.run import RUN_FILE, Run
-from adcli.runs import find_folder, find_run, is_export
-from adcli.settings import NOT_SETTINGS, TrainSettings, preparation
+from adcli.exports.export import MANIFEST_FILE, Export, load_runtime
+from adcli.pipeline.settings import NOT_SETTINGS, TrainSettings, framing
+from adcli.runs.find import find_folder
+from adcli.runs.run import RUN_FILE, Run
+from adcli.scoring.runtime import Runtime
+from adcli.scoring.scorer import Scorer
 
 
 def load(reference: str | Path) -> Run:
@@ -59,22 +60,22 @@ def open_scorer(
         workers=workers,
         cache_bytes=cache << 20,
         skip_unreadable=skip_unreadable,
-        preparation=preparation_of(opened),
+        framing=framing_of(opened),
     )
     low, high = (opened.manifest if isinstance(opened, Export) else opened.record)["map_range"]
     return Scorer(runtime, source, opened.calibration, (low, high), batch_size)
 
 
-def preparation_of(opened: Run | Export) -> Preparation:
+def framing_of(opened: Run | Export) -> Framing:
     """Return what a run, or an export, does to images before they are resized.
 
     Raises:
         RunError: the run's copy of the ignored areas is missing or was changed.
     """
     if isinstance(opened, Export):
-        return opened.preparation
+        return opened.framing
     settings = TrainSettings.parse({key: value for key, value in opened.settings.items() if key not in NOT_SETTINGS})
-    return preparation(settings, None if settings.ignore is None else _ignored_by(opened))
+    return framing(settings, None if settings.ignore is None else _ignored_by(opened))
 
 
 def _ignored_by(run: Run) -> Flags:
@@ -97,5 +98,18 @@ def _export_runtime(export: Export, device: str) -> tuple[Runtime, Size]:
 
 def _run_runtime(run: Run, device: str) -> tuple[Runtime, Size]:
     with needing_torch(), without_collection():
-        from adcli.pipeline.restore import run_runtime
+        from adcli.pipeline._restore import run_runtime
     return run_runtime(run, device)
+
+
+def find_run(reference: str) -> Run:
+    """Open the run that a path, a name or ``last`` stands for; raises :class:`RunError` where there is none."""
+    path = find_folder(reference)
+    if is_export(path):
+        raise RunError(f"{path}: is an export, which 'adcli predict' and 'adcli bench' take; this needs a run.")
+    return Run.open(path)
+
+
+def is_export(path: Path) -> bool:
+    """Tell whether a folder is an export rather than a run."""
+    return (path / MANIFEST_FILE).is_file() and not (path / RUN_FILE).is_file()

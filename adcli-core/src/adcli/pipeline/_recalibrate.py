@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adcli._files import write_atomically
+from adcli.data.fingerprint import fingerprint
+from adcli.data.references import load_data
 from adcli.data.samples import Sample
 from adcli.errors import DataError, OptionError
-from adcli.pipeline.calibrate import CalibrationPlan, calibrate
-from adcli.pipeline.datasets import fingerprint, load_data
-from adcli.pipeline.opening import open_scorer
-from adcli.pipeline.scoring import Scorer
+from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
-from adcli.run import CALIBRATION_FILE, Run, write_atomically
+from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.scoring.calibrating import CalibrationPlan, calibrate
+from adcli.scoring.scorer import Scorer
 
 
 def recalibrate(

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from adcli._plugins.registry import registry
 from adcli.data.decoding import Size
 from adcli.errors import RunError
-from adcli.model import Model
-from adcli.pipeline.preparation import build_model, pick_device
-from adcli.pipeline.runtime import ModelRuntime
-from adcli.registry import registry
-from adcli.run import Run
-from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size
+from adcli.nn.devices import pick_device
+from adcli.nn.model import Model
+from adcli.nn.runtime import ModelRuntime
+from adcli.nn.weights import Undrawn
+from adcli.pipeline._building import build_model
+from adcli.pipeline.settings import NOT_SETTINGS, TrainSettings, parse_size
+from adcli.runs.run import Run
 from adcli.specs import ModelSpec
-from adcli.weights import Undrawn
 
 
 @dataclass(frozen=True)

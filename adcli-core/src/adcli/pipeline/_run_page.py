@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from adcli.calibration import Calibration
+from adcli._files import write_atomically
+from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
-from adcli.pipeline.datasets import relative_names
-from adcli.pipeline.evaluation import Evaluation
+from adcli.pipeline._evaluation import Evaluation
 from adcli.report.page import Card, Page, render
-from adcli.run import Run, write_atomically
+from adcli.runs.run import Run
+from adcli.scoring.calibration import Calibration
 
 _HEAD = 4096
 """Bytes of a page within which it says which calibration it shows."""

@@ -14,13 +14,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from adcli import __version__, distributed
-from adcli.calibration import Calibration
-from adcli.data.batches import Batches, Session
+from adcli import __version__
+from adcli._files import file_digest, seal
+from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Size
-from adcli.data.images import ImageSource
-from adcli.data.preparation import IGNORE_FILE, ignored_digest, ignored_png, read_ignored
+from adcli.data.fingerprint import fingerprint, relative_names
+from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, read_ignored
+from adcli.data.references import Data, load_data
 from adcli.data.samples import count_labels
+from adcli.data.source import ImageSource
 from adcli.errors import (
     AdcliError,
     DataError,
@@ -32,38 +34,31 @@ from adcli.errors import (
     one_line,
     place,
 )
-from adcli.model import Model
+from adcli.nn import distributed
+from adcli.nn.batches import Batches, Session
+from adcli.nn.devices import make_repeatable, pick_device, pick_precision
+from adcli.nn.model import Model
+from adcli.nn.runtime import ModelRuntime
 from adcli.options import Options
-from adcli.pipeline.calibrate import CalibrationPlan, calibrate, plan_calibration
-from adcli.pipeline.datasets import Data, checked_images, fingerprint, load_data, relative_names, repeatable
-from adcli.pipeline.evaluation import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, write_full_evaluation
-from adcli.pipeline.preparation import (
+from adcli.pipeline._building import (
     ChosenOptions,
     build_model,
+    checked_images,
     choose_batch_size,
     choose_options,
-    make_repeatable,
-    pick_device,
-    pick_precision,
+    repeatable,
 )
-from adcli.pipeline.reporting import write_report
-from adcli.pipeline.runtime import ModelRuntime
-from adcli.pipeline.scoring import Scorer
+from adcli.pipeline._evaluation import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, write_full_evaluation
+from adcli.pipeline._plan import plan_calibration
+from adcli.pipeline._run_page import write_report
+from adcli.pipeline.settings import NOT_SETTINGS, TrainSettings, framing, parse_size
 from adcli.progress import Progress, Silent
-from adcli.registry import Provided, registry
-from adcli.run import (
-    CALIBRATION_FILE,
-    CHECKPOINTS,
-    FORMAT,
-    RUN_FILE,
-    WEIGHTS_FILE,
-    PartialRun,
-    Run,
-    file_digest,
-    seal,
-)
-from adcli.runs import find_interrupted, new_run_path
-from adcli.settings import NOT_SETTINGS, TrainSettings, parse_size, preparation
+from adcli.runs.find import find_interrupted, new_run_path
+from adcli.runs.partial import CHECKPOINTS, PartialRun
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.scoring.calibrating import CalibrationPlan, calibrate
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.scorer import Scorer
 from adcli.specs import ModelSpec
 
 
@@ -177,7 +172,7 @@ def _plan(settings: TrainSettings, progress: Progress) -> _Plan:
         workers=settings.workers,
         cache_bytes=settings.cache << 20,
         skip_unreadable=settings.skip_unreadable,
-        preparation=preparation(settings, ignored),
+        framing=framing(settings, ignored),
     )
     images = checked_images([sample.image for sample in data.splits.train], spec, settings, source, progress)
     plan = plan_calibration(settings, spec, data.splits, images)
@@ -281,8 +276,8 @@ def _described(run: Run) -> dict[str, Any]:
 def _fit_to_finish(plan: _Plan, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     timings: dict[str, float] = {}
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {plan.device}: {content['command'] or 'from Python'}")
-    if plan.source.preparation.ignored is not None:
-        partial.write(IGNORE_FILE, ignored_png(plan.source.preparation.ignored))
+    if plan.source.framing.ignored is not None:
+        partial.write(IGNORE_FILE, ignored_png(plan.source.framing.ignored))
     clock = time.perf_counter()
     model = _build(plan)
     clock = _lap(partial, timings, "build", clock)

@@ -7,21 +7,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from adcli import distributed
-from adcli.errors import (
-    AdcliError,
-    BackboneError,
-    DataError,
-    MissingCategoryError,
-    OptionError,
-    StorageError,
-)
-from adcli.pipeline.datasets import Categories, load_data, several_categories
-from adcli.pipeline.training import train
+from adcli.data.references import Categories, load_data, several_categories
+from adcli.errors import AdcliError, BackboneError, DataError, MissingCategoryError, OptionError, StorageError
+from adcli.metrics.words import NAMES
+from adcli.nn import distributed
+from adcli.pipeline._train import train
+from adcli.pipeline.settings import TrainSettings, parse_calibration
 from adcli.progress import Progress, Silent
-from adcli.run import Run, check_free
-from adcli.settings import TrainSettings, parse_calibration
-from adcli.words import NAMES
+from adcli.runs.partial import check_free
+from adcli.runs.run import Run
 
 
 @dataclass(frozen=True)

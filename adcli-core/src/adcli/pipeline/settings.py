@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from adcli.data.decoding import Size
-from adcli.data.preparation import Box, Flags, Preparation
+from adcli.data.framing import Box, Flags, Framing
 from adcli.errors import OptionError
 from adcli.options import Options, option
 
@@ -48,7 +48,7 @@ class TrainSettings(Options):
         super().__post_init__()
         if self.image_size is not None:
             parse_size(self.image_size)
-        preparation(self, None)
+        framing(self, None)
         parse_calibration(self.calibration)
         if self.threshold not in (None, "f1"):
             parse_threshold(str(self.threshold))
@@ -83,7 +83,7 @@ def parse_crop(text: str) -> Size:
     return size
 
 
-def preparation(settings: TrainSettings, ignored: Flags | None) -> Preparation:
+def framing(settings: TrainSettings, ignored: Flags | None) -> Framing:
     """Return what the settings do to images before they are resized.
 
     Args:
@@ -94,7 +94,7 @@ def preparation(settings: TrainSettings, ignored: Flags | None) -> Preparation:
     crop = None if settings.crop is None else parse_crop(settings.crop)
     if region is not None and crop is not None and (crop[0] > region[3] or crop[1] > region[2]):
         raise OptionError(f"--crop {settings.crop}: does not fit into --region {settings.region}.")
-    return Preparation(region, crop, settings.fit, ignored)
+    return Framing(region, crop, settings.fit, ignored)
 
 
 def parse_calibration(text: str) -> float | int | Path | None:

@@ -6,8 +6,8 @@ from itertools import count
 
 from adcli.data.decoding import read_image, read_mask
 from adcli.data.samples import Sample
-from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.report.cards import LONG_SIDE, Picture, fitted, picture
+from adcli.scoring.scorer import ScoredImage, Scorer
 
 LIMIT = 600
 """Images that a gallery holds at most."""
@@ -46,7 +46,7 @@ class Gallery:
     def _picture(self, image: ScoredImage, sample: Sample) -> Picture:
         return picture(
             read_image(image.path),
-            image.map if image.preparation.is_plain else image.map_at(fitted(image.original_size, LONG_SIDE)),
+            image.map if image.framing.is_plain else image.map_at(fitted(image.original_size, LONG_SIDE)),
             pixel_threshold=self.scorer.calibration.pixel_threshold,
             map_range=self.scorer.map_range,
             mask=None if sample.mask is None else read_mask(sample.mask),

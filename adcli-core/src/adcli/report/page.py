@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from adcli import __version__
-from adcli.calibration import Calibration
 from adcli.metrics.curves import Flags, Floats
+from adcli.metrics.words import interval, ranking, unseen, verdict_lines
 from adcli.report import plots
 from adcli.report.cards import Picture
 from adcli.report.overlays import gradient
-from adcli.words import interval, ranking, unseen, verdict_lines
+from adcli.scoring.calibration import Calibration
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from adcli._files import storing, write_atomically
 from adcli.data.decoding import read_image, read_mask
+from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample
-from adcli.pipeline.datasets import relative_names
-from adcli.pipeline.scoring import ScoredImage, Scorer
 from adcli.progress import Progress
 from adcli.report import overlay
-from adcli.run import storing, write_atomically
+from adcli.scoring.scorer import ScoredImage, Scorer
 
 
 def write_overlays(folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """Finding runs: by path, by name, or as ``last``."""
 
+
 import os
 import re
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from adcli.errors import AdcliError, RunError, suggest
-from adcli.exports import MANIFEST_FILE
-from adcli.run import PARTIAL, RUN_FILE, Run
+from adcli.exports.export import MANIFEST_FILE
+from adcli.runs.run import PARTIAL, RUN_FILE, Run
+
 
 _STAMP = re.compile(r"\d{8}-\d{6}-")
 
@@ -59,14 +61,6 @@ def _run_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and (path / RUN_FILE).is_file())
 
 
-def find_run(reference: str) -> Run:
-    """Open the run that a path, a name or ``last`` stands for; raises :class:`RunError` where there is none."""
-    path = find_folder(reference)
-    if is_export(path):
-        raise RunError(f"{path}: is an export, which 'adcli predict' and 'adcli bench' take; this needs a run.")
-    return Run.open(path)
-
-
 def find_folder(reference: str) -> Path:
     """Return the folder that a path, a name under the runs' folder, or ``last`` stands for.
 
@@ -88,11 +82,6 @@ def find_folder(reference: str) -> Path:
     raise RunError(f"no run '{reference}'.{suggest(reference, names) if names else ' See adcli runs.'}")
 
 
-def is_export(path: Path) -> bool:
-    """Tell whether a folder is an export rather than a run."""
-    return (path / MANIFEST_FILE).is_file() and not (path / RUN_FILE).is_file()
-
-
 def _last() -> Path:
     stamped = [path for path in _run_folders(runs_folder()) if _STAMP.match(path.name)]
     if not stamped:
@@ -111,3 +100,4 @@ def find_interrupted(reference: str) -> Path:
             raise RunError(f"{path}: this run is finished; there is nothing to resume.")
     names = [path.name for path in _run_folders(runs_folder() / PARTIAL)]
     raise RunError(f"no interrupted run '{reference}'.{suggest(reference, names) if names else ' See adcli runs.'}")
+

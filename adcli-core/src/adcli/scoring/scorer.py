@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.calibration import Calibration
 from adcli.data.decoding import Decoded, Size, resize_map
-from adcli.data.images import ImageSource
-from adcli.data.preparation import PLAIN, Preparation
+from adcli.data.framing import PLAIN, Framing
+from adcli.data.source import ImageSource
 from adcli.errors import TrainingError
-from adcli.exports import Runtime
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,26 @@ class ScoredImage:
         score: its image score, never clamped; higher is more anomalous.
         map: its anomaly map at the model's input size, (H, W) float32, or None for a model that only classifies.
         original_size: height and width of the image in the file.
-        preparation: what was done to the image, and so where in it the map lies.
+        framing: what was done to the image, and so where in it the map lies.
     """
 
     path: Path
     score: float
     map: NDArray[np.float32] | None
     original_size: Size
-    preparation: Preparation = PLAIN
+    framing: Framing = PLAIN
 
     def map_at(self, size: Size) -> NDArray[np.float32] | None:
         """Return the map of the whole image, interpolated to a size; NaN where the image was not looked at."""
-        if self.map is None or self.preparation.is_plain:
+        if self.map is None or self.framing.is_plain:
             return None if self.map is None else resize_map(self.map, size)
-        return resize_map(self.preparation.place(self.map, self.original_size), size)
+        return resize_map(self.framing.place(self.map, self.original_size), size)
 
     def values(self) -> NDArray[np.float32] | None:
         """Return the map's values of all that was looked at, in one row."""
-        if self.map is None or self.preparation.looks_at_all:
+        if self.map is None or self.framing.looks_at_all:
             return None if self.map is None else self.map.ravel()
-        placed = self.preparation.place(self.map, self.original_size)
+        placed = self.framing.place(self.map, self.original_size)
         return placed[~np.isnan(placed)]
 
 
@@ -60,15 +60,13 @@ def score_images(
     for item in source.stream(paths, ahead=2 * batch_size):
         gathered.append(item)
         if len(gathered) == batch_size:
-            yield from _score_batch(runtime, gathered, source.preparation)
+            yield from _score_batch(runtime, gathered, source.framing)
             gathered = []
     if gathered:
-        yield from _score_batch(runtime, gathered, source.preparation)
+        yield from _score_batch(runtime, gathered, source.framing)
 
 
-def _score_batch(
-    runtime: Runtime, batch: list[tuple[Path, Decoded]], preparation: Preparation
-) -> Iterator[ScoredImage]:
+def _score_batch(runtime: Runtime, batch: list[tuple[Path, Decoded]], framing: Framing) -> Iterator[ScoredImage]:
     scores, maps = runtime(np.stack([image.pixels for _, image in batch]))
     for i, (path, image) in enumerate(batch):
         if not np.isfinite(scores[i]):
@@ -79,7 +77,7 @@ def _score_batch(
         if maps is not None and not np.isfinite(maps[i]).all():
             raise TrainingError(f"{path}: its map has values that are no numbers; train again.")
         anomaly_map = None if maps is None else maps[i]
-        yield ScoredImage(path, float(scores[i]), anomaly_map, image.original_size, preparation)
+        yield ScoredImage(path, float(scores[i]), anomaly_map, image.original_size, framing)
 
 
 @dataclass(frozen=True)

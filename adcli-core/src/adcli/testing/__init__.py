@@ -33,9 +33,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from adcli._plugins.registry import Names, registry
 from adcli.errors import OptionError, suggest
-from adcli.registry import Names, registry
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec
+
+__all__ = [
+    "KINDS",
+    "Check",
+    "Checked",
+    "Kind",
+    "Prepare",
+    "Result",
+    "Rules",
+    "check_plugin",
+    "conformance",
+    "kind_of",
+]
 
 Kind = Literal["model", "dataset", "backbone", "exporter"]
 """What can be checked."""

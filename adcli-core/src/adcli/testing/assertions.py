@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from adcli._plugins.registry import CORE, Plugin, registry
 from adcli.errors import AdcliError, PluginError, one_line
 from adcli.options import Options
-from adcli.registry import CORE, Plugin, registry
 from adcli.specs import DatasetSpec, ExporterSpec, ModelSpec
 
 NAME = r"[a-z][a-z0-9_]*"
@@ -27,7 +27,7 @@ def assert_described_lightly(plugin: Plugin, options: type[Options] | None, heav
         "" if options is None else f"importlib.import_module({options.__module__!r}).{options.__qualname__}.describe()"
     )
     code = (
-        "import sys, importlib\nfrom adcli.registry import load\nload()\n"
+        "import sys, importlib\nfrom adcli._plugins.registry import load\nload()\n"
         f"{describe}\nprint([name for name in {tuple(heavy)!r} if name in sys.modules])"
     )
     others = [other.name for other in registry().plugins if other.distribution not in (plugin.distribution, CORE)]

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adcli.backbones import Backbone, BackboneRequest, build_backbone, find_backbone
+from adcli._plugins.registry import Plugin, Provided
 from adcli.errors import AdcliError, OptionError
-from adcli.pipeline.preparation import make_repeatable
-from adcli.registry import Plugin, Provided
+from adcli.nn.backbones import Backbone, BackboneRequest, build_backbone, find_backbone
+from adcli.nn.devices import make_repeatable
 from adcli.specs import BackboneSpec, load_target
 from adcli.testing.assertions import NAME, assert_described_lightly, assert_refused, assert_silent
 

@@ -7,10 +7,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import read_image, read_mask
 from adcli.data.samples import Sample, Splits
 from adcli.options import Options
-from adcli.registry import Plugin, Provided, registry
 from adcli.specs import DatasetSpec, load_target
 from adcli.testing import Prepare
 from adcli.testing.assertions import (

@@ -12,22 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from adcli import __version__
-from adcli.calibration import Calibration
-from adcli.data.batches import Batches
+from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import Pixels, read_image, resize
-from adcli.data.images import ImageSource
 from adcli.data.samples import Sample
+from adcli.data.source import ImageSource
 from adcli.errors import ExportError
-from adcli.exports import Export, ExportSource, Runtime, guarded
-from adcli.model import Model
-from adcli.pipeline.calibrate import CalibrationPlan, calibrate
-from adcli.pipeline.comparison import MAPS, Tolerance, shape
-from adcli.pipeline.exporting import Evidence, Original, finish, measure, write_graph
-from adcli.pipeline.runtime import ModelRuntime
+from adcli.exports.agreement import MAPS, Tolerance, shape
+from adcli.exports.export import Export, ExportSource
+from adcli.nn.batches import Batches
+from adcli.nn.model import Model
+from adcli.nn.runtime import ModelRuntime
+from adcli.pipeline._export import Evidence, Original, finish, measure, write_graph
+from adcli.pipeline.settings import TrainSettings
 from adcli.progress import Silent
-from adcli.registry import Plugin, Provided, registry
-from adcli.run import Run
-from adcli.settings import TrainSettings
+from adcli.runs.run import Run
+from adcli.scoring.calibrating import CalibrationPlan, calibrate
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import ExporterSpec, ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
 from adcli.testing.models import SIZE, damaged_images, good_images, write_images
@@ -241,7 +242,7 @@ class Blocked:
             raise ModuleNotFoundError(f'the runtime imports {name}', name=name)
 sys.meta_path.insert(0, Blocked())
 from pathlib import Path
-from adcli.exports import Export
+from adcli.exports.export import Export
 from adcli.specs import load_target
 runtime = load_target(sys.argv[1])(Export.open(Path(sys.argv[2])))
 print(*runtime(numpy.load(sys.argv[3]))[0].tolist())

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adcli.data.batches import Batches
+from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import Size
-from adcli.data.images import ImageSource
-from adcli.model import Model, Scores
-from adcli.pipeline.preparation import build_model, make_repeatable
-from adcli.registry import Plugin, Provided, registry
+from adcli.data.source import ImageSource
+from adcli.nn.batches import Batches
+from adcli.nn.devices import make_repeatable
+from adcli.nn.model import Model, Scores
+from adcli.pipeline._building import build_model
 from adcli.specs import ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, traces
 from adcli.testing.processes import scores_of_two_processes
@@ -162,7 +163,7 @@ def options_are_documented_and_valid(subject: Subject) -> None:
     assert_documented(spec)
     for values in ({}, subject.options, {**spec.quick, **spec.demo}):
         spec.options.parse(values)
-    assert issubclass(load_target(spec.target), Model), f"{spec.target} is no adcli.model.Model"
+    assert issubclass(load_target(spec.target), Model), f"{spec.target} is no adcli.nn.model.Model"
 
 
 def scores_have_the_shapes_of_the_task(subject: Subject) -> None:
@@ -286,8 +287,8 @@ def two_processes_agree_with_one(subject: Subject) -> None:
     options = subject.spec.options.parse(subject.options)
     first, second = scores_of_two_processes(subject.spec, options)
     advice = (
-        "fit joins nothing of what the processes find: add up with adcli.distributed.reduce_sum, or gather, what comes "
-        "from batches.sharded(), train with adcli.training.optimise, or iterate batches, of which each process gets all"
+        "fit joins nothing of what the processes find: add up with distributed.reduce_sum of adcli.nn, or gather, what "
+        "comes from batches.sharded(), train with optimise, or iterate batches, of which each process gets all"
     )
     spread = max(subject.spread(), 1e-12)
     apart = float((first - second).abs().max()) / spread

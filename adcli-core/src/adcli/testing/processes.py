@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from adcli import distributed
+from adcli.nn import distributed
 from adcli.options import Options
 from adcli.specs import ModelSpec, load_target
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data.batches import Batches
 from adcli.data.decoding import Size
-from adcli.model import Model, Scores
+from adcli.nn.batches import Batches
+from adcli.nn.model import Model, Scores
 from adcli.options import Options
 from adcli.specs import ModelSpec
 

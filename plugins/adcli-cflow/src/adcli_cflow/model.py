@@ -21,15 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from adcli import distributed
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.errors import OptionError
-from adcli.features import FrozenFeatures
-from adcli.layers import gaussian_blur
-from adcli.model import Model, Scores
-from adcli.training import optimise
+from adcli import OptionError
+from adcli.data import Size
+from adcli.nn import Batches, FrozenFeatures, Model, Scores, create_backbone, distributed, gaussian_blur, optimise
 from adcli_cflow import CflowOptions
 from adcli_cflow.flows import Flow, positional_encoding
 

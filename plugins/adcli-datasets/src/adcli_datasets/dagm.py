@@ -11,9 +11,8 @@ column, mask. It is used to notice masks that are missing.
 
 from pathlib import Path
 
-from adcli import DatasetSpec
+from adcli import DataError, DatasetSpec
 from adcli.data import Sample, Splits
-from adcli.errors import DataError
 from adcli_datasets.layout import RootOptions, category_folder, found_in, images_in, is_image, missing, read_splits
 
 ALIASES = ("DAGM2007", "DAGM 2007", "DAGM_KaggleUpload")

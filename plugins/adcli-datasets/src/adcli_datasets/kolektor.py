@@ -16,9 +16,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from adcli import DatasetSpec, option
+from adcli import DataError, DatasetSpec, option
 from adcli.data import Sample, Splits
-from adcli.errors import DataError
 from adcli_datasets.layout import RootOptions, find_root, images_in, missing, read_splits, refuse_category, subfolders
 
 ALIASES = ("KolektorSDD", "KolektorSDD-boxes", "KSDD")
@@ -116,7 +115,7 @@ def _with_labels(pairs: Sequence[tuple[Path, Path]]) -> list[Sample]:
     # Imported when masks are read: this module is imported by every command that looks up a name.
     from concurrent.futures import ThreadPoolExecutor
 
-    from adcli.data.decoding import read_mask
+    from adcli.data import read_mask
 
     with ThreadPoolExecutor(8) as pool:
         marked = list(pool.map(lambda pair: bool(read_mask(pair[1]).any()), pairs))

@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from adcli import DatasetSpec, Options, option
+from adcli import DataError, DatasetSpec, MissingCategoryError, OptionError, Options, option
 from adcli.data import IMAGE_SUFFIXES, Sample, Splits, count_labels
-from adcli.errors import DataError, MissingCategoryError, OptionError
 
 VARIABLE = "ADCLI_DATA"
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")

@@ -8,9 +8,8 @@ report on it; which ones depends on the seed and each image's content alone. So 
 papers, only within the luck of the draw.
 """
 
-from adcli import DatasetSpec, option
+from adcli import DataError, DatasetSpec, option
 from adcli.data import Splits
-from adcli.errors import DataError
 from adcli_datasets.layout import (
     RootOptions,
     defective,
@@ -57,7 +56,7 @@ SPEC = DatasetSpec(
 def load(options: MagneticTileOptions, category: str | None) -> Splits:
     """Read the tiles, and hold some of the good ones out."""
     # Imported when it is used: this module is imported by every command that looks up a name.
-    from adcli.data.splitting import held_out
+    from adcli.data import held_out
 
     refuse_category(SPEC, category)
     root = find_root(SPEC, ALIASES, options.root, lambda folder: (folder / GOOD).is_dir(), f"{GOOD}/Imgs")

@@ -14,9 +14,8 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from adcli import DatasetSpec, option
+from adcli import DataError, DatasetSpec, option
 from adcli.data import Sample, Splits
-from adcli.errors import DataError
 from adcli_datasets.layout import (
     RootOptions,
     check_category,

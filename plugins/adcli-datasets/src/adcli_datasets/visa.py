@@ -11,9 +11,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from adcli import DatasetSpec
+from adcli import DataError, DatasetSpec
 from adcli.data import Sample, Splits
-from adcli.errors import DataError
 from adcli_datasets.layout import RootOptions, check_category, find_root, found_in, missing_of_category, read_splits
 
 ALIASES = ("VisA_20220922",)

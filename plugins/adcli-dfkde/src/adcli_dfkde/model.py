@@ -11,13 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from adcli import distributed
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.errors import TrainingError
-from adcli.layers import gathered, principal_components
-from adcli.model import Model, Scores
+from adcli import TrainingError
+from adcli.data import Size
+from adcli.nn import Batches, Model, Scores, create_backbone, distributed, gathered, principal_components
 from adcli_dfkde import DfkdeOptions
 
 

@@ -24,13 +24,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli import distributed
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.errors import TrainingError
-from adcli.layers import Principal, gathered, principal_components, randomised_components, upsample_and_blur
-from adcli.model import Model, Scores
+from adcli import TrainingError
+from adcli.data import Size
+from adcli.nn import (
+    Batches,
+    Model,
+    Principal,
+    Scores,
+    create_backbone,
+    distributed,
+    gathered,
+    principal_components,
+    randomised_components,
+    upsample_and_blur,
+)
 from adcli_dfm import DfmOptions
 
 

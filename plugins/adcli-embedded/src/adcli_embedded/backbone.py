@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from adcli.backbones import Backbone, BackboneRequest, SequentialFeatures
-from adcli.errors import BackboneError
-from adcli.weights import Undrawn, load_local_weights
+from adcli import BackboneError
+from adcli.nn import Backbone, BackboneRequest, SequentialFeatures, Undrawn, load_local_weights
 from adcli_embedded.resnet import WIDTHS, ResNet18
 
 WEIGHTS = Path(__file__).with_name("resnet18.safetensors")

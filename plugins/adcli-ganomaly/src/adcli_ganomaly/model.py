@@ -23,10 +23,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.model import Model, Scores
-from adcli.training import optimise, settle
+from adcli.data import Size
+from adcli.nn import Batches, Model, Scores, optimise, settle
 from adcli_ganomaly import GanomalyOptions
 from adcli_ganomaly.networks import Discriminator, Generator, Pyramid, initialise
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from adcli.data.decoding import Size
+from adcli.data import Size
 
 SMALLEST = 4
 """Positions along the shorter side of the coarsest map."""

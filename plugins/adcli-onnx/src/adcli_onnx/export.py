@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from adcli.errors import AdcliError
+from adcli import AdcliError
 from adcli.exports import ExportSource
 from adcli_onnx import OnnxOptions
 from adcli_onnx.graph import OPSET, build

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adcli.data.decoding import FINE, Size
-from adcli.errors import AdcliError, PluginError
-from adcli.model import Model
+from adcli import AdcliError, PluginError
+from adcli.data import FINE, Size
+from adcli.nn import Model
 
 OPSET = 18
 INPUT = "images"

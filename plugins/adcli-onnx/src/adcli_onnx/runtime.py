@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from adcli.errors import ExportError
-from adcli.exports import Export, Pixels, Runtime, Scored, cores, in_batches_of
+from adcli import ExportError
+from adcli.exports import Export
+from adcli.scoring import ImageBatch, Runtime, Scored, cores, in_batches_of
 
 
 def runtime_of(session: ort.InferenceSession) -> Runtime:
     """Return what scores images with a session: uint8 images (N, H, W, 3) to ``score`` and perhaps ``map``."""
     (port,) = session.get_inputs()
 
-    def score(images: Pixels) -> Scored:
+    def score(images: ImageBatch) -> Scored:
         scores, *maps = session.run(None, {port.name: np.ascontiguousarray(images)})
         return scores, maps[0][:, 0] if maps else None
 

@@ -8,8 +8,8 @@ import openvino as ov
 import torch
 from openvino import opset13 as ops
 
-from adcli.data.decoding import resize
-from adcli.errors import StorageError
+from adcli import StorageError
+from adcli.data import resize
 from adcli.exports import ExportSource
 from adcli_openvino import OpenvinoOptions
 from adcli_openvino.graph import INPUT, OUTPUTS, convert, with_pixels

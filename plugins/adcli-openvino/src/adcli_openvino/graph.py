@@ -9,9 +9,9 @@ import torch
 from openvino import opset13 as ops
 from torch import Tensor, nn
 
-from adcli.data.decoding import FINE, Size
-from adcli.errors import AdcliError
-from adcli.model import Model
+from adcli import AdcliError
+from adcli.data import FINE, Size
+from adcli.nn import Model
 
 INPUT = "images"
 OUTPUTS = ("score", "map")

@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 import openvino as ov
 
-from adcli.errors import AdcliError, PluginError
-from adcli.exports import Pixels
+from adcli import AdcliError, PluginError
+from adcli.data import Pixels
 
 
 def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) -> ov.Model:

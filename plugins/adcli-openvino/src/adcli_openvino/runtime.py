@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from adcli.errors import ExportError
-from adcli.exports import Export, Pixels, Runtime, Scored, cores, in_batches_of
+from adcli import ExportError
+from adcli.exports import Export
+from adcli.scoring import ImageBatch, Runtime, Scored, cores, in_batches_of
 
 COMPUTES_IN = "f32"
 """OpenVINO would pick bfloat16 where the processor has it, which moves scores by several percent."""
@@ -16,7 +17,7 @@ COMPUTES_IN = "f32"
 def runtime_of(compiled: ov.CompiledModel) -> Runtime:
     """Return what scores images with a compiled graph: uint8 images (N, H, W, 3) to ``score`` and perhaps ``map``."""
 
-    def score(images: Pixels) -> Scored:
+    def score(images: ImageBatch) -> Scored:
         found = compiled([np.ascontiguousarray(images)], share_inputs=True)
         return found[0], found[1][:, 0] if len(compiled.outputs) > 1 else None
 

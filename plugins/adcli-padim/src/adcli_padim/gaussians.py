@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adcli import distributed
-from adcli.data.decoding import Size
+from adcli.data import Size
+from adcli.nn import distributed
 
 CHUNK = 64
 """Cells whose covariances are inverted at a time."""

@@ -16,12 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.errors import TrainingError
-from adcli.layers import principal_directions, upsample_and_blur
-from adcli.model import Model, Scores
+from adcli import TrainingError
+from adcli.data import Size
+from adcli.nn import Batches, Model, Scores, create_backbone, principal_directions, upsample_and_blur
 from adcli_padim import PadimOptions
 from adcli_padim.gaussians import Moments, NestedGaussians
 

@@ -18,13 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli import distributed
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.layers import patch_embedding, upsample_and_blur
-from adcli.model import Model, Scores
-from adcli.progress import Progress
+from adcli import Progress
+from adcli.data import Size
+from adcli.nn import Batches, Model, Scores, create_backbone, distributed, patch_embedding, upsample_and_blur
 from adcli_patchcore import PatchcoreOptions, sharded
 from adcli_patchcore.coreset import greedy_k_centre
 from adcli_patchcore.held import HeldPatches

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from adcli import distributed
+from adcli.nn import distributed
 from adcli_patchcore.coreset import BLOCK, lower_distances, picks_among
 
 

@@ -25,14 +25,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.errors import BackboneError
-from adcli.features import FrozenFeatures
-from adcli.layers import gaussian_blur
-from adcli.model import Model, Scores
-from adcli.training import optimise, settle
+from adcli import BackboneError
+from adcli.data import Size
+from adcli.nn import Batches, FrozenFeatures, Model, Scores, create_backbone, gaussian_blur, optimise, settle
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.networks import Student, architecture_of
 

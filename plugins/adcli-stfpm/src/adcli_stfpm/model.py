@@ -14,13 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.backbones import create_backbone
-from adcli.data.batches import Batches
-from adcli.data.decoding import Size
-from adcli.features import FrozenFeatures
-from adcli.layers import upsample_and_blur
-from adcli.model import Model, Scores
-from adcli.training import Epochs, optimise
+from adcli.data import Size
+from adcli.nn import Batches, Epochs, FrozenFeatures, Model, Scores, create_backbone, optimise, upsample_and_blur
 from adcli_stfpm import StfpmOptions
 
 

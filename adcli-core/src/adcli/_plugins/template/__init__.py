@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from adcli._plugins.registry import registry
 from adcli.errors import OptionError, StorageError
-from adcli.registry import registry
 
 TEMPLATES = Path(__file__).parent
 SHARED = TEMPLATES / "shared"

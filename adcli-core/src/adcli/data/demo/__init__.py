@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from adcli.builtin import FolderOptions
+from adcli._plugins.builtin import FolderOptions
 from adcli.data import folder
-from adcli.data.demo_drawing import DEFECTS, draw
+from adcli.data.demo.drawing import DEFECTS, draw
 from adcli.data.samples import Splits, count_labels
 from adcli.errors import OptionError, StorageError
 from adcli.options import Options

@@ -1,0 +1,44 @@
+"""Sums and rows over the processes of one training; in a single process everything here does nothing."""
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from adcli._process.joining import answered, is_joined, joined, local_rank, on_first, rank, world_size
+
+__all__ = ["broadcast", "gather", "joined", "local_rank", "on_first", "rank", "reduce_sum", "world_size"]
+
+
+def reduce_sum(tensor: Tensor) -> Tensor:
+    """Add up a tensor over all processes, in place; every process gets the same, to the bit."""
+    if not is_joined():
+        return tensor
+    total = tensor.contiguous()
+    with answered():
+        dist.all_reduce(total)
+    return tensor if total is tensor else tensor.copy_(total)
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Return the rows of all processes' tensors (N_i, ...) in the order of the processes, (N_0 + N_1 + ..., ...)."""
+    if not is_joined():
+        return tensor
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=tensor.device)
+    counts[rank()] = len(tensor)
+    lengths: list[int] = reduce_sum(counts).tolist()
+    padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in lengths]
+    with answered():
+        dist.all_gather(parts, padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+
+def broadcast(tensor: Tensor) -> Tensor:
+    """Give every process the first one's tensor, in place; all have its shape and type."""
+    if not is_joined():
+        return tensor
+    sent = tensor.contiguous()
+    with answered():
+        dist.broadcast(sent, 0)
+    return tensor if sent is tensor else tensor.copy_(sent)

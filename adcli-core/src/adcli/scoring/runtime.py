@@ -1,0 +1,60 @@
+"""What scores images: a callable from uint8 pixels to scores and maps, of a model or of an exported graph."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adcli.errors import AdcliError, PluginError
+
+ImageBatch = NDArray[np.uint8]
+"""RGB images of one size, shape (N, H, W, 3)."""
+
+Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""Scores (N,) and anomaly maps (N, H, W) of a batch; None for a model that only classifies."""
+
+
+class Runtime(Protocol):
+    """Scores images with an exported graph."""
+
+    def __call__(self, images: ImageBatch) -> Scored:
+        """Score images (N, H, W, 3), RGB, of any size: scores (N,), maps (N, h, w) at the model's size or None."""
+        ...
+
+
+def guarded(load: Callable[[], Runtime], who: str) -> Runtime:
+    """Load a runtime whose failures, when it loads and when it scores, are one line that begins with ``who``."""
+    runtime = _attempt(load, f"{who} cannot load the graph")
+    return lambda images: _attempt(lambda: runtime(images), f"{who} cannot score with the graph")
+
+
+def _attempt(action: Callable[[], Any], failure: str) -> Any:
+    try:
+        return action()
+    except AdcliError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise PluginError(f"{failure} ({reason}).") from error
+
+
+def in_batches_of(count: int, score: Runtime) -> Runtime:
+    """Return a runtime for any number of images from one that takes ``count`` at a time; the last is repeated."""
+
+    def score_any(images: ImageBatch) -> Scored:
+        parts = [score_some(images[start : start + count]) for start in range(0, len(images), count)]
+        maps = [part for _, part in parts if part is not None]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate(maps) if maps else None
+
+    def score_some(images: ImageBatch) -> Scored:
+        scores, maps = score(np.concatenate([images, np.repeat(images[-1:], count - len(images), axis=0)]))
+        return scores[: len(images)], None if maps is None else maps[: len(images)]
+
+    return score_any
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use: what runtimes compute with unless told otherwise."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
