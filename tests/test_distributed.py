@@ -134,7 +134,7 @@ def test_other_commands_and_folds_are_refused(tmp_path: Path) -> None:
 # Interrupted after the first epoch, by the first process, which alone writes checkpoints.
 INTERRUPTED = """
 import sys
-import adcli.nn.training as training
+from adcli.nn import _checkpoint as training
 from adcli.cli import main
 training.CHECKPOINT_SECONDS = 0.0
 save = training.save_checkpoint

@@ -18,7 +18,7 @@ RD = ("train", "--model", "reverse_distillation", *QUICK, "-o", "layers=1,2,3", 
 # Checkpoints after every epoch, so that a short training has some, and a pause so that a test can strike in between.
 TRAIN_SLOWLY = """
 import sys, time
-import adcli.nn.training as training
+from adcli.nn import _checkpoint as training
 from adcli.cli import main
 training.CHECKPOINT_SECONDS = 0.0
 save = training.save_checkpoint

@@ -47,16 +47,16 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from torch import nn
 
-    from adcli.nn import backbones
+    from adcli.nn import _torchvision
 
     def draw(network: nn.Module, argument: str, local: Path | None) -> None:
         if local is not None:
-            backbones.load_local_weights(network, local)
+            _torchvision.load_local_weights(network, local)
         torch.manual_seed(2)
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.05)
 
-    monkeypatch.setattr(backbones, "_load_torchvision", draw)
+    monkeypatch.setattr(_torchvision, "_load_torchvision", draw)
 
 
 @pytest.mark.usefixtures("no_download")

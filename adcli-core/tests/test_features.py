@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from adcli.data.source import ImageSource
 from adcli.errors import DataError
-from adcli.nn import training
+from adcli.nn import _checkpoint
 from adcli.nn.batches import Batches, Session
 from adcli.nn.features import FrozenFeatures
 from adcli.nn.training import optimise
@@ -137,7 +137,7 @@ def test_training_is_the_same_to_the_bit_whatever_is_kept(paths: list[Path]) -> 
 def test_a_resumed_training_is_the_same_to_the_bit(
     paths: list[Path], tmp_path: Path, bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KilledError):
         trained(paths, BOUNDS[bound], tmp_path / "checkpoints", stop_at=8)
     resumed = trained(paths, BOUNDS[bound], tmp_path / "checkpoints")

@@ -101,7 +101,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
 
 def test_a_killed_run_is_interrupted_and_can_be_taken_up(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from adcli.runs.run import PartialRun\n"
+        "import sys, time; from pathlib import Path; from adcli.runs.partial import PartialRun\n"
         "p = PartialRun.create(Path(sys.argv[1]), {'model': 'm', 'record': {}})\n"
         "print('ready', flush=True); time.sleep(60)"
     )
@@ -124,7 +124,7 @@ def test_killed_before_there_is_anything_to_resume_nothing_stands_under_the_name
         raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr("adcli._files.seal", killed)
+        patched.setattr("adcli.runs.partial.seal", killed)
         with pytest.raises(SystemExit):
             PartialRun.create(tmp_path / "run", {"model": "m", "record": {}})
     assert list(list_runs(tmp_path)) == []

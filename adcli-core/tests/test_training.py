@@ -12,7 +12,7 @@ from torch import nn
 
 from adcli.data.source import ImageSource
 from adcli.errors import RunError, TrainingError
-from adcli.nn import training
+from adcli.nn import _checkpoint
 from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.nn.batches import Batches, Session
 from adcli.nn.training import optimise, settle
@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
 @pytest.fixture(autouse=True)
 def eager_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Save after every epoch."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture

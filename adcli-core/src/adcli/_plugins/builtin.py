@@ -71,17 +71,17 @@ def adcli_backbones() -> list[BackboneSpec]:
     return [
         BackboneSpec(
             name="timm:",
-            target="adcli.nn.backbones:timm_backbone",
+            target="adcli.nn._timm:timm_backbone",
             summary="timm:NAME.TAG, any network of timm with the weights of that tag",
         ),
         BackboneSpec(
             name="torchvision:",
-            target="adcli.nn.backbones:torchvision_backbone",
+            target="adcli.nn._torchvision:torchvision_backbone",
             summary="torchvision:NAME, with torchvision's first ImageNet weights",
         ),
         BackboneSpec(
             name="random:",
-            target="adcli.nn.backbones:random_backbone",
+            target="adcli.nn._timm:random_backbone",
             summary="random:NAME, a network of timm that has learnt nothing; for tests and as the last resort",
         ),
     ]
