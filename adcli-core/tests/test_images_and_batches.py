@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from adcli.data import items_of
 from adcli.data import source as images_module
 from adcli.data.framing import decode
 from adcli.data.source import ImageSource
@@ -35,7 +36,7 @@ def greys(batches: object) -> list[int]:
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("cache", [0, 5 * BYTES, 1 << 20])
 def test_every_pass_gives_every_image_in_order(paths: list[Path], workers: int, cache: int) -> None:
-    batches = Batches(paths, ImageSource(SIZE, workers=workers, cache_bytes=cache), batch_size=7)
+    batches = Batches(items_of(paths), ImageSource(SIZE, workers=workers, cache_bytes=cache), batch_size=7)
     for _ in range(2):
         assert greys(batches) == list(range(20))
     assert [len(batch) for batch in batches] == [7, 7, 6]
@@ -43,7 +44,7 @@ def test_every_pass_gives_every_image_in_order(paths: list[Path], workers: int, 
 
 
 def test_batches_are_float32_rgb_in_zero_to_one(paths: list[Path]) -> None:
-    batch = next(iter(Batches(paths, ImageSource(SIZE), batch_size=4)))
+    batch = next(iter(Batches(items_of(paths), ImageSource(SIZE), batch_size=4)))
     assert batch.shape == (4, 3, *SIZE)
     assert batch.dtype == torch.float32
     assert batch.min() >= 0
@@ -54,10 +55,10 @@ def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], mon
     decoded: list[Path] = []
     monkeypatch.setattr(images_module, "decode", lambda path, *rest: decoded.append(path) or decode(path, *rest))
     source = ImageSource(SIZE, workers=0, cache_bytes=5 * BYTES + 1)
-    list(source.stream(paths))
+    list(source.stream(items_of(paths)))
     assert source._cached_bytes <= 5 * BYTES + 1
     decoded.clear()
-    list(source.stream(paths))
+    list(source.stream(items_of(paths)))
     assert decoded == paths[5:]
 
 
@@ -82,13 +83,13 @@ def test_an_unreadable_image_is_raised_or_collected(paths: list[Path]) -> None:
     with pytest.raises(DataError, match=r"03\.png"):
         list(ImageSource(SIZE).stream(paths))
     source = ImageSource(SIZE, skip_unreadable=True)
-    assert len(list(source.stream(paths))) == 19
+    assert len(list(source.stream(items_of(paths)))) == 19
     assert list(source.skipped) == [paths[3]]
 
 
 def test_shuffled_epochs_depend_on_seed_and_epoch_alone(paths: list[Path]) -> None:
     def epoch(seed: int, number: int) -> list[int]:
-        return greys(Batches(paths, ImageSource(SIZE), batch_size=6, seed=seed).shuffled(number))
+        return greys(Batches(items_of(paths), ImageSource(SIZE), batch_size=6, seed=seed).shuffled(number))
 
     assert sorted(epoch(1, 0)) == list(range(20))
     assert epoch(1, 3) == epoch(1, 3)
@@ -100,7 +101,7 @@ def test_augmentation_draws_from_the_epochs_own_generator(paths: list[Path]) -> 
     def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return images + torch.rand(len(images), 1, 1, 1, generator=generator)
 
-    batches = Batches(paths, ImageSource(SIZE), batch_size=6)
+    batches = Batches(items_of(paths), ImageSource(SIZE), batch_size=6)
     first, again = (torch.cat(list(batches.shuffled(2, augment=augment))) for _ in range(2))
     torch.testing.assert_close(first, again)
     assert not torch.equal(first, torch.cat(list(batches.shuffled(2))))
@@ -108,10 +109,10 @@ def test_augmentation_draws_from_the_epochs_own_generator(paths: list[Path]) -> 
 
 @pytest.mark.parametrize(("share", "held_out"), [(0.1, 2), (0.5, 10), (0.0, 1), (1.0, 19)])
 def test_a_split_is_disjoint_complete_and_never_empty(paths: list[Path], share: float, held_out: int) -> None:
-    rest, part = Batches(paths, ImageSource(SIZE)).split(share)
+    rest, part = Batches(items_of(paths), ImageSource(SIZE)).split(share)
     assert part.count == held_out
-    assert sorted(rest.paths + part.paths) == paths
-    assert Batches(paths, ImageSource(SIZE)).split(share)[1].paths == part.paths
+    assert sorted(rest.items + part.items) == paths
+    assert Batches(items_of(paths), ImageSource(SIZE)).split(share)[1].paths == part.items
 
 
 def test_pixels_are_those_of_decode(paths: list[Path]) -> None:
