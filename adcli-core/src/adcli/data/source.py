@@ -164,7 +164,7 @@ def read_ahead(
         try:
             while True:
                 limit = max(workers, min(AHEAD, AHEAD_BYTES // largest) if largest else 0)
-                for item in islice(remaining, limit - len(waiting)):
+                for item in islice(remaining, max(limit - len(waiting), 0)):
                     waiting.append((item, pool.submit(load, item)))
                 if not waiting:
                     return
