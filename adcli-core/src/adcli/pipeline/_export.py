@@ -21,7 +21,7 @@ from adcli.data.framing import PLAIN, Framing, read_part
 from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource
-from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
+from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError, one_line
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource
 from adcli.nn.runtime import ModelRuntime
@@ -280,7 +280,7 @@ def _facts(provided: Provided[ExporterSpec], options: Options, source: ExportSou
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}; free space or choose another.") from None
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = one_line(error)
         raise PluginError(f"{who} failed ({reason}).") from error
     try:
         plain = json.loads(json.dumps(facts))

@@ -363,7 +363,7 @@ def _save_weights(model: Model, path: Path) -> None:
         # safetensors' own files are for their owner alone.
         shutil.copymode(path.with_name(RUN_FILE), path)
     except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(str(error))
         raise StorageError(f"cannot write {path}: {reason}; free space or choose another --out.") from None
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from adcli.data.decoding import Size
 from adcli.data.framing import Box, Flags, Framing
-from adcli.errors import OptionError
+from adcli.errors import OptionError, one_line
 from adcli.options import Options, option
 
 BATCH_SIZE = 16
@@ -141,7 +141,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise OptionError(f"--config {path}: cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"--config {path}: not valid YAML ({' '.join(str(error).split())[:200]}).") from None
+        raise OptionError(f"--config {path}: not valid YAML ({one_line(str(error))}).") from None
     if not isinstance(loaded, dict):
         raise OptionError(f"--config {path}: holds no settings; write them as 'name: value'.")
     return {key: value for key, value in loaded.items() if key not in NOT_SETTINGS}

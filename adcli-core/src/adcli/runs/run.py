@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from adcli.scoring.calibration import Calibration
-from adcli.errors import AdcliError, RunError, StorageError
+from adcli.errors import AdcliError, RunError, StorageError, one_line
 from adcli._files import file_digest, unseal
 
 
@@ -77,7 +77,7 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     content = unseal(text, path)
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
@@ -89,5 +89,5 @@ def _read_calibration(path: Path) -> Calibration:
     try:
         return Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
 
