@@ -17,7 +17,7 @@ from adcli.errors import (
 )
 from adcli.hookspecs import hookimpl
 from adcli.options import BackboneOptions, Options, option
-from adcli.progress import Progress, Silent
+from adcli.progress import Progress, ProgressEvent, Silent
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
 
 __version__ = "0.1.0"
@@ -38,6 +38,7 @@ __all__ = [
     "Options",
     "PluginError",
     "Progress",
+    "ProgressEvent",
     "RunError",
     "Silent",
     "StorageError",

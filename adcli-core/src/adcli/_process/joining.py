@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,11 +46,6 @@ class PeerError(AdcliError):
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
         self.said = said
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line, once for all processes."""
-        if not self.said:
-            super().show(file)
 
 
 @dataclass
