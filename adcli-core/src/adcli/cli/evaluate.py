@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, relative
-from adcli.cli.flags import RUN, SCORING, Choice, Command, drop_missing, flag, json_flag, operand, setting, settings
+from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
 
 
 @click.command(cls=Command)
@@ -13,13 +13,6 @@ from adcli.cli.flags import RUN, SCORING, Choice, Command, drop_missing, flag, j
 @setting("data", "Folder or data set to test on.", otherwise="the run's")
 @settings("data_options")
 @flag("--name", metavar="NAME", section="Output", help="Folder under RUN/evaluations (test, or the data's name).")
-@flag(
-    "--overlays",
-    type=Choice(["some", "all", "none"]),
-    default="some",
-    section="Output",
-    help="Pictures to draw as files of their own (some); with none, the report has none either.",
-)
 @settings(*SCORING)
 @json_flag
 def evaluate(
@@ -27,7 +20,6 @@ def evaluate(
     data: str | None,
     data_options: dict[str, str],
     name: str | None,
-    overlays: str,
     as_json: bool,
     **scoring: Any,
 ) -> None:
@@ -39,9 +31,7 @@ def evaluate(
     progress = ConsoleProgress()
     opened = pipeline.load(run)
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
-    evaluation, folder = pipeline.evaluate(
-        opened, data, data_options, scorer=scorer, name=name, pictures=overlays, progress=progress
-    )
+    evaluation, folder = pipeline.evaluate(opened, data, data_options, scorer=scorer, name=name, progress=progress)
     for message in evaluation.skipped.values():
         progress.note(f"skipped: {message}")
     if as_json:

@@ -65,9 +65,9 @@ def _read_metrics(run: Path) -> dict[str, Any]:
 @json_flag
 def show(run: str, as_json: bool) -> None:
     """Show settings, record and metrics of a run."""
-    from adcli.pipeline._open import find_run
+    from adcli.pipeline import load
 
-    opened = find_run(run)
+    opened = load(run)
     metrics = _read_metrics(opened.path)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}

@@ -6,7 +6,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,46 +15,21 @@ from adcli.errors import OptionError, one_line, suggest
 from adcli.options import Options, declare, validate
 
 if TYPE_CHECKING:
-    from adcli.data.decoding import Size
-    from adcli.data.framing import Box, Flags, Framing
+    from adcli.data.framing import Flags, Framing
 
 BATCH_SIZE = 16
 """Images computed at a time, unless something else is asked for."""
 
-SMALLEST = 16
-"""Pixels that a side of what is looked at has at least."""
 
+def _check_in_framing(parse: str) -> Callable[[str], object]:
+    """Return a check by a function of :mod:`adcli.data.framing`, which imports numpy, and so is imported when used."""
 
-def parse_size(text: str) -> "Size":
-    """Return (height, width) of ``"256"`` or ``"256x128"``, from 16 to 8192 pixels each."""
-    size = _read_size(text)
-    if not SMALLEST <= min(size) <= max(size) <= 8192:
-        raise OptionError(f"must be N or HEIGHTxWIDTH, each from {SMALLEST} to 8192 pixels, not '{text}'.")
-    return size
+    def check(text: str) -> object:
+        from adcli.data import framing
 
+        return getattr(framing, parse)(text)
 
-def parse_crop(text: str) -> "Size":
-    """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
-    size = _read_size(text)
-    if min(size) < SMALLEST:
-        raise OptionError(f"must be N or HEIGHTxWIDTH, each at least {SMALLEST} pixels, not '{text}'.")
-    return size
-
-
-def _read_size(text: str) -> "Size":
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
-    return (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-
-
-def parse_region(text: str) -> "Box":
-    """Return x, y, width and height of ``"40,0,640,480"``; at least 16 pixels wide and high."""
-    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
-    if not match or min(int(match[3]), int(match[4])) < SMALLEST:
-        raise OptionError(
-            f"must be X,Y,WIDTH,HEIGHT in pixels, for example 40,0,640,480, and at least {SMALLEST} wide and high, "
-            f"not '{text}'."
-        )
-    return int(match[1]), int(match[2]), int(match[3]), int(match[4])
+    return check
 
 
 def parse_calibration(text: str) -> float | int | Path | None:
@@ -131,7 +106,7 @@ class TrainSettings(Options):
     image_size: str | None = declare(
         None,
         "Size that images are resized to.",
-        check=parse_size,
+        check=_check_in_framing("parse_size"),
         otherwise="the model's",
         group="Images",
         metavar="N|HxW",
@@ -139,7 +114,7 @@ class TrainSettings(Options):
     region: str | None = declare(
         None,
         "Part of each image to look at, in pixels.",
-        check=parse_region,
+        check=_check_in_framing("parse_region"),
         otherwise="all of it",
         group="Images",
         metavar="X,Y,W,H",
@@ -147,7 +122,7 @@ class TrainSettings(Options):
     crop: str | None = declare(
         None,
         "Centre of each image, or of its region, to look at.",
-        check=parse_crop,
+        check=_check_in_framing("parse_crop"),
         otherwise="all of it",
         group="Images",
         metavar="N|HxW",
@@ -202,9 +177,7 @@ class TrainSettings(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.region is not None and self.crop is not None:
-            (_, _, width, height), crop = parse_region(self.region), parse_crop(self.crop)
-            if crop[0] > height or crop[1] > width:
-                raise OptionError(f"must fit into region {self.region}, and '{self.crop}' does not.", option="crop")
+            framing(self, None)
 
 
 FIELDS = TrainSettings.__dataclass_fields__
@@ -212,17 +185,10 @@ FIELDS = TrainSettings.__dataclass_fields__
 
 
 def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
-    """Return what the settings do to images before they are resized.
+    """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
+    from adcli.data.framing import parse_framing
 
-    Args:
-        settings: of a run.
-        ignored: the areas that are not looked at, as read from their file.
-    """
-    from adcli.data.framing import Framing
-
-    region = None if settings.region is None else parse_region(settings.region)
-    crop = None if settings.crop is None else parse_crop(settings.crop)
-    return Framing(region, crop, settings.fit, ignored)
+    return parse_framing(settings.region, settings.crop, settings.fit, ignored)
 
 
 NOT_SETTINGS = ("format", "created", "command", "record", "digest")
