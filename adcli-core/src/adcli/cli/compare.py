@@ -4,6 +4,7 @@ import click
 
 from adcli.cli.console import load_pipeline, print_json
 from adcli.cli.flags import RUN, Command, flag, json_flag, operand
+from adcli.errors import OptionError
 
 
 @click.command(cls=Command)
@@ -28,7 +29,7 @@ def compare(runs: tuple[str, ...], name: str, as_json: bool) -> None:
       adcli compare patchcore-bottle padim-bottle
     """
     if len(runs) < 2:
-        raise click.UsageError("give two runs or more.")
+        raise OptionError("give two runs or more.")
     pipeline = load_pipeline()
     found = pipeline.compare_runs([pipeline.load(run) for run in runs], name)
     if as_json:

@@ -14,6 +14,7 @@ import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, setting, settings
+from adcli.errors import OptionError
 
 if TYPE_CHECKING:
     from adcli.pipeline import Prediction
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     "Images, folders of them, patterns such as 'photos/**/*.png', or '-' for a list on stdin, one path on each line.",
     complete="files",
     nargs=-1,
-    required=True,
     metavar="PATH...",
 )
 @flag(
@@ -69,8 +69,10 @@ def predict(
     A defect is a score above the run's threshold; the p-value is the share of good images that score as high. If a list
     on stdin grows while it is read, --batch-size 1 --workers 0 answers each line at once.
     """
+    if not paths:
+        raise OptionError(f"give a run, and then images: adcli predict last {run}")
     if overlays and out is None:
-        raise click.UsageError("--overlays needs --out DIR to write the pictures to.")
+        raise OptionError("needs --out DIR to write the pictures to.", option="--overlays")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     scorer = pipeline.open_scorer(pipeline.find(run), **drop_missing(scoring))
@@ -101,7 +103,7 @@ def _read_paths(paths: tuple[str, ...]) -> Iterable[str]:
     if "-" not in paths:
         return paths
     if len(paths) > 1:
-        raise click.UsageError("'-' takes all paths from stdin; give no others beside it.")
+        raise OptionError("takes all paths from stdin; give no others.", option="'-'")
     return (line.rstrip("\r\n") for line in iter(sys.stdin.readline, "") if line.strip())
 
 

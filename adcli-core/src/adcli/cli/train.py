@@ -23,7 +23,7 @@ _COLUMNS = ("category", "image AUROC", "image F1-max", "pixel AUROC", "AUPRO", "
 FILE = click.Path(path_type=Path)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, context_settings={"allow_extra_args": True})
 @settings(*FIELDS)
 @flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
 @flag("--config", type=FILE, metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
@@ -54,6 +54,8 @@ def train(
       adcli train -m padim --data mvtec_ad     every category, and the mean
       adcli train --config runs/RUN/run.yaml   the same run again
     """
+    if ctx.args:
+        raise OptionError(f"'{ctx.args[0]}' is not an option; images are given as --data {ctx.args[0]}")
     given = {name: value for name, value in flags.items() if value not in (None, {})}
     if backbone is not None:
         given["options"] = {**given.get("options", {}), "backbone": backbone}
