@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli.errors import AdcliError, TrainingError, needing_torch
+from adcli.errors import AdcliError, TrainingError, needing_torch, one_line
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -46,11 +46,6 @@ class PeerError(AdcliError):
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
         self.said = said
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line, once for all processes."""
-        if not self.said:
-            super().show(file)
 
 
 @dataclass
@@ -83,7 +78,7 @@ class _Group:
         while (told := self.told()) is None and time.monotonic() < until:
             time.sleep(POLL)
         if told is None:
-            words = " ".join(str(reason).split())[-120:]
+            words = one_line(str(reason)[-120:])
             return PeerError(
                 f"another process ended without a word, or did not answer for {TIMEOUT} (killed? out of memory?): "
                 f"{words}; see its machine's log, and start again."
@@ -172,7 +167,7 @@ def _join() -> _Group:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(str(error))
         raise TrainingError(f"torchrun: the processes did not find each other ({reason}).") from None
     _group = _Group(number, size, store)
     return _group

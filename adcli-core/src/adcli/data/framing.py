@@ -224,7 +224,8 @@ def parse_size(text: str) -> Size:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip().lower())
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not SMALLEST <= min(size) <= max(size) <= 8192:
-        raise OptionError(f"--image-size is '{text}'; give N or HEIGHTxWIDTH, each from 16 to 8192 pixels.")
+        words = f"must be N or HEIGHTxWIDTH, each from {SMALLEST} to 8192 pixels, not '{text}'."
+        raise OptionError(words, option="image_size")
     return size
 
 
@@ -233,8 +234,9 @@ def parse_region(text: str) -> Box:
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
     if not match or min(int(match[3]), int(match[4])) < SMALLEST:
         raise OptionError(
-            f"--region is '{text}'; give X,Y,WIDTH,HEIGHT in pixels, such as 40,0,640,480, at least {SMALLEST} wide "
-            "and high."
+            f"must be X,Y,WIDTH,HEIGHT in pixels, for example 40,0,640,480, and at least {SMALLEST} wide and high, "
+            f"not '{text}'.",
+            option="region",
         )
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
@@ -244,7 +246,8 @@ def parse_crop(text: str) -> Size:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(size) < SMALLEST:
-        raise OptionError(f"--crop is '{text}'; give N or HEIGHTxWIDTH, each of at least {SMALLEST} pixels.")
+        words = f"must be N or HEIGHTxWIDTH, each at least {SMALLEST} pixels, not '{text}'."
+        raise OptionError(words, option="crop")
     return size
 
 
@@ -261,7 +264,7 @@ def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags
     box = None if region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
     if box is not None and centre is not None and (centre[0] > box[3] or centre[1] > box[2]):
-        raise OptionError(f"--crop {crop}: does not fit into --region {region}.")
+        raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
     return Framing(box, centre, fit, ignored)
 
 

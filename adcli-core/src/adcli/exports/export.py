@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, PLAIN, Framing, read_framing
-from adcli.errors import ExportError, OptionError
+from adcli.errors import ExportError, OptionError, one_line
 from adcli.runs.run import CALIBRATION_FILE
 from adcli.scoring.calibration import Calibration
 
@@ -114,7 +114,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise ExportError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     manifest = unseal(text, path, ExportError)
     if manifest.get("format", 0) > FORMAT:
         core = manifest.get("core", "a newer version")

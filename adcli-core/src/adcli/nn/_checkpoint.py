@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from adcli._files import storing
-from adcli.errors import RunError
+from adcli.errors import RunError, one_line
 from adcli.nn import distributed
 from adcli.nn.batches import Session
 
@@ -86,7 +86,7 @@ def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None
         try:
             save_file(separate, temporary, {"state": json.dumps(rest)})
         except SafetensorError as error:
-            raise OSError(" ".join(str(error).split())) from None
+            raise OSError(one_line(str(error))) from None
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -129,7 +129,7 @@ def load_checkpoint(path: Path, state: _State) -> int:
             state.lowest = float(rest["lowest"])
             state.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(str(error))
         raise RunError(f"{path}: cannot continue from this checkpoint ({reason}); train anew.") from None
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from adcli.errors import OptionError
+from adcli.errors import OptionError, one_line
 from adcli.nn import distributed
 
 
@@ -24,7 +24,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: not available here ({' '.join(str(error).split())[:120]}).") from None
+        raise OptionError(f"--device {name}: not available here ({one_line(str(error))}).") from None
     return device
 
 

@@ -18,7 +18,7 @@ from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
-from adcli.errors import DataError, RunError, needing_torch
+from adcli.errors import DataError, RunError, needing_torch, one_line
 from adcli._files import file_digest, unseal
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
@@ -128,7 +128,7 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     content = unseal(text, path)
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
@@ -140,5 +140,5 @@ def _read_calibration(path: Path) -> Calibration:
     try:
         return Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
 
