@@ -45,9 +45,13 @@ def test_the_callers_generators_go_on_as_if_nothing_had_been() -> None:
     for generator_seed in (random.seed, np.random.seed, torch.manual_seed):
         generator_seed(11)
     first = draws()
-    with pytest.raises(KeyError), repeatable(3):
-        draws()
-        raise KeyError
+
+    def fail() -> None:
+        with repeatable(3):
+            draws()
+            raise KeyError
+
+    pytest.raises(KeyError, fail)
     assert (first, draws()) == expected
 
 

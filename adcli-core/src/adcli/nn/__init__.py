@@ -15,7 +15,7 @@ from adcli.nn.components import (
 from adcli.nn.features import FrozenFeatures, Network
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
-from adcli.nn.training import Epochs, Loss, optimise, settle
+from adcli.nn.training import Epochs, Loss, optimise, update_batch_norms
 from adcli.nn.weights import Undrawn, load_local_weights
 
 __all__ = [
@@ -47,9 +47,9 @@ __all__ = [
     "principal_directions",
     "random_backbone",
     "randomised_components",
-    "settle",
     "timm_backbone",
     "torchvision_backbone",
+    "update_batch_norms",
     "upsample",
     "upsample_and_blur",
 ]
