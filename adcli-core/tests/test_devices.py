@@ -51,7 +51,8 @@ def test_the_callers_generators_go_on_as_if_nothing_had_been() -> None:
             draws()
             raise KeyError
 
-    pytest.raises(KeyError, fail)
+    with pytest.raises(KeyError):
+        fail()
     assert (first, draws()) == expected
 
 

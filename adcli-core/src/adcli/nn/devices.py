@@ -102,7 +102,8 @@ def exact_float32() -> Iterator[None]:
 
 def _exact_flags() -> list[tuple[Any, str, Any]]:
     """Return torch's flags as module, name and the value that makes results exact and repeatable."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
     flags: list[tuple[Any, str, Any]] = [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
     try:
         _ = cudnn.allow_tf32, matmul.allow_tf32
