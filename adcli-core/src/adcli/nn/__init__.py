@@ -7,7 +7,7 @@ from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneRe
 from adcli.nn.batches import Augmentation, Batches, Session
 from adcli.nn.components import (
     Principal,
-    gathered,
+    collect_rows,
     principal_components,
     principal_directions,
     randomised_components,
@@ -36,9 +36,9 @@ __all__ = [
     "Session",
     "TimmFeatures",
     "Undrawn",
+    "collect_rows",
     "create_backbone",
     "distributed",
-    "gathered",
     "gaussian_blur",
     "load_local_weights",
     "optimise",
