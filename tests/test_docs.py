@@ -218,7 +218,7 @@ import torch
 from adcli.nn.batches import Batches
 from adcli.data.source import ImageSource
 paths = sorted(Path({data!r}).glob("train/good/*.png"))
-batches = Batches(paths, ImageSource((64, 64)), batch_size=4)
+batches = Batches(items_of(paths), ImageSource((64, 64)), batch_size=4)
 def error(model):
     model.fit(batches)
     with torch.inference_mode():

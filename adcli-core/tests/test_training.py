@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.errors import RunError, TrainingError
 from adcli.nn import _checkpoint
@@ -64,7 +65,7 @@ class Trainee:
         return (self.module(images) - images).square().mean()
 
     def train(self, paths: list[Path], folder: Path | None, epochs: int = 5) -> None:
-        batches = Batches(paths, ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=folder))
+        batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=folder))
         optimise(
             self.module,
             self.loss,
@@ -106,7 +107,7 @@ def test_training_ends_in_evaluation_mode_and_lowers_the_loss(paths: list[Path])
 
 def test_a_loss_that_is_no_number_stops_and_says_where(paths: list[Path]) -> None:
     trainee = Trainee("sgd")
-    batches = Batches(paths, ImageSource((16, 16)), batch_size=4)
+    batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4)
     with pytest.raises(TrainingError, match=r"nan at epoch 1, step 1.*learning_rate"):
         optimise(
             trainee.module, lambda images: images.sum() * float("nan"), batches, optimizer=trainee.optimizer, epochs=1
@@ -146,7 +147,7 @@ def test_a_loss_that_yields_makes_a_step_on_each_before_the_next_is_computed(pat
             seen.append(next(trainee.module.parameters()).detach().clone())
             yield (trainee.module(part) - part).square().mean()
 
-    batches = Batches(paths, ImageSource((16, 16)), batch_size=4)
+    batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4)
     optimise(trainee.module, losses, batches, optimizer=trainee.optimizer, epochs=1)
     assert len(seen) == len(paths) // 2
     assert all(not torch.equal(one, next_one) for one, next_one in pairwise(seen))
@@ -166,7 +167,7 @@ def test_the_epoch_of_the_lowest_validation_is_kept_through_an_interruption(
             after_epoch[epoch - 1 :] = [{name: t.clone() for name, t in trainee.module.state_dict().items()}]
             return values[epoch]
 
-        batches = Batches(paths, ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=tmp_path))
+        batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=tmp_path))
         optimise(
             trainee.module,
             trainee.loss,

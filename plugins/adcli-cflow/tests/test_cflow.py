@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adcli import OptionError
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
 from adcli_cflow import CflowOptions
 from adcli_cflow.flows import Flow, positional_encoding, rotation
@@ -28,7 +28,7 @@ def batches(tmp_path: Path) -> Batches:
     for i in range(12):
         image = 128 + 40 * np.sin(np.arange(48) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=5)
+    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=5)
 
 
 def model(**options: object) -> Cflow:

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from adcli import TrainingError
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
 from adcli_dfkde import DfkdeOptions
 from adcli_dfkde.model import Dfkde
@@ -26,7 +26,7 @@ def batches(tmp_path: Path) -> Batches:
     for i in range(40):
         image = 128 + 20 * np.sin(np.arange(64) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=7)
+    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=7)
 
 
 def fitted(batches: Batches, **options: object) -> Dfkde:
@@ -80,9 +80,9 @@ def test_the_number_of_kernels_is_limited(batches: Batches) -> None:
 @pytest.mark.parametrize("count", [1, 5, 16])
 def test_too_few_images_are_refused_with_the_number_needed(batches: Batches, count: int) -> None:
     with pytest.raises(TrainingError, match=rf"at least 17 good images to fit on, there are {count} good"):
-        fitted(Batches(batches.paths[:count], batches.source))
+        fitted(Batches(batches.items[:count], batches.source))
 
 
 def test_copies_of_one_image_do_not_count(batches: Batches) -> None:
     with pytest.raises(TrainingError, match="that differ"):
-        fitted(Batches(batches.paths[:3] * 10, batches.source))
+        fitted(Batches(batches.items[:3] * 10, batches.source))

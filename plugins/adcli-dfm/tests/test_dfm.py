@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from adcli import Silent, TrainingError
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches, Session
 from adcli_dfm import DfmOptions
 from adcli_dfm.model import Dfm
@@ -26,7 +26,7 @@ def batches(tmp_path: Path) -> Batches:
     for i in range(30):
         image = 128 + 20 * np.sin(np.arange(64) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=7)
+    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=7)
 
 
 def fitted(batches: Batches, **options: object) -> Dfm:
@@ -97,7 +97,7 @@ def test_beyond_its_memory_the_pca_is_randomised_to_nearly_the_same_scores(batch
 
 def test_a_share_that_is_not_reached_is_said(batches: Batches) -> None:
     progress = Silent()
-    limited = Batches(batches.paths, batches.source, session=Session(progress))
+    limited = Batches(batches.items, batches.source, session=Session(progress))
     model = fitted(limited, memory=0, components=3)
     assert model.directions.shape[1] == 3
     (note,) = progress.notes
@@ -135,4 +135,4 @@ def test_a_small_defect_raises_the_peak_more_than_the_sum(batches: Batches) -> N
 
 def test_a_single_image_is_refused(batches: Batches) -> None:
     with pytest.raises(TrainingError, match="at least 2"):
-        fitted(Batches(batches.paths[:1], batches.source))
+        fitted(Batches(batches.items[:1], batches.source))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adcli import TrainingError
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
 from adcli_padim import PadimOptions
 from adcli_padim.model import Padim
@@ -27,7 +27,7 @@ def batches(tmp_path: Path) -> Batches:
     for i in range(30):
         image = 128 + 20 * np.sin(np.arange(48) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=7)
+    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=7)
 
 
 def fitted(batches: Batches, **options: object) -> Padim:
@@ -102,7 +102,7 @@ def test_the_map_is_the_distances_interpolated_and_the_score_its_maximum(batches
 
 
 def test_the_sums_do_not_depend_on_the_batches(batches: Batches) -> None:
-    others = Batches(batches.paths, batches.source, batch_size=30)
+    others = Batches(batches.items, batches.source, batch_size=30)
     for first, second in zip(fitted(batches).gaussians.levels, fitted(others).gaussians.levels, strict=True):
         torch.testing.assert_close(first.mean, second.mean)
         torch.testing.assert_close(first.own, second.own, rtol=1e-3, atol=1e-3)
@@ -145,4 +145,4 @@ def test_the_map_peaks_inside_a_planted_defect(batches: Batches, reduction: str)
 
 def test_a_single_image_is_refused(batches: Batches) -> None:
     with pytest.raises(TrainingError, match="at least 2"):
-        fitted(Batches(batches.paths[:1], batches.source))
+        fitted(Batches(batches.items[:1], batches.source))

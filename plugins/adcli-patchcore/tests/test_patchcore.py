@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
 from adcli_patchcore import PatchcoreOptions
 from adcli_patchcore.model import PatchCore
@@ -24,7 +24,7 @@ def batches(tmp_path: Path) -> Batches:
     for i in range(8):
         image = 128 + 20 * np.sin(np.arange(80) / 4 + random.uniform(0, 6)) + random.normal(0, 8, (64, 80))
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
-    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=3)
+    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=3)
 
 
 def fitted(batches: Batches, **options: object) -> PatchCore:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches, Epochs, FrozenFeatures
 from adcli_stfpm import StfpmOptions
 from adcli_stfpm.model import Stfpm
@@ -25,7 +25,7 @@ def batches(tmp_path: Path) -> Batches:
     for i in range(20):
         image = 128 + 40 * np.sin(np.arange(48) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(sorted(tmp_path.glob("*.png")), ImageSource(SIZE), batch_size=8)
+    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=8)
 
 
 def model(**options: object) -> Stfpm:
@@ -109,7 +109,7 @@ def test_images_held_out_are_never_trained_on(batches: Batches, monkeypatch: pyt
 
     def noted(part: Batches, epoch: int, **more: object) -> Iterator[Tensor]:
         if torch.is_grad_enabled():
-            read.extend(part.paths)
+            read.extend(part.items)
         return shuffled(part, epoch, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Batches, "shuffled", noted)

@@ -13,12 +13,6 @@ from adcli.cli.scoring import scoring_options
 @click.option("--data", metavar="REF", help="Folder or data set to test on; the run's own when left out.")
 @click.option("-d", "data_options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help="Data set option.")
 @click.option("--name", metavar="NAME", help="Folder under RUN/evaluations (test, or the data's name).")
-@click.option(
-    "--overlays",
-    type=click.Choice(["some", "all", "none"]),
-    default="some",
-    help="Pictures to draw as files of their own (some); with none, the report has none either.",
-)
 @scoring_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def evaluate(
@@ -26,7 +20,6 @@ def evaluate(
     data: str | None,
     data_options: dict[str, str],
     name: str | None,
-    overlays: str,
     as_json: bool,
     **scoring: Any,
 ) -> None:
@@ -38,9 +31,7 @@ def evaluate(
     progress = ConsoleProgress()
     opened = pipeline.load(run)
     scorer = pipeline.open_scorer(opened, **scoring)
-    evaluation, folder = pipeline.evaluate(
-        opened, data, data_options, scorer=scorer, name=name, pictures=overlays, progress=progress
-    )
+    evaluation, folder = pipeline.evaluate(opened, data, data_options, scorer=scorer, name=name, progress=progress)
     for message in evaluation.skipped.values():
         progress.note(f"skipped: {message}")
     if as_json:

@@ -62,7 +62,7 @@ def predict(
     bar = None if sys.stdout.isatty() else progress
     predictions: Iterable[Prediction] = pipeline.predict(scorer, _listed(paths), progress=bar)
     if overlays and out is not None:
-        predictions = pipeline.draw(predictions, scorer, out / "maps")
+        predictions = pipeline.draw(predictions, out / "maps")
     rows = list(_printed((_row(prediction) for prediction in predictions), "json" if as_json else form))
     for message in scorer.source.skipped.values():
         progress.note(f"skipped: {message}")
@@ -90,13 +90,13 @@ COLUMNS = ("image", "score", "p_value", "verdict", "regions")
 
 
 def _row(prediction: "Prediction") -> dict[str, Any]:
-    from adcli.pipeline._evaluation import verdict
+    from adcli.pipeline._evaluation import name_verdict
 
     return {
-        "image": str(prediction.path),
+        "image": prediction.name,
         "score": prediction.score,
         "p_value": prediction.p_value,
-        "verdict": verdict(prediction.is_defect),
+        "verdict": name_verdict(prediction.is_defect),
         "regions": [
             {"x": region.x, "y": region.y, "width": region.width, "height": region.height, "peak": region.peak}
             for region in prediction.regions

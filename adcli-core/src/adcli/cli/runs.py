@@ -63,9 +63,9 @@ def show(run: str, as_json: bool) -> None:
 
     RUN is a path, a name under runs, or 'last'.
     """
-    from adcli.pipeline._open import find_run
+    from adcli.pipeline import load
 
-    opened = find_run(run)
+    opened = load(run)
     metrics = _metrics(opened.path)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}

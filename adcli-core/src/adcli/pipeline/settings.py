@@ -3,21 +3,18 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from adcli.data.decoding import Size
-from adcli.data.framing import Box, Flags, Framing
 from adcli.errors import OptionError
 from adcli.options import Options, option
 
+if TYPE_CHECKING:
+    from adcli.data.framing import Flags, Framing
+
 BATCH_SIZE = 16
 """Images computed at a time where nothing else is asked for."""
-
-
-SMALLEST = 16
-"""Pixels that a side of what is looked at has at least."""
 
 
 class TrainSettings(Options):
@@ -45,6 +42,8 @@ class TrainSettings(Options):
     skip_unreadable: bool = option(False, "List unreadable images instead of stopping at the first.")
 
     def __post_init__(self) -> None:
+        from adcli.data.framing import parse_size
+
         super().__post_init__()
         if self.image_size is not None:
             parse_size(self.image_size)
@@ -54,47 +53,11 @@ class TrainSettings(Options):
             parse_threshold(str(self.threshold))
 
 
-def parse_size(text: str) -> Size:
-    """Return (height, width) of ``"256"`` or ``"256x128"``; at least 16 pixels each."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip().lower())
-    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not SMALLEST <= min(size) <= max(size) <= 8192:
-        raise OptionError(f"--image-size is '{text}'; give N or HEIGHTxWIDTH, each from 16 to 8192 pixels.")
-    return size
+def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
+    """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
+    from adcli.data.framing import parse_framing
 
-
-def parse_region(text: str) -> Box:
-    """Return x, y, width and height of ``"40,0,640,480"``; at least 16 pixels wide and high."""
-    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
-    if not match or min(int(match[3]), int(match[4])) < SMALLEST:
-        raise OptionError(
-            f"--region is '{text}'; give X,Y,WIDTH,HEIGHT in pixels, such as 40,0,640,480, at least {SMALLEST} wide "
-            "and high."
-        )
-    return int(match[1]), int(match[2]), int(match[3]), int(match[4])
-
-
-def parse_crop(text: str) -> Size:
-    """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
-    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if min(size) < SMALLEST:
-        raise OptionError(f"--crop is '{text}'; give N or HEIGHTxWIDTH, each of at least {SMALLEST} pixels.")
-    return size
-
-
-def framing(settings: TrainSettings, ignored: Flags | None) -> Framing:
-    """Return what the settings do to images before they are resized.
-
-    Args:
-        settings: of a run.
-        ignored: the areas that are not looked at, read from where they are.
-    """
-    region = None if settings.region is None else parse_region(settings.region)
-    crop = None if settings.crop is None else parse_crop(settings.crop)
-    if region is not None and crop is not None and (crop[0] > region[3] or crop[1] > region[2]):
-        raise OptionError(f"--crop {settings.crop}: does not fit into --region {settings.region}.")
-    return Framing(region, crop, settings.fit, ignored)
+    return parse_framing(settings.region, settings.crop, settings.fit, ignored)
 
 
 def parse_calibration(text: str) -> float | int | Path | None:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import Size
-from adcli.data.source import ImageSource
+from adcli.data.source import ImageSource, items_of
 from adcli.nn.batches import Batches
 from adcli.nn.devices import make_repeatable
 from adcli.nn.model import Model, Scores
-from adcli.pipeline._building import build_model
+from adcli.nn.restoring import build_model
 from adcli.specs import ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, traces
 from adcli.testing.processes import scores_of_two_processes
@@ -58,7 +58,7 @@ class Subject:
         model = self.build(size)
         with tempfile.TemporaryDirectory() as folder:
             paths = write_images(Path(folder), good_images())
-            model.fit(Batches(paths, ImageSource(size, workers=0), batch_size=batch_size))
+            model.fit(Batches(items_of(paths), ImageSource(size, workers=0), batch_size=batch_size))
         return model.eval()
 
     @cached_property
