@@ -8,7 +8,8 @@ import click
 from adcli._plugins.registry import registry
 from adcli.cli.console import parse_pairs, print_json, report_failed_plugins
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
-from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
+from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
+from adcli.testing._check import names_by_kind
 
 _USE = {
     "model": "adcli train --model {name}",
@@ -73,8 +74,7 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
         _make_once(checked)
         return checked
     checked = Checked(name, checked.kind, data_options or options)
-    assert checked.kind is not None
-    names_by_kind()[checked.kind][name].spec.options.parse(checked.options or {})
+    names_by_kind()[checked.kind][name].spec.options.parse(data_options or options)
     if checked.kind == "dataset" and not data_options:
         _load_without_options(checked)
     return checked
