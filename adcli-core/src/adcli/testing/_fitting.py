@@ -32,7 +32,7 @@ def textured_batches(
     import numpy as np
     from PIL import Image
 
-    from adcli.data import ImageSource
+    from adcli.data import ImageSource, items_of
     from adcli.nn import Batches
 
     random = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def textured_batches(
         waves = np.sin(np.arange(size[1]) / 4 + random.uniform(0, 6))
         pixels = 128 + contrast * waves + random.normal(0, 8, size)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{i:03}.png")
-    return Batches(sorted(folder.glob("*.png")), ImageSource(size), batch_size=batch_size)
+    return Batches(items_of(sorted(folder.glob("*.png"))), ImageSource(size), batch_size=batch_size)
 
 
 def stack_images(batches: Batches) -> Tensor:
@@ -82,6 +82,7 @@ def assert_defect_is_found(
         f"the defect scores {float(found.image):.3g}, the good image {clean:.3g}"
     )
     assert found.map is not None, "the model gives no map"
+    assert found.map.shape[-2:] == image.shape[-2:], f"the map has shape {tuple(found.map.shape)}"
     row, column = divmod(int(found.map.argmax()), found.map.shape[-1])
     inside = rows.start <= row < rows.stop and columns.start <= column < columns.stop
     assert inside, f"the map peaks at row {row}, column {column}, outside of the defect"
