@@ -18,8 +18,8 @@ EXTRAS = {"plugins/adcli-onnx": "[export]", "plugins/adcli-openvino": "[int8]"}
 EXPORTED = ("plugins/adcli-padim", "plugins/adcli-patchcore", "plugins/adcli-stfpm")
 """Models that the tests of exporters export."""
 
-KINDS = ("model", "dataset", "backbone", "exporter")
-"""What plugins can offer, and ``adcli plugin new`` can write."""
+KINDS = ("model", "dataset")
+"""What ``adcli plugin new`` can write."""
 
 TEST_TOOLS = ("pytest>=8", "hatchling>=1.27", "pip>=24", "scipy>=1.11", "playwright>=1.50", "pytest-xdist>=3.5")
 

@@ -13,8 +13,6 @@ from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_k
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
-    "backbone": "adcli train --model {model} --backbone {name}",
-    "exporter": "adcli export last --to {name}",
 }
 
 
@@ -120,7 +118,13 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 
 @plugin.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), default="model", help="What the plugin offers (model).")
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="model",
+    metavar="[model|dataset]",
+    help="What the plugin offers (model).",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The package's folder (adcli-NAME).")
 def new(name: str, kind: Kind, out: Path | None) -> None:
     """Write a complete package for a plugin, which works and passes its tests as it is.
