@@ -119,6 +119,6 @@ def load_runtime(export: Export) -> Runtime:
     Raises:
         PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
     """
-    provided = registry().exporters.that_made(export.manifest["exporter"], export.manifest["plugin"], export.path)
+    provided = registry().exporters.find_maker(export.manifest["exporter"], export.manifest["plugin"], export.path)
     load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
     return guarded(lambda: load(export), f"{export.path}: {provided.plugin}")

@@ -125,4 +125,4 @@ def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, 
                 f"model '{provided.spec.name}': not enough memory to make it; see its options."
             ) from None
 
-    return provided.guarded("it cannot be made", make)
+    return provided.guard("it cannot be made", make)

@@ -42,7 +42,7 @@ def restore(run: Run) -> Restored:
         RunError: the weights are damaged or do not fit.
         PluginError: the model's plugin is missing or incompatible.
     """
-    provided = registry().models.that_made(run.record["model"], run.record["plugin"], run.path)
+    provided = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path)
     settings = TrainSettings.parse({key: value for key, value in run.settings.items() if key not in NOT_SETTINGS})
     size = parse_size(str(settings.image_size))
     options = provided.spec.options.parse(settings.options)

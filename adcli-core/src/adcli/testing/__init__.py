@@ -31,11 +31,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from adcli._plugins.registry import Names, registry
 from adcli.errors import OptionError, suggest
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec
+from adcli.specs import KINDS as SPEC_KINDS
+from adcli.specs import Kind, ModelSpec, Spec
 
 __all__ = [
     "KINDS",
@@ -50,18 +51,8 @@ __all__ = [
     "kind_of",
 ]
 
-Kind = Literal["model", "dataset", "backbone", "exporter"]
-"""What can be checked."""
-
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""All of them."""
-
-_SPECS: dict[type[Spec], Kind] = {
-    ModelSpec: "model",
-    DatasetSpec: "dataset",
-    BackboneSpec: "backbone",
-    ExporterSpec: "exporter",
-}
+"""Kinds of plugins that can be checked."""
 
 Check = Callable[[], None]
 """One rule for one thing under test; fails as a pytest test does."""
@@ -154,7 +145,7 @@ def kind_of(plugin: str | Spec) -> Kind:
         OptionError: the name is offered by no kind, or by several.
     """
     if not isinstance(plugin, str):
-        return _SPECS[type(plugin)]
+        return SPEC_KINDS[type(plugin)]
     prefix, colon, _ = plugin.partition(":")
     offered = names_by_kind()
     kinds = [kind for kind, known in offered.items() if known.get(prefix + colon) is not None]
