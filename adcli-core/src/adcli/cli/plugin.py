@@ -15,8 +15,6 @@ from adcli.testing._check import names_by_kind
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
-    "backbone": "adcli train --model {model} --backbone {name}",
-    "exporter": "adcli export last --to {name}",
 }
 
 

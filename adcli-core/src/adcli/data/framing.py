@@ -28,6 +28,7 @@ from adcli.data.decoding import (
     resize,
     resize_map,
 )
+from adcli.data.samples import have_same_aspect
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
@@ -39,9 +40,6 @@ Flags = NDArray[np.bool_]
 
 GREY = 128
 """What ignored pixels are painted with, in training as in prediction, so that all models learn it as good."""
-
-ASPECT = 0.02
-"""Largest difference of the aspects of an image and of the ignored areas, which rounding a side explains."""
 
 FRAMING_FILE = "preparation.json"
 IGNORE_FILE = "ignore.png"
@@ -184,8 +182,8 @@ class Framing:
         if self.crop is not None and (self.crop[0] > inside[0] or self.crop[1] > inside[1]):
             raise DataError(f"{has}, too small for --crop {self.crop[0]}x{self.crop[1]} (height x width).")
         if self.ignored is not None:
-            ignored = self.ignored.shape
-            if abs(height * ignored[1] - width * ignored[0]) > ASPECT * max(height * ignored[1], width * ignored[0]):
+            ignored = (self.ignored.shape[0], self.ignored.shape[1])
+            if not have_same_aspect(original, ignored):
                 shape = f"{ignored[1]} wide and {ignored[0]} high"
                 raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
 

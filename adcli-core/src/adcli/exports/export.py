@@ -105,7 +105,7 @@ class Export:
         """
         if device not in ("auto", "cpu"):
             raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
-        provided = registry().exporters.that_made(self.manifest["exporter"], self.manifest["plugin"], self.path)
+        provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
         return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
 

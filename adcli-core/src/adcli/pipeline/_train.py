@@ -328,7 +328,7 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))
     run = partial.finish()
     registry().call_each("adcli_run_finished", run=run)
-    for line in registry().take_lines(of_hooks_only=True):
+    for line in registry().take_hook_warnings():
         progress.note(line)
     return Trained(run, evaluation)
 

@@ -1,21 +1,15 @@
 """A run that is being made: a folder under ``.partial``, renamed when it is complete."""
 
-
 import contextlib
-import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from adcli.scoring.calibration import Calibration
-from adcli.errors import AdcliError, RunError, StorageError
 from adcli._files import publish, seal, storing, write_atomically
+from adcli.errors import RunError, StorageError
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
@@ -116,4 +110,3 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-

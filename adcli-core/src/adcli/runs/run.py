@@ -1,29 +1,20 @@
 """The run folder: written under ``.partial``, renamed when complete, verified when read."""
 
-
-import contextlib
-import hashlib
-import os
-import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
-from adcli.errors import DataError, RunError, needing_torch, one_line
 from adcli._files import file_digest, unseal
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
-
+from adcli.errors import DataError, RunError, needing_torch, one_line
 
 FORMAT = 1
 PARTIAL = ".partial"
@@ -80,7 +71,9 @@ class Run:
         """
         # Runs of before have none of these settings.
         region, crop, fit = (self.settings.get(name) for name in ("region", "crop", "fit"))
-        return parse_framing(region, crop, fit or "squash", self._read_ignored() if self.settings.get("ignore") else None)
+        return parse_framing(
+            region, crop, fit or "squash", self._read_ignored() if self.settings.get("ignore") else None
+        )
 
     def _read_ignored(self) -> Flags:
         path = self.path / IGNORE_FILE
@@ -141,4 +134,3 @@ def _read_calibration(path: Path) -> Calibration:
         return Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
-

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-Kind = Literal["model", "dataset", "backbone", "exporter"]
-"""What can be checked."""
+from adcli.specs import Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """All of them."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import read_image, read_mask
-from adcli.data.samples import Sample, Splits
+from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.options import Options
 from adcli.specs import DatasetSpec, load_target
 from adcli.testing._kinds import WriteImages
@@ -23,9 +23,6 @@ from adcli.testing.assertions import (
 
 DECODED = 100
 """Images of each split, and masks, that are decoded: all of a small data set, and some all over a large one."""
-
-ASPECT = 0.02
-"""Largest difference of the aspects of an image and its mask, which rounding a mask's size down explains."""
 
 NO_CATEGORY = "no_such_category"
 
@@ -156,9 +153,8 @@ def masks_fit_their_defects(subject: Subject) -> None:
         assert sample.mask is not None
         height, width = read_mask(sample.mask).shape
         image_height, image_width = read_image(sample.image).shape[:2]
-        aspect = (width / height) / (image_width / image_height)
         sizes = f"{height} x {width} for an image of {image_height} x {image_width}"
-        assert abs(aspect - 1) <= ASPECT, f"the mask {sample.mask} is {sizes}"
+        assert have_same_aspect((height, width), (image_height, image_width)), f"the mask {sample.mask} is {sizes}"
 
 
 def no_image_appears_twice(subject: Subject) -> None:
