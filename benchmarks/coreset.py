@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn.batches import Batches
 from adcli_patchcore import PatchcoreOptions
@@ -51,7 +52,7 @@ def patches_of(data: Path, count: int) -> Tensor:
     """Return patches of images in the coordinates that coresets are chosen in."""
     torch.manual_seed(0)
     model = PatchCore(PatchcoreOptions(backbone="embedded"), image_size=SIZE)
-    batches = Batches(sorted(data.rglob("*.jpg"))[: -(-count // 1024)], ImageSource(SIZE))
+    batches = Batches(items_of(sorted(data.rglob("*.jpg"))[: -(-count // 1024)]), ImageSource(SIZE))
     model.scale = torch.ones(sum(model.backbone.channels))
     project = model._projection()
     rows = torch.cat([project(model.embed(images).permute(0, 2, 3, 1).flatten(0, 2)) for images in batches])

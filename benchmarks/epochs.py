@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from adcli._plugins.registry import registry
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn.batches import Batches, Session
 
@@ -73,7 +74,7 @@ def measured(name: str, paths: list[Path], size: int, epochs: int, memory: dict[
     torch.manual_seed(0)
     model = provided.load(provided.spec.target)(options, image_size=(size, size)).train()
     progress = Timed()
-    batches = Batches(paths, ImageSource((size, size)), batch_size=BATCH_SIZE, session=Session(progress))
+    batches = Batches(items_of(paths), ImageSource((size, size)), batch_size=BATCH_SIZE, session=Session(progress))
     model.fit(batches)
     seconds = progress.seconds["training"]
     steps = len(seconds) // (epochs + 1)

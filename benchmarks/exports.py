@@ -19,6 +19,7 @@ import openvino as ov
 import torch
 
 from adcli._plugins.registry import registry
+from adcli.data import items_of
 from adcli.data.decoding import read_image, resize
 from adcli.data.source import ImageSource
 from adcli.nn.batches import Batches
@@ -60,7 +61,7 @@ def fit(name: str, images: list[Path]) -> Model:
     values = {"backbone": "embedded", "coreset": 0.4, **BRIEF.get(name, {})}
     options = provided.spec.options.parse({key: value for key, value in values.items() if key in known})
     model = build_model(provided, options, SIZE, pretrained=True)
-    model.fit(Batches(images, ImageSource(SIZE, workers=0), batch_size=8))
+    model.fit(Batches(items_of(images), ImageSource(SIZE, workers=0), batch_size=8))
     model.restore(model.weights())
     return model
 

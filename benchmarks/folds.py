@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adcli.data import items_of
 from adcli.data.decoding import Decoded
 from adcli.data.references import load_data
 from adcli.data.samples import Splits
@@ -75,7 +76,7 @@ class Numbered(ImageSource):
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__((1, 1), workers=0, cache_bytes=0)
-        self.paths = paths
+        self.items = paths
         self.numbers = {path: number for number, path in enumerate(paths)}
 
     def of(self, paths: Iterable[Path]) -> Numbers:
@@ -318,7 +319,7 @@ def good_images(folder: str) -> Batches:
     """Return all good images of a data set, those to train on and those to test."""
     splits = load_data(folder, {}).splits
     paths = [sample.image for sample in [*splits.train, *splits.test] if sample.label == "good"]
-    return Batches(paths, ImageSource(SIZE), batch_size=32)
+    return Batches(items_of(paths), ImageSource(SIZE), batch_size=32)
 
 
 def cells(case: Case) -> str:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from adcli._plugins.registry import registry
 from adcli._process.allocation import keep_freed_memory
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn.backbones import Backbone
 from adcli.nn.batches import Batches, Session
@@ -82,7 +83,9 @@ def fit_and_score(
     def fit() -> None:
         model.set_precision(precision)
         with torch.inference_mode():
-            model.fit(Batches(paths, ImageSource(SIZE), batch_size=BATCH, session=Session(precision=precision)))
+            model.fit(
+                Batches(items_of(paths), ImageSource(SIZE), batch_size=BATCH, session=Session(precision=precision))
+            )
 
     def score() -> None:
         model.set_precision(torch.float32)

@@ -18,13 +18,14 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from adcli.pipeline._restore import restore
 from numpy.typing import NDArray
 
 from adcli._process.allocation import keep_freed_memory
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn.batches import Batches
 from adcli.pipeline import load
-from adcli.pipeline._restore import restore
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Squared distances and indices of the nearest members."""
@@ -68,7 +69,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[str]:
     restored = restore(load(arguments.run))
     model: Any = restored.model
     paths = sorted(arguments.data.rglob("*.jpg"))[: arguments.images]
-    images = torch.cat(list(Batches(paths, ImageSource(restored.size), batch_size=32)))
+    images = torch.cat(list(Batches(items_of(paths), ImageSource(restored.size), batch_size=32)))
     patches = model.embed(images).permute(0, 2, 3, 1).flatten(0, 2) / model.scale
     yield f"{len(patches)} patches, {len(model.bank)} members, {patches.shape[1]} dimensions"
     yield ""

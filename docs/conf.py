@@ -4,6 +4,7 @@ The source folder is the whole repository, so that links between pages and packa
 """
 
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ NAVIGATION = {
         "docs/your-images",
         "docs/datasets",
         "docs/choosing",
+        "docs/gallery",
         "docs/thresholds",
         "docs/report",
         "docs/metrics",
@@ -44,7 +46,7 @@ NAVIGATION = {
         "docs/plugins/api",
     ],
     "Packages": ["adcli-core/README", "plugins/*/README"],
-    "Contributing": ["CONTRIBUTING", "docs/architecture", "CHANGELOG"],
+    "Contributing": ["CONTRIBUTING", "docs/architecture", "CODE_OF_CONDUCT", "SECURITY", "RELEASING", "CHANGELOG"],
 }
 """Every page, in the order of the side bar; here rather than in the pages, which have to read well without Sphinx."""
 
@@ -54,8 +56,8 @@ project = "adcli"
 copyright = "the adcli maintainers, Apache-2.0"
 extensions = ["myst_parser"]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "CONTRIBUTING.md", "CHANGELOG.md", "adcli-core/README.md", "plugins/*/README.md"]
-exclude_patterns = [".git", ".nox", ".venv", "build", "dist", "runs", "**/node_modules"]
+include_patterns = ["docs/**", "[A-Z]*.md", "adcli-core/README.md", "plugins/*/README.md"]
+exclude_patterns = ["README.md", ".git", ".nox", ".venv", "build", "dist", "runs", "**/node_modules"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
@@ -68,6 +70,8 @@ html_show_sphinx = False
 html_theme_options = {"sidebar_hide_name": False}
 
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
+_IN_REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["adcli"]["repository"] + "/blob/main/"
+"""Begins the links of plugins' READMEs, which are also read on a package index."""
 
 
 def navigation() -> str:
@@ -81,8 +85,12 @@ def navigation() -> str:
 
 
 def adapt(app: "Sphinx", docname: str, source: list[str]) -> None:
-    """Add the navigation to the first page, and let links to a folder lead to its README, or else to its code."""
+    """Add the navigation to the first page, and let links lead to pages here.
+
+    A folder's page is its README, or else its code.
+    """
     folder = (ROOT / docname).parent
+    source[0] = source[0].replace(f"]({_IN_REPOSITORY}", "](/")
 
     def opened(link: re.Match[str]) -> str:
         names = (name for name in ("README.md", "__init__.py") if (folder / link[1] / name).is_file())

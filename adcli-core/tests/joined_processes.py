@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn import distributed
 from adcli.nn.batches import Batches, Session
 from adcli.nn.components import principal_directions, randomised_components
-from adcli.nn.training import optimise, settle
+from adcli.nn.training import optimise, update_batch_norms
 
 
 def trained(paths: list[Path], batch_size: int, checkpoints: Path | None = None, epochs: int = 4) -> nn.Module:
@@ -20,7 +21,7 @@ def trained(paths: list[Path], batch_size: int, checkpoints: Path | None = None,
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 3, 1))
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     source, seen = ImageSource((16, 16), workers=0), list[float]()
-    batches = Batches(paths, source, batch_size=batch_size, session=Session(checkpoints=checkpoints))
+    batches = Batches(items_of(paths), source, batch_size=batch_size, session=Session(checkpoints=checkpoints))
 
     def validate() -> float:
         seen.append(abs(len(seen) - 2) + distributed.rank())
@@ -37,8 +38,8 @@ def settled(paths: list[Path]) -> nn.Module:
     """Settle a network's batch norm on all images, a part in each process."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    batches = Batches(paths, ImageSource((16, 16), workers=0), batch_size=2)
-    settle(network, batches.sharded().shuffled(0))
+    batches = Batches(items_of(paths), ImageSource((16, 16), workers=0), batch_size=2)
+    update_batch_norms(network, batches.sharded().shuffled(0))
     return network
 
 

@@ -69,11 +69,32 @@ def test_the_pixel_threshold_comes_from_the_maxima_of_maps() -> None:
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.4])
 def test_another_rate_is_the_threshold_that_calibrating_for_it_would_have_given(rate: float) -> None:
     scores = np.random.default_rng(0).gamma(2, size=80)
-    asked = Calibration.conformal(scores, scores * 2, rate, "folder")
-    assert Calibration.conformal(scores, scores * 2, 0.01, "folder").at_rate(rate) == asked
+    asked = Calibration.conformal(scores, scores * 2, rate, "folder").with_colours(0.5)
+    assert Calibration.conformal(scores, scores * 2, 0.01, "folder").with_colours(0.5).at_rate(rate) == asked
     for other in (Calibration.none(), Calibration.at_value(1.0, scores, None, 0.01)):
         with pytest.raises(OptionError, match="adcli calibrate"):
             other.at_rate(rate)
+
+
+def test_the_pixel_threshold_stays_in_the_middle_of_the_colours() -> None:
+    maxima = np.random.default_rng(0).gamma(2, size=80)
+    for calibration in (
+        Calibration.conformal(maxima, maxima, 0.01, "folder").with_colours(0.25),
+        Calibration.conformal(maxima, maxima, 0.01, "folder").with_colours(0.25).at_rate(0.3),
+    ):
+        low, high = calibration.map_range
+        assert low == 0.25
+        assert (low + high) / 2 == pytest.approx(calibration.pixel_threshold)
+    assert Calibration.none().with_colours(1.0, 3.0).map_range == (1.0, 5.0)
+
+
+@pytest.mark.parametrize("score", [-1.0, 0.0, 2.0, 2.5, 3.0, 9.0])
+def test_one_score_is_judged_as_many_are(score: float) -> None:
+    calibration = Calibration.conformal([0.0, 2.0, 2.0, 3.0], None, 0.3, "held-out")
+    assert calibration.p_value(score) == calibration.p_values([score])[0]
+    assert calibration.image_threshold is not None
+    assert calibration.is_defect(score) == (score > calibration.image_threshold)
+    assert Calibration.none().p_value(score) is Calibration.none().is_defect(score) is None
 
 
 @pytest.mark.parametrize("seed", range(5))

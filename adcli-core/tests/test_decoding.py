@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from inputs import decode
 from PIL import Image
 from torch.nn import functional as F
 
 from adcli.data.decoding import Borders, Size, read_image, read_mask, resize, resize_map
-from adcli.data.framing import decode
 from adcli.errors import DataError
 
 

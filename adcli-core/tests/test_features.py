@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.errors import DataError
 from adcli.nn import _checkpoint
@@ -47,7 +48,7 @@ def paths(tmp_path: Path) -> list[Path]:
 
 
 def batches_of(paths: list[Path], part: tuple[int, int] = (0, 1), session: Session | None = None) -> Batches:
-    return Batches(paths, ImageSource(SIZE), batch_size=4, seed=7, part=part, session=session)
+    return Batches(items_of(paths), ImageSource(SIZE), batch_size=4, seed=7, part=part, session=session)
 
 
 @pytest.mark.parametrize("part", [(0, 1), (0, 2), (1, 2), (2, 3)])
@@ -85,7 +86,7 @@ def test_what_fits_is_computed_once_and_the_rest_in_every_epoch(paths: list[Path
 
 
 def test_images_whose_features_are_kept_are_not_read_again(paths: list[Path]) -> None:
-    features = FrozenFeatures(Pools(), Batches(paths, ImageSource(SIZE, cache_bytes=0)), BOUNDS["all"])
+    features = FrozenFeatures(Pools(), Batches(items_of(paths), ImageSource(SIZE, cache_bytes=0)), BOUNDS["all"])
     for path in paths:
         path.unlink()
     assert sum(len(maps[0]) for maps in features.shuffled(0)) == COUNT
@@ -170,7 +171,7 @@ def test_an_image_that_is_gone_ends_the_epoch_and_is_never_paired_with_anothers_
 ) -> None:
     """Of nine images in batches of four, the last batch is gone altogether."""
     source = ImageSource(SIZE, cache_bytes=0, skip_unreadable=True)
-    batches = Batches(paths[:count], source, batch_size=4)
+    batches = Batches(items_of(paths[:count]), source, batch_size=4)
     features = FrozenFeatures(Pools(), batches, BOUNDS["some"], with_images=True)
     paths[6].unlink()
     with pytest.raises(DataError, match=r"6\.png"):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from inputs import decode
 from PIL import Image
 
 from adcli.data.decoding import read_image, resize
-from adcli.data.framing import GREY, PLAIN, Framing, decode, ignored_digest, read_framing, read_ignored
-from adcli.data.source import ImageSource
+from adcli.data.framing import GREY, PLAIN, Framing, ignored_digest, read_framing, read_ignored
+from adcli.data.source import ImageSource, Item
 from adcli.errors import DataError
 
 LANDSCAPE, PORTRAIT = (121, 250), (250, 121)
@@ -208,8 +209,8 @@ def test_an_image_that_does_not_suit_is_named(tmp_path: Path, framing: Framing, 
     for word in ["part 7.png", *words]:
         assert word in message
     source = ImageSource((64, 64), skip_unreadable=True, framing=framing)
-    assert list(source.stream([path])) == []
-    assert list(source.skipped) == [path]
+    assert list(source.stream([Item(path)])) == []
+    assert list(source.skipped) == [str(path)]
 
 
 def test_what_ignores_everything_or_is_no_image_is_refused(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_what_ignores_everything_or_is_no_image_is_refused(tmp_path: Path) -> No
 def test_a_cache_holds_no_more_than_what_was_cut(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", random_pixels(LANDSCAPE))
     source = ImageSource((20, 30), framing=Framing(region=(0, 0, 30, 20)))
-    ((_, image),) = source.stream([path])
+    ((_, image),) = source.stream([Item(path)])
     assert image.pixels.base is None or image.pixels.base.nbytes <= image.pixels.nbytes
 
 

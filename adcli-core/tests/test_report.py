@@ -1,9 +1,15 @@
 """Pictures and regions say what the map says."""
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from adcli.report import PANEL, overlay, regions
+from adcli.data.framing import Framing
+from adcli.data.photograph import Photograph
+from adcli.report.overlays import PANEL, draw_overlay
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.prediction import Prediction
+from adcli.scoring.regions import find_regions
 
 
 def test_regions_are_connected_parts_above_the_threshold_highest_first() -> None:
@@ -12,7 +18,7 @@ def test_regions_are_connected_parts_above_the_threshold_highest_first() -> None
     anomaly_map[10:12, 20:22] = 2.0
     anomaly_map[12, 22] = 3.0  # touches the last one at its corner
     anomaly_map[18, 0] = 0.5  # not above
-    found = regions(anomaly_map, 0.5)
+    found = find_regions(anomaly_map, 0.5)
     assert [(r.x, r.y, r.width, r.height, r.area, r.peak) for r in found] == [
         (20, 10, 3, 3, 5, 3.0),
         (3, 2, 6, 3, 18, 1.0),
@@ -26,11 +32,10 @@ def heat(image: object) -> np.ndarray:
     return pixels[52:-12, 24 + width : 24 + 2 * width]
 
 
-def picture(anomaly_map: np.ndarray | None, **changes: object) -> object:
-    arguments = {
-        "image_score": 2.0, "threshold": 1.0, "pixel_threshold": None, "map_range": (0.0, 2.0), "title": "a.png",
-    } | changes  # fmt: skip
-    return overlay(np.full((64, 48, 3), 128, np.uint8), anomaly_map, **arguments)  # type: ignore[arg-type]
+def picture(anomaly_map: np.ndarray | None, pixel_threshold: float | None = None) -> Image.Image:
+    photograph = Photograph("a.png", np.full((64, 48, 3), 128, np.uint8), "")
+    calibration = Calibration("none", 0.01, (), (), 1.0, pixel_threshold, map_range=(0.0, 2.0))
+    return draw_overlay(Prediction(photograph, 2.0, anomaly_map, calibration, Framing()))
 
 
 def test_the_hottest_place_is_red_and_the_coldest_blue() -> None:
@@ -65,7 +70,7 @@ def test_panels_keep_the_shape_of_the_image() -> None:
 
 def test_a_model_without_maps_gets_one_panel() -> None:
     with_map, without = picture(np.zeros((64, 48), np.float32)), picture(None)
-    assert without.width < with_map.width  # type: ignore[attr-defined]
+    assert without.width < with_map.width
 
 
 def test_what_was_not_looked_at_is_dark_and_without_colour() -> None:

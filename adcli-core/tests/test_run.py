@@ -12,7 +12,7 @@ import pytest
 
 from adcli._files import file_digest, seal
 from adcli.errors import RunError, StorageError
-from adcli.pipeline._open import find_run
+from adcli.pipeline import load as find_run
 from adcli.runs.find import find_interrupted, list_runs, new_run_path
 from adcli.runs.partial import PartialRun
 from adcli.runs.run import CALIBRATION_FILE, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run

@@ -1,5 +1,7 @@
-"""What a model says of images is passed on only where it is a number."""
+"""What a model says of images is passed on only if it is a number, and a prediction keeps what it may keep."""
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,16 @@ import pytest
 from PIL import Image
 
 from adcli.data.framing import Framing
-from adcli.data.source import ImageSource
-from adcli.errors import TrainingError
+from adcli.data.photograph import Photograph
+from adcli.data.source import ImageSource, Item
+from adcli.errors import DataError, TrainingError
+from adcli.scoring import prediction as prediction_module
+from adcli.scoring import scorer as scorer_module
+from adcli.scoring.calibrating import GoodScores
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import ImageBatch, Scored
-from adcli.scoring.scorer import score_images
+from adcli.scoring.scorer import Scorer
 
 SIZE = (8, 8)
 
@@ -26,7 +34,7 @@ def test_what_is_no_number_is_refused_with_the_image(tmp_path: Path, score: floa
         scores, maps = np.where(last, score, 1.0), np.where(last[:, None, None], value, np.zeros((len(images), *SIZE)))
         return scores.astype(np.float32), maps.astype(np.float32)
 
-    scored = score_images(runtime, paths, ImageSource(SIZE, workers=0), batch_size=2)
+    scored = Scorer(runtime, ImageSource(SIZE, workers=0), Calibration.none(), batch_size=2)(paths)
     assert [next(scored).path, next(scored).path] == paths[:2]
     with pytest.raises(TrainingError, match=rf"2\.png: .*{what}"):
         next(scored)
@@ -41,14 +49,12 @@ def test_what_a_letterbox_adds_is_no_value_of_the_map(tmp_path: Path, original: 
     inner = (0, slice(7, 17)) if original[0] < original[1] else (0, slice(None), slice(7, 17))
     maps[inner] = 1
     source = ImageSource((24, 24), workers=0, framing=Framing(fit="letterbox"))
-    (scored,) = score_images(lambda images: (np.ones(1, np.float32), maps), [path], source, batch_size=1)
-    values = scored.values()
-    assert values is not None
-    assert values.shape == (40 * 120,)
-    assert (values == 1).all()
+    good = GoodScores(lambda images: (np.ones(1, np.float32), maps), source, 1)
+    good.add([Item(path)])
+    assert (good.maxima, good.lowest) == ([1.0], 1.0)
 
 
-def test_values_are_those_that_a_prediction_sees(tmp_path: Path) -> None:
+def test_calibration_sees_the_values_that_a_prediction_has(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (120, 40)).save(path)
     ignored = np.zeros((40, 120), bool)
@@ -57,15 +63,100 @@ def test_values_are_those_that_a_prediction_sees(tmp_path: Path) -> None:
     maps[:, :, 12] = 7
     framing = Framing(region=(10, 0, 100, 40), fit="letterbox", ignored=ignored)
     source = ImageSource((24, 24), workers=0, framing=framing)
-    (scored,) = score_images(lambda images: (np.ones(1, np.float32), maps), [path], source, batch_size=1)
-    whole, values = scored.map_at(scored.original_size), scored.values()
+    runtime = lambda images: (np.ones(1, np.float32), maps)  # noqa: E731
+    (scored,) = Scorer(runtime, source, Calibration.none(), 1)([path])
+    whole, good = scored.map, GoodScores(runtime, source, 1)
+    good.add([Item(path)])
     assert whole is not None
-    assert values is not None
-    assert np.nanmax(whole) == values.max()
+    assert [np.nanmax(whole)] == good.maxima
+    assert np.nanmin(whole) == good.lowest
     assert np.isnan(whole[:, 50:70]).all()
     assert np.isnan(whole[:, :10]).all()
     assert np.isnan(whole[:, 110:]).all()
     half = scored.map_at((20, 60))
     assert half is not None
     np.testing.assert_array_equal(np.isnan(half), np.isnan(whole)[::2, ::2])
-    assert np.nanmax(half) <= values.max() + 1e-6
+    assert np.nanmax(half) <= good.maxima[0] + 1e-6
+
+
+def score_brightness(images: ImageBatch) -> Scored:
+    """Score by brightness, with the brightness of each pixel as the map."""
+    maps = images.mean(axis=3).astype(np.float32)
+    return maps.mean(axis=(1, 2)), maps
+
+
+def score(*sources: object, **keywords: object) -> Iterator[Prediction]:
+    calibration = Calibration.conformal([50.0, 100.0], [60.0, 110.0], 0.4, "held-out")
+    source = ImageSource(SIZE, workers=0, **keywords)  # type: ignore[arg-type]
+    return Scorer(score_brightness, source, calibration, 2)(sources)  # type: ignore[arg-type]
+
+
+def test_paths_bytes_arrays_and_photographs_of_the_same_pixels_get_the_same_prediction(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    path = tmp_path / "part.png"
+    Image.fromarray(pixels).save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = list(score(path, str(path), path.read_bytes(), pixels, Photograph("mine", pixels, "abc")))
+    assert len({(item.score, item.p_value, item.is_defect, item.size) for item in found}) == 1
+    assert [item.name for item in found] == [str(path), str(path), "image 3", "image 4", "mine"]
+    assert [item.path for item in found] == [path, path, None, None, None]
+    assert [item.digest for item in found[:3]] == [digest] * 3
+    assert found[4].digest == "abc"
+    for item in found[1:]:
+        np.testing.assert_array_equal(item.map, found[0].map)
+
+
+def test_grey_arrays_are_grey_photographs() -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (30, 40), dtype=np.uint8)
+    one, other = score(grey, np.repeat(grey[:, :, None], 3, axis=2))
+    assert one.score == other.score
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8), np.zeros((8,), np.uint8), np.zeros((0, 8), np.uint8)],
+    ids=["floats", "four channels", "one line", "empty"],
+)
+def test_arrays_that_are_not_images_are_refused_by_position_and_cost_no_other(array: np.ndarray) -> None:
+    with pytest.raises(DataError, match="image 1: an image in memory"):
+        list(score(array))
+    assert [item.name for item in score(array, np.zeros((8, 8), np.uint8), skip_unreadable=True)] == ["image 2"]
+
+
+def test_pixels_are_there_while_a_prediction_is_handed_on_and_gone_after() -> None:
+    arrays = [np.full((20, 20, 3), level, np.uint8) for level in (10, 20, 30)]
+    kept = []
+    for prediction, array in zip(score(*arrays), arrays, strict=True):
+        np.testing.assert_array_equal(prediction.photograph.pixels, array)
+        kept.append(prediction)
+    assert [item.score for item in kept] == [10, 20, 30]
+    assert kept[0].map is not None
+    for item in kept:
+        with pytest.raises(ValueError, match="were let go"):
+            item.photograph  # noqa: B018
+
+
+def test_a_map_is_interpolated_once_however_often_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = prediction_module.resize_map
+    monkeypatch.setattr(prediction_module, "resize_map", lambda *arguments: calls.append(1) or original(*arguments))
+    (found,) = score(np.full((20, 20, 3), 200, np.uint8))
+    assert found.is_defect
+    assert found.regions
+    assert found.map is found.map
+    assert found.map_at((20, 20)) is found.map
+    assert len(calls) == 1
+
+
+def test_large_photographs_are_computed_fewer_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+
+    def count(images: ImageBatch) -> Scored:
+        batches.append(len(images))
+        return score_brightness(images)
+
+    monkeypatch.setattr(scorer_module, "BATCH_BYTES", 3 * 40 * 40 * 3)
+    arrays = [np.full((40, 40, 3), level, np.uint8) for level in range(8)]
+    scores = [item.score for item in Scorer(count, ImageSource(SIZE, workers=2), Calibration.none(), 100)(arrays)]
+    assert scores == list(range(8))
+    assert batches == [3, 3, 2]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn.batches import Batches
 
@@ -25,7 +26,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def parts(paths: list[Path], of: int, batch_size: int = 2) -> list[Batches]:
     """Return the batches of each of several processes."""
     source = ImageSource((16, 16), workers=0)
-    return [Batches(paths, source, batch_size=batch_size, seed=5, part=(i, of)) for i in range(of)]
+    return [Batches(items_of(paths), source, batch_size=batch_size, seed=5, part=(i, of)) for i in range(of)]
 
 
 def numbers(images: torch.Tensor) -> list[int]:

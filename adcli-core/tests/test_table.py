@@ -33,7 +33,7 @@ def refusal(table: Path, text: str) -> str:
     return refused.value.format_message()
 
 
-def prepare(folder: Path) -> Mapping[str, object]:
+def write_two_of_each(folder: Path) -> Mapping[str, object]:
     draw(folder, *(f"{i}.png" for i in range(6)))
     (folder / "parts.csv").write_text(
         "image,label,split\n0.png,good,train\n1.png,good,train\n2.png,good,test\n3.png,ng,test\n"
@@ -41,7 +41,7 @@ def prepare(folder: Path) -> Mapping[str, object]:
     return {"file": folder / "parts.csv"}
 
 
-@conformance("table", kind="dataset", prepare=prepare)
+@conformance("table", kind="dataset", write_images=write_two_of_each)
 def test_a_table_conforms(check: Check) -> None:
     check()
 

@@ -3,6 +3,8 @@
 This module holds what a plugin's entry-point module needs, and imports nothing heavy.
 """
 
+from importlib.metadata import version
+
 from adcli.errors import (
     AdcliError,
     BackboneError,
@@ -17,10 +19,10 @@ from adcli.errors import (
 )
 from adcli.hookspecs import hookimpl
 from adcli.options import BackboneOptions, Options, option
-from adcli.progress import Progress, Silent
+from adcli.progress import Progress, ProgressEvent, Silent
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
 
-__version__ = "0.1.0"
+__version__ = version("adcli-core")
 """The core's version."""
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Options",
     "PluginError",
     "Progress",
+    "ProgressEvent",
     "RunError",
     "Silent",
     "StorageError",

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
 from adcli_ganomaly import GanomalyOptions
 from adcli_ganomaly.model import COLLAPSED, Ganomaly
@@ -38,7 +38,7 @@ def saved(images: list[np.ndarray], folder: Path, batch_size: int) -> Batches:
     folder.mkdir(exist_ok=True)
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{i:03}.png")
-    return Batches(sorted(folder.glob("*.png")), ImageSource(SIZE), batch_size=batch_size)
+    return Batches(items_of(sorted(folder.glob("*.png"))), ImageSource(SIZE), batch_size=batch_size)
 
 
 def test_the_default_networks_are_the_official_ones_for_32_by_32_images() -> None:

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from adcli import BackboneError
-from adcli.data import ImageSource
+from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.model import ReverseDistillation
@@ -126,7 +126,7 @@ def noise(folder: Path, count: int, batch_size: int | None = None) -> Batches:
     random = np.random.default_rng(0)
     for i in range(count):
         Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return Batches(sorted(folder.glob("*.png")), ImageSource((64, 64)), batch_size=batch_size or count)
+    return Batches(items_of(sorted(folder.glob("*.png"))), ImageSource((64, 64)), batch_size=batch_size or count)
 
 
 def test_training_lowers_the_loss_and_leaves_the_teacher_alone(tmp_path: Path) -> None:

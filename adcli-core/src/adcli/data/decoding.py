@@ -7,14 +7,13 @@ Training, calibration, evaluation, prediction and exported models all see ``resi
 import io
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from adcli.data.samples import IMAGE_SUFFIXES
-from adcli.errors import DataError
+from adcli.errors import DataError, one_line
 
 Pixels = NDArray[np.uint8]
 """An RGB image, shape (H, W, 3), values 0 to 255."""
@@ -34,13 +33,6 @@ _SIXTEEN_BITS = 65535
 _SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
 
 
-class Decoded(NamedTuple):
-    """An image at a model's input size, and the size of the file's own image."""
-
-    pixels: Pixels
-    original_size: Size
-
-
 def read_image(path: Path) -> Pixels:
     """Return the image in a file as (H, W, 3) RGB, upright, whatever mode it is stored in.
 
@@ -52,59 +44,72 @@ def read_image(path: Path) -> Pixels:
         DataError: the file is missing, no image, damaged, beyond Pillow's limit on pixels, or of a mode without a
             declared range (floating point or 32-bit).
     """
-    return _unshared(read_levels(path))
+    return _unshared(decode_levels(read_bytes(path), path))
 
 
-def read_levels(path: Path) -> Pixels:
-    """Read as :func:`read_image`; of grey images, the channels may be one in memory, which is not to be written to."""
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of an image file; raises :class:`DataError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+
+
+def decode_levels(content: bytes, name: object) -> Pixels:
+    """Decode as :func:`read_image`; of grey images, the channels may be one in memory, which is not to be written to.
+
+    Args:
+        content: the bytes of a file.
+        name: of the image, for messages.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns from half its limit on; only its limit itself is an error here.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(path.read_bytes())) as image:
+            with Image.open(io.BytesIO(content)) as image:
                 image.load()
                 # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
                 ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image, path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image.") from None
+                return _to_rgb(image, name)
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: has more pixels than can be decoded safely; crop or shrink it.") from None
+        raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not an image that can be read. {_REMEDY}") from None
+        raise DataError(f"{name}: not an image that can be read. {_REMEDY}") from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{name}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
 
 
 _REMEDY = "Remove it, or use --skip-unreadable."
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Pixels:
+def _to_rgb(image: Image.Image, name: object) -> Pixels:
     if image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None)):
         grey = np.rint(np.asarray(image, dtype=np.float32) * (255 / _SIXTEEN_BITS)).clip(0, 255).astype(np.uint8)
-        return _shared(grey)
+        return share_channels(grey)
     if image.mode == "L" and not image.has_transparency_data:
-        return _shared(np.asarray(image))
+        return share_channels(np.asarray(image))
     if image.mode in ("F", "I"):
-        raise DataError(f"{path}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
+        raise DataError(f"{name}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _shared(grey: Pixels) -> Pixels:
+def share_channels(grey: Pixels) -> Pixels:
     """Return grey levels (H, W) as three channels that are one in memory."""
     return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
 
 
 def _unshared(pixels: Pixels) -> Pixels:
-    """Undo :func:`_shared`: give each channel memory of its own."""
+    """Undo :func:`share_channels`: give each channel memory of its own."""
     return np.repeat(pixels[:, :, :1], 3, axis=2) if pixels.strides[2] == 0 else pixels
 
 

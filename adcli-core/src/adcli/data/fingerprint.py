@@ -4,18 +4,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from adcli.data.splitting import content_digests
 
-
-def fingerprint(images: Sequence[Path], workers: int) -> str:
-    """Return a sha256 over the names and contents of images: equal if and only if the data are.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    paths = sorted(images)
-    digests = content_digests(paths, workers)
-    lines = (f"{name} {digest}\n" for name, digest in zip(relative_names(paths), digests, strict=True))
+def fingerprint(paths: Sequence[Path], digests: Sequence[str]) -> str:
+    """Return a sha256 over the names and the digests of images: equal if and only if the data are."""
+    listed = sorted(zip(paths, digests, strict=True))
+    names = relative_names(path for path, _ in listed)
+    lines = (f"{name} {digest}\n" for name, (_, digest) in zip(names, listed, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ that what an exported graph gets are the pixels of an image, of any size, as wit
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +22,14 @@ from adcli.data import framing_alone as prepare
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
-    Decoded,
     Pixels,
     Size,
-    read_image,
-    read_levels,
     read_mask,
     resize,
     resize_map,
 )
 from adcli.data.samples import have_same_aspect
-from adcli.errors import DataError
+from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
@@ -74,49 +72,49 @@ class Framing:
         """Tell whether every value of a map belongs to pixels that were looked at."""
         return self.fit == "squash" and self.ignored is None
 
-    def cut(self, pixels: Pixels, size: Size, path: Path) -> Pixels:
+    def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
         """Return what is to be resized to a model's input.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
-            path: the image's file, for messages.
+            name: of the image, for messages.
 
         Raises:
             DataError: as :meth:`fitted`.
         """
-        part = self._part(pixels, path)
+        part = self._part(pixels, name)
         borders = self._borders((part.shape[0], part.shape[1]), size)
         return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
 
-    def fitted(self, pixels: Pixels, size: Size, path: Path) -> Pixels:
+    def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
         """Return a model's input: :meth:`cut`, resized, in less time where a letterbox has wide borders.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
-            path: the image's file, for messages.
+            name: of the image, for messages.
 
         Raises:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
-        part = self._part(pixels, path)
+        part = self._part(pixels, name)
         return resize(part, size, self._borders((part.shape[0], part.shape[1]), size))
 
-    def _part(self, pixels: Pixels, path: Path) -> Pixels:
+    def _part(self, pixels: Pixels, name: object) -> Pixels:
         """Return what is looked at."""
         if self.is_plain:
             return pixels
         original = (pixels.shape[0], pixels.shape[1])
-        self._check(original, path)
+        self._check(original, name)
         rows, columns = self.area(original)
         # A view would keep all of the image in the cache.
         part = pixels[rows, columns].copy()
         if self.ignored is not None:
             hidden = self._ignored_at(original)[rows, columns]
             if hidden.all():
-                raise DataError(f"{path}: nothing of it is left to look at; give another image with --ignore.")
+                raise DataError(f"{name}: nothing of it is left to look at; give another image with --ignore.")
             part[hidden] = GREY
         return part
 
@@ -171,9 +169,9 @@ class Framing:
         scaled: Flags = self.ignored[rows][:, columns]
         return scaled
 
-    def _check(self, original: Size, path: Path) -> None:
+    def _check(self, original: Size, name: object) -> None:
         height, width = original
-        has = f"{path}: is {width} pixels wide and {height} high"
+        has = f"{name}: is {width} pixels wide and {height} high"
         inside = (height, width)
         if self.region is not None:
             x, y, *sides = self.region
@@ -215,16 +213,57 @@ class Framing:
 PLAIN = Framing()
 """Nothing is done to an image but resizing."""
 
-
-def decode(path: Path, size: Size, framing: Framing = PLAIN) -> Decoded:
-    """Read an image and turn it into a model's input; raises as :func:`read_image` and :meth:`Framing.cut`."""
-    pixels = read_levels(path)
-    return Decoded(framing.fitted(pixels, size, path), (pixels.shape[0], pixels.shape[1]))
+SMALLEST = 16
+"""Pixels that a side of what is looked at has at least."""
 
 
-def read_part(path: Path, size: Size, framing: Framing = PLAIN) -> Pixels:
-    """Return what of an image is resized to a model's input, not resized yet; raises as :func:`decode`."""
-    return framing.cut(read_image(path), size, path)
+def parse_size(text: str) -> Size:
+    """Return (height, width) of ``"256"`` or ``"256x128"``; at least 16 pixels each."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip().lower())
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not SMALLEST <= min(size) <= max(size) <= 8192:
+        words = f"must be N or HEIGHTxWIDTH, each from {SMALLEST} to 8192 pixels, not '{text}'."
+        raise OptionError(words, option="image_size")
+    return size
+
+
+def parse_region(text: str) -> Box:
+    """Return x, y, width and height of ``"40,0,640,480"``; at least 16 pixels wide and high."""
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
+    if not match or min(int(match[3]), int(match[4])) < SMALLEST:
+        raise OptionError(
+            f"must be X,Y,WIDTH,HEIGHT in pixels, for example 40,0,640,480, and at least {SMALLEST} wide and high, "
+            f"not '{text}'.",
+            option="region",
+        )
+    return int(match[1]), int(match[2]), int(match[3]), int(match[4])
+
+
+def parse_crop(text: str) -> Size:
+    """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(size) < SMALLEST:
+        words = f"must be N or HEIGHTxWIDTH, each at least {SMALLEST} pixels, not '{text}'."
+        raise OptionError(words, option="crop")
+    return size
+
+
+def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None) -> Framing:
+    """Return the framing that ``--region``, ``--crop`` and ``--fit`` describe.
+
+    Args:
+        region, crop, fit: as on the command line and in ``run.yaml``.
+        ignored: the areas of ``--ignore``, read from where they are.
+
+    Raises:
+        OptionError: one of them cannot be read, or the crop does not fit into the region.
+    """
+    box = None if region is None else parse_region(region)
+    centre = None if crop is None else parse_crop(crop)
+    if box is not None and centre is not None and (centre[0] > box[3] or centre[1] > box[2]):
+        raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
+    return Framing(box, centre, fit, ignored)
 
 
 def read_ignored(path: Path) -> Flags:

@@ -43,10 +43,10 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
         OptionError: several categories.
     """
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
-        file = _absolute(reference.removeprefix(TABLE))
+        file = make_absolute(reference.removeprefix(TABLE))
         return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file})
     if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
-        folder = _absolute(reference)
+        folder = make_absolute(reference)
         return _load(str(folder), folder.name, "folder", None, options, {"root": folder})
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
@@ -107,7 +107,7 @@ def several_categories(reference: str | None) -> Categories | None:
     return Categories(dataset, names, every=False)
 
 
-def _absolute(path: str) -> Path:
+def make_absolute(path: str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
 
 
@@ -128,7 +128,7 @@ def with_absolute_paths(options: OptionsT) -> OptionsT:
 def _anchored(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_anchored, value))
-    return _absolute(os.path.expanduser(value)) if isinstance(value, Path) else value  # noqa: PTH111
+    return make_absolute(os.path.expanduser(value)) if isinstance(value, Path) else value  # noqa: PTH111
 
 
 def _load(

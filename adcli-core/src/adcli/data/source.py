@@ -1,30 +1,64 @@
-"""Streams of decoded images: decoded in threads, cached up to a bound."""
+"""Streams of photographs and of model inputs: decoded in threads, ahead of their use, within bounds on memory."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from adcli.data.decoding import Decoded, Size
-from adcli.data.framing import PLAIN, Framing, decode
+from adcli.data.decoding import Pixels, Size
+from adcli.data.framing import PLAIN, Framing
+from adcli.data.photograph import Photograph, Source, open_photograph
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
 
+AHEAD = 32
+"""Images that are decoded before their use, at most."""
+
+AHEAD_BYTES = 64 << 20
+"""What those may take in memory; a thread that decodes a larger one goes beyond by that one."""
+
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+
+class Item(NamedTuple):
+    """What is fitted, calibrated on and cached as one: today a photograph in a file, next a tile of one."""
+
+    path: Path
+
+
+class Decoded(NamedTuple):
+    """A model's input.
+
+    Attributes:
+        pixels: framed and resized, (h, w, 3).
+        original_size: height and width of the photograph.
+        digest: of the photograph, as :class:`Photograph` has it.
+    """
+
+    pixels: Pixels
+    original_size: Size
+    digest: str
+
 
 class ImageSource:
-    """Decodes images to one size, ahead of their use, and keeps as many as fit its cache.
+    """Decodes images to one size, ahead of their use, and keeps as many inputs as fit its cache.
 
     The cache is filled in the order of first use and then kept: with passes that visit every image in turn, replacing
     old entries would throw out each image just before it is needed again.
 
     Args:
-        size: height and width to decode to.
+        size: height and width of the model's input.
         workers: decoding threads; 0 decodes in the calling thread.
-        cache_bytes: bound on the decoded pixels kept in memory; 0 keeps none.
+        cache_bytes: bound on the inputs kept in memory; 0 keeps none.
         skip_unreadable: leave unreadable images out and collect their errors in ``skipped``, instead of raising.
         framing: what is done to images before they are resized.
+
+    Attributes:
+        skipped: what was wrong with each image that was left out, by name.
     """
 
     def __init__(
@@ -41,54 +75,131 @@ class ImageSource:
         self.cache_bytes = cache_bytes
         self.skip_unreadable = skip_unreadable
         self.framing = framing
-        self.skipped: dict[Path, str] = {}
-        self._cache: dict[Path, Decoded] = {}
+        self.skipped: dict[str, str] = {}
+        self._cache: dict[Item, Decoded] = {}
         self._cached_bytes = 0
 
-    def read(self, path: Path) -> Decoded:
-        """Return one decoded image; raises :class:`DataError` where it cannot be read."""
-        cached = self._cache.get(path)
-        return cached if cached is not None else decode(path, self.size, self.framing)
+    def fit(self, photograph: Photograph) -> Decoded:
+        """Return what a model gets of a photograph.
 
-    def stream(self, paths: Iterable[Path], *, ahead: int = 32) -> Iterator[tuple[Path, Decoded]]:
-        """Yield path and decoded image in the given order, decoding at most ``ahead`` images before their use."""
-        for path, image in self._decoded(paths, ahead):
-            if isinstance(image, DataError):
-                if not self.skip_unreadable:
-                    raise image
-                self.skipped[path] = image.format_message()
-                continue
-            self._keep(path, image)
-            yield path, image
+        Raises:
+            DataError: it does not suit the framing.
+        """
+        pixels = self.framing.fitted(photograph.pixels, self.size, photograph.name)
+        return Decoded(pixels, photograph.size, photograph.digest)
 
-    def readable(self, paths: Sequence[Path]) -> Iterator[Path]:
-        """Yield the paths that can be decoded; raises at the first that cannot, unless they are to be skipped."""
-        return (path for path, _ in self.stream(paths))
+    def read(self, item: Item) -> Decoded:
+        """Return one input, from the cache if it is there; raises :class:`DataError` if it cannot be read."""
+        cached = self._cache.get(item)
+        return cached if cached is not None else self.fit(open_photograph(item.path))
 
-    def _decoded(self, paths: Iterable[Path], ahead: int) -> Iterator[tuple[Path, Decoded | DataError]]:
-        if self.workers == 0:
-            yield from ((path, self._attempt(path)) for path in paths)
-            return
-        remaining = iter(paths)
-        with ThreadPoolExecutor(self.workers) as pool:
-            waiting: deque[tuple[Path, Future[Decoded | DataError]]] = deque(
-                (path, pool.submit(self._attempt, path)) for path in islice(remaining, ahead)
-            )
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
+        """Yield items and their inputs in the given order, read in threads, and keep what fits the cache."""
+        for item, image in self._readable(items, self.read, lambda image: image.pixels.nbytes):
+            if item not in self._cache and self._cached_bytes + image.pixels.nbytes <= self.cache_bytes:
+                self._cache[item] = image
+                self._cached_bytes += image.pixels.nbytes
+            yield item, image
+
+    def photographs(self, sources: Iterable[Source]) -> Iterator[tuple[Photograph, Decoded]]:
+        """Yield photographs at their own size, and what a model gets of each, in the given order."""
+
+        def load(numbered: tuple[int, Source]) -> tuple[Photograph, Decoded]:
+            photograph = open_photograph(numbered[1], f"image {numbered[0]}")
+            return photograph, self.fit(photograph)
+
+        for _, loaded in self._readable(enumerate(sources, 1), load, lambda loaded: loaded[0].pixels.nbytes):
+            yield loaded
+
+    def _readable(
+        self, items: Iterable[T], load: Callable[[T], Result], size: Callable[[Result], int]
+    ) -> Iterator[tuple[T, Result]]:
+        """Yield what can be loaded; raise at the first that cannot, unless it is to be skipped."""
+
+        def attempt(item: T) -> Result | DataError:
             try:
-                while waiting:
-                    path, future = waiting.popleft()
-                    yield path, future.result()
-                    waiting.extend((path, pool.submit(self._attempt, path)) for path in islice(remaining, 1))
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                return load(item)
+            except DataError as error:
+                return error
 
-    def _attempt(self, path: Path) -> Decoded | DataError:
+        def held(result: Result | DataError) -> int:
+            return 0 if isinstance(result, DataError) else size(result)
+
+        for item, result in read_ahead(items, attempt, held, self.workers):
+            if not isinstance(result, DataError):
+                yield item, result
+            elif self.skip_unreadable:
+                self.skipped[name_of(item)] = result.format_message()
+            else:
+                raise result
+
+
+def name_of(item: object) -> str:
+    """Return the name of an item, or of a numbered source, for messages."""
+    if isinstance(item, Item):
+        return str(item.path)
+    number, source = item if isinstance(item, tuple) else (0, item)
+    return str(source) if isinstance(source, (str, Path)) else getattr(source, "name", f"image {number}")
+
+
+def read_ahead(
+    items: Iterable[T], load: Callable[[T], Result], size: Callable[[Result], int], workers: int
+) -> Iterator[tuple[T, Result]]:
+    """Yield items and what is loaded of them, in order, loaded in threads before it is needed.
+
+    At most :data:`AHEAD` results wait, or as many as fit :data:`AHEAD_BYTES` if all are as large as the largest so far.
+
+    Args:
+        items: taken from one by one, as results are.
+        load: called in a thread; it must not raise what the caller has to see in order.
+        size: bytes that a result takes.
+        workers: threads; with 0, each result is loaded when it is asked for.
+    """
+    if workers == 0:
+        yield from ((item, load(item)) for item in items)
+        return
+    remaining, largest = iter(items), 0
+    waiting: deque[tuple[T, Future[Result]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            return self.read(path)
-        except DataError as error:
-            return error
+            while True:
+                limit = max(workers, min(AHEAD, AHEAD_BYTES // largest) if largest else 0)
+                for item in islice(remaining, max(limit - len(waiting), 0)):
+                    waiting.append((item, pool.submit(load, item)))
+                if not waiting:
+                    return
+                item, future = waiting.popleft()
+                result = future.result()
+                largest = max(largest, size(result))
+                yield item, result
+                del result, future
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _keep(self, path: Path, image: Decoded) -> None:
-        if path not in self._cache and self._cached_bytes + image.pixels.nbytes <= self.cache_bytes:
-            self._cache[path] = image
-            self._cached_bytes += image.pixels.nbytes
+
+def in_batches(
+    items: Iterable[T], count: int, limit: int = 0, size: Callable[[T], int] = lambda _: 0
+) -> Iterator[list[T]]:
+    """Yield lists of ``count`` items, the last of which may be shorter.
+
+    Args:
+        items: what is gathered.
+        count: of each list, at most.
+        limit: bytes that end a list before, if it holds at least one; 0 for none.
+        size: bytes that an item takes.
+    """
+    gathered: list[T] = []
+    held = 0
+    for item in items:
+        gathered.append(item)
+        held += size(item)
+        if len(gathered) == count or 0 < limit <= held:
+            yield gathered
+            gathered, held = [], 0
+    if gathered:
+        yield gathered
+
+
+def items_of(paths: Iterable[Path]) -> list[Item]:
+    """Return the items of image files."""
+    return [Item(path) for path in paths]

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, PLAIN, Framing, read_framing
-from adcli.errors import ExportError
+from adcli.errors import ExportError, OptionError, one_line
 from adcli.runs.run import CALIBRATION_FILE
 from adcli.scoring.calibration import Calibration
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
     from adcli.runs.run import Run
-from adcli.data.decoding import Pixels
+from adcli.data.decoding import Pixels, Size
 from adcli.scoring.runtime import Runtime, guarded
+from adcli.specs import Task
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.yaml"
-_KEYS = frozenset({"format", "exporter", "plugin", "image_size", "map_range", "graph", "files"})
+_KEYS = frozenset({"format", "exporter", "plugin", "image_size", "graph", "files"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ExportSource:
     Attributes:
         run: the finished run.
         model: its model, restored, in evaluation mode, on the CPU; ``forward`` takes (N, 3, H, W), RGB in [0, 1].
+        task: ``"segmentation"`` if the model has maps, else ``"classification"``.
         image_size: height and width that ``model`` takes; the graph resizes to it as :mod:`adcli.data.decoding` does.
         calibration_images: gives good images as the graph gets them, (H, W, 3) uint8, each of its own size; for
             formats that quantise. That is as they are in their files, but for what the run's preparation leaves out.
@@ -40,6 +42,7 @@ class ExportSource:
 
     run: "Run"
     model: "Model"
+    task: Task
     image_size: tuple[int, int]
     calibration_images: Callable[[], Iterable[Pixels]]
 
@@ -77,6 +80,12 @@ class Export:
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 
     @property
+    def image_size(self) -> Size:
+        """Height and width of the model's input."""
+        height, width = self.manifest["image_size"]
+        return height, width
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What the exporter's ``target`` returned when the folder was made."""
         facts: Mapping[str, Any] = self.manifest["graph"]
@@ -87,12 +96,25 @@ class Export:
         """What is done to images before the graph gets them."""
         return read_framing(self.path) if FRAMING_FILE in self.manifest["files"] else PLAIN
 
+    def runtime(self, device: str = "auto") -> Runtime:
+        """Load what scores images with the graph; only the plugin that made the export is needed.
+
+        Raises:
+            OptionError: a device that exports do not run on.
+            PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
+        """
+        if device not in ("auto", "cpu"):
+            raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
+        provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
+        load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
+        return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
+
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise ExportError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     manifest = unseal(text, path, ExportError)
     if manifest.get("format", 0) > FORMAT:
         core = manifest.get("core", "a newer version")
@@ -111,14 +133,3 @@ def _check_file(path: Path, digest: str) -> None:
         raise ExportError(
             f"{path}: is not the file that was exported (its digest differs); copy the folder again, or export anew."
         )
-
-
-def load_runtime(export: Export) -> Runtime:
-    """Return what scores images with an exported graph; only the plugin that made the export is needed.
-
-    Raises:
-        PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
-    """
-    provided = registry().exporters.find_maker(export.manifest["exporter"], export.manifest["plugin"], export.path)
-    load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
-    return guarded(lambda: load(export), f"{export.path}: {provided.plugin}")

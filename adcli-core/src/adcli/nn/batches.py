@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adcli.data.decoding import Pixels, Size
-from adcli.data.source import ImageSource
+from adcli.data.decoding import Size
+from adcli.data.source import ImageSource, Item, in_batches
 from adcli.nn import distributed
 from adcli.progress import Progress, Silent
+from adcli.scoring.runtime import ImageBatch
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Maps images (N, 3, H, W) in [0, 1] to images of the same shape, drawing its randomness from the generator."""
 
-Shared = TypeVar("Shared", list[Path], NDArray[np.intp])
+Shared = TypeVar("Shared", list[Item], NDArray[np.intp])
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Batches:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        items: Sequence[Item],
         source: ImageSource,
         *,
         batch_size: int = 16,
@@ -59,7 +60,7 @@ class Batches:
         session: Session | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.paths = list(paths)
+        self.items = list(items)
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
@@ -69,7 +70,7 @@ class Batches:
     @property
     def count(self) -> int:
         """Number of images, in all processes."""
-        return len(self.paths)
+        return len(self.items)
 
     @property
     def image_size(self) -> Size:
@@ -78,10 +79,10 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches in one pass; of parts, those of the largest."""
-        return math.ceil(len(self.paths) / (self.batch_size * self.part[1]))
+        return math.ceil(len(self.items) / (self.batch_size * self.part[1]))
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self.session.progress.track(self._batches(_share(self.paths, self.part)), len(self), "reading images")
+        return self.session.progress.track(self._batches(_share(self.items, self.part)), len(self), "reading images")
 
     def sharded(self) -> "Batches":
         """Return this process's part of the images, all of them in a single process; ``count`` stays that of all.
@@ -90,11 +91,11 @@ class Batches:
         (:func:`adcli.nn.distributed.gather`) are all images in order. Shuffled epochs take ``batch_size`` images for
         each process at a time and share them out, so that they have equally many steps in each; the last may be empty.
         """
-        return self._like(self.paths, (distributed.rank(), distributed.world_size()))
+        return self._like(self.items, (distributed.rank(), distributed.world_size()))
 
     def order(self, epoch: int) -> Iterator[NDArray[np.intp]]:
         """Yield the indices of the images of each batch of a shuffled epoch."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.paths))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.items))
         step = self.batch_size * self.part[1]
         for start in range(0, len(order), step):
             yield _share(order[start : start + step], self.part)
@@ -108,7 +109,7 @@ class Batches:
         # Each process augments images of its own.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch + index * 500_009)
         missing = len(self) if of > 1 else 0
-        for images in self._batches([self.paths[i] for chosen in self.order(epoch) for i in chosen]):
+        for images in self._batches([self.items[i] for chosen in self.order(epoch) for i in chosen]):
             missing -= 1
             yield images if augment is None else augment(images, generator)
         for _ in range(missing):
@@ -118,22 +119,16 @@ class Batches:
         """Return two disjoint parts: the larger rest, and a seeded ``share`` of the images (at least one of each)."""
         held_out = min(max(round(share * self.count), 1), self.count - 1)
         chosen = set(np.random.default_rng([self.seed, 0x5B117]).permutation(self.count)[:held_out].tolist())
-        rest = [path for i, path in enumerate(self.paths) if i not in chosen]
-        part = [path for i, path in enumerate(self.paths) if i in chosen]
+        rest = [item for i, item in enumerate(self.items) if i not in chosen]
+        part = [item for i, item in enumerate(self.items) if i in chosen]
         return self._like(rest, self.part), self._like(part, self.part)
 
-    def _like(self, paths: Sequence[Path], part: tuple[int, int]) -> "Batches":
-        return Batches(paths, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session, part=part)
+    def _like(self, items: Sequence[Item], part: tuple[int, int]) -> "Batches":
+        return Batches(items, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session, part=part)
 
-    def _batches(self, paths: Iterable[Path]) -> Iterator[Tensor]:
-        gathered: list[Pixels] = []
-        for _, image in self.source.stream(paths, ahead=2 * self.batch_size):
-            gathered.append(image.pixels)
-            if len(gathered) == self.batch_size:
-                yield to_tensor(gathered, self.session.device)
-                gathered = []
-        if gathered:
-            yield to_tensor(gathered, self.session.device)
+    def _batches(self, items: Iterable[Item]) -> Iterator[Tensor]:
+        for batch in in_batches(self.source.stream(items), self.batch_size):
+            yield to_tensor(np.stack([image.pixels for _, image in batch]), self.session.device)
 
 
 def _share(items: Shared, part: tuple[int, int]) -> Shared:
@@ -142,7 +137,6 @@ def _share(items: Shared, part: tuple[int, int]) -> Shared:
     return items[-(-index * len(items) // of) : -(-(index + 1) * len(items) // of)]
 
 
-def to_tensor(images: Sequence[Pixels], device: torch.device | str = "cpu") -> Tensor:
-    """Return images (H, W, 3), uint8, as one tensor (N, 3, H, W), float32 in [0, 1], laid out channels-last."""
-    stacked = torch.from_numpy(np.stack(images)).to(device)
-    return stacked.permute(0, 3, 1, 2).float().div_(255)
+def to_tensor(images: ImageBatch, device: torch.device | str = "cpu") -> Tensor:
+    """Return images (N, H, W, 3), uint8, as a tensor (N, 3, H, W), float32 in [0, 1], laid out channels-last."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)

@@ -85,7 +85,7 @@ class FrozenFeatures:
     def _fill(self) -> None:
         """Compute the maps of the first images, in place: joining batches would take twice the memory."""
         first = Batches(
-            self._batches.paths[: self.kept],
+            self._batches.items[: self.kept],
             self._batches.source,
             batch_size=self._batches.batch_size,
             session=self._batches.session,

@@ -7,6 +7,7 @@ import torch
 
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
 from adcli.nn.batches import to_tensor
+from adcli.nn.devices import pick_device
 from adcli.nn.model import Model
 from adcli.scoring.runtime import ImageBatch, Scored
 
@@ -22,6 +23,12 @@ class ModelRuntime:
 
     model: Model
     device: torch.device
+
+    @classmethod
+    def on(cls, model: Model, device: str) -> "ModelRuntime":
+        """Move a model to a device, ``auto`` or a name."""
+        chosen = pick_device(device)
+        return cls(model.to(chosen), chosen)
 
     def __call__(self, images: ImageBatch) -> Scored:
         """Score images (N, H, W, 3): scores (N,), maps (N, H, W) or None.
@@ -43,6 +50,6 @@ class ModelRuntime:
 
     def _scored(self, images: ImageBatch) -> Scored:
         with torch.inference_mode():
-            scores = self.model(to_tensor(list(images), self.device))
+            scores = self.model(to_tensor(images, self.device))
         maps = None if scores.map is None else scores.map[:, 0].float().cpu().numpy()
         return scores.image.cpu().numpy().astype(np.float32, copy=False), maps

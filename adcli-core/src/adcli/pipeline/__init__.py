@@ -6,7 +6,7 @@ Example::
 
     trained = pipeline.train(pipeline.TrainSettings(model="patchcore", data="photos/bottle"))
     for prediction in pipeline.predict(trained.run, ["photos/new"]):
-        print(prediction.path, prediction.score, prediction.is_defect)
+        print(prediction.name, prediction.score, prediction.is_defect)
 
 Each name is imported when it is first used: predicting with an export, which needs no torch, imports none.
 """
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from adcli.pipeline._evaluation import Evaluation
     from adcli.pipeline._export import export
     from adcli.pipeline._open import find, load, open_scorer
-    from adcli.pipeline._predict import Prediction, draw, predict
+    from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._recalibrate import recalibrate
     from adcli.pipeline._report import report
     from adcli.pipeline._train import Trained, resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline.settings import TrainSettings
     from adcli.runs.run import Run
+    from adcli.scoring.prediction import Prediction
 
 __all__ = [
     "CategoryResult",
@@ -71,13 +72,14 @@ _HOMES = {
     "adcli.pipeline._evaluation": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
     "adcli.pipeline._open": ("find", "load", "open_scorer"),
-    "adcli.pipeline._predict": ("Prediction", "draw", "predict"),
+    "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._recalibrate": ("recalibrate",),
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._train": ("Trained", "resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline.settings": ("TrainSettings",),
     "adcli.runs.run": ("Run",),
+    "adcli.scoring.prediction": ("Prediction",),
 }
 
 if not TYPE_CHECKING:

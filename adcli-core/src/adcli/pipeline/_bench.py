@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from adcli.data.folder import images_in
+from adcli.data.source import Item
 from adcli.pipeline._open import find, open_scorer
 from adcli.scoring.runtime import cores
 from adcli.scoring.scorer import Scorer
@@ -85,7 +86,7 @@ def bench(
         loaded = time.perf_counter()
         _score_file(scorer, images[0])
         first = time.perf_counter()
-        pixels = np.stack([scorer.source.read(images[i % len(images)]).pixels for i in range(BATCH)])
+        pixels = np.stack([scorer.source.read(Item(images[i % len(images)])).pixels for i in range(BATCH)])
         return Timings(
             images=len(images),
             cores=cores(),
@@ -113,7 +114,7 @@ def _images(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
 
 
 def _score_file(scorer: Scorer, path: Path) -> None:
-    scorer.runtime(scorer.source.read(path).pixels[None])
+    scorer.runtime(scorer.source.read(Item(path)).pixels[None])
 
 
 def _latency(score: Callable[[int], object]) -> Latency:
@@ -143,6 +144,6 @@ def _calls(scorer: Scorer, pixels: Any) -> Iterator[int]:
 
 def _from_files(scorer: Scorer, images: Sequence[Path]) -> Iterator[int]:
     """Score the images over and over in one stream, and yield the size of each batch as it is done."""
-    for i, _ in enumerate(scorer.scores(itertools.cycle(images)), start=1):
+    for i, _ in enumerate(scorer(itertools.cycle(images)), start=1):
         if i % BATCH == 0:
             yield BATCH

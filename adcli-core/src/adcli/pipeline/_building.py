@@ -1,18 +1,14 @@
 """From settings to the things they name: options with the backbone that can be had, device, precision, model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from adcli._plugins.registry import Provided, registry
-from adcli.data.decoding import Size
-from adcli.data.references import Data, _absolute, with_absolute_paths
-from adcli.data.source import ImageSource
-from adcli.errors import PluginError, TrainingError
+from adcli._plugins.registry import registry
+from adcli.data.references import Data, make_absolute, with_absolute_paths
+from adcli.data.samples import Splits
+from adcli.data.source import ImageSource, Item, items_of
+from adcli.data.splitting import content_digests
 from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK
-from adcli.nn.model import Model
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
 from adcli.pipeline.settings import BATCH_SIZE, TrainSettings, parse_calibration
@@ -20,35 +16,38 @@ from adcli.progress import Progress
 from adcli.specs import ModelSpec
 
 
-def repeatable(settings: TrainSettings, data: Data) -> TrainSettings:
+def name_absolutely(settings: TrainSettings, data: Data) -> TrainSettings:
     """Return settings that name their data and folders so that they mean the same from any folder."""
     return replace(
         settings,
         data=data.reference,
         data_options=dict(data.options),
         calibration=_place(settings.calibration),
-        validation=None if settings.validation is None else str(_absolute(settings.validation)),
+        validation=None if settings.validation is None else str(make_absolute(settings.validation)),
     )
 
 
 def _place(calibration: str) -> str:
     folder = parse_calibration(calibration)
-    return str(_absolute(calibration)) if isinstance(folder, Path) else calibration
+    return str(make_absolute(calibration)) if isinstance(folder, Path) else calibration
 
 
-def checked_images(
-    images: Sequence[Path], spec: ModelSpec, settings: TrainSettings, source: ImageSource, progress: Progress
-) -> list[Path]:
-    """Return the images that can be read.
+def read_good_images(
+    splits: Splits, spec: ModelSpec, source: ImageSource, progress: Progress
+) -> tuple[list[Item], list[str]]:
+    """Return the images to train on that can be read, and their digests.
 
-    Training for hours must not end at an image that cannot be decoded; a fit in one pass meets it soon enough.
+    Training for hours must not end at an image that cannot be decoded. A fit in one pass meets it soon enough, so that
+    its images are only hashed here.
     """
-    if spec.one_pass and not settings.skip_unreadable:
-        return list(images)
-    readable = list(progress.track(source.readable(images), len(images), "checking images"))
+    items = items_of(sample.image for sample in splits.train)
+    if spec.one_pass and not source.skip_unreadable:
+        return items, content_digests([item.path for item in items], source.workers)
+    read = progress.track(source.stream(items), len(items), "checking images")
+    digests = {item: image.digest for item, image in read}
     for message in source.skipped.values():
         progress.note(f"skipped: {message}")
-    return readable
+    return [item for item in items if item in digests], [digests[item] for item in items if item in digests]
 
 
 def choose_batch_size(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> int:
@@ -105,24 +104,3 @@ def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> Bac
         "expect poor results. Install adcli-embedded, or use -o weights=FILE."
     )
     return replace(options, backbone=UNTRAINED_FALLBACK)
-
-
-def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, pretrained: bool) -> Model:
-    """Make a model from its spec.
-
-    Raises:
-        PluginError: the spec's target is no model, or fails with anything but an ``AdcliError``.
-    """
-    model_class = provided.load(provided.spec.target)
-    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
-        raise PluginError(f"model '{provided.spec.name}' of {provided.plugin}: {provided.spec.target} is no Model.")
-
-    def make() -> Model:
-        try:
-            return model_class(options, image_size=size, pretrained=pretrained)
-        except torch.OutOfMemoryError:
-            raise TrainingError(
-                f"model '{provided.spec.name}': not enough memory to make it; see its options."
-            ) from None
-
-    return provided.guard("it cannot be made", make)

@@ -13,9 +13,8 @@ from adcli.pipeline._evaluation import (
     OWN,
     REPORT_FILE,
     Evaluation,
-    Pictures,
     copy_to_top,
-    write_full_evaluation,
+    evaluate_into,
 )
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import write_report
@@ -33,7 +32,6 @@ def evaluate(
     *,
     scorer: Scorer | None = None,
     name: str | None = None,
-    pictures: Pictures = "some",
     progress: Progress | None = None,
 ) -> tuple[Evaluation, Path]:
     """Score labelled images with a finished run; returns the outcome and the folder it was written to.
@@ -44,7 +42,6 @@ def evaluate(
         data_options: options of the data set.
         scorer: the run's restored model, where the caller has it; see :func:`open_scorer`.
         name: the evaluation's folder under ``evaluations``; the data set's name when None.
-        pictures: whether to draw a choice of pictures, all, or none.
         progress: receives progress and notes.
 
     Raises:
@@ -59,7 +56,7 @@ def evaluate(
     scorer = scorer or open_scorer(run)
     folder = run.path / EVALUATIONS / (name or (OWN if data is None else loaded.name))
     temporary = folder.with_name(f".{folder.name}.partial")
-    evaluation = write_full_evaluation(temporary, scorer, loaded.splits.test, pictures, progress)
+    evaluation = evaluate_into(temporary, scorer, loaded.splits.test, progress)
     write_report(temporary / REPORT_FILE, run, evaluation, loaded.name)
     given = {key: loaded.options[key] for key in data_options or {}}
     origin = {"data": loaded.reference if data is not None else None, "data_options": given}

@@ -1,16 +1,17 @@
-"""Scoring labelled images with a calibrated model: metrics, a table, pictures."""
+"""One pass over labelled photographs: metrics, the table of scores, and the pictures of the report."""
 
 import csv
 import io
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adcli._files import storing, write_atomically
 from adcli.data.decoding import read_mask
@@ -19,153 +20,110 @@ from adcli.data.samples import Sample
 from adcli.metrics import PixelMetrics, summarise
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
-from adcli.report.pictures import write_overlays
-from adcli.scoring.calibration import Calibration
-from adcli.scoring.scorer import ScoredImage, Scorer
+from adcli.scoring.prediction import Prediction
+from adcli.scoring.scorer import Scorer
 
 METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
 REPORT_FILE = "report.html"
-MAPS_FOLDER = "maps"
 EVALUATIONS = "evaluations"
 OWN = "test"
 """The evaluation of the data set that a run was trained on."""
 
-PICTURES_PER_KIND = 4
 
-Pictures = Literal["some", "all", "none"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of ``scores.csv``."""
+class Tested(NamedTuple):
+    """A sample and what was said of it; its prediction keeps neither pixels nor maps."""
 
     sample: Sample
-    score: float
-    p_value: float | None
-    is_defect: bool | None
+    prediction: Prediction
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of an evaluation; ``metrics`` is what ``metrics.json`` holds, ``shown`` what a report shows."""
+    """The outcome of an evaluation.
 
-    rows: Sequence[Row]
+    Attributes:
+        tested: the samples that could be read, in order, with their predictions.
+        metrics: what ``metrics.json`` holds; empty if no sample has a label.
+        skipped: why each of the other images was left out, by name.
+        shown: what the report shows, with pictures.
+    """
+
+    tested: Sequence[Tested]
     metrics: dict[str, Any]
-    skipped: dict[Path, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     shown: Sequence[Shown] = ()
 
 
-def evaluate_samples(
-    scorer: Scorer, samples: Sequence[Sample], progress: Progress, *, pictures: bool = False
-) -> Evaluation:
-    """Score samples and compute the metrics that their labels and masks allow, in bounded memory.
-
-    With ``pictures``, those worth showing are drawn on the way, for a report.
-    """
+def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
+    """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes."""
     start = time.perf_counter()
     by_path = {sample.image: sample for sample in samples}
-    pixels, rows, gallery = PixelMetrics(), [], Gallery(scorer)
-    scored = scorer.scores([sample.image for sample in samples])
-    for image in progress.track(scored, len(samples), "evaluating"):
-        sample = by_path[image.path]
-        _add_pixels(pixels, image, sample)
-        rows.append((sample, image.score))
-        if pictures:
-            gallery.add(image, sample)
-    table = _rows(rows, scorer)
+    pixels, tested, gallery = PixelMetrics(), list[Tested](), Gallery()
+    predictions = scorer(sample.image for sample in samples)
+    for prediction in progress.track(predictions, len(samples), "evaluating"):
+        assert prediction.path is not None
+        sample = by_path[prediction.path]
+        mask = None if sample.mask is None else read_mask(sample.mask)
+        _count_pixels(pixels, prediction, sample, mask)
+        gallery.add(prediction, sample, mask)
+        prediction.forget_map()
+        tested.append(Tested(sample, prediction))
     seconds = time.perf_counter() - start
-    metrics = _metrics(table, scorer.calibration, pixels)
-    metrics["timings"] = {"seconds": round(seconds, 3), "images_per_second": round(len(table) / seconds, 2)}
-    return Evaluation(table, metrics, dict(scorer.source.skipped), gallery.shown())
+    metrics = _summarise(tested, scorer.calibration.image_threshold, pixels)
+    metrics["timings"] = {"seconds": round(seconds, 3), "images_per_second": round(len(tested) / seconds, 2)}
+    return Evaluation(tested, metrics, dict(scorer.source.skipped), gallery.shown())
 
 
-def _add_pixels(pixels: PixelMetrics, image: ScoredImage, sample: Sample) -> None:
+def _count_pixels(pixels: PixelMetrics, prediction: Prediction, sample: Sample, mask: NDArray[np.bool_] | None) -> None:
     """Count an image's pixels at its mask's own resolution; a defect without a mask says nothing about pixels."""
-    if image.map is None:
+    if prediction.model_map is None or (mask is None and sample.label != "good"):
         return
-    if sample.mask is not None:
-        mask = read_mask(sample.mask)
-    elif sample.label == "good":
-        mask = np.zeros(image.original_size, bool)
-    else:
-        return
-    anomaly_map = image.map_at((mask.shape[0], mask.shape[1]))
+    truth = np.zeros(prediction.size, bool) if mask is None else mask
+    anomaly_map = prediction.map_at((truth.shape[0], truth.shape[1]))
     assert anomaly_map is not None
-    seen = None if image.framing.is_plain else ~np.isnan(anomaly_map)
-    pixels.update(anomaly_map, mask, sample.defect, seen)
+    seen = None if prediction.framing.is_plain else ~np.isnan(anomaly_map)
+    pixels.update(anomaly_map, truth, sample.defect, seen)
 
 
-def _rows(scored: Sequence[tuple[Sample, float]], scorer: Scorer) -> list[Row]:
-    p_values, verdicts = scorer.judge([score for _, score in scored])
-    return [
-        Row(sample, score, p_value, verdict)
-        for (sample, score), p_value, verdict in zip(scored, p_values, verdicts, strict=True)
-    ]
-
-
-def _metrics(rows: Sequence[Row], calibration: Calibration, pixels: PixelMetrics) -> dict[str, Any]:
-    labelled = [row for row in rows if row.sample.label is not None]
+def _summarise(tested: Sequence[Tested], threshold: float | None, pixels: PixelMetrics) -> dict[str, Any]:
+    labelled = [item for item in tested if item.sample.label is not None]
     if not labelled:
         return {}
     return summarise(
-        np.array([row.score for row in labelled]),
-        np.array([row.sample.label == "defect" for row in labelled]),
-        [row.sample.defect for row in labelled],
-        calibration.image_threshold,
+        np.array([item.prediction.score for item in labelled]),
+        np.array([item.sample.label == "defect" for item in labelled]),
+        [item.sample.defect for item in labelled],
+        threshold,
         pixels,
     )
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write ``metrics.json`` and ``scores.csv`` into a folder."""
+def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
+    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a new folder."""
+    with storing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    evaluation = evaluate_samples(scorer, samples, progress)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "label", "defect", "score", "p_value", "verdict"])
-    names = relative_names(row.sample.image for row in evaluation.rows)
-    for name, row in zip(names, evaluation.rows, strict=True):
-        writer.writerow(
-            [name, row.sample.label, row.sample.defect, repr(row.score), row.p_value, verdict(row.is_defect)]
-        )
+    names = relative_names(item.sample.image for item in evaluation.tested)
+    for name, (sample, said) in zip(names, evaluation.tested, strict=True):
+        verdict = name_verdict(said.is_defect)
+        writer.writerow([name, sample.label, sample.defect, repr(said.score), said.p_value, verdict])
     write_atomically(folder / SCORES_FILE, text.getvalue())
-
-
-def verdict(is_defect: bool | None) -> str:
-    """Return ``"defect"``, ``"good"``, or nothing where there is no threshold."""
-    return "" if is_defect is None else "defect" if is_defect else "good"
-
-
-def worth_seeing(rows: Sequence[Row]) -> list[Row]:
-    """Choose the pictures to look at: per kind of defect, and of the good ones, the most and least anomalous."""
-    kinds: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row.score, reverse=True):
-        kinds.setdefault(row.sample.defect or row.sample.label or "", []).append(row)
-    half = PICTURES_PER_KIND // 2
-    chosen: list[Row] = []
-    for kind in sorted(kinds):
-        of_kind = kinds[kind]
-        chosen += of_kind if len(of_kind) <= PICTURES_PER_KIND else [*of_kind[:half], *of_kind[-half:]]
-    return chosen
-
-
-def write_full_evaluation(
-    folder: Path, scorer: Scorer, samples: Sequence[Sample], pictures: Pictures, progress: Progress
-) -> Evaluation:
-    """Evaluate samples and write table, metrics and pictures into a new folder."""
-    with storing(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    evaluation = evaluate_samples(scorer, samples, progress, pictures=pictures != "none")
-    write_evaluation(folder, evaluation)
-    if pictures != "none":
-        rows = evaluation.rows if pictures == "all" else worth_seeing(evaluation.rows)
-        write_overlays(folder / MAPS_FOLDER, scorer, [row.sample for row in rows], progress)
     return evaluation
 
 
+def name_verdict(is_defect: bool | None) -> str:
+    """Return ``"defect"``, ``"good"``, or nothing without a threshold."""
+    return "" if is_defect is None else "defect" if is_defect else "good"
+
+
 def copy_to_top(folder: Path, run: Path) -> None:
-    """Copy a run's own evaluation, but for its pictures, to the top of the run's folder."""
+    """Copy a run's own evaluation to the top of the run's folder."""
     for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
         with storing(run / name):
             content = (folder / name).read_bytes()

@@ -2,51 +2,41 @@
 
 import contextlib
 import itertools
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adcli import __version__
-from adcli._files import file_digest, publish, seal, storing, write_atomically
-from adcli._plugins.registry import Provided, registry
+from adcli._plugins.registry import registry
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.fingerprint import fingerprint
-from adcli.data.framing import PLAIN, Framing, read_part
+from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
-from adcli.data.source import ImageSource
-from adcli.errors import AdcliError, DataError, ExportError, PluginError, StorageError
+from adcli.data.source import ImageSource, Item, items_of
+from adcli.errors import DataError, ExportError, StorageError
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
-from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource
+from adcli.exports.export import Export, ExportSource
+from adcli.exports.writing import new_folder, seal_folder, write_graph
 from adcli.nn.runtime import ModelRuntime
-from adcli.options import Options
-from adcli.pipeline._building import checked_images
-from adcli.pipeline._open import framing_of
+from adcli.pipeline._building import read_good_images
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline._restore import Restored, restore
-from adcli.pipeline.settings import BATCH_SIZE
+from adcli.pipeline.settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
-from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.runs.run import Run
 from adcli.scoring.calibrating import CalibrationPlan, calibrate
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.runtime import Runtime, cores, guarded
-from adcli.scoring.scorer import score_images
-from adcli.specs import ExporterSpec, Task
+from adcli.scoring.runtime import Runtime, cores
+from adcli.scoring.scorer import score_inputs
+from adcli.specs import ModelSpec
 
 COMPARED = 50
 """Images, at most, that are scored by both the run's model and the exported graph."""
 
 RANKED = 200
-"""As many where it matters how well the graph ranks them."""
-
-_FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance"})
-_GIVE_DATA = "give good images that the model has not seen with --data DIR"
+"""As many if it matters how well the graph ranks them."""
 
 
 @dataclass(frozen=True)
@@ -65,30 +55,10 @@ class Evidence:
     source: ImageSource
     own: bool = True
 
-
-@dataclass(frozen=True)
-class Original:
-    """The run that is exported, as everything below needs it.
-
-    Attributes:
-        source: what the exporter gets.
-        task: what the model does.
-        model_name: the name of its spec.
-    """
-
-    source: ExportSource
-    task: Task
-    model_name: str
-
     @property
-    def run(self) -> Run:
-        """The run."""
-        return self.source.run
-
-    @property
-    def runtime(self) -> ModelRuntime:
-        """The run's model, as what scores images of its size."""
-        return ModelRuntime(self.source.model, torch.device("cpu"))
+    def good(self) -> Sequence[Item]:
+        """Good images: those that calibrate, or else those that were fitted."""
+        return self.plan.good or self.plan.fit
 
 
 def export(
@@ -123,243 +93,101 @@ def export(
     final = out or run.path / "exports" / provided.spec.name
     if final.exists():
         raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
-    restored = restore(run)
-    evidence = _evidence(run, restored, data, workers, progress)
-    source = ExportSource(run, restored.model, restored.size, lambda: _parts(_good(evidence.plan), evidence.source))
-    return write_export(
-        provided, parsed, Original(source, restored.spec.task, restored.spec.name), evidence, final, progress
+    model = run.restore()
+    spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
+    evidence = _gather_evidence(run, spec, data, workers, progress)
+    source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
+    with new_folder(final) as folder:
+        manifest, runtime = write_graph(provided, parsed, source, folder)
+        calibration = _calibrate(source, runtime, evidence, progress)
+        manifest["calibration"] = {
+            "method": calibration.method,
+            "images": calibration.n,
+            "rate": calibration.rate,
+            "achievable_rate": calibration.achievable_rate,
+            "scored_by": "run" if evidence.plan.folds else "export",
+        }
+        tolerance = read_tolerance(manifest["graph"])
+        manifest["measured"] = measure(source, runtime, calibration, evidence, tolerance, progress)
+        seal_folder(folder, manifest, calibration, run.framing)
+        del runtime
+    return Export.open(final)
+
+
+def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
+    """Yield images as the graph gets them: at their own size, framed."""
+    for item in items:
+        photograph = open_photograph(item.path)
+        yield source.framing.cut(photograph.pixels, source.size, photograph.name)
+
+
+def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, progress: Progress) -> Evidence:
+    """Choose the images to calibrate on and to compare with: the run's own, or those of ``--data``."""
+    settings = TrainSettings.parse({name: value for name, value in run.settings.items() if name not in NOT_SETTINGS})
+    source = ImageSource(
+        run.image_size,
+        workers=workers,
+        cache_bytes=0,
+        skip_unreadable=settings.skip_unreadable,
+        framing=run.framing,
     )
-
-
-def _parts(images: Sequence[Path], source: ImageSource) -> Iterator[Pixels]:
-    return (read_part(image, source.size, source.framing) for image in images)
-
-
-def _good(plan: CalibrationPlan) -> Sequence[Path]:
-    return plan.good or plan.fit
-
-
-def _evidence(run: Run, restored: Restored, data: str | None, workers: int, progress: Progress) -> Evidence:
-    skip = restored.settings.skip_unreadable
-    source = ImageSource(restored.size, workers=workers, cache_bytes=0, skip_unreadable=skip, framing=framing_of(run))
     if data is not None:
         splits = load_data(data, {}).splits
-        plan = _plan_on_other_data(run, [sample.image for sample in splits.train])
+        plan = _plan_on_other_data(run, items_of(sample.image for sample in splits.train))
         return Evidence(plan, _compared(splits, plan), source, own=False)
     if run.calibration.given is not None:
         raise DataError(f"{run.path}: was calibrated with other images since; give the same ones with --data.")
     try:
-        splits, plan = _own_images(run, restored, source, workers, progress)
-        # 'adcli calibrate' may have changed it.
-        plan = replace(plan, rate=run.calibration.rate)
+        splits, plan = _find_own_images(run, settings, spec, source, progress)
     except DataError as error:
-        raise DataError(f"{run.path}: its images cannot be used ({error.message.rstrip('.')}); {_GIVE_DATA}.") from None
+        raise DataError(
+            f"{run.path}: its images cannot be used ({error.message.rstrip('.')}); give good images that the model has "
+            "not seen with --data DIR."
+        ) from None
+    # 'adcli calibrate' may have changed the rate.
+    plan = replace(plan, rate=run.calibration.rate)
     return Evidence(plan, _compared(splits, plan), source)
 
 
-def _own_images(
-    run: Run, restored: Restored, source: ImageSource, workers: int, progress: Progress
+def _find_own_images(
+    run: Run, settings: TrainSettings, spec: ModelSpec, source: ImageSource, progress: Progress
 ) -> tuple[Splits, CalibrationPlan]:
-    """Derive the run's images again; raises :class:`DataError` where they are not those of the run."""
-    settings, recorded = restored.settings, run.record["data"]
+    """Derive the run's images again; raises :class:`DataError` if they are not those of the run."""
+    recorded = run.record["data"]
     data = load_data(settings.data, settings.data_options)
-    train = [sample.image for sample in data.splits.train]
-    images = checked_images(train, restored.spec, settings, source, progress)
-    if fingerprint(images, workers) != recorded["fingerprint"]:
+    items, digests = read_good_images(data.splits, spec, source, progress)
+    if fingerprint([item.path for item in items], digests) != recorded["fingerprint"]:
         raise DataError(f"{data.reference or data.name}: the training images have changed since")
-    plan = plan_calibration(settings, restored.spec, data.splits, images)
+    plan = plan_calibration(settings, spec, data.splits, items)
     if len(plan.good) != recorded["held_out"]:
         raise DataError(f"{settings.calibration}: the calibration images have changed since")
     return data.splits, plan
 
 
-def _plan_on_other_data(run: Run, images: Sequence[Path]) -> CalibrationPlan:
+def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:
     calibration, rate = run.calibration, run.calibration.rate
     if calibration.method == "none":
-        return CalibrationPlan(images, [], [], "none", rate)
+        return CalibrationPlan(method="none", rate=rate, fit=items)
     given = calibration.image_threshold if calibration.method in ("value", "f1") else None
-    return CalibrationPlan([], images, [], "folder" if given is None else "value", rate, given)
+    return CalibrationPlan(method="folder" if given is None else "value", rate=rate, good=items, value=given)
 
 
 def _compared(splits: Splits, plan: CalibrationPlan) -> Sequence[Sample]:
-    """Return what did not calibrate, where there is any."""
-    return splits.test or [Sample(image, "good") for image in _good(plan)]
+    """Return what did not calibrate, if there is any."""
+    return splits.test or [Sample(item.path, "good") for item in plan.good or plan.fit]
 
 
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Choose samples evenly, so that there are some of each kind of defect."""
-    count = min(count, len(samples))
-    return [samples[i * len(samples) // count] for i in range(count)]
-
-
-def write_export(
-    provided: Provided[ExporterSpec],
-    options: Options,
-    original: Original,
-    evidence: Evidence,
-    final: Path,
-    progress: Progress,
-) -> Export:
-    """Have the exporter write its graph, check and calibrate what was written, and give the folder its name.
-
-    Raises:
-        AdcliError: as :func:`export`; no folder is left behind.
-    """
-    with _in_the_making(final) as folder:
-        manifest, runtime = write_graph(provided, options, original, folder)
-        calibration, map_range = _calibrate(original, runtime, evidence, progress)
-        manifest |= {
-            "calibration": _summary(calibration, evidence.plan),
-            "measured": measure(original, runtime, calibration, evidence, tolerance_of(manifest["graph"]), progress),
-        }
-        finish(folder, manifest, calibration, map_range, evidence.source.framing)
-        del runtime
-    return Export.open(final)
-
-
-def write_graph(
-    provided: Provided[ExporterSpec], options: Options, original: Original, folder: Path
-) -> tuple[dict[str, Any], Runtime]:
-    """Have the exporter write its graph into a folder; returns what is known for the manifest, and the graph loaded.
-
-    Raises:
-        PluginError: the exporter fails, or returns facts that cannot be used.
-    """
-    manifest = _describe(provided, options, original, _facts(provided, options, original.source, folder))
-    load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
-    unfinished = Export(folder, manifest, original.run.calibration)
-    # From the files, so that what is checked is what was written.
-    return manifest, guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {provided.plugin}")
-
-
-def finish(
-    folder: Path,
-    manifest: dict[str, Any],
-    calibration: Calibration,
-    map_range: tuple[float, float],
-    framing: Framing = PLAIN,
-) -> None:
-    """Write calibration, preparation and manifest, with the digest of every file, beside a graph."""
-    height, width = manifest["image_size"]
-    for name, data in framing.files((height, width)).items():
-        write_atomically(folder / name, data)
-    write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    thresholds = {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold}
-    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-    content = {**manifest, "map_range": list(map_range), "thresholds": thresholds, "files": digests}
-    write_atomically(folder / MANIFEST_FILE, seal(content))
-
-
-@contextlib.contextmanager
-def _in_the_making(final: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes ``final`` at the end, or leaves nothing behind after an error."""
-    made = [folder for folder in final.parents if not folder.exists()]
-    temporary = final.with_name(f".{final.name}.partial")
-    try:
-        with storing(final):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        yield temporary
-        publish(temporary, final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for folder in made:
-                folder.rmdir()
-        raise
-
-
-def _facts(provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path) -> dict[str, Any]:
-    who = f"exporter '{provided.spec.name}' of {provided.plugin}"
-    write = provided.load(provided.spec.target)
-    try:
-        facts = write(source, folder, options)
-    except AdcliError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}; free space or choose another.") from None
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise PluginError(f"{who} failed ({reason}).") from error
-    try:
-        plain = json.loads(json.dumps(facts))
-        problem = _problem(plain, folder)
-    except (TypeError, ValueError) as error:
-        problem = f"they are no plain values ({error})"
-    if problem:
-        raise PluginError(f"{who} returned facts that cannot be used: {problem}.")
-    return dict(plain)
-
-
-def _problem(facts: Any, folder: Path) -> str:
-    """Return what is wrong with an exporter's facts, or nothing."""
-    if not isinstance(facts, dict) or not facts.keys() >= _FACTS:
-        return f"it takes a dictionary with {', '.join(sorted(_FACTS))}"
-    text = json.dumps(facts)
-    if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
-        return "they hold a path of this machine"
-    if not (folder / str(facts["file"])).is_file():
-        return f"the file '{facts['file']}' was not written"
-    for name in ("tolerance", "auroc_drop"):
-        value = facts.get(name)
-        if (name in _FACTS or value is not None) and not (isinstance(value, (int, float)) and value > 0):
-            return f"{name} is {value!r}"
-    return ""
-
-
-def _describe(
-    provided: Provided[ExporterSpec], options: Options, original: Original, facts: dict[str, Any]
-) -> dict[str, Any]:
-    run, plugin = original.run, provided.plugin
-    return {
-        "format": FORMAT,
-        "core": __version__,
-        "exporter": provided.spec.name,
-        "plugin": {"distribution": plugin.distribution, "version": plugin.version},
-        "options": options.to_dict(),
-        "model": original.model_name,
-        "run": {"name": run.path.resolve().name, "weights": run.record["weights"]},
-        "task": original.task,
-        "image_size": list(original.source.image_size),
-        "graph": facts,
-    }
-
-
-def _summary(calibration: Calibration, plan: CalibrationPlan) -> dict[str, Any]:
-    return {
-        "method": calibration.method,
-        "images": calibration.n,
-        "rate": calibration.rate,
-        "achievable_rate": calibration.achievable_rate,
-        "scored_by": "run" if plan.folds else "export",
-    }
-
-
-def _calibrate(
-    original: Original, runtime: Runtime, evidence: Evidence, progress: Progress
-) -> tuple[Calibration, tuple[float, float]]:
-    """Set the export's thresholds with scores of the exported graph; also return the ends of the colour scale."""
-    run, plan = original.run, evidence.plan
-    if plan.folds:
+def _calibrate(source: ExportSource, runtime: Runtime, evidence: Evidence, progress: Progress) -> Calibration:
+    """Set the export's thresholds and colours with scores of the exported graph."""
+    if evidence.plan.folds:
         # Every image fitted the model that is exported; the folds' models are gone.
         progress.note("calibrated in folds: the export keeps the run's thresholds.")
-        low, high = run.record["map_range"]
-        return run.calibration, (low, high)
-    return calibrate(plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
-
-
-def _good_range(calibration: Calibration, runtime: Runtime, evidence: Evidence) -> float:
-    """Return the range of good scores; of fitted images where none were held out."""
-    scores = list(calibration.image_scores)
-    if not scores:
-        fitted = evidence.plan.fit[:COMPARED]
-        scores = [image.score for image in score_images(runtime, fitted, evidence.source, batch_size=BATCH_SIZE)]
-    return max(scores) - min(scores)
+        return source.run.calibration
+    return calibrate(evidence.plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
 
 
 def measure(
-    original: Original,
+    source: ExportSource,
     runtime: Runtime,
     calibration: Calibration,
     evidence: Evidence,
@@ -371,46 +199,57 @@ def measure(
     Raises:
         ExportError: they differ by more than the tolerance.
     """
-    reference = original.run.calibration
+    original, reference = ModelRuntime(source.model, torch.device("cpu")), source.run.calibration
     if not evidence.own:
-        # Thresholds can only be compared where they come from the same images.
-        reference, _ = calibrate(
-            evidence.plan, original.runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress
-        )
-    size = original.source.image_size
-    samples = _spread(evidence.compared, COMPARED if tolerance.auroc_drop is None else RANKED)
-    images = progress.track(_of_other_sizes(_readable(samples, evidence.source), size), len(samples), "comparing")
-    comparison = compare(original.runtime, runtime, images, size)
-    good_range = _good_range(calibration, runtime, evidence)
+        # Thresholds can only be compared if they come from the same images.
+        reference = calibrate(evidence.plan, original, evidence.source, batch_size=BATCH_SIZE, progress=progress)
+    size = source.image_size
+    count = min(COMPARED if tolerance.auroc_drop is None else RANKED, len(evidence.compared))
+    # Evenly, so that there are some of each kind of defect.
+    samples = [evidence.compared[i * len(evidence.compared) // count] for i in range(count)]
+    images = progress.track(_vary_sizes(_read(samples, evidence.source), size), count, "comparing")
+    comparison = compare(original, runtime, images, size)
+    good_range = _range_of_good_scores(calibration, runtime, evidence)
     measured = judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
     problem = disagreement(measured)
     if problem:
         raise ExportError(
-            f"the exported graph is not equal to {original.run.path}: {problem}; nothing was kept. "
+            f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. "
             "Other options may do better, see 'adcli exporters show'."
         )
-    some = itertools.islice(_readable(samples, evidence.source), BATCH_SIZE)
+    some = itertools.islice(_read(samples, evidence.source), BATCH_SIZE)
     pixels = [resize(image, size) for image, _ in some]
     with _all_cores():
-        return {**measured, "speed": speeds(original.runtime, runtime, pixels)}
+        return {**measured, "speed": speeds(original, runtime, pixels)}
 
 
-def tolerance_of(facts: Mapping[str, Any]) -> Tolerance:
+def _range_of_good_scores(calibration: Calibration, runtime: Runtime, evidence: Evidence) -> float:
+    """Return the range of good scores; of fitted images if none were held out."""
+    scores = list(calibration.image_scores)
+    if not scores:
+        inputs = evidence.source.stream(evidence.plan.fit[:COMPARED])
+        scores = [score for _, _, score, _ in score_inputs(runtime, inputs, BATCH_SIZE)]
+    return max(scores) - min(scores)
+
+
+def read_tolerance(facts: Mapping[str, Any]) -> Tolerance:
     """Return what an exporter's facts allow."""
     drop = facts.get("auroc_drop")
     return Tolerance(float(facts["tolerance"]), None if drop is None else float(drop))
 
 
-def _readable(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
+def _read(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
     for sample in samples:
         try:
-            yield read_part(sample.image, source.size, source.framing), sample.label
+            (pixels,) = _cut([Item(sample.image)], source)
         except DataError:
             if not source.skip_unreadable:
                 raise
+        else:
+            yield pixels, sample.label
 
 
-def _of_other_sizes(images: Iterator[tuple[Pixels, Label | None]], size: Size) -> Iterator[tuple[Pixels, Label | None]]:
+def _vary_sizes(images: Iterator[tuple[Pixels, Label | None]], size: Size) -> Iterator[tuple[Pixels, Label | None]]:
     """Pass images on, every second of those that have the model's size enlarged, so that resizing is always checked."""
     for i, (image, label) in enumerate(images):
         enlarge = image.shape[:2] == size and i % 2 == 1

@@ -1,6 +1,7 @@
 """Which good images fit the model and which calibrate it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,15 @@ from numpy.typing import NDArray
 
 from adcli.data.folder import images_in, labelled_images
 from adcli.data.samples import Sample, Splits
+from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
 from adcli.pipeline.settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.scoring.calibrating import CalibrationPlan
-from adcli.scoring.calibration import Method
 from adcli.specs import ModelSpec
 
 
 def plan_calibration(
-    settings: TrainSettings, spec: ModelSpec, splits: Splits, images: Sequence[Path]
+    settings: TrainSettings, spec: ModelSpec, splits: Splits, items: Sequence[Item]
 ) -> CalibrationPlan:
     """Decide which images calibrate.
 
@@ -25,54 +26,54 @@ def plan_calibration(
         OptionError: folds for a model that trains for long.
     """
     chosen = parse_calibration(settings.calibration)
-    fit, good, folds = list(images), list[Path](), list[list[Path]]()
-    method: Method = "none"
+    plan = CalibrationPlan(method="none", rate=settings.false_alarm_rate, fit=items)
     if isinstance(chosen, float):
-        fit, good, method = *_hold_out(images, chosen, settings.seed), "held-out"
+        fit, good = _hold_out(items, chosen, settings.seed)
+        plan = replace(plan, method="held-out", fit=fit, good=good)
     elif isinstance(chosen, int):
-        folds, method = _folds(images, chosen, settings.seed, spec), "k-fold"
+        plan = replace(plan, method="k-fold", folds=_fold(items, chosen, settings.seed, spec))
     elif chosen is not None:
-        good, method = list(images_in([chosen])), "folder"
-    if not fit:
+        plan = replace(plan, method="folder", good=items_of(images_in([chosen])))
+    if not plan.fit:
         raise DataError("no good images to fit on are left.")
-    threshold = settings.threshold
-    if threshold == "f1":
-        return CalibrationPlan(fit, good, folds, "f1", settings.false_alarm_rate, None, _validation(settings, splits))
-    value = None if threshold is None else parse_threshold(threshold)
-    return CalibrationPlan(fit, good, folds, method if value is None else "value", settings.false_alarm_rate, value)
+    if settings.threshold == "f1":
+        return replace(plan, method="f1", validation=_validation_samples(settings, splits))
+    if settings.threshold is not None:
+        return replace(plan, method="value", value=parse_threshold(settings.threshold))
+    return plan
 
 
-def _hold_out(images: Sequence[Path], share: float, seed: int) -> tuple[list[Path], list[Path]]:
-    if len(images) < 2:
+def _hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    if len(items) < 2:
         raise DataError(
-            f"{len(images)} good image(s): too few to hold some out for calibration; add images, "
+            f"{len(items)} good image(s): too few to hold some out for calibration; add images, "
             "or use --calibration none for no verdicts."
         )
-    count = min(max(round(share * len(images)), 1), len(images) - 1)
-    held_out = set(_shuffled(len(images), seed)[:count].tolist())
+    count = min(max(round(share * len(items)), 1), len(items) - 1)
+    held_out = set(_shuffle(len(items), seed)[:count].tolist())
     return (
-        [path for i, path in enumerate(images) if i not in held_out],
-        [path for i, path in enumerate(images) if i in held_out],
+        [item for i, item in enumerate(items) if i not in held_out],
+        [item for i, item in enumerate(items) if i in held_out],
     )
 
 
-def _folds(images: Sequence[Path], k: int, seed: int, spec: ModelSpec) -> list[list[Path]]:
+def _fold(items: Sequence[Item], k: int, seed: int, spec: ModelSpec) -> list[list[Item]]:
     if not spec.one_pass:
         raise OptionError(
             f"--calibration {k}-fold: {spec.name} trains for many epochs, and folds would take {k} times as long; "
             "use a share such as 0.2."
         )
-    if len(images) < k:
-        raise DataError(f"--calibration {k}-fold: needs at least {k} good images, there are {len(images)}.")
-    order = _shuffled(len(images), seed)
-    return [[images[i] for i in sorted(order[fold::k].tolist())] for fold in range(k)]
+    if len(items) < k:
+        raise DataError(f"--calibration {k}-fold: needs at least {k} good images, there are {len(items)}.")
+    order = _shuffle(len(items), seed)
+    return [[items[i] for i in sorted(order[fold::k].tolist())] for fold in range(k)]
 
 
-def _shuffled(count: int, seed: int) -> NDArray[np.intp]:
+def _shuffle(count: int, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng([seed, 0xCA11B]).permutation(count)
 
 
-def _validation(settings: TrainSettings, splits: Splits) -> list[Sample]:
+def _validation_samples(settings: TrainSettings, splits: Splits) -> list[Sample]:
     samples = list(splits.validation)
     if settings.validation is not None:
         samples = labelled_images(Path(settings.validation))

@@ -1,97 +1,76 @@
-"""Evaluating with a finished run, and predicting with a run or an export. Nothing here imports torch."""
+"""Predicting with a run or an export."""
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from adcli._files import storing
+from adcli._files import storing, write_atomically
 from adcli.data.folder import images_in
-from adcli.exports.export import Export
+from adcli.data.photograph import Photograph, Source
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
-from adcli.report import Region, regions
-from adcli.report.pictures import write_overlay
-from adcli.runs.run import Run
-from adcli.scoring.scorer import ScoredImage, Scorer
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a run or an export says of one image.
-
-    Attributes:
-        scored: score, map and size.
-        p_value: share of good images that score at least as high; None without calibration.
-        is_defect: the verdict; None without a threshold.
-        regions: where the map lies above the pixel threshold, at the image's own resolution; empty for good images.
-    """
-
-    scored: ScoredImage
-    p_value: float | None
-    is_defect: bool | None
-    regions: Sequence[Region] = ()
-
-    @property
-    def path(self) -> Path:
-        """The image file."""
-        return self.scored.path
-
-    @property
-    def score(self) -> float:
-        """The image score; higher is more anomalous."""
-        return self.scored.score
-
-    @property
-    def map(self) -> NDArray[np.float32] | None:
-        """The anomaly map at the image's own resolution, (H, W), or None for a model that only classifies.
-
-        It is NaN where the image was not looked at: outside of the run's region and crop, and in its ignored areas.
-        """
-        return self.scored.map_at(self.scored.original_size)
+from adcli.report.overlays import draw_overlay
+from adcli.scoring.opened import Opened
+from adcli.scoring.prediction import Prediction
+from adcli.scoring.scorer import Scorer
 
 
 def predict(
-    run: Run | Export | Scorer, paths: str | Path | Iterable[str | Path], *, progress: Progress | None = None
+    run: Opened | Scorer, images: Source | Iterable[Source], *, progress: Progress | None = None
 ) -> Iterator[Prediction]:
-    """Yield what a run or an export says of images and of all images in folders, as they are scored.
+    """Yield what a run or an export says of photographs, as they are scored.
+
+    The pixels of a prediction's photograph are let go when the next prediction is asked for.
 
     Args:
-        run: a finished run or an export, or its scorer where other than the default device, batch size or threads are
-            wanted.
-        paths: image files, folders and patterns, or one of them; of an iterator, each is taken when it is needed.
+        run: a finished run or an export, or its scorer to choose device, batch size or threads.
+        images: image files, folders and patterns; the bytes of image files; arrays (H, W, 3) or (H, W), uint8;
+            photographs; or one of them. Of an iterator, each is taken when it is needed.
         progress: receives progress.
+
+    Raises:
+        DataError: an image cannot be read, or there are none.
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    images: Iterable[Path] = images_in(Path(path) for path in paths)
-    if isinstance(paths, Sequence):
-        images = list(images)
-    count = len(images) if isinstance(images, list) else 0
-    for scored in (progress or Silent()).track(scorer.scores(images), count, "predicting"):
-        (p_value,), (is_defect,) = scorer.judge([scored.score])
-        yield Prediction(scored, p_value, is_defect, _found(scored, scorer) if is_defect else ())
+    several = _list_sources(images)
+    sources: Iterable[Source] = _expand(several)
+    if isinstance(several, Sequence):
+        sources = list(sources)
+    count = len(sources) if isinstance(sources, list) else 0
+    return (progress or Silent()).track(scorer(sources), count, "predicting")
 
 
-def _found(scored: ScoredImage, scorer: Scorer) -> Sequence[Region]:
-    anomaly_map, threshold = scored.map_at(scored.original_size), scorer.calibration.pixel_threshold
-    return () if anomaly_map is None or threshold is None else regions(anomaly_map, threshold)
+def _list_sources(images: Source | Iterable[Source]) -> Iterable[Source]:
+    """Return several images as they are, and one as a list of one."""
+    if isinstance(images, (Photograph, str, Path, bytes)):
+        return [images]
+    return [images] if isinstance(images, np.ndarray) and images.ndim < 4 else images
 
 
-def draw(predictions: Iterable[Prediction], scorer: Scorer, folder: Path) -> Iterator[Prediction]:
+def _expand(images: Iterable[Source]) -> Iterator[Source]:
+    """Yield the images of every folder and pattern, and pass everything else on."""
+    for image in images:
+        if isinstance(image, (str, Path)):
+            yield from images_in([Path(image)])
+        else:
+            yield image
+
+
+def draw(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
     """Write a picture of each prediction into a folder and pass the prediction on.
 
-    Pictures are named after their images; of images of the same name in different folders, later ones get a number.
+    Pictures are named after their images; if images in different folders have one name, later ones get a number.
     """
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     taken: dict[str, int] = {}
     for prediction in predictions:
-        name = prediction.path.name
+        name = Path(prediction.name).name
         taken[name] = taken.get(name, 0) + 1
         suffix = "" if taken[name] == 1 else f"-{taken[name]}"
-        write_overlay(folder / f"{name}{suffix}.png", prediction.scored, scorer)
+        content = io.BytesIO()
+        draw_overlay(prediction).save(content, "PNG")
+        write_atomically(folder / f"{name}{suffix}.png", content.getvalue())
         yield prediction

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from adcli._files import write_atomically
 from adcli.data.fingerprint import fingerprint
 from adcli.data.references import load_data
 from adcli.data.samples import Sample
+from adcli.data.source import Item, items_of
+from adcli.data.splitting import content_digests
 from adcli.errors import DataError, OptionError
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
@@ -24,7 +25,7 @@ def recalibrate(
     scorer: Scorer | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Set a finished run's thresholds anew, and return the run as it is then; its weights stay as they are.
+    """Set a finished run's thresholds and colours again, and return the run with them; its weights stay as they are.
 
     Args:
         run: a finished run; its ``calibration.json`` is replaced, in one step.
@@ -44,8 +45,8 @@ def recalibrate(
     else:
         scorer = scorer or open_scorer(run)
         images, digest = _good_images(run, data)
-        plan = CalibrationPlan([], images, [], "folder", run.calibration.rate if rate is None else rate)
-        found, _ = calibrate(
+        plan = CalibrationPlan(method="folder", rate=run.calibration.rate if rate is None else rate, good=images)
+        found = calibrate(
             plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress or Silent()
         )
         calibration = replace(found, given=digest)
@@ -53,15 +54,15 @@ def recalibrate(
     return Run.open(run.path)
 
 
-def _good_images(run: Run, data: str) -> tuple[Sequence[Path], str]:
+def _good_images(run: Run, data: str) -> tuple[Sequence[Item], str]:
     samples: Sequence[Sample] = load_data(data, {}).splits.train
     if not samples:
         raise DataError(f"--data {data}: has no good images.")
     images = [sample.image for sample in samples]
-    digest = fingerprint(images, workers=2)
+    digest = fingerprint(images, content_digests(images))
     if digest == run.record["data"]["fingerprint"]:
         raise DataError(
             f"--data {data}: are the images that the run was trained on, whose scores promise nothing of new ones; "
             "give others."
         )
-    return images, digest
+    return items_of(images), digest

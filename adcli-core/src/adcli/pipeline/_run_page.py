@@ -40,38 +40,29 @@ def shows(path: Path, calibration: Calibration) -> bool:
 
 
 def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
-    rows = evaluation.rows if evaluation else ()
-    labelled = [row for row in rows if row.sample.label is not None]
-    tested = f"evaluated on {on or 'the test images'}" if evaluation else "without test images"
+    tested = evaluation.tested if evaluation else ()
+    labelled = [item for item in tested if item.sample.label is not None]
+    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else "without test images"
     return Page(
         title=run.name,
-        subtitle=f"{run.settings['model']}, {tested}",
-        facts=_facts(run, [row.sample for row in rows]),
+        subtitle=f"{run.settings['model']}, {subtitle}",
+        facts=_facts(run, [item.sample for item in tested]),
         calibration=run.calibration,
         metrics=evaluation.metrics if evaluation else {},
-        scores=np.array([row.score for row in labelled]),
-        is_defect=np.array([row.sample.label == "defect" for row in labelled], bool),
+        scores=np.array([item.prediction.score for item in labelled]),
+        is_defect=np.array([item.sample.label == "defect" for item in labelled], bool),
         cards=_cards(evaluation) if evaluation else (),
-        tested=len(rows),
+        tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
     )
 
 
 def _cards(evaluation: Evaluation) -> Sequence[Card]:
-    judged = {row.sample.image: row for row in evaluation.rows}
-    names = relative_names(row.sample.image for row in evaluation.rows)
-    by_path = dict(zip(judged, names, strict=True))
+    paths = [item.sample.image for item in evaluation.tested]
+    names = dict(zip(paths, relative_names(paths), strict=True))
     return [
-        Card(
-            by_path[sample.image],
-            sample.label,
-            sample.defect,
-            score,
-            judged[sample.image].p_value,
-            judged[sample.image].is_defect,
-            picture,
-        )
-        for sample, score, picture in evaluation.shown
+        Card(names[sample.image], sample.label, sample.defect, said.score, said.p_value, said.is_defect, picture)
+        for sample, said, picture in evaluation.shown
     ]
 
 

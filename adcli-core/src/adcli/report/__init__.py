@@ -1,5 +1,1 @@
-"""What a run says, for people: pictures, regions, and the page that holds all of it."""
-
-from adcli.report.overlays import PANEL, Region, overlay, regions
-
-__all__ = ["PANEL", "Region", "overlay", "regions"]
+"""What a run says, for people: pictures, plots, and the page that holds all of it."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli.data.decoding import Pixels, resize_map
-from adcli.report.overlays import UNSEEN, Map, Mask, coloured, strength
+from adcli.report.colours import Map, Mask, colour_map
 
 LONG_SIDE = 360
 """Longest side of a photograph, in pixels."""
@@ -91,12 +91,8 @@ def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _heat(anomaly_map: Map, box: tuple[int, int], map_range: tuple[float, float]) -> Image.Image:
     width, height = fitted(box, HEAT_SIDE)
-    low, high = map_range
-    level = ((resize_map(anomaly_map, (height, width)) - low) / max(high - low, 1e-12)).clip(0, 1)
-    unseen = np.isnan(level)[:, :, None]
-    rgba = np.concatenate([coloured(level), 255 * strength(level)[:, :, None]], axis=2)
-    rgba = np.where(unseen, (0, 0, 0, 255 * UNSEEN), rgba)
-    return Image.fromarray(np.rint(rgba).astype(np.uint8), "RGBA")
+    layer = colour_map(resize_map(anomaly_map, (height, width)), map_range)
+    return Image.fromarray(np.rint(layer * (1, 1, 1, 255)).astype(np.uint8), "RGBA")
 
 
 def _data_uri(image: Image.Image, limit: int) -> str:

@@ -11,7 +11,7 @@ from adcli.metrics.curves import Flags, Floats
 from adcli.metrics.words import interval, ranking, unseen, verdict_lines
 from adcli.report import plots
 from adcli.report.cards import Picture
-from adcli.report.overlays import gradient
+from adcli.report.colours import gradient
 from adcli.scoring.calibration import Calibration
 
 

@@ -1,22 +1,20 @@
 """The run folder: written under ``.partial``, renamed when complete, verified when read."""
 
-
-import contextlib
-import hashlib
-import os
-import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from adcli.scoring.calibration import Calibration
-from adcli.errors import AdcliError, RunError, StorageError
-from adcli._files import file_digest, unseal
+from adcli.scoring.runtime import Runtime
 
+if TYPE_CHECKING:
+    from adcli.nn.model import Model
+from adcli._files import file_digest, unseal
+from adcli._process.imports import without_collection
+from adcli.data.decoding import Size
+from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
+from adcli.errors import DataError, RunError, needing_torch, one_line
 
 FORMAT = 1
 PARTIAL = ".partial"
@@ -59,6 +57,52 @@ class Run:
         settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
         return cls(path, settings, content["record"], _read_calibration(path / CALIBRATION_FILE))
 
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the model's input."""
+        return parse_size(str(self.settings["image_size"]))
+
+    @property
+    def framing(self) -> Framing:
+        """What is done to photographs before they are resized.
+
+        Raises:
+            RunError: the run's copy of the ignored areas is missing or was changed.
+        """
+        # Runs of before have none of these settings.
+        region, crop, fit = (self.settings.get(name) for name in ("region", "crop", "fit"))
+        return parse_framing(
+            region, crop, fit or "squash", self._read_ignored() if self.settings.get("ignore") else None
+        )
+
+    def _read_ignored(self) -> Flags:
+        path = self.path / IGNORE_FILE
+        try:
+            ignored = read_ignored(path)
+        except DataError as error:
+            raise RunError(f"{error.message.rstrip('.')}; copy the whole run folder again.") from None
+        if ignored_digest(ignored) != self.record["ignore"]:
+            raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
+        return ignored
+
+    def restore(self) -> "Model":
+        """Return the run's model on the CPU, in evaluation mode; nothing is downloaded and nothing unpickled.
+
+        Raises:
+            RunError: the weights are damaged or do not fit.
+            PluginError: the model's plugin is missing or incompatible, or torch is not installed.
+        """
+        with needing_torch(), without_collection():
+            from adcli.nn.restoring import restore_model
+        made, by = self.record["model"], self.record["plugin"]
+        return restore_model(made, by, self.settings["options"], self.image_size, self.verified_weights, self.path)
+
+    def runtime(self, device: str = "auto") -> Runtime:
+        """Load the model onto a device, ready to score; raises as :meth:`restore`."""
+        with needing_torch(), without_collection():
+            from adcli.nn.runtime import ModelRuntime
+        return ModelRuntime.on(self.restore(), device)
+
     def verified_weights(self) -> Path:
         """Return the path of the weights after comparing them with their digest."""
         path = self.path / WEIGHTS_FILE
@@ -77,7 +121,7 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     content = unseal(text, path)
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
@@ -89,5 +133,4 @@ def _read_calibration(path: Path) -> Calibration:
     try:
         return Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None

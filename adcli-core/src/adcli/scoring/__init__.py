@@ -1,6 +1,21 @@
-"""From pixels to a verdict: runtimes, scores, thresholds and p-values. Nothing here imports torch."""
+"""From pixels to a verdict: runtimes, predictions, thresholds and p-values. Nothing here imports torch."""
 
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Opened
+from adcli.scoring.prediction import Prediction
+from adcli.scoring.regions import Region
 from adcli.scoring.runtime import ImageBatch, Runtime, Scored, cores, in_batches_of
+from adcli.scoring.scorer import Scorer
 
-__all__ = ["Calibration", "ImageBatch", "Runtime", "Scored", "cores", "in_batches_of"]
+__all__ = [
+    "Calibration",
+    "ImageBatch",
+    "Opened",
+    "Prediction",
+    "Region",
+    "Runtime",
+    "Scored",
+    "Scorer",
+    "cores",
+    "in_batches_of",
+]

@@ -1,61 +1,80 @@
-"""Choosing the good images that set the threshold, and setting it."""
+"""Setting the thresholds and the colours from the scores of good images."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adcli.data.framing import Framing
 from adcli.data.samples import Sample
-from adcli.data.source import ImageSource
+from adcli.data.source import Decoded, ImageSource, Item
 from adcli.errors import OptionError
 from adcli.progress import Progress
 from adcli.scoring.calibration import Calibration, Method
 from adcli.scoring.runtime import Runtime
-from adcli.scoring.scorer import score_images
+from adcli.scoring.scorer import score_inputs
 
 COLOUR_SAMPLE = 16
 """Fitted images that set the colour scale of a run without calibration images."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationPlan:
     """Which images fit and which calibrate.
 
     Attributes:
-        fit: images the final model is fitted to.
-        good: good images that it is not fitted to; empty for folds and without calibration.
-        folds: k lists of images that each are scored by a model fitted to the others; empty unless k-fold.
         method: how the threshold is set, as :class:`Calibration` names it.
         rate: the false-alarm rate asked for.
+        fit: images the final model is fitted to.
+        good: good images that it is not fitted to; empty for folds and without calibration.
+        folds: k lists of images, each scored by a model fitted to the others; empty unless k-fold.
         value: a threshold the user gave, or None.
         validation: labelled images for ``--threshold f1``.
     """
 
-    fit: Sequence[Path]
-    good: Sequence[Path]
-    folds: Sequence[Sequence[Path]]
     method: Method
     rate: float
+    fit: Sequence[Item] = ()
+    good: Sequence[Item] = ()
+    folds: Sequence[Sequence[Item]] = ()
     value: float | None = None
     validation: Sequence[Sample] = ()
 
 
 @dataclass
-class _Collected:
-    """Scores of good images, and what their maps say in a few numbers."""
+class GoodScores:
+    """Scores of good images, and the extremes of their maps."""
 
-    scores: list[float]
-    maxima: list[float]
+    runtime: Runtime
+    source: ImageSource
+    batch_size: int
+    scores: list[float] = field(default_factory=list)
+    maxima: list[float] = field(default_factory=list)
     lowest: float = float("inf")
 
-    def add(self, runtime: Runtime, images: Iterable[Path], source: ImageSource, batch_size: int) -> None:
-        for image in score_images(runtime, images, source, batch_size=batch_size):
-            self.scores.append(image.score)
-            values = image.values()
-            if values is not None:
-                self.maxima.append(float(values.max()))
-                self.lowest = min(self.lowest, float(values.min()))
+    def add(self, items: Iterable[Item], runtime: Runtime | None = None) -> None:
+        """Score good images and keep what the thresholds and the colours come from."""
+        for _, image, score, model_map in self.stream(items, runtime):
+            self.scores.append(score)
+            if model_map is not None:
+                seen = _seen_values(model_map, image, self.source.framing)
+                self.maxima.append(float(seen.max()))
+                self.lowest = min(self.lowest, float(seen.min()))
+
+    def stream(
+        self, items: Iterable[Item], runtime: Runtime | None = None
+    ) -> Iterator[tuple[Item, Decoded, float, NDArray[np.float32] | None]]:
+        """Yield what :func:`score_inputs` does, of the final model unless another runtime is given."""
+        return score_inputs(runtime or self.runtime, self.source.stream(items), self.batch_size)
+
+
+def _seen_values(model_map: NDArray[np.float32], image: Decoded, framing: Framing) -> NDArray[np.float32]:
+    """Return the values of a map where the model looked, in one row."""
+    if framing.looks_at_all:
+        return model_map.ravel()
+    placed = framing.place(model_map, image.original_size)
+    return placed[~np.isnan(placed)]
 
 
 def calibrate(
@@ -63,78 +82,64 @@ def calibrate(
     runtime: Runtime,
     source: ImageSource,
     *,
-    refit: Callable[[Sequence[Path]], Runtime] | None = None,
+    refit: Callable[[Sequence[Item]], Runtime] | None = None,
     batch_size: int,
     progress: Progress,
-) -> tuple[Calibration, tuple[float, float]]:
-    """Score the good images of the plan and set the thresholds; also return the ends of the pictures' colour scale.
+) -> Calibration:
+    """Score the good images of the plan, and set the thresholds and the colour scale of the maps.
 
     Args:
         plan: which images to score.
         runtime: scores with the fitted model.
         source: decodes images.
-        refit: fits another model to some of the images; needed for folds alone.
+        refit: fits another model to some of the images; needed only for folds.
         batch_size: images computed at a time.
         progress: receives progress and notes.
 
     Raises:
-        OptionError: the scores of the folds' models are no measure of the final model's.
+        OptionError: the scores of the folds' models do not measure the final model's.
     """
-    good = _Collected([], [])
+    good = GoodScores(runtime, source, batch_size)
     for i, fold in enumerate(plan.folds):
         assert refit is not None
         progress.note(f"fold {i + 1} of {len(plan.folds)}")
         held_out = set(fold)
-        fitted = refit([path for path in plan.fit if path not in held_out])
-        good.add(fitted, fold, source, batch_size)
+        good.add(fold, refit([item for item in plan.fit if item not in held_out]))
     if plan.folds:
-        _check_folds(plan, good.scores, runtime, source, batch_size)
-    tracked = progress.track(plan.good, len(plan.good), "calibrating")
-    good.add(runtime, tracked, source, batch_size)
-    calibration = _thresholds(plan, good, runtime, source, batch_size)
+        _check_folds(plan, good)
+    good.add(progress.track(plan.good, len(plan.good), "calibrating"))
+    calibration = _set_thresholds(plan, good)
     if not good.maxima:
-        good.add(runtime, plan.fit[:COLOUR_SAMPLE], source, batch_size)
-    return calibration, _colour_range(good, calibration.pixel_threshold)
+        # Without calibration images, the colours come from images that were fitted.
+        good.add(plan.fit[:COLOUR_SAMPLE])
+    return calibration.with_colours(good.lowest, max(good.maxima)) if good.maxima else calibration
 
 
-def _check_folds(
-    plan: CalibrationPlan, scores: Sequence[float], runtime: Runtime, source: ImageSource, batch_size: int
-) -> None:
-    """Refuse folds by whose threshold the final model would reject the very images that it was fitted to.
+def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
+    """Refuse folds whose threshold would make the final model reject the very images that it was fitted to.
 
-    A model finds these no less normal than images it has not seen. More of them above the threshold than unseen ones
-    may be, with room for chance, mean that the scale of scores differs from fit to fit: a likelihood's does where the
-    number of components follows the images.
+    A model finds these no less normal than images it has not seen. If more of them than unseen ones lie above the
+    threshold, beyond chance, the scale of scores differs from fit to fit. A likelihood's does if the number of
+    components depends on the images.
     """
-    folds = Calibration.conformal(scores, None, plan.rate, "k-fold")
+    folds = Calibration.conformal(good.scores, None, plan.rate, "k-fold")
     assert folds.image_threshold is not None
-    fitted = score_images(runtime, plan.fit, source, batch_size=batch_size)
-    above = sum(image.score > folds.image_threshold for image in fitted)
+    above = sum(score > folds.image_threshold for _, _, score, _ in good.stream(plan.fit))
     if above > 2 * folds.achievable_rate * folds.n + 1:
         raise OptionError(
             f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {folds.n} images that "
-            "the model was fitted to: this model's scores differ in scale from fit to fit; use a share such as 0.2."
+            "the model was fitted to, since this model's scores differ in scale from fit to fit; use a share like 0.2."
         )
 
 
-def _thresholds(
-    plan: CalibrationPlan, good: _Collected, runtime: Runtime, source: ImageSource, batch_size: int
-) -> Calibration:
+def _set_thresholds(plan: CalibrationPlan, good: GoodScores) -> Calibration:
     scores, maxima = np.array(good.scores), np.array(good.maxima) if good.maxima else None
     if plan.method == "f1":
         defective = {sample.image for sample in plan.validation if sample.label == "defect"}
-        paths = [sample.image for sample in plan.validation]
-        scored = list(score_images(runtime, paths, source, batch_size=batch_size))
-        labels = np.array([image.path in defective for image in scored])
-        return Calibration.f1_optimal(np.array([image.score for image in scored]), labels, scores, maxima, plan.rate)
+        items = [Item(sample.image) for sample in plan.validation]
+        scored = [(item.path in defective, score) for item, _, score, _ in good.stream(items)]
+        labels, validated = np.array([label for label, _ in scored]), np.array([score for _, score in scored])
+        return Calibration.f1_optimal(validated, labels, scores, maxima, plan.rate)
     if plan.value is not None:
         return Calibration.at_value(plan.value, scores, maxima, plan.rate)
     return Calibration.conformal(scores, maxima, plan.rate, plan.method) if len(scores) else Calibration.none(plan.rate)
-
-
-def _colour_range(good: _Collected, pixel_threshold: float | None) -> tuple[float, float]:
-    """Return the ends of the colour scale: from the lowest value on good images, with the threshold in the middle."""
-    if not good.maxima:
-        return 0.0, 1.0
-    middle = max(good.maxima) if pixel_threshold is None else pixel_threshold
-    return good.lowest, good.lowest + max(2 * (middle - good.lowest), 1e-12)

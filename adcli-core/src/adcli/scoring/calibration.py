@@ -8,6 +8,7 @@ exchangeable scores of good images, a new good image exceeds the k-th smallest w
 import hashlib
 import json
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,6 +37,7 @@ class Calibration:
         image_threshold: None where no verdicts are given.
         pixel_threshold: the same for the pixels of the map.
         given: fingerprint of the good images of ``adcli calibrate``; None where training chose them.
+        map_range: map values at the two ends of the colour scale, the same for every picture of a run.
     """
 
     method: Method
@@ -45,6 +47,7 @@ class Calibration:
     image_threshold: float | None = None
     pixel_threshold: float | None = None
     given: str | None = None
+    map_range: tuple[float, float] = (0.0, 1.0)
 
     @classmethod
     def conformal(
@@ -93,7 +96,19 @@ class Calibration:
                 "set one from some with 'adcli calibrate RUN --data DIR'."
             )
         other = Calibration.conformal(self.image_scores, self.map_maxima or None, rate, self.method)
-        return replace(other, given=self.given)
+        return replace(other, given=self.given).with_colours(self.map_range[0])
+
+    def with_colours(self, lowest: float, largest: float | None = None) -> "Calibration":
+        """Return the same with a colour scale that has the pixel threshold in the middle.
+
+        Args:
+            lowest: value of the maps of good images, at the scale's lower end.
+            largest: value of those maps, in the middle if there is no pixel threshold; None keeps the scale then.
+        """
+        middle = largest if self.pixel_threshold is None else self.pixel_threshold
+        if middle is None:
+            return self
+        return replace(self, map_range=(lowest, lowest + max(2 * (middle - lowest), 1e-12)))
 
     @property
     def n(self) -> int:
@@ -114,6 +129,14 @@ class Calibration:
         """Return (1 + number of calibration scores at least as high) / (n + 1) for each score."""
         at_least = self.n - np.searchsorted(np.array(self.image_scores), np.asarray(scores, np.float64), side="left")
         return np.asarray((1.0 + at_least) / (self.n + 1), np.float64)
+
+    def p_value(self, score: float) -> float | None:
+        """Return the p-value of one score; None without good scores."""
+        return (1 + self.n - bisect_left(self.image_scores, score)) / (self.n + 1) if self.n else None
+
+    def is_defect(self, score: float) -> bool | None:
+        """Return the verdict on one score; None without a threshold."""
+        return None if self.image_threshold is None else score > self.image_threshold
 
     def promise(self) -> str:
         """Say in a sentence what the threshold promises."""
@@ -159,6 +182,7 @@ class Calibration:
             "pixel_threshold": self.pixel_threshold,
             "image_scores": list(self.image_scores),
             "map_maxima": list(self.map_maxima),
+            "map_range": list(self.map_range),
             **({} if self.given is None else {"given": self.given}),
         }
 
@@ -178,6 +202,7 @@ class Calibration:
                 content["image_threshold"],
                 content["pixel_threshold"],
                 content.get("given"),
+                (content["map_range"][0], content["map_range"][1]),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{source}: was changed or damaged since it was written (its digest differs).") from None

@@ -12,7 +12,7 @@ from adcli.data.decoding import read_image, read_mask
 from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.options import Options
 from adcli.specs import DatasetSpec, load_target
-from adcli.testing import Prepare
+from adcli.testing._kinds import WriteImages
 from adcli.testing.assertions import (
     assert_described_lightly,
     assert_documented,
@@ -31,28 +31,27 @@ class Subject:
     """A data set under test, with what it is loaded from."""
 
     def __init__(
-        self, provided: Provided[DatasetSpec], options: Mapping[str, Any] | None = None, prepare: Prepare | None = None
+        self, provided: Provided[DatasetSpec], options: Mapping[str, Any], write_images: WriteImages | None
     ) -> None:
         self.provided = provided
         self.spec = provided.spec
-        self._given = dict(options or {})
-        self._prepare = prepare
+        self._given = options
+        self._write_images = write_images
         # Lives as long as the subject; removed when the process ends.
         self._temporary = tempfile.TemporaryDirectory()
 
     @property
     def folder(self) -> Path:
-        """An empty folder, and the prepared data in it."""
+        """A folder for the rules, with the images that the test wrote in it."""
         return Path(self._temporary.name)
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """The options the data set is loaded with, by name."""
-        prepared: Mapping[str, Any] = {}
-        if self._prepare is not None:
-            (self.folder / "data").mkdir()
-            prepared = self._prepare(self.folder / "data")
-        return {**self._given, **prepared}
+        if self._write_images is None:
+            return {**self._given}
+        (self.folder / "data").mkdir()
+        return {**self._given, **self._write_images(self.folder / "data")}
 
     @property
     def options(self) -> Options:
@@ -85,12 +84,12 @@ class Subject:
 
 
 def subject_of(
-    dataset: str | DatasetSpec, options: Mapping[str, Any] | None = None, prepare: Prepare | None = None
+    dataset: str | DatasetSpec, options: Mapping[str, Any] | None = None, write_images: WriteImages | None = None
 ) -> Subject:
     """Return the subject of a data set's name or spec, the options it is loaded with, and what writes its data."""
     unknown = Plugin("test", "test", "0")
     provided = registry().datasets[dataset] if isinstance(dataset, str) else Provided(dataset, unknown)
-    return Subject(provided, options, prepare)
+    return Subject(provided, options or {}, write_images)
 
 
 def _spread(samples: Sequence[Sample]) -> Sequence[Sample]:

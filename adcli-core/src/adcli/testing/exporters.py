@@ -15,14 +15,15 @@ from adcli import __version__
 from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import Pixels, read_image, resize
 from adcli.data.samples import Sample
-from adcli.data.source import ImageSource
+from adcli.data.source import ImageSource, Item, items_of
 from adcli.errors import ExportError
 from adcli.exports.agreement import MAPS, Tolerance, shape
 from adcli.exports.export import Export, ExportSource
+from adcli.exports.writing import seal_folder, write_graph
 from adcli.nn.batches import Batches
 from adcli.nn.model import Model
 from adcli.nn.runtime import ModelRuntime
-from adcli.pipeline._export import Evidence, Original, finish, measure, write_graph
+from adcli.pipeline._export import Evidence, measure
 from adcli.pipeline.settings import TrainSettings
 from adcli.progress import Silent
 from adcli.runs.run import Run
@@ -31,7 +32,7 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import ExporterSpec, ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
-from adcli.testing.models import SIZE, damaged_images, good_images, write_images
+from adcli.testing.models import SIZE, damaged_images, good_images, save_images
 from adcli.testing.models import subject_of as model_subject_of
 from adcli.testing.reference import REFERENCE
 
@@ -57,23 +58,24 @@ class Subject:
         """Good images, and damaged ones of other sizes than the model's."""
         images = self.folder / "images"
         images.mkdir()
-        good = write_images(images, good_images())
+        good = save_images(images, good_images())
         compared: list[Path] = []
         for size in OTHER_SIZES:
-            compared += write_images(images, damaged_images(size)[:3], start=len(good) + len(compared))
-        plan = CalibrationPlan(good, good, [], "held-out", 0.1)
+            compared += save_images(images, damaged_images(size)[:3], start=len(good) + len(compared))
+        items = items_of(good)
+        plan = CalibrationPlan(method="held-out", rate=0.1, fit=items, good=items)
         return Evidence(plan, [Sample(path) for path in compared], ImageSource(SIZE, workers=0))
 
-    def fit(self, images: Sequence[Path]) -> Model:
+    def fit(self, images: Sequence[Item]) -> Model:
         """Fit the model to images."""
         model = self.model.build()
         model.fit(Batches(images, ImageSource(SIZE, workers=0), batch_size=4))
         return model.eval()
 
-    def original_of(self, model: Model) -> Original:
+    def original_of(self, model: Model) -> ExportSource:
         """Return a run of the model, as exporters see one."""
         evidence, runtime = self.evidence, ModelRuntime(model, torch.device("cpu"))
-        calibration, map_range = calibrate(evidence.plan, runtime, evidence.source, batch_size=4, progress=Silent())
+        calibration = calibrate(evidence.plan, runtime, evidence.source, batch_size=4, progress=Silent())
         plugin = self.model.provided.plugin
         options = self.model.spec.options.parse(self.model.spec.quick).to_dict()
         size = f"{SIZE[0]}x{SIZE[1]}"
@@ -83,14 +85,13 @@ class Subject:
             "model": self.model.spec.name,
             "plugin": {"distribution": plugin.distribution, "version": plugin.version},
             "weights": "0" * 64,
-            "map_range": list(map_range),
         }
         run = Run(self.folder / "run", settings.to_dict(), record, calibration)
-        source = ExportSource(run, model, SIZE, lambda: map(read_image, evidence.plan.good))
-        return Original(source, self.model.spec.task, self.model.spec.name)
+        task = self.model.spec.task
+        return ExportSource(run, model, task, SIZE, lambda: (read_image(item.path) for item in evidence.plan.good))
 
     @cached_property
-    def original(self) -> Original:
+    def original(self) -> ExportSource:
         """The run that is exported."""
         return self.original_of(self.fit(self.evidence.plan.fit))
 
@@ -107,7 +108,7 @@ class Subject:
         manifest, runtime = write_graph(self.provided, self.spec.options.parse(self.options), self.original, folder)
         del runtime
         run = self.original.run
-        finish(folder, manifest, run.calibration, run.record["map_range"])
+        seal_folder(folder, manifest, run.calibration)
 
     def load(self, export: Export) -> Runtime:
         """Load the runtime of an exported folder."""
@@ -134,10 +135,10 @@ _subjects: dict[tuple[str, ...], Subject] = {}
 
 
 def subject_of(
-    exporter: str | ExporterSpec, model: str | ModelSpec | None = None, options: Mapping[str, Any] | None = None
+    exporter: str | ExporterSpec, options: Mapping[str, Any] | None = None, model: str | ModelSpec = REFERENCE
 ) -> Subject:
-    """Return the subject of an exporter's name or spec, a model's, and exporter options, the same one each time."""
-    model, options = model or REFERENCE, options or {}
+    """Return the subject of an exporter's name or spec, its options and the model to export; the same one each time."""
+    options = options or {}
     key = (_key(exporter), _key(model), str(sorted(options.items())))
     if key not in _subjects:
         unknown = Plugin("test", "test", "0")
@@ -187,8 +188,9 @@ def facts_describe_the_graph(subject: Subject) -> None:
 def scores_equal_the_original(subject: Subject) -> None:
     """Scores are finite float32 and equal the model's within the stated tolerance, maps within ten times as much."""
     tolerance = float(subject.export.facts["tolerance"])
+    original = ModelRuntime(subject.original.model, torch.device("cpu"))
     for image in _mixed_images():
-        expected, expected_map = subject.original.runtime(image[None])
+        expected, expected_map = original(image[None])
         scores, maps = subject.runtime(image[None].copy())
         assert scores.dtype == np.float32, f"scores are {scores.dtype}"
         assert shape(maps) == shape(expected_map), f"maps: {shape(maps)}, not {shape(expected_map)}"
@@ -278,7 +280,7 @@ def a_wrong_graph_fails_the_check(subject: Subject) -> None:
     """The graph of another model, and one that scores nothing but zero, do not pass for that of this one."""
     negatives = subject.folder / "negatives"
     negatives.mkdir(exist_ok=True)
-    other = subject.original_of(subject.fit(write_images(negatives, 1 - good_images())))
+    other = subject.original_of(subject.fit(items_of(save_images(negatives, 1 - good_images()))))
 
     def zero(images: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         scores, maps = subject.runtime(images)

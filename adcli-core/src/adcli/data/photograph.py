@@ -1,0 +1,68 @@
+"""A photograph is a value: its pixels as they are in the file, a name, and the digest of its bytes."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adcli.data.decoding import Pixels, decode_levels, read_bytes, share_channels
+from adcli.errors import DataError
+
+
+class Photograph(NamedTuple):
+    """One photograph at its own size.
+
+    Attributes:
+        name: what tables print: a path, or what the caller calls it.
+        pixels: upright, RGB, (H, W, 3) uint8, as in the file. They may be read-only.
+        digest: sha256 of the file's bytes, from the same read as the pixels; of an array, of its shape and values.
+        path: the file, or None if the photograph came from memory.
+    """
+
+    name: str
+    pixels: Pixels
+    digest: str
+    path: Path | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+Source = Photograph | Path | str | bytes | NDArray[np.uint8]
+"""What :func:`open_photograph` takes: a photograph, a path, the bytes of a file, or an array (H, W, 3) or (H, W)."""
+
+
+def open_photograph(source: Source, name: str = "") -> Photograph:
+    """Return the photograph that a source stands for.
+
+    Args:
+        source: a photograph, which is passed on; a path; the bytes of an image file; or an array of RGB (H, W, 3) or
+            grey (H, W) values from 0 to 255.
+        name: what to call it if it has no path.
+
+    Raises:
+        DataError: it cannot be decoded, or the array is of another shape or type.
+    """
+    if isinstance(source, Photograph):
+        return source
+    if isinstance(source, (str, Path)):
+        content, path = read_bytes(Path(source)), Path(source)
+        return Photograph(str(path), decode_levels(content, path), hashlib.sha256(content).hexdigest(), path)
+    if isinstance(source, bytes):
+        return Photograph(name, decode_levels(source, name), hashlib.sha256(source).hexdigest())
+    return _from_array(source, name)
+
+
+def _from_array(array: NDArray[np.uint8], name: str) -> Photograph:
+    if getattr(array, "dtype", None) != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(f"{name}: an image in memory must be (H, W, 3) or (H, W) and uint8, not {found}.")
+    if 0 in array.shape:
+        raise DataError(f"{name}: an image in memory needs at least one pixel, not {array.shape}.")
+    pixels = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+    return Photograph(name, share_channels(pixels) if pixels.ndim == 2 else pixels, digest)

@@ -1,0 +1,120 @@
+"""Writing an exported folder: the exporter's graph, what it says of it, and what belongs to both."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from adcli import __version__
+from adcli._files import file_digest, publish, seal, storing, write_atomically
+from adcli._plugins.registry import Provided
+from adcli.data.framing import PLAIN, Framing
+from adcli.errors import AdcliError, PluginError, StorageError, one_line
+from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource
+from adcli.options import Options
+from adcli.runs.run import CALIBRATION_FILE
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.runtime import Runtime, guarded
+from adcli.specs import ExporterSpec
+
+_FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance"})
+
+
+@contextlib.contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes ``final`` at the end, or leaves nothing behind after an error."""
+    made = [folder for folder in final.parents if not folder.exists()]
+    temporary = final.with_name(f".{final.name}.partial")
+    try:
+        with storing(final):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        yield temporary
+        publish(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def write_graph(
+    provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path
+) -> tuple[dict[str, Any], Runtime]:
+    """Have the exporter write its graph into a folder; return what is known for the manifest, and the graph loaded.
+
+    Raises:
+        PluginError: the exporter fails, or returns facts that cannot be used.
+    """
+    run, plugin = source.run, provided.plugin
+    manifest = {
+        "format": FORMAT,
+        "core": __version__,
+        "exporter": provided.spec.name,
+        "plugin": {"distribution": plugin.distribution, "version": plugin.version},
+        "options": options.to_dict(),
+        "model": run.record["model"],
+        "run": {"name": run.path.resolve().name, "weights": run.record["weights"]},
+        "task": source.task,
+        "image_size": list(source.image_size),
+        "graph": _write(provided, options, source, folder),
+    }
+    load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
+    unfinished = Export(folder, manifest, run.calibration)
+    # From the files, so that what is checked is what was written.
+    return manifest, guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {plugin}")
+
+
+def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path) -> dict[str, Any]:
+    """Call the exporter, and return its facts."""
+    who = f"exporter '{provided.spec.name}' of {provided.plugin}"
+    write = provided.load(provided.spec.target)
+    try:
+        facts = write(source, folder, options)
+    except AdcliError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}; free space or choose another.") from None
+    except Exception as error:
+        raise PluginError(f"{who} failed ({one_line(error)}).") from error
+    try:
+        plain = json.loads(json.dumps(facts))
+        problem = _find_problem(plain, folder)
+    except (TypeError, ValueError) as error:
+        problem = f"they are not plain values ({error})"
+    if problem:
+        raise PluginError(f"{who} returned facts that cannot be used: {problem}.")
+    return dict(plain)
+
+
+def _find_problem(facts: Any, folder: Path) -> str:
+    """Return what is wrong with an exporter's facts, or nothing."""
+    if not isinstance(facts, dict) or not facts.keys() >= _FACTS:
+        return f"it takes a dictionary with {', '.join(sorted(_FACTS))}"
+    text = json.dumps(facts)
+    if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
+        return "they hold a path of this machine"
+    if not (folder / str(facts["file"])).is_file():
+        return f"the file '{facts['file']}' was not written"
+    for name in ("tolerance", "auroc_drop"):
+        value = facts.get(name)
+        if (name in _FACTS or value is not None) and not (isinstance(value, (int, float)) and value > 0):
+            return f"{name} is {value!r}"
+    return ""
+
+
+def seal_folder(folder: Path, manifest: dict[str, Any], calibration: Calibration, framing: Framing = PLAIN) -> None:
+    """Write calibration, framing and manifest, with the digest of every file, next to a graph."""
+    height, width = manifest["image_size"]
+    for name, data in framing.files((height, width)).items():
+        write_atomically(folder / name, data)
+    write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    thresholds = {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold}
+    digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    content = {**manifest, "map_range": list(calibration.map_range), "thresholds": thresholds, "files": digests}
+    write_atomically(folder / MANIFEST_FILE, seal(content))

@@ -1,0 +1,71 @@
+"""Making models from their specs, and restoring those of finished runs."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from adcli._plugins.registry import Provided, registry
+from adcli.data.decoding import Size
+from adcli.errors import PluginError, RunError, TrainingError
+from adcli.nn.model import Model
+from adcli.nn.weights import Undrawn
+from adcli.options import Options
+from adcli.specs import ModelSpec
+
+
+def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, pretrained: bool) -> Model:
+    """Make a model from its spec.
+
+    Raises:
+        PluginError: the spec's target is no model, or fails with anything but an ``AdcliError``.
+    """
+    model_class = provided.load(provided.spec.target)
+    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
+        raise PluginError(f"model '{provided.spec.name}' of {provided.plugin}: {provided.spec.target} is no Model.")
+
+    def make() -> Model:
+        try:
+            return model_class(options, image_size=size, pretrained=pretrained)
+        except torch.OutOfMemoryError:
+            raise TrainingError(
+                f"model '{provided.spec.name}': not enough memory to make it; see its options."
+            ) from None
+
+    return provided.guard("it cannot be made", make)
+
+
+def restore_model(
+    name: str,
+    made_by: Mapping[str, str],
+    options: Mapping[str, Any],
+    size: Size,
+    weights: Callable[[], Path],
+    run: Path,
+) -> Model:
+    """Make the model of a run with what it learnt, on the CPU, in evaluation mode.
+
+    Args:
+        name: of the model's spec.
+        made_by: distribution and version of the plugin that made the run.
+        options: of the model, as plain values.
+        size: height and width of its input.
+        weights: returns the file of its weights, once the model is made.
+        run: the run's folder, for messages.
+
+    Raises:
+        RunError: the weights are damaged or do not fit.
+        PluginError: the model's plugin is missing or incompatible.
+    """
+    provided = registry().models.find_maker(name, made_by, run)
+    with Undrawn():
+        model = build_model(provided, provided.spec.options.parse(options), size, pretrained=False)
+    path = weights()
+    try:
+        model.restore(load_file(path))
+    except SafetensorError as error:
+        raise RunError(f"{path}: cannot be read ({error}).") from None
+    return model

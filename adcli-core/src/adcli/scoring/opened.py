@@ -1,0 +1,32 @@
+"""What a run and an export have in common for those who score with them."""
+
+from pathlib import Path
+from typing import Protocol
+
+from adcli.data.decoding import Size
+from adcli.data.framing import Framing
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.runtime import Runtime
+
+
+class Opened(Protocol):
+    """A run or an export that can score."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """Threshold, p-values and colours."""
+
+    @property
+    def framing(self) -> Framing:
+        """What is done to photographs before they are resized."""
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of what the runtime takes."""
+
+    def runtime(self, device: str = "auto") -> Runtime:
+        """Load what scores images; nothing is downloaded and nothing unpickled."""

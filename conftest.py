@@ -1,0 +1,32 @@
+"""Long tests are left out of every run that does not ask for them."""
+
+import re
+
+import pytest
+
+LONG = {
+    "matrix": "models x backbones x exporters",
+    "fuzz": "mutated input and killed processes",
+}
+"""Marks of tests that take longer than all others together."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for mark, tested in LONG.items():
+        parser.addoption(f"--{mark}", action="store_true", help=f"also run the tests marked '{mark}': {tested}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect long tests. A default ``-m`` in ``addopts`` would not do: a ``-m`` on the command line replaces it."""
+    unasked = [mark for mark in LONG if not is_asked_for(mark, config)]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def is_asked_for(mark: str, config: pytest.Config) -> bool:
+    """Tell whether an option, the expression after ``-m`` or the name of a single test asks for a mark's tests."""
+    names_a_test = any("::" in argument for argument in config.args)
+    in_expression = re.search(rf"\b{mark}\b", config.option.markexpr or "")
+    return bool(config.getoption(mark) or in_expression or names_a_test)
