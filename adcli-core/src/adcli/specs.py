@@ -116,6 +116,7 @@ class ExporterSpec:
 Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
 
 Kind = Literal["model", "dataset", "backbone", "exporter"]
+"""What a plugin can offer by a spec, as options and modules name it."""
 
 KINDS: Mapping[type[Any], Kind] = {
     ModelSpec: "model",
@@ -123,7 +124,7 @@ KINDS: Mapping[type[Any], Kind] = {
     BackboneSpec: "backbone",
     ExporterSpec: "exporter",
 }
-"""What each of them describes, as options and modules name it."""
+"""The kind that each spec describes."""
 
 
 def kind_in_words(kind: Kind) -> str:
