@@ -116,7 +116,7 @@ class ExporterSpec:
 Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
 
 Kind = Literal["model", "dataset", "backbone", "exporter"]
-"""What a plugin can offer by a spec, as options and modules name it."""
+"""What a plugin can offer."""
 
 KINDS: Mapping[type[Any], Kind] = {
     ModelSpec: "model",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Label = Literal["good", "defect"]
-"""What may be known of an image."""
+"""What is known of a sample."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
 """How the names of images end, in lower case."""

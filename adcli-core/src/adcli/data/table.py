@@ -149,7 +149,8 @@ def _read_label(row: Row) -> Label | None:
         return None
     if text.lower() not in LABELS:
         raise DataError(
-            f"{row.where}: label '{text}' is not one of {', '.join(LABELS)}; kinds of defects go in column 'defect'."
+            f"{row.where}: label '{text}' is not one of {', '.join(LABELS)}; "
+            "kinds of defects go into a column 'defect'."
         )
     return LABELS[text.lower()]
 

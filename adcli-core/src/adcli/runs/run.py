@@ -16,7 +16,9 @@ from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
 from adcli.errors import DataError, RunError, needing_torch, one_line
 
-FORMAT = 1
+FORMAT = 2
+"""2: the calibration holds the colours of maps."""
+
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -69,11 +71,10 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        # Runs of before have none of these settings.
+        # A run.yaml that was written by hand may leave out what it does not need.
         region, crop, fit = (self.settings.get(name) for name in ("region", "crop", "fit"))
-        return parse_framing(
-            region, crop, fit or "squash", self._read_ignored() if self.settings.get("ignore") else None
-        )
+        ignored = self._read_ignored() if self.settings.get("ignore") else None
+        return parse_framing(region, crop, fit or "squash", ignored)
 
     def _read_ignored(self) -> Flags:
         path = self.path / IGNORE_FILE
@@ -126,6 +127,8 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
         raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
+    if content.get("format", 0) < FORMAT:
+        raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
     return content
 
 

@@ -35,10 +35,11 @@ For tests of a model's own mathematics there are images to fit it to::
         assert model(stack_images(batches)).image.max() < 1
 """
 
+from adcli.specs import Kind
 from adcli.testing._check import Checked, Result, check_plugin, kind_of
 from adcli.testing._conformance import Check, conformance
 from adcli.testing._fitting import assert_defect_is_found, fit_model, stack_images, textured_batches
-from adcli.testing._kinds import KINDS, Kind, Rules, WriteImages
+from adcli.testing._kinds import KINDS, Rules, WriteImages
 
 __all__ = [
     "KINDS",

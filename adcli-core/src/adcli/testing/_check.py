@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from adcli._plugins.registry import Names, Registry, registry
 from adcli.errors import OptionError, suggest
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec, load_target
-from adcli.testing._kinds import Kind, Rules, WriteImages
+from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, Kind, ModelSpec, Spec, load_target
+from adcli.testing._kinds import Rules, WriteImages
 
 
 class Facts(NamedTuple):

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from adcli.specs import ModelSpec, Spec
+from adcli.specs import Kind, ModelSpec, Spec
 from adcli.testing._check import Checked
-from adcli.testing._kinds import Kind, WriteImages
+from adcli.testing._kinds import WriteImages
 
 Check = Callable[[], None]
 """One rule for one plugin under test; fails as a pytest test does."""

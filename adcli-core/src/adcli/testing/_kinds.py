@@ -6,8 +6,6 @@ from typing import Any, get_args
 
 from adcli.specs import Kind
 
-__all__ = ["KINDS", "Kind", "Rules", "WriteImages"]
-
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The kinds of plugins that can be checked."""
 
