@@ -45,7 +45,7 @@ def test_integers_agree_on_good_images_and_are_smaller() -> None:
     whole = Checked("openvino", model="padim").subject()
     options = {"precision": "int8", "tolerance": "1000"}
     quantised = Checked("openvino", options=options, model="padim").subject()
-    images = np.stack([read_image(path) for path in quantised.evidence.plan.good])
+    images = np.stack([read_image(item.path) for item in quantised.evidence.plan.good])
     # Of untrained weights, damaged images score so far from good ones that no share of the good range holds for them.
     difference = quantised.relative(quantised.runtime(images)[0], quantised.original.runtime(images)[0])
     assert difference <= TOLERANCES["int8"]
