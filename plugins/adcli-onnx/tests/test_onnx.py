@@ -11,7 +11,7 @@ from adcli import ExportError
 from adcli.data import resize
 from adcli.exports import Export
 from adcli.testing import Checked
-from adcli_onnx.graph import resized
+from adcli_onnx.graph import resize_pixels
 from adcli_onnx.runtime import load
 
 
@@ -19,7 +19,7 @@ from adcli_onnx.runtime import load
 def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     expected = np.stack([resize(image, (64, 48)) for image in pixels]).astype(int)
-    levels = resized(torch.from_numpy(pixels), (64, 48)).permute(0, 2, 3, 1).numpy()
+    levels = resize_pixels(torch.from_numpy(pixels), (64, 48)).permute(0, 2, 3, 1).numpy()
     difference = np.abs(levels - expected)
     # A value next to where rounding turns may go either way: one in hundreds of thousands.
     assert difference.max() <= 1

@@ -14,7 +14,7 @@ from adcli.data import read_image, resize
 from adcli.exports import Export
 from adcli.testing import Checked
 from adcli_openvino.export import TOLERANCES
-from adcli_openvino.graph import convert, with_pixels
+from adcli_openvino.graph import convert, prepend_resizing
 from adcli_openvino.runtime import compile_graph, load
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="needs adcli-openvino[int8]")
@@ -29,7 +29,7 @@ class Levels(nn.Module):
 
 @pytest.mark.parametrize("size", [(64, 48), (31, 200), (300, 37), (7, 5), (1, 1), (640, 480)])
 def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
-    runtime = compile_graph(with_pixels(convert(Levels(), (64, 48), None), (64, 48), None))  # type: ignore[arg-type]
+    runtime = compile_graph(prepend_resizing(convert(Levels(), (64, 48), None), (64, 48), None))  # type: ignore[arg-type]
     pixels = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     _, maps = runtime(pixels)
     assert maps is not None
@@ -45,7 +45,7 @@ def test_integers_agree_on_good_images_and_are_smaller() -> None:
     whole = Checked("openvino", model="padim").subject()
     options = {"precision": "int8", "tolerance": "1000"}
     quantised = Checked("openvino", options=options, model="padim").subject()
-    images = np.stack([read_image(path) for path in quantised.evidence.plan.good])
+    images = np.stack([read_image(item.path) for item in quantised.evidence.plan.good])
     # Of untrained weights, damaged images score so far from good ones that no share of the good range holds for them.
     difference = quantised.relative(quantised.runtime(images)[0], quantised.original.runtime(images)[0])
     assert difference <= TOLERANCES["int8"]
@@ -94,7 +94,7 @@ def test_an_image_brighter_than_any_seen_is_not_cut_off() -> None:
     images = [random.integers(0, 30, (24, 24, 3), dtype=np.uint8) for _ in range(7)]
     images.append(random.integers(200, 256, (24, 24, 3), dtype=np.uint8))
     graph = quantise(convert(network, (24, 24), None), images, 8, 1)  # type: ignore[arg-type]
-    runtime = compile_graph(with_pixels(graph, (24, 24), None))
+    runtime = compile_graph(prepend_resizing(graph, (24, 24), None))
     with torch.inference_mode():
         (expected,) = network(torch.from_numpy(images[-1]).permute(2, 0, 1)[None] / 255)
     assert runtime(images[-1][None])[0][0] == pytest.approx(float(expected), rel=0.02)

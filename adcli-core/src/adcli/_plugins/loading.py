@@ -14,7 +14,7 @@ from adcli import hookspecs
 from adcli._plugins.offers import Plugin
 from adcli._plugins.tracing import trace
 from adcli.errors import PluginError, one_line, suggest
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec, problem_with
+from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec, find_problem
 
 SPEC_HOOKS: Mapping[str, type[Spec]] = {
     "adcli_models": ModelSpec,
@@ -86,7 +86,7 @@ def _call_spec_hook(hook: str, spec_type: type[Spec], function: Callable[[], Any
     for spec in specs:
         if not isinstance(spec, spec_type):
             raise PluginError(f"{hook} returned {spec!r} instead of a {spec_type.__name__}")
-        problem = problem_with(spec)
+        problem = find_problem(spec)
         if problem:
             raise PluginError(f"{hook} returned a {problem}")
     return specs

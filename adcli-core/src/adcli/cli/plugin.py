@@ -117,7 +117,7 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 
 @plugin.command()
 @operand("name", "What users will type, such as my_model; the package is then adcli-my-model.")
-@flag("--kind", type=Choice(KINDS), default="model", help="What the plugin offers (model).")
+@flag("--kind", type=Choice(KINDS), default="model", metavar="model|dataset", help="What the plugin offers (model).")
 @flag(
     "--out",
     type=click.Path(path_type=Path),

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from adcli.specs import Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""All of them."""
+"""The kinds of plugins that can be checked."""
 
 WriteImages = Callable[[Path], Mapping[str, Any]]
 """Writes a small data set into an empty folder and returns the options that load it, in every category it has."""
