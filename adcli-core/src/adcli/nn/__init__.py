@@ -12,6 +12,7 @@ from adcli.nn.components import (
     principal_directions,
     randomised_components,
 )
+from adcli.nn.devices import to_float64
 from adcli.nn.features import FrozenFeatures, Network
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
@@ -48,6 +49,7 @@ __all__ = [
     "random_backbone",
     "randomised_components",
     "timm_backbone",
+    "to_float64",
     "torchvision_backbone",
     "update_batch_norms",
     "upsample",

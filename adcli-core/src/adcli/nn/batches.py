@@ -46,8 +46,8 @@ class Batches:
     Iterating gives tensors (N, 3, H, W), float32, RGB in [0, 1]; every image once, in order, the last batch may be
     smaller. Nothing is held but the image source's cache.
 
-    Where torchrun started several processes, each gets all images, so that a model that knows nothing of that fits as
-    in one process, and no faster. :meth:`sharded` gives each its part.
+    Under torchrun, every process gets all images, so that a model that knows nothing of several processes fits as in
+    one, and no faster. :meth:`sharded` gives each process its part.
     """
 
     def __init__(
@@ -78,18 +78,19 @@ class Batches:
         return self.source.size
 
     def __len__(self) -> int:
-        """Return the number of batches in one pass; of parts, those of the largest."""
+        """Return the number of batches in one pass; of several parts, that of the largest."""
         return math.ceil(len(self.items) / (self.batch_size * self.part[1]))
 
     def __iter__(self) -> Iterator[Tensor]:
         return self.session.progress.track(self._batches(_share(self.items, self.part)), len(self), "reading images")
 
     def sharded(self) -> "Batches":
-        """Return this process's part of the images, all of them in a single process; ``count`` stays that of all.
+        """Return this process's part of the images; ``count`` stays the number of all. In a single process, all images.
 
-        Ordered passes give a run of successive images, so that the parts joined in the order of the processes
-        (:func:`adcli.nn.distributed.gather`) are all images in order. Shuffled epochs take ``batch_size`` images for
-        each process at a time and share them out, so that they have equally many steps in each; the last may be empty.
+        An ordered pass gives each process successive images: joined in the order of the processes
+        (:func:`adcli.nn.distributed.gather`), they are all images in order. A shuffled epoch has equally many batches
+        in each process: a step takes ``batch_size`` images for each of N processes and shares them out, so that the
+        last batch may be smaller, or empty.
         """
         return self._like(self.items, (distributed.rank(), distributed.world_size()))
 
@@ -132,7 +133,7 @@ class Batches:
 
 
 def _share(items: Shared, part: tuple[int, int]) -> Shared:
-    """Return a part of a sequence, successive items; parts differ by one item at most, and the first is largest."""
+    """Return one of several parts of a sequence: successive items, in numbers that differ by one at most."""
     index, of = part
     return items[-(-index * len(items) // of) : -(-(index + 1) * len(items) // of)]
 
