@@ -64,6 +64,13 @@ def to_float64(tensor: Tensor, memory_format: torch.memory_format = torch.preser
     return tensor.to(float64_device(tensor.device)).to(torch.float64, memory_format=memory_format)
 
 
+def memory_share(device: torch.device, share: float, otherwise: int) -> int:
+    """Return bytes: a share of a GPU's whole memory, so that it is the same whatever else is there; else ``otherwise``."""
+    if device.type != "cuda":
+        return otherwise
+    return int(torch.cuda.get_device_properties(device).total_memory * share)
+
+
 def make_repeatable(seed: int) -> None:
     """Seed every generator a model may draw from, and keep GPUs to exact float32 and repeatable algorithms."""
     random.seed(seed)

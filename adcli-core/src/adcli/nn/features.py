@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adcli.errors import DataError
 from adcli.nn.batches import Augmentation, Batches, Session
+from adcli.nn.devices import memory_share
 
 Network = Callable[[Tensor], Sequence[Tensor]]
 """Maps images (N, 3, H, W) to feature maps of N rows each; a frozen :class:`adcli.nn.backbones.Backbone` does."""
@@ -25,7 +26,8 @@ class FrozenFeatures:
     Args:
         network: what computes the maps, in evaluation mode; no gradients reach it.
         batches: the images.
-        memory: bytes that the kept maps may take, on the device where they are computed.
+        memory: bytes that the kept maps may take, on the device where they are computed; a GPU gives a quarter of its
+            memory, if that is more. With 0, none are kept.
         with_images: let every batch begin with the images themselves, (N, 3, H, W).
 
     Attributes:
@@ -38,6 +40,8 @@ class FrozenFeatures:
     def __init__(self, network: Network, batches: Batches, memory: int, *, with_images: bool = False) -> None:
         self._network, self._batches, self._with_images = network, batches, with_images
         blank = self._compute(torch.zeros(1, 3, *batches.image_size, device=batches.session.device))
+        if memory > 0:
+            memory = max(memory, memory_share(batches.session.device, 0.25, memory))
         self.kept = min(max(memory, 0) // sum(part.nbytes for part in blank), batches.count)
         self._maps = [_make_room(part, self.kept) for part in blank]
         if self.kept:

@@ -5,8 +5,8 @@ map says the same at all positions of one of its cells, so most entries of these
 the channels of a fine map at a position, and y those of coarser maps. Then p(x, y) = p(x | y) p(y), and p(y) is the
 same all over the cell. So here every map has the Gaussian of its channels, on its own grid, given what coarser maps
 hold there (Bishop, Pattern Recognition and Machine Learning, section 2.3). The squared Mahalanobis distance of the
-joint Gaussian is exactly the sum of the conditional ones. Of three maps, each half as fine as the one before, only a fourth
-of the numbers are summed, factored, kept and multiplied.
+joint Gaussian is exactly the sum of the conditional ones. Of three maps, each half as fine as the one before, only a
+fourth of the numbers are summed, factored, kept and multiplied.
 
 Two ways to lay features out are used:
 

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adcli.nn import memory_share
+
 BLOCK = 2048
-CHUNK = 16384
+DISTANCES = 16384 * BLOCK // 8
+"""Distances that are computed at a time on a CPU."""
 
 
 def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = BLOCK) -> Iterator[int]:
@@ -82,7 +85,9 @@ def _update(distances: Tensor, points: Tensor, norms: Tensor, picked: Tensor) ->
 
 def lower_distances(distances: Tensor, points: Tensor, norms: Tensor, chosen: Tensor, chosen_norms: Tensor) -> None:
     """Lower the squared distances of all points to those chosen, in place, a bounded number of points at a time."""
-    rows = max(CHUNK * BLOCK // (8 * max(len(chosen), 1)), 256)
+    # On a GPU, fewer and larger products: it would else spend its time on starting them.
+    distances_at_a_time = memory_share(points.device, 1 / 160, 4 * DISTANCES) // 4
+    rows = max(distances_at_a_time // max(len(chosen), 1), 256)
     for start in range(0, len(points), rows):
         part = slice(start, start + rows)
         nearest = _squared_distances(points[part], norms[part], chosen, chosen_norms).amin(dim=1)
