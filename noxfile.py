@@ -20,8 +20,8 @@ PROJECTS = {folder: nox.project.load_toml(f"{folder}/pyproject.toml") for folder
 
 FOLDERS = {project["project"]["name"]: folder for folder, project in PROJECTS.items()}
 
-KINDS = ("model", "dataset", "backbone", "exporter")
-"""What plugins can offer, and ``adcli plugin new`` can write."""
+KINDS = ("model", "dataset")
+"""What ``adcli plugin new`` can write."""
 
 LIGHT_TESTS = (
     "adcli-core/tests/test_calibration.py",

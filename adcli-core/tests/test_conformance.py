@@ -55,7 +55,7 @@ def test_an_expected_failure_must_fail() -> None:
 
 
 def test_an_expected_failure_names_a_rule_and_a_reason() -> None:
-    with pytest.raises(ValueError, match="no rule"):
+    with pytest.raises(ValueError, match="is not a rule"):
         conformance(RIGHT, expected_failures={"nonsense": "because"})
     with pytest.raises(ValueError, match="reason"):
         conformance(RIGHT, expected_failures={"damage_scores_higher": " "})
@@ -83,8 +83,8 @@ def test_a_kind_is_found_by_name_and_by_spec() -> None:
 
 @pytest.mark.parametrize("kind", ["model", "backbone", "exporter"])
 def test_an_argument_of_no_use_is_refused(kind: Kind) -> None:
-    with pytest.raises(OptionError, match="prepare is for kind dataset"):
-        Checked("any", kind, prepare=lambda folder: {})
+    with pytest.raises(OptionError, match="write_images is for kind dataset"):
+        Checked("any", kind, write_images=lambda folder: {})
 
 
 def test_options_change_what_is_checked() -> None:

@@ -15,7 +15,7 @@ from adcli.errors import RunError, StorageError
 from adcli.pipeline import load as find_run
 from adcli.runs.find import find_interrupted, list_runs, new_run_path
 from adcli.runs.partial import PartialRun
-from adcli.runs.run import CALIBRATION_FILE, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
 
 SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}}
@@ -28,7 +28,7 @@ def make_run(path: Path, **record: object) -> Run:
     scores = np.arange(200.0)
     partial.write(CALIBRATION_FILE, Calibration.conformal(scores, None, 0.01, "held-out").to_json())
     digest = file_digest(partial.folder / WEIGHTS_FILE)
-    content = {"format": 1, **SETTINGS, "record": {"core": "0.1.0", "weights": digest, **record}}
+    content = {"format": FORMAT, **SETTINGS, "record": {"core": "0.1.0", "weights": digest, **record}}
     partial.write(RUN_FILE, seal(content))
     return partial.finish()
 
@@ -76,7 +76,7 @@ def test_an_unfinished_run_is_no_run(tmp_path: Path) -> None:
 
 def test_a_run_of_a_newer_core_is_refused_by_version(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
-    (tmp_path / "run" / RUN_FILE).write_text(seal({"format": 2, "record": {"core": "7.0.0", "weights": "x"}}))
+    (tmp_path / "run" / RUN_FILE).write_text(seal({"format": FORMAT + 1, "record": {"core": "7.0.0", "weights": "x"}}))
     with pytest.raises(RunError, match=r"7\.0\.0.*upgrade"):
         Run.open(tmp_path / "run")
 

@@ -19,7 +19,7 @@ from adcli.errors import (
 )
 from adcli.hookspecs import hookimpl
 from adcli.options import BackboneOptions, Options, option
-from adcli.progress import Progress, Silent
+from adcli.progress import Progress, ProgressEvent, Silent
 from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
 
 __version__ = version("adcli-core")
@@ -40,6 +40,7 @@ __all__ = [
     "Options",
     "PluginError",
     "Progress",
+    "ProgressEvent",
     "RunError",
     "Silent",
     "StorageError",

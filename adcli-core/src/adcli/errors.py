@@ -13,9 +13,25 @@ class AdcliError(click.ClickException):
 
 
 class OptionError(AdcliError):
-    """An option, a name or a value on the command line or in a config file is wrong."""
+    """An option, a name or a value on the command line or in a config file is wrong.
+
+    Args:
+        message: a sentence, without its subject if ``option`` is given: ``"must be an integer, not 'x'."``.
+        option: what the sentence is about: a field's name, which the command line replaces by the flag as typed.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+
+    def format_message(self) -> str:
+        """Return the whole sentence."""
+        return f"{self.option} {self.message}" if self.option else self.message
+
+    def __str__(self) -> str:
+        return self.format_message()
 
 
 class DataError(AdcliError):
@@ -91,15 +107,15 @@ def place(error: BaseException, package: str) -> str:
     return ""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is."""
+def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is, if wanted."""
     import difflib
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
-    return f" Known: {', '.join(names)}." if names else ""
+    return f" Known: {', '.join(names)}." if names and listed else ""
 
 
 @contextlib.contextmanager

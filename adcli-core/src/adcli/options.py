@@ -7,11 +7,11 @@ declaration; the same object serves the command line (strings), config files (YA
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
-from adcli.errors import OptionError, suggest
+from adcli.errors import OptionError, one_line, suggest
 
 _BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "gt": (lambda value, bound: value > bound, "greater than"),
@@ -38,11 +38,55 @@ def option(
         help: one sentence for ``adcli models show``.
         gt, ge, lt, le: bounds of a number, or of each number of a tuple.
     """
+    return declare(default, help, gt=gt, ge=ge, lt=lt, le=le)
+
+
+def declare(
+    default: Any,
+    help: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    check: Callable[[Any], object] | None = None,
+    **metadata: Any,
+) -> Any:
+    """Declare one field of an :class:`Options` class, with all that the command line may want to know of it.
+
+    Args:
+        default: ``dataclasses.MISSING`` if a value must be given.
+        help: one sentence.
+        gt, ge, lt, le: bounds.
+        check: called with a value that is not None; raises :class:`OptionError` if it cannot be used.
+        metadata: kept for whoever reads the declaration.
+    """
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    metadata = {"help": help, "bounds": bounds}
+    metadata |= {"help": help, "bounds": bounds, "check": check}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def validate(cls: "type[Options]", name: str, value: Any) -> Any:
+    """Return a value as the declaration of an option wants it; strings are read as on the command line.
+
+    Raises:
+        OptionError: it does not fit the annotation, the bounds or the check.
+    """
+    annotation, metadata = _hints(cls)[name], cls.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    try:
+        read = _convert(value, annotation)
+        _check_bounds(read, metadata.get("bounds", {}))
+        if read is not None and metadata.get("check"):
+            metadata["check"](read)
+    except OptionError as error:
+        error.option = error.option or name
+        raise
+    except (TypeError, ValueError):
+        words = f"must be {_words(annotation)}, not {one_line(repr(value))}."
+        raise OptionError(words, option=name) from None
+    return read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +100,9 @@ class OptionInfo:
     help: str
 
 
-@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option, dataclasses.field))
+@typing.dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(option, declare, dataclasses.field)
+)
 class Options:
     """Base of all options: subclasses are frozen, keyword-only dataclasses without a decorator.
 
@@ -69,17 +115,23 @@ class Options:
 
     def __post_init__(self) -> None:
         for field in _fields(type(self)):
-            value = _convert(getattr(self, field.name), _hints(type(self))[field.name], field.name)
-            _check_bounds(value, field.metadata.get("bounds", {}), field.name)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, validate(type(self), field.name, getattr(self, field.name)))
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Make the options from names and values, which may be strings; unknown names raise :class:`OptionError`."""
+        """Make the options from names and values, which may be strings.
+
+        Raises:
+            OptionError: a name is unknown, a value does not fit, or one that must be given is missing.
+        """
         known = [field.name for field in _fields(cls)]
         for name in values:
             if name not in known:
-                raise OptionError(f"unknown option '{name}'.{suggest(name, known)}")
+                raise OptionError(f"is not an option.{suggest(name, known)}", option=name)
+        for field in _fields(cls):
+            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if required and field.name not in values:
+                raise OptionError("must be given.", option=field.name)
         return cls(**values)
 
     @classmethod
@@ -119,60 +171,66 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _convert(value: Any, annotation: Any, name: str) -> Any:
-    """Return the value as the annotation wants it; strings are read as on the command line."""
+def _convert(value: Any, annotation: Any) -> Any:
+    """Return the value as the annotation wants it; raises ValueError or TypeError if it does not fit."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
             return None
         (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(value, inner, name)
+        return _convert(value, inner)
     if origin is tuple:
-        return tuple(_convert(part, arguments[0], name) for part in _parts(value))
+        return tuple(_convert(part, arguments[0]) for part in _split(value))
     if origin is dict:
         return dict(value)
     if origin is Literal:
-        return _choose(value, arguments, name)
-    return _scalar(value, annotation, name)
+        return arguments[[str(choice) for choice in arguments].index(str(value))]
+    return _read_scalar(value, annotation)
 
 
-def _parts(value: Any) -> list[Any]:
+def _split(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
-def _choose(value: Any, choices: tuple[Any, ...], name: str) -> Any:
-    for choice in choices:
-        if value == choice or (isinstance(value, str) and value == str(choice)):
-            return choice
-    raise OptionError(f"option '{name}' is {value!r}; choose one of: {', '.join(map(str, choices))}.")
-
-
-def _scalar(value: Any, kind: Callable[[Any], Any], name: str) -> Any:
-    refused = OptionError(f"option '{name}' is {value!r}; it needs {_type_name(kind)}.")
+def _read_scalar(value: Any, kind: Callable[[Any], Any]) -> Any:
     if kind is bool:
-        read = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
-        if not isinstance(read, bool):
-            raise refused
-        return read
-    if isinstance(value, bool) or value is None:
-        raise refused
-    if kind is int and isinstance(value, float):
-        raise refused
-    try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise refused from None
+        value = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
+        if isinstance(value, bool):
+            return value
+        raise ValueError
+    if isinstance(value, bool) or value is None or (kind is int and isinstance(value, float)):
+        raise ValueError
+    return kind(value)
 
 
-def _check_bounds(value: Any, bounds: Mapping[str, float], name: str) -> None:
+def _check_bounds(value: Any, bounds: Mapping[str, float]) -> None:
     for part in value if isinstance(value, tuple) else (value,):
         for key, bound in bounds.items():
             holds, words = _BOUNDS[key]
             # A comparison with NaN is false, so NaN is refused here as well.
             if part is not None and not holds(part, bound):
-                raise OptionError(f"option '{name}' is {part}; it must be {words} {bound}.")
+                raise OptionError(f"must be {words} {bound}, not {part}.")
+
+
+def _words(annotation: Any) -> str:
+    """Return what a value must be, as a message says it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join([*(_words(argument) for argument in arguments if argument is not type(None)), "none"])
+    if origin is Literal:
+        return list_choices(arguments)
+    if origin is tuple:
+        return f"{_type_name(arguments[0])}s separated by commas"
+    name = _type_name(annotation)
+    return {"integer": "an integer", "number": "a number", "path": "a path"}.get(name, name)
+
+
+def list_choices(choices: Sequence[Any]) -> str:
+    """Return ``"a, b or c"``."""
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _type_name(annotation: Any) -> str:

@@ -115,13 +115,21 @@ class ExporterSpec:
 
 Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
 
-KINDS: Mapping[type[Spec], str] = {
+Kind = Literal["model", "dataset", "backbone", "exporter"]
+"""What a plugin can offer."""
+
+KINDS: Mapping[type[Any], Kind] = {
     ModelSpec: "model",
-    DatasetSpec: "data set",
+    DatasetSpec: "dataset",
     BackboneSpec: "backbone",
     ExporterSpec: "exporter",
 }
-"""What users call each of them."""
+"""What each of them describes, as options and modules name it."""
+
+
+def kind_in_words(kind: Kind) -> str:
+    """Return what messages call a kind."""
+    return "data set" if kind == "dataset" else kind
 
 
 def _is_text(value: Any) -> bool:

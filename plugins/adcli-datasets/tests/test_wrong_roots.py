@@ -138,7 +138,7 @@ def test_a_category_is_needed_and_those_there_are_listed(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", [name for name, first in FIRST.items() if not first])
 def test_where_there_are_no_categories_none_is_taken(name: str, tmp_path: Path) -> None:
-    assert "no categories such as 'x'" in refusal(name, tmp_path, category="x")
+    assert "no categories, but 'x' was given" in refusal(name, tmp_path, category="x")
 
 
 def emptied(folder: Path) -> None:

@@ -1,13 +1,13 @@
 """The command line: parses, calls one function of the core, prints. Everything heavy is imported inside callbacks."""
 
 import errno
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from adcli import __version__
 from adcli._plugins.tracing import trace_failure
 from adcli._process import joining
 from adcli._process.allocation import keep_freed_memory
@@ -17,21 +17,23 @@ from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
-from adcli.cli.console import report_failed_plugins
+from adcli.cli.completion import VARIABLE, completion, register
+from adcli.cli.console import report_failed_plugins, show_error, versions, wants_colour
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
+from adcli.cli.flags import Group, operand
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
 from adcli.cli.plugin import plugin
 from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
-from adcli.errors import OptionError, PluginError, StorageError, one_line, suggest
+from adcli.errors import PluginError, StorageError, one_line
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
 
 
-class PluginGroup(click.Group):
+class PluginGroup(Group):
     """A group whose commands plugins can add to, but not replace."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -43,9 +45,8 @@ class PluginGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+        if args and self.get_command(ctx, args[0]) is None:
             report_failed_plugins()
-            raise OptionError(f"unknown command '{args[0]}'.{suggest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -75,22 +76,55 @@ def _failed_command(name: str, error: Exception) -> click.ClickException:
     return PluginError(f"command '{name}' of {plugin} failed ({one_line(error)}).")
 
 
+def _print_version(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    if given and not ctx.resilient_parsing:
+        listed = list(versions())
+        width = max(len(name) for name, _ in listed)
+        for name, version in listed:
+            click.echo(f"{name:<{width}} {version}")
+        ctx.exit()
+
+
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="adcli")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the versions of adcli, Python, torch and the plugins.",
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Find defects in photographs: learn from images of good parts, then score, locate and report what departs.
+    """Learn what good parts look like from photographs, then score new ones and show where they differ.
 
     \b
     Start here:
-      adcli train --model patchcore --data FOLDER    learn what good parts look like
-      adcli predict last IMAGES                      score new images
-      adcli models                                   what can be trained
+      adcli train -m patchcore --data FOLDER   learn what good parts look like
+      adcli predict last IMAGES                score new images
+      adcli models                             what can be trained
+      adcli help COMMAND                       what a command does
     """
+    ctx.color = wants_colour()
     if joining.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
         raise click.UsageError(
             f"'adcli {ctx.invoked_subcommand}' works in a single process: start it without torchrun."
         )
+
+
+@cli.command("help")
+@operand("command", "A command, such as 'train' or 'datasets check'.", complete="commands", nargs=-1, metavar="COMMAND")
+@click.pass_context
+def show_help(ctx: click.Context, command: tuple[str, ...]) -> None:
+    """Show what a command does, as COMMAND --help does."""
+    found = ctx.find_root()
+    for name in command:
+        assert isinstance(found.command, click.Group)
+        _, inner, _ = found.command.resolve_command(found, [name])
+        assert inner is not None
+        found = click.Context(inner, parent=found, info_name=name)
+    click.echo(found.get_help())
 
 
 for _command in (
@@ -109,6 +143,7 @@ for _command in (
     exporters,
     plugins,
     plugin,
+    completion,
 ):
     cli.add_command(_command)
 datasets.add_command(check)
@@ -129,12 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
+        if VARIABLE in os.environ:
+            register()
         with joining.joined():
             outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except click.ClickException as error:
-        return _shown(error)
+        return _show(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
@@ -146,12 +183,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         if error.filename is not None or error.errno not in _NO_ROOM:
             raise
         sys.stdout = None
-        return _shown(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))
+        return _show(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))
     return outcome if isinstance(outcome, int) else 0
 
 
-def _shown(error: click.ClickException) -> int:
+def _show(error: click.ClickException) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
-    error.show()
+    if not (isinstance(error, joining.PeerError) and error.printed):
+        show_error(error)
     return error.exit_code

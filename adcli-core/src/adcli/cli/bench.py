@@ -1,27 +1,27 @@
 """``adcli bench``."""
 
+from typing import Any
+
 import click
 
 from adcli.cli.console import load_pipeline, print_json, print_table
+from adcli.cli.flags import OPENED, Command, drop_missing, json_flag, operand, settings
+from adcli.pipeline.settings import FIELDS
 
 
-@click.command()
-@click.argument("run")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto).")
-@click.option("--workers", type=click.IntRange(0), metavar="N", default=2, help="Threads that decode images (2).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def bench(run: str, paths: tuple[str, ...], device: str, workers: int, as_json: bool) -> None:
-    """Measure how fast a run or an export scores.
-
-    RUN is a path, a name under runs, or 'last', or an exported folder; PATHS are images, and folders of them; without
-    any, images of 256 x 256 pixels are drawn.
-    """
+@click.command(cls=Command)
+@operand("run", OPENED, complete="runs")
+@operand("paths", "Images, and folders of them; none to draw some of 256 x 256 pixels.", complete="files", nargs=-1)
+@settings("device", "workers")
+@json_flag
+def bench(run: str, paths: tuple[str, ...], as_json: bool, **computing: Any) -> None:
+    """Measure how fast a run or an export scores."""
     pipeline = load_pipeline()
-    timings = pipeline.bench(run, paths, device=device, workers=workers)
+    timings = pipeline.bench(run, paths, **drop_missing(computing))
     if as_json:
         print_json(timings.to_dict())
         return
+    workers = FIELDS["workers"].default if computing["workers"] is None else computing["workers"]
     alone, decoded = timings.latency, timings.latency_decoding
     rows = [
         ["load", f"{timings.load * 1000:.0f} ms", "imports, digests and the model"],
@@ -31,7 +31,7 @@ def bench(run: str, paths: tuple[str, ...], device: str, workers: int, as_json: 
         ["throughput", f"{timings.throughput:.1f} images/s", "decoded already, batch 16"],
         ["", f"{timings.throughput_decoding:.1f} images/s", f"decoding included, batch 16, {workers} threads decode"],
     ]
-    print_table(("what", "measured", "how"), rows, "")
+    print_table(("what", "measured", "how"), rows, "", ("what", "measured"))
     click.echo(f"{timings.images} images, {timings.cores} cores")
 
 

@@ -4,27 +4,32 @@ from typing import Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_json
-from adcli.cli.scoring import rate_option, scoring_options
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
+from adcli.cli.flags import RUN, SCORING, Command, drop_missing, json_flag, operand, setting, settings
 
 
-@click.command()
-@click.argument("run")
-@click.option("--data", metavar="REF", help="Good images that the model has not seen: a folder or data set.")
-@rate_option
-@scoring_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.command(cls=Command)
+@operand("run", RUN, complete="runs")
+@setting(
+    "data",
+    "Good images that the model has not seen: a folder or data set.",
+    otherwise="the run's",
+    section="Calibration",
+)
+@setting("false_alarm_rate", otherwise="the run's")
+@settings(*SCORING)
+@json_flag
 def calibrate(
     run: str,
     data: str | None,
-    rate: float | None,
+    false_alarm_rate: float | None,
     as_json: bool,
     **scoring: Any,
 ) -> None:
-    """Set a finished run's threshold anew, without training.
+    """Set the threshold of a run again, without training.
 
-    RUN is a path, a name under runs, or 'last'. With --data, the threshold comes from good images of today's line;
-    without, from those of the run, for another --false-alarm-rate. Exports keep theirs: export the run again.
+    With --data, the threshold comes from good images of today's line; without, from those of the run, for another
+    --false-alarm-rate. Exports keep their threshold: export the run again.
 
     \b
     Examples:
@@ -36,8 +41,8 @@ def calibrate(
     opened = pipeline.load(run)
     scorer = None
     if data is not None:
-        scorer = pipeline.open_scorer(opened, **scoring)
-    calibrated = pipeline.recalibrate(opened, data, rate=rate, scorer=scorer, progress=progress)
+        scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
+    calibrated = pipeline.recalibrate(opened, data, rate=false_alarm_rate, scorer=scorer, progress=progress)
     for message in scorer.source.skipped.values() if scorer else ():
         progress.note(f"skipped: {message}")
     before, after = opened.calibration, calibrated.calibration
@@ -45,6 +50,6 @@ def calibrate(
         thresholds = {"before": before.image_threshold, "threshold": after.image_threshold}
         print_json({"run": str(opened.path), **thresholds, "images": after.n, "promise": after.promise()})
         return
-    click.echo(f"before     {before.promise()}")
-    click.echo(f"threshold  {after.promise()}")
-    click.echo(f"go on      adcli report {opened.path}    (the report was made with the threshold before)")
+    print_fact("before", before.promise())
+    print_fact("threshold", after.promise())
+    print_fact("go on", f"adcli report {relative(opened.path)}    (the report was made with the threshold before)")

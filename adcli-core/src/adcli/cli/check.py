@@ -4,29 +4,28 @@ from typing import Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_line
+from adcli.cli.flags import Command, drop_missing, json_flag, operand, settings
 
 
-@click.command()
-@click.argument("reference", metavar="REF")
-@click.option("-d", "data_options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help="Data set option.")
-@click.option("--workers", type=click.IntRange(min=1), default=4, metavar="N", help="Threads that decode images (4).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.command(cls=Command)
+@operand("reference", "What --data takes: a folder, table:FILE, or NAME[:CATEGORY].", complete="data", metavar="REF")
+@settings("data_options", "workers")
+@json_flag
 @click.pass_context
-def check(ctx: click.Context, reference: str, data_options: dict[str, str], workers: int, as_json: bool) -> None:
-    """Look at data without training: what is there, and what is wrong.
+def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], as_json: bool, **computing: Any) -> None:
+    """Look at data without training: what is there, and what is wrong with it.
 
-    REF is what --data takes: a folder, table:FILE, or NAME[:CATEGORY] of a data set. Every image and mask is decoded.
-    Wrong are files that cannot be read, test images that are trained on as well, and masks that mark nothing or have
-    another shape than their image. Each is one line, and the exit code is then 4.
+    Decodes every image and mask. Reports unreadable files, test images that also appear in the training set, and masks
+    that are empty or the wrong shape, one line each; the exit code is then 4.
     """
     pipeline = load_pipeline()
-    found = pipeline.inspect_data(reference, data_options, workers=workers, progress=ConsoleProgress())
+    found = pipeline.inspect_data(reference, data_options, **drop_missing(computing), progress=ConsoleProgress())
     if as_json:
         print_json(_document(found))
     else:
         for line in found.lines():
-            click.echo(line)
+            print_line(line, 0)
     if found.findings:
         from adcli.errors import DataError
 

@@ -3,26 +3,33 @@
 import click
 
 from adcli.cli.console import load_pipeline, print_json
+from adcli.cli.flags import RUN, Command, flag, json_flag, operand
+from adcli.errors import OptionError
 
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option(
-    "--name", metavar="NAME", default="test", help="Evaluation to compare, a folder under evaluations (test)."
+@click.command(cls=Command)
+@operand(
+    "runs",
+    f"{RUN} Two or more; differences are to the first.",
+    complete="runs",
+    nargs=-1,
+    required=True,
+    metavar="RUN RUN...",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@flag("--name", metavar="NAME", default="test", help="Evaluation to compare, a folder under evaluations (test).")
+@json_flag
 def compare(runs: tuple[str, ...], name: str, as_json: bool) -> None:
-    """Show how runs do on the same images, and whether the differences are more than chance.
+    """Compare runs on the same images.
 
-    Each RUN is a path, a name under runs, or 'last'; differences are to the first. The interval holds the difference
-    with 95 % confidence over other test images of the kind; other seeds are not part of it.
+    Tells whether the differences are more than chance. The interval holds the difference with 95 % confidence over
+    other test images of the kind; it says nothing about other seeds.
 
     \b
     Example:
       adcli compare patchcore-bottle padim-bottle
     """
     if len(runs) < 2:
-        raise click.UsageError("give two runs or more.")
+        raise OptionError("give two runs or more.")
     pipeline = load_pipeline()
     found = pipeline.compare_runs([pipeline.load(run) for run in runs], name)
     if as_json:

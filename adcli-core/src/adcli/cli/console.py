@@ -1,49 +1,177 @@
-"""What the commands share on the terminal: progress, notes, tables, JSON."""
+"""What the commands share on the terminal: colour, progress, notes, tables, JSON."""
 
 import json
+import os
+import shutil
 import sys
+import textwrap
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from adcli.errors import one_line
+
+if TYPE_CHECKING:
+    from adcli.progress import ProgressEvent
 
 T = TypeVar("T")
 
 
+def voice() -> str:
+    """Return ``"quiet"`` or ``"verbose"`` if the command was asked to be, else nothing."""
+    ctx = click.get_current_context(silent=True)
+    return str(ctx.meta.get("adcli.voice", "")) if ctx else ""
+
+
+def wants_colour() -> bool | None:
+    """Return what NO_COLOR or FORCE_COLOR ask for; None if a stream's being a terminal decides."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+def is_terminal() -> bool:
+    """Tell whether stdout is for a person to read."""
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout is not None and sys.stdout.isatty())
+
+
+def style_verdict(word: str, text: str) -> str:
+    """Colour a text by a verdict, and write a defect large on a terminal."""
+    if not is_terminal():
+        return text
+    return click.style(text.upper(), fg="red", bold=True) if word == "defect" else click.style(text, fg="green")
+
+
+def show_error(error: click.ClickException) -> None:
+    """Print what was wrong on stderr: for a wrong usage also the usage."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
+    message = " ".join(error.format_message().splitlines())
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True, color=wants_colour())
+
+
+def explain(error: BaseException) -> None:
+    """Print what an error came from, one line for each."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        click.echo(f"because: {one_line(cause)}{where}", err=True)
+        error = cause
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield names and versions: the core, Python, torch, and the plugins' distributions."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from adcli import __version__
+    from adcli._plugins.registry import registry
+
+    yield "adcli", __version__
+    yield "python", platform.python_version()
+    try:
+        yield "torch", version("torch")
+    except PackageNotFoundError:
+        yield "torch", "not installed"
+    found = {plugin.distribution: plugin.version for plugin in registry().plugins}
+    found.pop("adcli-core", None)
+    yield from sorted(found.items())
+
+
+def print_versions() -> None:
+    """Print versions in a line on stderr."""
+    click.echo(", ".join(f"{name} {version}" for name, version in versions()), err=True)
+
+
 class ConsoleProgress:
-    """Bars and notes on stderr; bars only where a person watches."""
+    """Bars and notes on stderr; bars only if a person watches, and nothing but warnings if they ask for quiet."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
         self.console = Console(stderr=True, highlight=False)
+        self.voice = voice()
+        self._bars: Any = None
 
     def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
-        if not self.console.is_terminal or total == 0:
+        if not self.console.is_terminal or total == 0 or self.voice == "quiet":
             yield from items
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bars:
-            task = bars.add_task(description, total=total)
-            for item in items:
-                yield item
-                bars.advance(task)
+        shown = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        facts = TextColumn("{task.fields[facts]}")
+        try:
+            with Progress(*shown, facts, console=self.console, transient=True) as self._bars:
+                task = self._bars.add_task(description, total=total, facts="")
+                for item in items:
+                    yield item
+                    self._bars.advance(task)
+        finally:
+            self._bars = None
+
+    def report(self, event: "ProgressEvent") -> None:
+        if self._bars is not None:
+            self._bars.update(self._bars.task_ids[-1], facts=str(event))
+        elif self.voice == "verbose":
+            self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:
-        if text:
-            self.console.print(
-                text, style="yellow" if text.startswith("warning") else "dim", markup=False, soft_wrap=True
-            )
+        matters = text.startswith(("warning", "skipped"))
+        if text and (matters or self.voice != "quiet"):
+            shown = wrap(text, self.console.width) if self.console.is_terminal else text
+            style = "yellow" if text.startswith("warning") else "dim"
+            self.console.print(shown, style=style, markup=False, soft_wrap=True)
+
+
+def wrap(text: str, width: int, indent: int = 0) -> str:
+    """Break lines between words, and never in a path or a name."""
+    lines = (
+        textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+            drop_whitespace=True,
+        )
+        or [""]
+        for line in text.split("\n")
+    )
+    return "\n".join(line for part in lines for line in part)
+
+
+def print_fact(name: str, value: object) -> None:
+    """Print a result: its name, and what it is, wrapped beside the name on a terminal."""
+    print_line(f"{name:<10} {value}")
+
+
+def print_line(line: str, indent: int = 11) -> None:
+    """Print a line, wrapped on a terminal."""
+    click.echo(wrap(line, columns(), indent) if is_terminal() else line)
+
+
+def columns() -> int:
+    """Return the width of the terminal."""
+    return shutil.get_terminal_size().columns
+
+
+def relative(path: Path) -> Path:
+    """Return a path as one would type it here: relative if it is below the current folder."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
 
 
 def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
-    """Load the plugins and print, once, a line on stderr for each that failed; perhaps only where a hook did since."""
+    """Load the plugins and print, once, a line on stderr for each that failed; perhaps only if a hook did since."""
     from adcli._plugins.registry import registry
 
-    for line in registry().take_lines(of_hooks_only=of_hooks_only):
+    for line in registry().take_hook_warnings() if of_hooks_only else registry().take_warnings():
         click.echo(line, err=True)
 
 
@@ -63,36 +191,46 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """Print a table on stdout, or a line that says there is nothing; a pipe gets tab-separated lines."""
-    lines = list(rows)
+def print_table(names: Sequence[str], rows: Iterable[Sequence[str]], empty: str, typed: Sequence[str] = ()) -> None:
+    """Print a table on stdout, or a line that says there is nothing; a pipe gets tab-separated lines.
+
+    Args:
+        names: of the columns.
+        rows: a text for each column.
+        empty: the line.
+        typed: columns that hold what one has to type, which are never cut, nor wrapped, nor left out.
+    """
+    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
     if not lines:
         click.echo(empty)
-    elif not sys.stdout.isatty():
-        for line in [list(columns), *lines]:
-            click.echo("\t".join(" ".join(cell.split()) for cell in line))
+    elif not is_terminal():
+        click.echo("\n".join("\t".join(line) for line in [list(names), *lines]))
     else:
-        _print_rich_table(columns, lines)
+        for line in lay_out(names, lines, typed, columns()):
+            click.echo(line.rstrip())
 
 
-def _print_rich_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold")
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
-    Console().print(table)
-
-
-def parse_pairs(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    """Turn repeated ``KEY=VALUE`` into a dictionary; a click callback."""
-    pairs = {}
-    for value in values:
-        key, equals, text = value.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"'{value}' is not of the form KEY=VALUE.", ctx, parameter)
-        pairs[key.strip()] = text
-    return pairs
+def lay_out(names: Sequence[str], lines: Sequence[Sequence[str]], typed: Sequence[str], width: int) -> Iterator[str]:
+    """Yield the lines of a table for a terminal: prose wraps at words, and is left out from the right if it must be."""
+    table = [list(names), *map(list, lines)]
+    natural = [max(len(row[i]) for row in table) for i in range(len(names))]
+    # Prose keeps its longest word whole, unless that is longer than any word of a language.
+    least = [
+        size if name in typed else min(max(len(word) for row in table for word in (row[i].split() or [""])), 24)
+        for i, (name, size) in enumerate(zip(names, natural, strict=True))
+    ]
+    kept = list(range(len(names)))
+    while sum(least[i] + 2 for i in kept) > width + 2 and any(names[i] not in typed for i in kept):
+        kept.remove(next(i for i in reversed(kept) if names[i] not in typed))
+    spare = width + 2 - sum(least[i] + 2 for i in kept)
+    widths = {}
+    for i in kept:
+        widths[i] = least[i] + max(min(natural[i] - least[i], spare), 0)
+        spare -= widths[i] - least[i]
+    for number, row in enumerate(table):
+        cells = [textwrap.wrap(row[i], widths[i], break_on_hyphens=False) or [""] for i in kept]
+        for part in range(max(map(len, cells))):
+            texts = [
+                (cell[part] if part < len(cell) else "").ljust(widths[i]) for i, cell in zip(kept, cells, strict=True)
+            ]
+            yield click.style("  ".join(texts), bold=True) if number == 0 else "  ".join(texts)

@@ -4,17 +4,17 @@ from typing import Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, parse_pairs, print_json
-from adcli.cli.scoring import scoring_options
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, relative
+from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
 
 
-@click.command()
-@click.argument("run")
-@click.option("--data", metavar="REF", help="Folder or data set to test on; the run's own when left out.")
-@click.option("-d", "data_options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help="Data set option.")
-@click.option("--name", metavar="NAME", help="Folder under RUN/evaluations (test, or the data's name).")
-@scoring_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.command(cls=Command)
+@operand("run", RUN, complete="runs")
+@setting("data", "Folder or data set to test on.", otherwise="the run's")
+@settings("data_options")
+@flag("--name", metavar="NAME", section="Output", help="Folder under RUN/evaluations (test, or the data's name).")
+@settings(*SCORING)
+@json_flag
 def evaluate(
     run: str,
     data: str | None,
@@ -25,12 +25,12 @@ def evaluate(
 ) -> None:
     """Score labelled images with a finished run.
 
-    RUN is a path, a name under runs, or 'last'; metrics, scores, pictures and a report to look at are written into it.
+    Writes metrics, scores, pictures and a report to look at into the run.
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     opened = pipeline.load(run)
-    scorer = pipeline.open_scorer(opened, **scoring)
+    scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
     evaluation, folder = pipeline.evaluate(opened, data, data_options, scorer=scorer, name=name, progress=progress)
     for message in evaluation.skipped.values():
         progress.note(f"skipped: {message}")
@@ -40,5 +40,5 @@ def evaluate(
     from adcli.metrics.words import metric_lines
 
     for line in metric_lines(evaluation.metrics):
-        click.echo(line)
-    click.echo(f"look at    {folder / 'report.html'}")
+        print_line(line)
+    print_fact("look at", relative(folder / "report.html"))

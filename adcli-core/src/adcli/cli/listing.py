@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from adcli._plugins.registry import Names, Plugin, Provided, registry
-from adcli.cli.console import print_json, print_table, report_failed_plugins
+from adcli.cli.console import print_json, print_line, print_table, report_failed_plugins
+from adcli.cli.flags import Command, Group, json_flag, operand
 from adcli.errors import PluginError, one_line
 from adcli.options import OptionInfo, Options
 from adcli.specs import DatasetSpec, Spec
@@ -14,11 +15,9 @@ from adcli.specs import DatasetSpec, Spec
 FILES = {"folder": "FOLDER", "table": "table:FILE.csv"}
 """What ``--data`` takes for the data sets that are named by a path."""
 
-_json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
-
-@click.group(invoke_without_command=True)
-@_json_flag
+@click.group(cls=Group, invoke_without_command=True)
+@json_flag
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
     """List the models that can be trained."""
@@ -27,10 +26,10 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 
 @models.command("show")
-@click.argument("name")
-@_json_flag
+@operand("name", "A model; 'adcli models' lists them.", complete="models")
+@json_flag
 def show_model(name: str, as_json: bool) -> None:
-    """Show a model's options with type, default and allowed values, and a command to copy."""
+    """Show the options of a model, and a command to copy."""
     provided = registry().models[name]
     spec = provided.spec
     height, width = spec.image_size
@@ -39,8 +38,8 @@ def show_model(name: str, as_json: bool) -> None:
     _show(provided, facts, spec.options, f"adcli train --model {name} --data FOLDER", "-o", as_json)
 
 
-@click.group(invoke_without_command=True)
-@_json_flag
+@click.group(cls=Group, invoke_without_command=True)
+@json_flag
 @click.pass_context
 def datasets(ctx: click.Context, as_json: bool) -> None:
     """List the data sets that --data can name."""
@@ -49,36 +48,36 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 
 
 @datasets.command("show")
-@click.argument("name")
-@_json_flag
+@operand("name", "A data set; 'adcli datasets' lists them.", complete="datasets")
+@json_flag
 def show_dataset(name: str, as_json: bool) -> None:
-    """Show a data set's options and categories, and a command to copy."""
+    """Show the options and categories of a data set, and a command."""
     provided = registry().datasets[name]
     spec = provided.spec
     facts = {"paper": spec.paper, "licence": spec.licence, "source": spec.source}
     facts |= {"categories": ", ".join(spec.categories), "layout": spec.layout}
-    command = f"adcli train --model patchcore --data {_reference(name, provided)}"
+    command = f"adcli train --model patchcore --data {_name_reference(name, provided)}"
     _show(provided, facts, spec.options, command, "-d", as_json)
 
 
-def _reference(name: str, provided: Provided[DatasetSpec]) -> str:
+def _name_reference(name: str, provided: Provided[DatasetSpec]) -> str:
     """Return what ``--data`` takes for a data set, with the option that names its folder."""
     spec = provided.spec
     if spec.name in FILES:
         return FILES[spec.name]
-    root = any(info.name == "root" for info in _described(provided, spec.options))
+    root = any(info.name == "root" for info in _describe_options(provided, spec.options))
     return (f"{name}:{spec.categories[0]}" if spec.categories else name) + (" -d root=FOLDER" if root else "")
 
 
-@click.command()
-@_json_flag
+@click.command(cls=Command)
+@json_flag
 def backbones(as_json: bool) -> None:
     """List the backbones that --backbone can name."""
     _list(registry().backbones, ("licence",), as_json)
 
 
-@click.group(invoke_without_command=True)
-@_json_flag
+@click.group(cls=Group, invoke_without_command=True)
+@json_flag
 @click.pass_context
 def exporters(ctx: click.Context, as_json: bool) -> None:
     """List the formats that runs can be exported to."""
@@ -87,24 +86,24 @@ def exporters(ctx: click.Context, as_json: bool) -> None:
 
 
 @exporters.command("show")
-@click.argument("name")
-@_json_flag
+@operand("name", "An exporter; 'adcli exporters' lists them.", complete="exporters")
+@json_flag
 def show_exporter(name: str, as_json: bool) -> None:
-    """Show an exporter's options with type, default and allowed values, and a command to copy."""
+    """Show the options of an exporter, and a command to copy."""
     provided = registry().exporters[name]
     _show(provided, {}, provided.spec.options, f"adcli export last --to {name}", "-o", as_json)
 
 
-@click.command()
-@_json_flag
+@click.command(cls=Command)
+@json_flag
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool) -> None:
     """List the plugins, and what to do about those that failed.
 
     \b
     In the environment:
-      ADCLI_DISABLE=NAME,...   leave out plugins, by their names or their distributions'
-      ADCLI_TRACE=1            print every call of a plugin, and how long it took, on stderr
+      ADCLI_DISABLE=NAME,...   leave out plugins, by name or distribution
+      ADCLI_TRACE=1            print every call of a plugin and its time on stderr
     """
     # What adds commands is known, and may fail, only now.
     registry().commands(_own_commands(ctx))
@@ -115,9 +114,9 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
         print_json(listed)
         return
     columns = ("name", "distribution", "version", "state", "provides", "load_ms")
-    rows = [[_joined(plugin[column]) for column in columns] for plugin in listed]
-    print_table(columns, rows, "no plugins.")
-    for line in map(_problem_line, registry().plugins):
+    rows = [[_join(plugin[column]) for column in columns] for plugin in listed]
+    print_table(columns, rows, "no plugins.", typed=("name",))
+    for line in map(_describe_problem, registry().plugins):
         click.echo(line, nl=bool(line))
 
 
@@ -140,11 +139,11 @@ def _describe_plugin(plugin: Plugin) -> dict[str, Any]:
     }
 
 
-def _joined(value: Any) -> str:
+def _join(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _problem_line(plugin: Plugin) -> str:
+def _describe_problem(plugin: Plugin) -> str:
     """Return what is wrong with a plugin and what to do about it, or nothing."""
     failed = f"{plugin} failed: {plugin.error}\n  {plugin.remedy}" if plugin.error else ""
     warned = f"{plugin} {plugin.warning}" if plugin.warning and not plugin.disabled else ""
@@ -170,14 +169,14 @@ def _list(names: Names[Any], extra: tuple[str, ...], as_json: bool) -> None:
         return
     columns = ("name", *extra, "provider", "summary")
     empty = f"no {names.kind} installed; plugins offer them, see 'adcli plugins'."
-    print_table(columns, [[str(item[column]) for column in columns] for item in listed], empty)
+    print_table(columns, [[str(item[column]) for column in columns] for item in listed], empty, typed=("name",))
 
 
 def _show(
     provided: Provided[Any], facts: dict[str, str], options: type[Options], command: str, flag: str, as_json: bool
 ) -> None:
     report_failed_plugins()
-    described = _described(provided, options)
+    described = _describe_options(provided, options)
     if as_json:
         listed = [vars(info) for info in described]
         spec = provided.spec
@@ -185,19 +184,19 @@ def _show(
             {"name": spec.name, "summary": spec.summary, "provider": str(provided.plugin), **facts, "options": listed}
         )
         return
-    click.echo(f"{provided.spec.name}: {provided.spec.summary}\nprovider: {provided.plugin}")
-    for name, value in facts.items():
+    for name, value in {provided.spec.name: provided.spec.summary, "provider": str(provided.plugin), **facts}.items():
         if value:
             lines = value.rstrip("\n").split("\n")
-            click.echo(f"{name}: {value}" if len(lines) == 1 else "\n  ".join([f"{name}:", *lines]))
+            text = f"{name}: {value}" if len(lines) == 1 else "\n  ".join([f"{name}:", *lines])
+            print_line(text, 2)
     click.echo("")
     rows = [[info.name, info.type, _text(info.default), info.allowed, info.help] for info in described]
-    print_table(("option", "type", "default", "allowed", "help"), rows, "It has no options.")
+    print_table(("option", "type", "default", "allowed", "help"), rows, "It has no options.", typed=("option",))
     example = f" {flag} {described[0].name}={_text(described[0].default)}" if described and flag == "-o" else ""
     click.echo(f"\n{command}{example}")
 
 
-def _described(provided: Provided[Any], options: type[Options]) -> list[OptionInfo]:
+def _describe_options(provided: Provided[Any], options: type[Options]) -> list[OptionInfo]:
     try:
         return options.describe()
     except Exception as error:  # annotations are evaluated here, and may name anything

@@ -6,37 +6,34 @@ from pathlib import Path
 import click
 
 from adcli._plugins.registry import registry
-from adcli.cli.console import parse_pairs, print_json, report_failed_plugins
+from adcli.cli.console import print_fact, print_json, report_failed_plugins
+from adcli.cli.flags import Choice, Group, flag, json_flag, operand, pairs, settings
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
-from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
+from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
+from adcli.testing._check import names_by_kind
 
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
-    "backbone": "adcli train --model {model} --backbone {name}",
-    "exporter": "adcli export last --to {name}",
 }
 
 
-@click.group()
+@click.group(cls=Group)
 def plugin() -> None:
     """Write a plugin, and check that it keeps the rules."""
 
 
 @plugin.command()
-@click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="What NAME is, where its name is that of several kinds.")
-@click.option("-d", "data_options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help="Data set option.")
-@click.option(
-    "-o", "options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help="Option of a model or exporter."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@operand("name", "What --model, --data, --backbone or --to take.", complete="everything")
+@flag("--kind", type=Choice(KINDS), help="What NAME is, if several kinds have one of that name.")
+@settings("data_options")
+@pairs("Option of the model or exporter.", complete="checked_options")
+@json_flag
 def check(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str], as_json: bool) -> int:
     """Check that a model, data set, backbone or exporter keeps every rule for its kind.
 
-    NAME is what --model, --data, --backbone or --to take. A model is fitted to a dozen small images with its quick
-    options, an exporter exports a small model, and a data set is loaded with the options given. Where a rule is
-    broken, the exit code is 6.
+    Fits a model to a dozen small images with its quick options, exports a small model, or loads a data set with the
+    options given. If a rule is broken, the exit code is 6.
 
     \b
     Examples:
@@ -45,7 +42,7 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
       adcli plugin check timm:resnet18.tv_in1k
     """
     report_failed_plugins()
-    checked = _what_is_checked(name, kind, data_options, options)
+    checked = _choose_subject(name, kind, data_options, options)
     with needing_torch():
         rules = checked.rules()
     results = []
@@ -62,7 +59,7 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
     return PluginError.exit_code if failed else 0
 
 
-def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str]) -> Checked:
+def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str]) -> Checked:
     """Return what to check, with its options parsed once, so that a wrong one is one line and no broken rule."""
     checked = Checked(name, kind)
     if data_options and checked.kind != "dataset":
@@ -73,8 +70,7 @@ def _what_is_checked(name: str, kind: Kind | None, data_options: dict[str, str],
         _make_once(checked)
         return checked
     checked = Checked(name, checked.kind, data_options or options)
-    assert checked.kind is not None
-    names_by_kind()[checked.kind][name].spec.options.parse(checked.options or {})
+    names_by_kind()[checked.kind][name].spec.options.parse(data_options or options)
     if checked.kind == "dataset" and not data_options:
         _load_without_options(checked)
     return checked
@@ -106,7 +102,8 @@ def _load_without_options(checked: Checked) -> None:
 
 
 def _print_result(result: Result, width: int) -> None:
-    verdict = f"FAILED  {result.problem[:400]}" if result.problem else "ok"
+    failed = click.style("FAILED", fg="red", bold=True)
+    verdict = f"{failed}  {result.problem[:400]}" if result.problem else click.style("ok", fg="green")
     click.echo(f"{result.rule:<{width}}  {result.seconds:5.1f} s  {verdict}")
 
 
@@ -119,13 +116,18 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 
 
 @plugin.command()
-@click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), default="model", help="What the plugin offers (model).")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The package's folder (adcli-NAME).")
+@operand("name", "What users will type, such as my_model; the package is then adcli-my-model.")
+@flag("--kind", type=Choice(KINDS), default="model", help="What the plugin offers (model).")
+@flag(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    complete="folders",
+    section="Output",
+    help="The package's folder (adcli-NAME).",
+)
 def new(name: str, kind: Kind, out: Path | None) -> None:
     """Write a complete package for a plugin, which works and passes its tests as it is.
-
-    NAME is what users will type, such as my_model; the package is adcli-my-model, imported as adcli_my_model.
 
     \b
     Examples:
@@ -137,15 +139,15 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
     names = PluginNames.parse(name)
     folder = out or Path(names.distribution)
     files = write_package(names, kind, folder)
-    click.echo(f"wrote      {folder} ({len(files)} files)")
-    for line in _next_steps(names.name, kind, folder):
-        click.echo(line)
+    print_fact("wrote", f"{folder} ({len(files)} files)")
+    for step, line in _list_steps(names.name, kind, folder):
+        print_fact(step, line)
 
 
-def _next_steps(name: str, kind: Kind, folder: Path) -> Iterator[str]:
+def _list_steps(name: str, kind: Kind, folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the commands to go on with."""
     place = folder if folder.is_absolute() or folder == Path() else f"./{folder}"
-    yield f'install    pip install -e "{place}[test]"'
-    yield f"test       pytest {folder}"
-    yield f"check      adcli plugin check {name}{' -d root=FOLDER' if kind == 'dataset' else ''}"
-    yield f"use        {_USE[kind].format(name=name, model=next(iter(registry().models), 'MODEL'))}"
+    yield "install", f'pip install -e "{place}[test]"'
+    yield "test", f"pytest {folder}"
+    yield "check", f"adcli plugin check {name}{' -d root=FOLDER' if kind == 'dataset' else ''}"
+    yield "use", f"{_USE[kind].format(name=name, model=next(iter(registry().models), 'MODEL'))}"

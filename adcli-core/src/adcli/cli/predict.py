@@ -6,28 +6,50 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline
-from adcli.cli.scoring import rate_option, scoring_options
+from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
+from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, setting, settings
+from adcli.errors import OptionError
 
 if TYPE_CHECKING:
     from adcli.pipeline import Prediction
 
 
-@click.command()
-@click.argument("run")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write predictions.csv there.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "jsonl"]), default="table")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--overlays", is_flag=True, help="Draw a picture of each image into --out.")
-@click.option("--fail-on-defect", is_flag=True, help="Exit with code 3 when a defect is found.")
-@rate_option
-@scoring_options
+@click.command(cls=Command)
+@operand("run", f"{OPENED} An export needs no torch.", complete="runs")
+@operand(
+    "paths",
+    "Images, folders of them, patterns such as 'photos/**/*.png', or '-' for a list on stdin, one path on each line.",
+    complete="files",
+    nargs=-1,
+    metavar="PATH...",
+)
+@flag(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    complete="folders",
+    section="Output",
+    help="Also write predictions.csv there.",
+)
+@flag(
+    "--format",
+    "form",
+    type=Choice(["table", "csv", "json", "jsonl"]),
+    default="table",
+    section="Output",
+    help="How to print predictions (table).",
+)
+@flag("--json", "as_json", is_flag=True, section="Output", help="The same as --format json.")
+@flag("--overlays", is_flag=True, section="Output", help="Draw a picture of each image into --out.")
+@flag("--fail-on-defect", is_flag=True, section="Output", help="Exit with code 3 if a defect is found.")
+@setting("false_alarm_rate", otherwise="the run's")
+@settings(*SCORING)
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -39,31 +61,30 @@ def predict(
     as_json: bool,
     overlays: bool,
     fail_on_defect: bool,
-    rate: float | None,
+    false_alarm_rate: float | None,
     **scoring: Any,
 ) -> None:
     """Score images with a finished run or an export.
 
-    RUN is a path, a name under runs, or 'last', or an exported folder such as last/exports/openvino, which needs no
-    torch. PATHS are images, folders of them, patterns such as 'photos/**/*.png', or '-' for a list on stdin, one path
-    on each line; where the list grows while it is read, --batch-size 1 --workers 0 answers each line at once.
-
-    A defect is a score above the run's threshold; the p-value is the share of good images that score as high.
+    A defect is a score above the run's threshold; the p-value is the share of good images that score as high. If a list
+    on stdin grows while it is read, --batch-size 1 --workers 0 answers each line at once.
     """
+    if not paths:
+        raise OptionError(f"give a run, and then images: adcli predict last {run}")
     if overlays and out is None:
-        raise click.UsageError("--overlays needs --out DIR to write the pictures to.")
+        raise OptionError("needs --out DIR to write the pictures to.", option="--overlays")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    scorer = pipeline.open_scorer(pipeline.find(run), **scoring)
-    if rate is not None:
-        scorer = replace(scorer, calibration=scorer.calibration.at_rate(rate))
+    scorer = pipeline.open_scorer(pipeline.find(run), **drop_missing(scoring))
+    if false_alarm_rate is not None:
+        scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
         progress.note(f"threshold {scorer.calibration.promise()}")
     # A bar between the lines of a table on the same terminal would be noise.
     bar = None if sys.stdout.isatty() else progress
-    predictions: Iterable[Prediction] = pipeline.predict(scorer, _listed(paths), progress=bar)
+    predictions: Iterable[Prediction] = pipeline.predict(scorer, _read_paths(paths), progress=bar)
     if overlays and out is not None:
         predictions = pipeline.draw(predictions, out / "maps")
-    rows = list(_printed((_row(prediction) for prediction in predictions), "json" if as_json else form))
+    rows = list(_print_rows((_row(prediction) for prediction in predictions), "json" if as_json else form))
     for message in scorer.source.skipped.values():
         progress.note(f"skipped: {message}")
     if out is not None:
@@ -77,12 +98,12 @@ def predict(
         ctx.exit(DEFECT_FOUND)
 
 
-def _listed(paths: tuple[str, ...]) -> Iterable[str]:
+def _read_paths(paths: tuple[str, ...]) -> Iterable[str]:
     """Return the paths, or for '-' those on stdin, as they come."""
     if "-" not in paths:
         return paths
     if len(paths) > 1:
-        raise click.UsageError("'-' takes all paths from stdin; give no others beside it.")
+        raise OptionError("takes all paths from stdin; give no others.", option="'-'")
     return (line.rstrip("\r\n") for line in iter(sys.stdin.readline, "") if line.strip())
 
 
@@ -104,21 +125,24 @@ def _row(prediction: "Prediction") -> dict[str, Any]:
     }
 
 
-def _printed(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str, Any]]:
+def _print_rows(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str, Any]]:
     """Print rows as they come, in the chosen form, and pass them on."""
+    listed = []
+    # The first row decides whether there is anything to print: an error comes without a header.
+    first = next(rows, None)
     if form == "csv":
         click.echo(_csv_line(COLUMNS), nl=False)
-    elif form == "table":
-        click.echo(f"{'verdict':<8} {'score':>12} {'p-value':>8}  image")
-    listed = []
-    for row in rows:
+    elif form == "table" and first is not None:
+        click.echo(click.style(f"{'verdict':<8} {'score':>12} {'p-value':>8}  image", bold=True))
+    for row in chain([first] if first is not None else [], rows):
         if form == "csv":
             click.echo(_csv_line(_cells(row)), nl=False)
         elif form == "jsonl":
             click.echo(json.dumps(row))
         elif form == "table":
             p_value = "-" if row["p_value"] is None else f"{row['p_value']:.4f}"
-            click.echo(f"{row['verdict'] or '-':<8} {row['score']:>12.6g} {p_value:>8}  {row['image']}")
+            verdict = style_verdict(row["verdict"], f"{row['verdict']:<8}") if row["verdict"] else f"{'-':<8}"
+            click.echo(f"{verdict} {row['score']:>12.6g} {p_value:>8}  {row['image']}")
         listed.append(row)
         yield row
     if form == "json":

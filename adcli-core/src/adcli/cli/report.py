@@ -5,30 +5,33 @@ from typing import Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_json
-from adcli.cli.scoring import scoring_options
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, relative
+from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, settings
 
 
-@click.command()
-@click.argument("run")
-@click.option("--name", metavar="NAME", help="Evaluation, a folder under evaluations (the run's own).")
-@click.option("--open", "to_open", is_flag=True, help="Open the page in the browser.")
-@scoring_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.command(cls=Command)
+@operand("run", RUN, complete="runs")
+@flag("--name", metavar="NAME", help="Evaluation, a folder under evaluations (the run's own).")
+@flag("--open", "to_open", is_flag=True, help="Open the page in the browser.")
+@settings(*SCORING)
+@json_flag
 def report(run: str, name: str | None, to_open: bool, as_json: bool, **scoring: Any) -> None:
-    """Show where the page of a run lies: verdicts, metrics, and pictures of what was found and missed.
+    """Say where the page of a run is, or open it.
 
-    RUN is a path, a name under runs, or 'last'. 'adcli train' and 'adcli evaluate' write the page, one HTML file that
-    needs no network. Where the run's threshold has changed since ('adcli calibrate'), the images are scored again.
+    The page shows verdicts, metrics, and pictures of what was found and missed. 'adcli train' and 'adcli evaluate'
+    write it, one HTML file that needs no network. If the run's threshold has changed since ('adcli calibrate'), the
+    images are scored again.
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     opened = pipeline.load(run)
-    page = pipeline.report(opened, name, scorer=partial(pipeline.open_scorer, **scoring), progress=progress)
+    page = pipeline.report(
+        opened, name, scorer=partial(pipeline.open_scorer, **drop_missing(scoring)), progress=progress
+    )
     if as_json:
         print_json({"run": str(opened.path), "report": str(page)})
     else:
-        click.echo(page)
+        click.echo(relative(page))
     if to_open:
         import webbrowser
 

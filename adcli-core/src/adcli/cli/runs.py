@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli.cli.console import print_json, print_table
+from adcli.cli.console import print_fact, print_json, print_line, print_table, relative
+from adcli.cli.flags import RUN, Group, flag, json_flag, operand
 
 if TYPE_CHECKING:
     from adcli.runs.find import Listed
 
 
-@click.group(invoke_without_command=True)
-@click.option("--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where to look (runs).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.group(cls=Group, invoke_without_command=True)
+@flag(
+    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", complete="folders", help="Where to look (runs)."
+)
+@json_flag
 @click.pass_context
 def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
     """List runs: finished, interrupted, damaged."""
@@ -27,7 +30,9 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
         return
     columns = ("name", "state", "model", "data", "image_auroc", "problem")
     rows = [["" if item[column] is None else str(item[column]) for column in columns] for item in listed]
-    print_table(columns, rows, f"no runs in {folder or runs_folder()} yet; make one with 'adcli train'.")
+    rows = [[str(relative(Path(cell))) for cell in row] for row in rows]
+    empty = f"no runs in {folder or runs_folder()} yet; make one with 'adcli train'."
+    print_table(columns, rows, empty, typed=("name", "model"))
 
 
 def _describe(item: "Listed") -> dict[str, Any]:
@@ -36,7 +41,7 @@ def _describe(item: "Listed") -> dict[str, Any]:
     if item.state == "interrupted":
         described["problem"] = f"continue with: adcli train --resume {item.path.name}"
     if item.run is not None:
-        auroc = _metrics(item.path).get("image", {}).get("auroc")
+        auroc = _read_metrics(item.path).get("image", {}).get("auroc")
         described |= {
             "model": item.run.settings["model"],
             "data": item.run.settings["data"] or "demo",
@@ -45,7 +50,7 @@ def _describe(item: "Listed") -> dict[str, Any]:
     return described
 
 
-def _metrics(run: Path) -> dict[str, Any]:
+def _read_metrics(run: Path) -> dict[str, Any]:
     import json
 
     try:
@@ -56,17 +61,14 @@ def _metrics(run: Path) -> dict[str, Any]:
 
 
 @runs.command()
-@click.argument("run")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@operand("run", RUN, complete="runs")
+@json_flag
 def show(run: str, as_json: bool) -> None:
-    """Show settings, record and metrics of a run.
-
-    RUN is a path, a name under runs, or 'last'.
-    """
+    """Show settings, record and metrics of a run."""
     from adcli.pipeline import load
 
     opened = load(run)
-    metrics = _metrics(opened.path)
+    metrics = _read_metrics(opened.path)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}
         print_json(content | {"promise": opened.calibration.promise()})
@@ -75,8 +77,8 @@ def show(run: str, as_json: bool) -> None:
 
     from adcli.metrics.words import metric_lines
 
-    click.echo(f"run        {opened.path}")
+    print_fact("run", relative(opened.path))
     for line in metric_lines(metrics):
-        click.echo(line)
-    click.echo(f"threshold  {opened.calibration.promise()}\n")
+        print_line(line)
+    print_fact("threshold", f"{opened.calibration.promise()}\n")
     click.echo(yaml.safe_dump({**opened.settings, "record": opened.record}, sort_keys=False, allow_unicode=True))

@@ -1,11 +1,20 @@
-"""From files to samples to pixels: data sets, decoding, framing, sources of images. Nothing here imports torch."""
+"""From files to samples to pixels: data sets, decoding, framing, sources of images. Nothing here imports torch.
 
-from adcli.data.decoding import FINE, Pixels, Size, read_image, read_mask, resize
-from adcli.data.framing import Framing
-from adcli.data.photograph import Photograph, Source, open_photograph
+What only lists files is imported at once, since data sets declare themselves with it; what computes with pixels is
+imported when it is first used, so that ``adcli --help`` imports no numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from adcli.data.samples import IMAGE_SUFFIXES, Label, Sample, Splits, count_labels
-from adcli.data.source import Decoded, ImageSource, Item, items_of
-from adcli.data.splitting import held_out
+
+if TYPE_CHECKING:
+    from adcli.data.decoding import FINE, Pixels, Size, read_image, read_mask, resize
+    from adcli.data.framing import Framing
+    from adcli.data.photograph import Photograph, Source, open_photograph
+    from adcli.data.source import Decoded, ImageSource, Item, items_of
+    from adcli.data.splitting import held_out
 
 __all__ = [
     "FINE",
@@ -29,3 +38,15 @@ __all__ = [
     "read_mask",
     "resize",
 ]
+
+_HOMES = ("decoding", "framing", "photograph", "source", "splitting")
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        homes = (import_module(f"{__name__}.{home}") for home in _HOMES)
+        # By where a name is defined, since later modules import from earlier ones.
+        return next(vars(home)[name] for home in homes if name in vars(home))

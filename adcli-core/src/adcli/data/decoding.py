@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from adcli.data.samples import IMAGE_SUFFIXES
-from adcli.errors import DataError
+from adcli.errors import DataError, one_line
 
 Pixels = NDArray[np.uint8]
 """An RGB image, shape (H, W, 3), values 0 to 255."""
@@ -86,7 +86,7 @@ _REMEDY = "Remove it, or use --skip-unreadable."
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
 
 
 def _to_rgb(image: Image.Image, name: object) -> Pixels:

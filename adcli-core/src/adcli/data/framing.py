@@ -28,6 +28,7 @@ from adcli.data.decoding import (
     resize,
     resize_map,
 )
+from adcli.data.samples import have_same_aspect
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
@@ -39,9 +40,6 @@ Flags = NDArray[np.bool_]
 
 GREY = 128
 """What ignored pixels are painted with, in training as in prediction, so that all models learn it as good."""
-
-ASPECT = 0.02
-"""Largest difference of the aspects of an image and of the ignored areas, which rounding a side explains."""
 
 FRAMING_FILE = "preparation.json"
 IGNORE_FILE = "ignore.png"
@@ -184,8 +182,8 @@ class Framing:
         if self.crop is not None and (self.crop[0] > inside[0] or self.crop[1] > inside[1]):
             raise DataError(f"{has}, too small for --crop {self.crop[0]}x{self.crop[1]} (height x width).")
         if self.ignored is not None:
-            ignored = self.ignored.shape
-            if abs(height * ignored[1] - width * ignored[0]) > ASPECT * max(height * ignored[1], width * ignored[0]):
+            ignored = (self.ignored.shape[0], self.ignored.shape[1])
+            if not have_same_aspect(original, ignored):
                 shape = f"{ignored[1]} wide and {ignored[0]} high"
                 raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
 
@@ -224,7 +222,8 @@ def parse_size(text: str) -> Size:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip().lower())
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not SMALLEST <= min(size) <= max(size) <= 8192:
-        raise OptionError(f"--image-size is '{text}'; give N or HEIGHTxWIDTH, each from 16 to 8192 pixels.")
+        words = f"must be N or HEIGHTxWIDTH, each from {SMALLEST} to 8192 pixels, not '{text}'."
+        raise OptionError(words, option="image_size")
     return size
 
 
@@ -233,8 +232,9 @@ def parse_region(text: str) -> Box:
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
     if not match or min(int(match[3]), int(match[4])) < SMALLEST:
         raise OptionError(
-            f"--region is '{text}'; give X,Y,WIDTH,HEIGHT in pixels, such as 40,0,640,480, at least {SMALLEST} wide "
-            "and high."
+            f"must be X,Y,WIDTH,HEIGHT in pixels, for example 40,0,640,480, and at least {SMALLEST} wide and high, "
+            f"not '{text}'.",
+            option="region",
         )
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
@@ -244,7 +244,8 @@ def parse_crop(text: str) -> Size:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(size) < SMALLEST:
-        raise OptionError(f"--crop is '{text}'; give N or HEIGHTxWIDTH, each of at least {SMALLEST} pixels.")
+        words = f"must be N or HEIGHTxWIDTH, each at least {SMALLEST} pixels, not '{text}'."
+        raise OptionError(words, option="crop")
     return size
 
 
@@ -261,7 +262,7 @@ def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags
     box = None if region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
     if box is not None and centre is not None and (centre[0] > box[3] or centre[1] > box[2]):
-        raise OptionError(f"--crop {crop}: does not fit into --region {region}.")
+        raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
     return Framing(box, centre, fit, ignored)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, PLAIN, Framing, read_framing
-from adcli.errors import ExportError, OptionError
+from adcli.errors import ExportError, OptionError, one_line
 from adcli.runs.run import CALIBRATION_FILE
 from adcli.scoring.calibration import Calibration
 
@@ -22,7 +22,9 @@ from adcli.data.decoding import Pixels, Size
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
-FORMAT = 1
+FORMAT = 2
+"""2: the calibration holds the colours of maps."""
+
 MANIFEST_FILE = "manifest.yaml"
 _KEYS = frozenset({"format", "exporter", "plugin", "image_size", "graph", "files"})
 
@@ -105,7 +107,7 @@ class Export:
         """
         if device not in ("auto", "cpu"):
             raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
-        provided = registry().exporters.that_made(self.manifest["exporter"], self.manifest["plugin"], self.path)
+        provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
         return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
 
@@ -114,11 +116,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+        raise ExportError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     manifest = unseal(text, path, ExportError)
     if manifest.get("format", 0) > FORMAT:
         core = manifest.get("core", "a newer version")
         raise ExportError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core.")
+    if manifest.get("format", 0) < FORMAT:
+        raise ExportError(
+            f"{path}: was written by an earlier adcli-core, in a format that has changed; export it again."
+        )
     if not manifest.keys() >= _KEYS or CALIBRATION_FILE not in manifest["files"]:
         raise ExportError(f"{path}: is no manifest of an export; export the run again.")
     return manifest

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adcli._process.imports import import_light
-from adcli.errors import BackboneError, suggest
+from adcli.errors import BackboneError, one_line, suggest
 from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneRequest, check_layers
 from adcli.nn.weights import (
     WAYS_OUT,
@@ -43,7 +43,7 @@ def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbon
     try:
         network: Any = timm.create_model(argument, pretrained=download, num_classes=0, **_any_size(argument))
     except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own
-        raise BackboneError(f"timm:{argument} cannot be made: {' '.join(str(error).split())[:300]}") from None
+        raise BackboneError(f"timm:{argument} cannot be made: {one_line(str(error))}") from None
     if request.weights is not None:
         load_local_weights(network, request.weights)
     info = network.feature_info

@@ -123,7 +123,7 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     known = registry().backbones
     provided = known.get(prefix + colon)
     if provided is None:
-        raise BackboneError(known.unknown(prefix + colon, name))
+        raise BackboneError(known.explain_unknown(prefix + colon, name))
     return provided, argument
 
 
@@ -136,7 +136,7 @@ def build_backbone(
         BackboneError: no such layer, its weights cannot be had, or the spec's target makes no backbone.
     """
     create = provided.load(provided.spec.target)
-    backbone = provided.guarded("it cannot be made", lambda: create(argument, request))
+    backbone = provided.guard("it cannot be made", lambda: create(argument, request))
     if not isinstance(backbone, Backbone):
         name = provided.spec.name + argument
         raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}.")

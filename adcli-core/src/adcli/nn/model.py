@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adcli.data.decoding import Size
-from adcli.errors import RunError
+from adcli.errors import RunError, one_line
 from adcli.nn.backbones import Backbone
 from adcli.nn.batches import Batches
 
@@ -78,7 +78,7 @@ class Model(nn.Module, ABC):
         try:
             self.load_state_dict(dict(weights))
         except RuntimeError as error:
-            raise RunError(f"the saved weights do not fit the model: {' '.join(str(error).split())[:300]}") from None
+            raise RunError(f"the saved weights do not fit the model: {one_line(str(error))}") from None
         for module in self.modules():
             if isinstance(module, Backbone):
                 module.to(memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ import torch
 
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
 from adcli.nn.batches import to_tensor
-from adcli.nn.devices import pick_device
+from adcli.nn.devices import exact_float32, pick_device
 from adcli.nn.model import Model
 from adcli.scoring.runtime import ImageBatch, Scored
 
@@ -49,7 +49,8 @@ class ModelRuntime:
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
 
     def _scored(self, images: ImageBatch) -> Scored:
-        with torch.inference_mode():
+        # As when the run was calibrated: by default, a GPU convolves in less than float32.
+        with torch.inference_mode(), exact_float32():
             scores = self.model(to_tensor(images, self.device))
         maps = None if scores.map is None else scores.map[:, 0].float().cpu().numpy()
         return scores.image.cpu().numpy().astype(np.float32, copy=False), maps

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from adcli._process.imports import import_light
-from adcli.errors import BackboneError
+from adcli.errors import BackboneError, one_line
 
 WAYS_OUT = "Use -o weights=FILE for weights on disk, fill the hub's cache (HF_HOME), or choose another --backbone."
 _HEADS = ("fc.", "classifier.", "head.", "aux")
@@ -126,9 +126,7 @@ def load_local_weights(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(known, strict=False)
     except RuntimeError as error:
-        raise BackboneError(
-            f"{path}: not the weights of this backbone ({' '.join(str(error).split())[:200]})."
-        ) from None
+        raise BackboneError(f"{path}: not the weights of this backbone ({one_line(str(error))}).") from None
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -142,7 +140,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise BackboneError(f"{path}: cannot be read as weights ({' '.join(str(error).split())[:200]}).") from None
+        raise BackboneError(f"{path}: cannot be read as weights ({one_line(str(error))}).") from None
     except Exception as error:  # torch raises pickle.UnpicklingError and its own kinds for unsafe or broken files
         raise BackboneError(f"{path}: refused as weights ({type(error).__name__}).") from None
     tensors = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}

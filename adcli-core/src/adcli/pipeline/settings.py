@@ -1,63 +1,35 @@
-"""Everything that decides what a training run computes, in one validated object that ``run.yaml`` stores."""
+"""Everything that decides what a training run computes, said once.
+
+:class:`TrainSettings` declares each setting: name, type, default, bounds, help, and what the command line calls it.
+:mod:`adcli.cli.flags` makes the options of the commands from it, ``--config`` and Python are held to the same, and
+``run.yaml`` stores it. A new setting is a field here, and its use. Nothing heavy is imported, so ``--help`` is quick.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from adcli.errors import OptionError
-from adcli.options import Options, option
+from adcli.errors import OptionError, one_line, suggest
+from adcli.options import Options, declare, validate
 
 if TYPE_CHECKING:
     from adcli.data.framing import Flags, Framing
 
 BATCH_SIZE = 16
-"""Images computed at a time where nothing else is asked for."""
+"""Images computed at a time, unless something else is asked for."""
 
 
-class TrainSettings(Options):
-    """The settings of ``adcli train``; the same names stand in a config file and in ``run.yaml``."""
+def _check_in_framing(parse: str) -> Callable[[str], object]:
+    """Return a check by a function of :mod:`adcli.data.framing`, which imports numpy, and so is imported when used."""
 
-    model: str = option("patchcore", "Model, see 'adcli models'.")
-    data: str | None = option(None, "Folder or data set; the demo data when left out.")
-    data_options: dict[str, Any] = option({}, "Options of the data set.")
-    options: dict[str, Any] = option({}, "Options of the model.")
-    image_size: str | None = option(None, "Size images are resized to: N, or HEIGHTxWIDTH.")
-    region: str | None = option(None, "Part of each image to look at, in its pixels: X,Y,WIDTH,HEIGHT.")
-    crop: str | None = option(None, "Centre of the image, or of its region, to look at: N, or HEIGHTxWIDTH.")
-    fit: Literal["squash", "letterbox"] = option("squash", "How images of another aspect than the model's are fitted.")
-    ignore: str | None = option(None, "Image that is not zero where images are not looked at.")
-    batch_size: int | None = option(None, f"Images computed at a time; {BATCH_SIZE} when left out.", ge=1)
-    seed: int = option(0, "Seed of every random choice.", ge=0)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "Precision of fitting; scores are float32.")
-    workers: int = option(2, "Threads that decode images.", ge=0)
-    cache: int = option(256, "Megabytes of decoded images kept in memory.", ge=0)
-    false_alarm_rate: float = option(0.01, "Share of good images that may be called defective.", gt=0, lt=1)
-    calibration: str = option("0.2", "Share of good images held out, a folder of good images, K-fold, or none.")
-    threshold: str | None = option(None, "f1, or a value, instead of the calibrated threshold.")
-    validation: str | None = option(None, "Folder of labelled images for --threshold f1.")
-    skip_unreadable: bool = option(False, "List unreadable images instead of stopping at the first.")
+    def check(text: str) -> object:
+        from adcli.data import framing
 
-    def __post_init__(self) -> None:
-        from adcli.data.framing import parse_size
+        return getattr(framing, parse)(text)
 
-        super().__post_init__()
-        if self.image_size is not None:
-            parse_size(self.image_size)
-        framing(self, None)
-        parse_calibration(self.calibration)
-        if self.threshold not in (None, "f1"):
-            parse_threshold(str(self.threshold))
-
-
-def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
-    """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
-    from adcli.data.framing import parse_framing
-
-    return parse_framing(settings.region, settings.crop, settings.fit, ignored)
+    return check
 
 
 def parse_calibration(text: str) -> float | int | Path | None:
@@ -67,26 +39,156 @@ def parse_calibration(text: str) -> float | int | Path | None:
     folds = re.fullmatch(r"(\d+)-fold", text)
     if folds:
         if not 2 <= int(folds[1]) <= 100:
-            raise OptionError(f"--calibration is '{text}'; use 2-fold to 100-fold.")
+            raise OptionError(f"must be 2-fold to 100-fold, not '{text}'.")
         return int(folds[1])
     try:
         share = float(text)
     except ValueError:
         return Path(text)
     if not 0 < share < 1:
-        raise OptionError(f"--calibration is {text}; a share lies between 0 and 1, such as 0.2.")
+        raise OptionError(f"must be a share between 0 and 1, for example 0.2, not {text}.")
     return share
 
 
-def parse_threshold(text: str) -> float:
-    """Return a threshold given as a number."""
+def parse_threshold(text: str) -> float | None:
+    """Return a threshold given as a number, or None for ``f1``."""
+    if text == "f1":
+        return None
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise OptionError(f"--threshold is '{text}'; give 'f1' or a number.")
+        raise OptionError(f"must be f1 or a number, not '{text}'.")
     return value
+
+
+class TrainSettings(Options):
+    """The settings of ``adcli train``; a config file and ``run.yaml`` use the same names.
+
+    In each field, ``flags`` are its names on the command line if they are not ``--name``, ``group`` is its section of
+    ``adcli train --help``, ``otherwise`` says what happens by default if the default does not say it itself, and
+    ``complete`` says how a shell completes it, see :mod:`adcli.cli.completion`.
+    """
+
+    model: str = declare(
+        MISSING,
+        "Model to train; 'adcli models' lists them.",
+        flags=("--model", "-m"),
+        group="Model",
+        metavar="NAME",
+        complete="models",
+    )
+    data: str | None = declare(
+        None,
+        "Folder of images, table:FILE, or data set NAME[:CATEGORY,...].",
+        otherwise="the demo data",
+        group="Data",
+        metavar="REF",
+        complete="data",
+    )
+    data_options: dict[str, Any] = declare(
+        {},
+        "Option of the data set; see 'adcli datasets show NAME'.",
+        flags=("-d",),
+        group="Data",
+        metavar="KEY=VALUE",
+        complete="data_options",
+    )
+    options: dict[str, Any] = declare(
+        {},
+        "Option of the model; see 'adcli models show NAME'.",
+        flags=("-o",),
+        group="Model",
+        metavar="KEY=VALUE",
+        complete="model_options",
+    )
+    image_size: str | None = declare(
+        None,
+        "Size that images are resized to.",
+        check=_check_in_framing("parse_size"),
+        otherwise="the model's",
+        group="Images",
+        metavar="N|HxW",
+    )
+    region: str | None = declare(
+        None,
+        "Part of each image to look at, in pixels.",
+        check=_check_in_framing("parse_region"),
+        otherwise="all of it",
+        group="Images",
+        metavar="X,Y,W,H",
+    )
+    crop: str | None = declare(
+        None,
+        "Centre of each image, or of its region, to look at.",
+        check=_check_in_framing("parse_crop"),
+        otherwise="all of it",
+        group="Images",
+        metavar="N|HxW",
+    )
+    fit: Literal["squash", "letterbox"] = declare(
+        "squash",
+        "squash images to the model's size, or letterbox them to keep their aspect.",
+        group="Images",
+        metavar="HOW",
+    )
+    ignore: str | None = declare(
+        None, "Mask image; its non-zero pixels are ignored.", group="Images", metavar="FILE", complete="files"
+    )
+    batch_size: int | None = declare(
+        None, "Images computed at a time.", ge=1, otherwise=str(BATCH_SIZE), group="Computing", metavar="N"
+    )
+    seed: int = declare(0, "Seed of every random choice.", ge=0, group="Computing", metavar="N")
+    device: str = declare(
+        "auto", "auto, cpu, cuda, cuda:N or mps.", group="Computing", metavar="NAME", complete="devices"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = declare(
+        "auto",
+        "Precision of training: auto, fp32, bf16 or fp16; scores are always float32.",
+        group="Computing",
+        metavar="NAME",
+    )
+    workers: int = declare(2, "Threads that decode images.", ge=0, group="Computing", metavar="N")
+    cache: int = declare(256, "Megabytes of decoded images kept in memory.", ge=0, group="Computing", metavar="MB")
+    false_alarm_rate: float = declare(
+        0.01, "Share of good images that may be called defective.", gt=0, lt=1, group="Calibration", metavar="RATE"
+    )
+    calibration: str = declare(
+        "0.2",
+        "What sets the threshold: a SHARE of the good images held out, a DIR of good images, K-fold, or none.",
+        check=parse_calibration,
+        group="Calibration",
+        metavar="HOW",
+        complete="calibrations",
+    )
+    threshold: str | None = declare(
+        None,
+        "f1 (needs --validation or a validation set), or a number, instead of the calibrated threshold.",
+        check=parse_threshold,
+        group="Calibration",
+        metavar="T",
+    )
+    validation: str | None = declare(
+        None, "Folder of labelled images for --threshold f1.", group="Calibration", metavar="DIR", complete="folders"
+    )
+    skip_unreadable: bool = declare(False, "List unreadable images instead of stopping at the first.", group="Data")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.region is not None and self.crop is not None:
+            framing(self, None)
+
+
+FIELDS = TrainSettings.__dataclass_fields__
+"""The declarations, by name."""
+
+
+def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
+    """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
+    from adcli.data.framing import parse_framing
+
+    return parse_framing(settings.region, settings.crop, settings.fit, ignored)
 
 
 NOT_SETTINGS = ("format", "created", "command", "record", "digest")
@@ -97,17 +199,28 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the settings in a YAML file, which may be the ``run.yaml`` of an earlier run.
 
     Raises:
-        OptionError: the file cannot be read, is no YAML mapping, or names settings that do not exist.
+        OptionError: the file cannot be read, is no YAML mapping, or holds a name or a value that is no setting's.
     """
+    import yaml
+
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(f"--config {path}: cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"--config {path}: not valid YAML ({' '.join(str(error).split())[:200]}).") from None
+        raise OptionError(f"--config {path}: not valid YAML ({one_line(str(error))}).") from None
     if not isinstance(loaded, dict):
         raise OptionError(f"--config {path}: holds no settings; write them as 'name: value'.")
-    return {key: value for key, value in loaded.items() if key not in NOT_SETTINGS}
+    settings = {key: value for key, value in loaded.items() if key not in NOT_SETTINGS}
+    try:
+        for key, value in settings.items():
+            if key not in FIELDS:
+                raise OptionError(f"is not a setting.{suggest(str(key), FIELDS)}", option=str(key))
+            validate(TrainSettings, key, value)
+    except OptionError as error:
+        error.option = f"--config {path}: {error.option}"
+        raise
+    return settings
 
 
 def merge(config: Mapping[str, Any], given: Mapping[str, Any]) -> TrainSettings:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.errors import AdcliError, PluginError
+from adcli.errors import AdcliError, PluginError, one_line
 
 ImageBatch = NDArray[np.uint8]
 """RGB images of one size, shape (N, H, W, 3)."""
@@ -36,7 +36,7 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
     except AdcliError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = one_line(error)
         raise PluginError(f"{failure} ({reason}).") from error
 
 

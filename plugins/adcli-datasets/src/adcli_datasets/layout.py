@@ -32,7 +32,9 @@ def check_category(spec: DatasetSpec, category: str | None) -> str:
 def refuse_category(spec: DatasetSpec, category: str | None) -> None:
     """Raise OptionError where a category is named and there are none."""
     if category is not None:
-        raise OptionError(f"data set '{spec.name}' has no categories such as '{category}'; use --data {spec.name}.")
+        raise OptionError(
+            f"data set '{spec.name}' has no categories, but '{category}' was given; use --data {spec.name}."
+        )
 
 
 def find_root(

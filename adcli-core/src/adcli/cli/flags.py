@@ -1,0 +1,263 @@
+"""The commands' options: made from what settings declare, in groups, each given once, and named as they were typed."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_origin
+
+import click
+
+from adcli.cli.console import explain, print_versions, voice
+from adcli.errors import OptionError, suggest
+from adcli.options import list_choices, validate
+from adcli.pipeline.settings import FIELDS, TrainSettings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+SECTIONS = ("Arguments", "Model", "Data", "Images", "Calibration", "Computing", "Run", "Output", "Options")
+"""The order of what ``--help`` lists."""
+
+RUN = "A path, a name under runs, or 'last'."
+OPENED = "A path, a name under runs, or 'last'; or an export, such as last/exports/openvino."
+SCORING = ("skip_unreadable", "batch_size", "device", "workers")
+"""The settings that every command takes which scores images with a finished run."""
+
+_TYPED, _NAMES = "adcli.typed", "adcli.names"
+"""Where a context keeps the arguments as typed, and what ``-o`` and ``-d`` called each key."""
+
+
+class Flag(click.Option):
+    """An option that stands in a section of ``--help``."""
+
+    def __init__(self, *args: Any, section: str = "Options", **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class Operand(click.Argument):
+    """An argument that ``--help`` explains."""
+
+    section = "Arguments"
+
+    def __init__(self, *args: Any, help: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.help = help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.metavar or self.human_readable_name.upper(), self.help or ""
+
+
+class Choice(click.Choice[str]):
+    """One of several words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        name = spell(ctx, param) if ctx and param else "the value"
+        raise OptionError(
+            f"must be {list_choices(self.choices)}, not '{value}'.{suggest(str(value), self.choices, listed=False)}",
+            option=name,
+        )
+
+
+def _set_voice(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    if given:
+        ctx.meta["adcli.voice"] = parameter.name
+
+
+VOICES = [
+    click.Option([f"-{name[0]}", f"--{name}"], is_flag=True, expose_value=False, callback=_set_voice, help=help)
+    for name, help in (
+        ("quiet", "Print results, warnings and errors only."),
+        ("verbose", "Also print versions, times and the reasons of errors."),
+    )
+]
+
+
+class Command(click.Command):
+    """A command whose options have sections, and that refuses a second value for an option that takes one."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.params.extend(VOICES)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = list(args)
+        if not ctx.resilient_parsing:
+            self._refuse_repetition(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _refuse_repetition(self, ctx: click.Context, args: list[str]) -> None:
+        # click itself takes the last of several values.
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            takes_one = isinstance(parameter, click.Option) and not (parameter.multiple or parameter.is_flag)
+            if takes_one and order.count(parameter) > 1:
+                raise OptionError("takes one value; give it once.", option=spell(ctx, parameter))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        start = time.perf_counter()
+        loud = voice() == "verbose" and not isinstance(self, click.Group)
+        try:
+            if loud:
+                print_versions()
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(error, OptionError):
+                names = ctx.meta.get(_NAMES, {}).get(error.option, ())
+                error.option = names[0] if len(names) == 1 else error.option
+            if loud:
+                explain(error)
+            raise
+        finally:
+            if loud:
+                click.echo(f"took {time.perf_counter() - start:.2f} s", err=True)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
+        for section in sorted(sections, key=SECTIONS.index):
+            with formatter.section(section):
+                formatter.write_dl(sections[section])
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: from 8.5 on, click has a section for arguments, and they stand in ours."""
+
+
+class Group(Command, click.Group):
+    """A group of such commands; an unknown one is answered with the closest name."""
+
+    command_class = Command
+    group_class = type
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = self.list_commands(ctx)
+            raise OptionError(f"unknown command '{args[0]}'.{suggest(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+
+def spell(ctx: click.Context, parameter: click.Parameter) -> str:
+    """Return an option as it was typed, ``-m`` or ``--model``."""
+    for argument in reversed(ctx.meta.get(_TYPED, ())):
+        for name in parameter.opts:
+            short = not name.startswith("--") and not argument.startswith("--")
+            if argument.split("=")[0] == name or (short and argument.startswith(name)):
+                return name
+    return max(parameter.opts, key=len)
+
+
+def setting(name: str, help: str = "", *, otherwise: str = "", section: str = "") -> Callable[[Decorated], Decorated]:
+    """Add the option of a setting.
+
+    It is None unless it is given, so that one default stands in one place.
+
+    Args:
+        name: a field of :class:`TrainSettings`.
+        help, otherwise: the field's, if another command does not mean something else.
+        section: likewise.
+    """
+    field = FIELDS[name]
+    declared = field.metadata
+    repeats = get_origin(field.type) is dict
+    default = otherwise or declared.get("otherwise") or ("" if field.type is bool else field.default)
+    help = help or declared["help"]
+    return flag(
+        *declared.get("flags", (f"--{name.replace('_', '-')}",)),
+        name,
+        section=section or declared["group"],
+        complete=declared.get("complete", ""),
+        metavar=declared.get("metavar"),
+        is_flag=field.type is bool,
+        default=None,
+        multiple=repeats,
+        callback=parse_pairs if repeats else _read_setting,
+        help=f"{help.rstrip('.')} ({default})." if isinstance(default, (str, int, float)) and default != "" else help,
+    )
+
+
+def settings(*names: str) -> Callable[[Decorated], Decorated]:
+    """Add the options of several settings."""
+
+    def add(command: Decorated) -> Decorated:
+        for name in reversed(names):
+            command = setting(name)(command)
+        return command
+
+    return add
+
+
+def _read_setting(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return validate(TrainSettings, str(parameter.name), value)
+    except OptionError as error:
+        error.option = spell(ctx, parameter)
+        raise
+
+
+def parse_pairs(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Turn repeated ``KEY=VALUE`` into a dictionary; a click callback."""
+    pairs: dict[str, str] = {}
+    flag = parameter.opts[0]
+    for value in values:
+        key, equals, text = value.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise OptionError(f"must be KEY=VALUE, not '{value}'.", option=flag)
+        if key in pairs:
+            raise OptionError("takes one value; give it once.", option=f"{flag} {key}")
+        pairs[key] = text
+        name_key(ctx, key, f"{flag} {key}")
+    return pairs
+
+
+def name_key(ctx: click.Context, key: str, name: str) -> None:
+    """Have an error about an option of a model or data set use this name for it, if no other has the same key."""
+    ctx.meta.setdefault(_NAMES, {}).setdefault(key, []).append(name)
+
+
+def pairs(help: str, *, complete: str) -> Callable[[Decorated], Decorated]:
+    """Add ``-o KEY=VALUE`` for what is no model."""
+    return flag("-o", "options", metavar="KEY=VALUE", multiple=True, callback=parse_pairs, help=help, complete=complete)
+
+
+def drop_missing(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Return what click asks for the completions of an option."""
+
+    def complete_kind(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from adcli.cli.completion import complete
+
+        return complete(kind, ctx, incomplete)
+
+    return complete_kind
+
+
+def flag(
+    *names: str, section: str = "Options", complete: str = "", **attributes: Any
+) -> Callable[[Decorated], Decorated]:
+    """Add an option that is no setting."""
+    return click.option(
+        *names, cls=Flag, section=section, shell_complete=completing(complete) if complete else None, **attributes
+    )
+
+
+def operand(name: str, help: str, *, complete: str = "", **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Add an argument, and what ``--help`` says of it."""
+    shell_complete = completing(complete) if complete else None
+    return click.argument(name, cls=Operand, help=help, shell_complete=shell_complete, **attributes)
+
+
+json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")
