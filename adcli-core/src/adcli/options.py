@@ -111,11 +111,22 @@ class Options:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        # What every class has alike stands below once: to have it made for each takes longer than the rest of a plugin.
+        dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)(cls)
 
     def __post_init__(self) -> None:
         for field in _fields(type(self)):
             object.__setattr__(self, field.name, validate(type(self), field.name, getattr(self, field.name)))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in _fields(type(self)))
+        return f"{type(self).__name__}({values})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

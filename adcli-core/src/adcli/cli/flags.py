@@ -238,7 +238,7 @@ def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], lis
     """Return what click asks for the completions of an option."""
 
     def complete_kind(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-        from adcli.cli.completion import complete
+        from adcli.cli.shells import complete
 
         return complete(kind, ctx, incomplete)
 

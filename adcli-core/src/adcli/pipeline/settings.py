@@ -68,7 +68,7 @@ class TrainSettings(Options):
 
     In each field, ``flags`` are its names on the command line if they are not ``--name``, ``group`` is its section of
     ``adcli train --help``, ``otherwise`` says what happens by default if the default does not say it itself, and
-    ``complete`` says how a shell completes it, see :mod:`adcli.cli.completion`.
+    ``complete`` says how a shell completes it, see :mod:`adcli.cli.shells`.
     """
 
     model: str = declare(
