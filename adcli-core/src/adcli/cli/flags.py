@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
@@ -172,7 +172,7 @@ def setting(name: str, help: str = "", *, otherwise: str = "", section: str = ""
         *declared.get("flags", (f"--{name.replace('_', '-')}",)),
         name,
         section=section or declared["group"],
-        complete=declared.get("complete", ""),
+        complete=declared.get("complete") or (get_args(field.type) if get_origin(field.type) is Literal else ""),
         metavar=declared.get("metavar"),
         is_flag=field.type is bool,
         default=None,
@@ -234,8 +234,8 @@ def drop_missing(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
-    """Return what click asks for the completions of an option."""
+def completing(kind: str | Sequence[str]) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Return what click asks for the completions of an option, of a kind or of several words."""
 
     def complete_kind(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
         from adcli.cli.shells import complete
@@ -246,7 +246,7 @@ def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], lis
 
 
 def flag(
-    *names: str, section: str = "Options", complete: str = "", **attributes: Any
+    *names: str, section: str = "Options", complete: str | Sequence[str] = "", **attributes: Any
 ) -> Callable[[Decorated], Decorated]:
     """Add an option that is no setting."""
     return click.option(

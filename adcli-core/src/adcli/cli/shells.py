@@ -1,7 +1,7 @@
 """What bash, zsh and fish complete: commands, names, keys, choices and paths; and the scripts that have them ask."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -20,12 +20,11 @@ from adcli.options import Options
 Items = Iterator[str | CompletionItem]
 
 
-def complete(kind: str, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+def complete(kind: str | Sequence[str], ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Return what an option or argument of a kind could be; nothing if that cannot be told."""
     try:
-        items = [
-            item if isinstance(item, CompletionItem) else CompletionItem(item) for item in KINDS[kind](ctx, incomplete)
-        ]
+        found = KINDS[kind](ctx, incomplete) if isinstance(kind, str) else kind
+        items = [item if isinstance(item, CompletionItem) else CompletionItem(item) for item in found]
     except (AdcliError, OSError):
         # A shell has no place for messages while somebody types; the command itself will say it.
         return []
@@ -43,12 +42,12 @@ def _names(names: Callable[[], Names[Any]]) -> Callable[[click.Context, str], It
 
 
 def _list_data(ctx: click.Context, incomplete: str) -> Items:
-    name, colon, _ = incomplete.partition(":")
+    name, colon, rest = incomplete.partition(":")
     provided = registry().datasets.get(name) if colon else None
-    if provided is not None:
+    if colon and name == "table":
+        yield CompletionItem(rest, type="file")
+    elif provided is not None:
         yield from (f"{name}:{category}" for category in provided.spec.categories)
-    elif name == "table" and colon:
-        yield CompletionItem(incomplete.removeprefix("table:"), type="file")
     else:
         yield from _names(lambda: registry().datasets)(ctx, incomplete)
         yield CompletionItem(incomplete, type="dir")
@@ -79,27 +78,31 @@ def _exporter_options(ctx: click.Context, incomplete: str) -> Items:
 
 
 def _data_options(ctx: click.Context, incomplete: str) -> Items:
-    reference = ctx.params.get("data") or ctx.params.get("reference") or "demo"
-    name = reference.partition(":")[0]
+    name = (ctx.params.get("data") or _operand(ctx, "reference") or "demo").partition(":")[0]
     return _pairs(registry().datasets, name if name in registry().datasets else "folder", incomplete)
 
 
 def _checked_options(ctx: click.Context, incomplete: str) -> Items:
     models, exporters = registry().models, registry().exporters
-    name = ctx.params.get("name") or ""
+    name = _operand(ctx, "name")
     return _pairs(models, name, incomplete) if models.get(name) else _pairs(exporters, name, incomplete)
+
+
+def _operand(ctx: click.Context, name: str) -> str:
+    """Return an argument; if the line ends with an option, click has not given it its name yet."""
+    return str(ctx.params.get(name) or next(iter(ctx.args), ""))
 
 
 def _pairs(names: Names[Any], name: str | None, incomplete: str) -> Items:
     """Yield ``KEY=`` for the options of what is named, or ``KEY=VALUE`` if the key is there and its values are few."""
     provided = names.get(name or "")
     options: type[Options] = provided.spec.options if provided else Options
-    key, equals, _ = incomplete.partition("=")
+    key, equals, value = incomplete.partition("=")
     for info in options.describe():
         if not equals:
             yield CompletionItem(f"{info.name}=", help=info.help)
         elif info.name == key and info.type.startswith("path"):
-            yield CompletionItem(incomplete.partition("=")[2], type="file")
+            yield CompletionItem(value, type="file")
         elif info.name == key:
             yield from (f"{key}={value}" for value in _values_of(key, info.type, info.allowed))
 
