@@ -12,7 +12,7 @@ from adcli.data.source import ImageSource
 from adcli.nn import distributed
 from adcli.nn.batches import Batches, Session
 from adcli.nn.components import principal_directions, randomised_components
-from adcli.nn.training import optimise, settle
+from adcli.nn.training import optimise, update_batch_norms
 
 
 def trained(paths: list[Path], batch_size: int, checkpoints: Path | None = None, epochs: int = 4) -> nn.Module:
@@ -39,7 +39,7 @@ def settled(paths: list[Path]) -> nn.Module:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     batches = Batches(items_of(paths), ImageSource((16, 16), workers=0), batch_size=2)
-    settle(network, batches.sharded().shuffled(0))
+    update_batch_norms(network, batches.sharded().shuffled(0))
     return network
 
 

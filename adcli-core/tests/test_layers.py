@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.nn.components import gathered, principal_components, principal_directions, randomised_components
+from adcli.nn.components import collect_rows, principal_components, principal_directions, randomised_components
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 
 
@@ -111,5 +111,5 @@ def test_principal_directions_read_rows_in_any_parts() -> None:
 
 def test_gathered_rows_are_those_that_came_in_their_order() -> None:
     rows = torch.randn(50, 3)
-    torch.testing.assert_close(gathered(iter(rows.split(7)), 50), rows, rtol=0, atol=0)
-    torch.testing.assert_close(gathered(iter(rows.split(7)), 60), rows, rtol=0, atol=0)
+    torch.testing.assert_close(collect_rows(iter(rows.split(7)), 50), rows, rtol=0, atol=0)
+    torch.testing.assert_close(collect_rows(iter(rows.split(7)), 60), rows, rtol=0, atol=0)

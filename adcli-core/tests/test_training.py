@@ -16,7 +16,7 @@ from adcli.errors import RunError, TrainingError
 from adcli.nn import _checkpoint
 from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.nn.batches import Batches, Session
-from adcli.nn.training import optimise, settle
+from adcli.nn.training import optimise, update_batch_norms
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam": lambda module: torch.optim.Adam(module.parameters(), 1e-2, betas=(0.5, 0.999)),
@@ -128,7 +128,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(paths: list[Path], tmp_path:
     other.module = nn.Sequential(nn.Conv2d(3, 3, 1))
     other.optimizer = OPTIMIZERS["adam"](other.module)
     other.scheduler = torch.optim.lr_scheduler.StepLR(other.optimizer, 2)
-    with pytest.raises(RunError, match="train anew"):
+    with pytest.raises(RunError, match="train again"):
         other.train(paths, tmp_path)
 
 
@@ -201,7 +201,7 @@ def network() -> nn.Sequential:
 def test_settled_statistics_are_those_of_all_images_whatever_their_batches() -> None:
     """The first batch norm sees what no other has changed: its mean is that of all the images, each counted once."""
     settled, images = network(), torch.rand(10, 3, 9, 9, dtype=torch.float64)
-    settle(settled, images.split(4))
+    update_batch_norms(settled, images.split(4))
     torch.testing.assert_close(settled[1].running_mean, settled[0](images).mean(dim=(0, 2, 3)))
     assert settled[1].momentum == 0.2
     assert not settled[1].training
@@ -211,7 +211,7 @@ def test_settled_statistics_are_those_of_all_images_whatever_their_batches() -> 
 def test_a_settled_network_evaluates_as_it_trains() -> None:
     """Of one batch, whose variance counts all values but one, evaluation gives what batch statistics give."""
     settled, images = network(), torch.rand(64, 3, 9, 9, dtype=torch.float64)
-    settle(settled, [images])
+    update_batch_norms(settled, [images])
     found = settled(images)
     expected = settled.train()(images)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
@@ -227,5 +227,5 @@ def test_networks_of_several_maps_settle_too() -> None:
             return self.norm(maps[0])
 
     settled, maps = First(), [torch.rand(6, 3, 4, 4), torch.rand(6, 5, 2, 2)]
-    settle(settled, [[part[:4] for part in maps], [part[4:] for part in maps]])
+    update_batch_norms(settled, [[part[:4] for part in maps], [part[4:] for part in maps]])
     torch.testing.assert_close(settled.norm.running_mean, maps[0].mean(dim=(0, 2, 3)))

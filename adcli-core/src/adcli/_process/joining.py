@@ -1,11 +1,12 @@
-"""One training over several processes, which torchrun starts; in a single process everything here does nothing.
+"""How the processes of one training, which torchrun starts, meet and part; in a single process nothing happens here.
 
-Each process holds the whole model and a part of the images: :meth:`adcli.nn.batches.Batches.sharded`. What a fit
-finds in its part it joins with :func:`reduce_sum` or :func:`gather`, after which every process holds the same.
+An error in one process ends all of them, and is printed once:
 
-An error in one process ends all of them: it is told through the store at which the processes met, the connections
-close, and whoever waits for the process that is gone raises :class:`PeerError`. One process says what happened, the
-first if it can.
+1. The process that fails reports its error in the store through which the processes met (:meth:`_Group.report`).
+2. It closes its connections, so that whoever waits for it wakes with a broken connection.
+3. Those read the report, and raise it as a :class:`PeerError` (:meth:`_Group.explain`).
+4. Each process, as it ends, tries to claim the right to print (:meth:`_Group.claim_to_print`). The first process goes
+   first, since a user reads its output; the others wait a while for it, in case that it is the one that was killed.
 """
 
 import contextlib
@@ -29,23 +30,25 @@ if TYPE_CHECKING:
 
 
 TIMEOUT = timedelta(minutes=10)
-"""How long a process waits for one that is silent, but whose connection stands; one that ends is noticed at once."""
+"""How long a process waits for another that does not answer; a process that ends is noticed at once."""
 
 PATIENCE = 10.0
 """Seconds that a failed process gives the first one to end what it does."""
 
 POLL = 0.1
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_FAILED, _SAID, _FIRST, _LEFT = "adcli/failed", "adcli/said", "adcli/first", "adcli/left"
+
+# Keys of the store: the report of what failed; who prints; the first process has left; how many have left.
+_REPORT, _PRINTER, _FIRST_LEFT, _LEFT = "adcli/report", "adcli/printer", "adcli/first-left", "adcli/left"
 
 
 class PeerError(AdcliError):
-    """Another process of a distributed training failed; ``said`` where that is printed elsewhere."""
+    """Another process of a distributed training failed; ``printed`` if another process prints the line."""
 
-    def __init__(self, message: str, exit_code: int = TrainingError.exit_code, *, said: bool = False) -> None:
+    def __init__(self, message: str, exit_code: int = TrainingError.exit_code, *, printed: bool = False) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
-        self.said = said
+        self.printed = printed
 
 
 @dataclass
@@ -57,42 +60,49 @@ class _Group:
     store: "Store"
     results: int = 0
 
-    def told(self) -> dict[str, Any] | None:
-        """Return what a failed process told; None where none did, or its store is gone with it."""
-        try:
-            return json.loads(self.store.get(_FAILED)) if self.store.check([_FAILED]) else None
-        except RuntimeError:
-            return None
-
-    def tell(self, error: BaseException) -> None:
+    def report(self, error: BaseException) -> None:
+        """Put an error into the store, unless another process has reported one before."""
         interrupted = isinstance(error, click.Abort) or not isinstance(error, Exception)
         message = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}"
         code = error.exit_code if isinstance(error, click.ClickException) else TrainingError.exit_code
-        told = {"rank": self.rank, "message": message, "exit_code": code, "interrupted": interrupted}
+        report = {"rank": self.rank, "message": message, "exit_code": code, "interrupted": interrupted}
+        # The store lies in the first process, and may have ended with it.
         with contextlib.suppress(RuntimeError):
-            self.store.compare_set(_FAILED, "", json.dumps(told))
+            self.store.compare_set(_REPORT, "", json.dumps(report))
 
-    def lost(self, reason: BaseException | None, patience: float = 2.0) -> BaseException:
-        """Return what to raise where another process is gone: what it told, or that it told nothing."""
+    def read_report(self) -> dict[str, Any] | None:
+        """Return what a process that failed has reported; None if none has, or if the store is gone."""
+        try:
+            return json.loads(self.store.get(_REPORT)) if self.store.check([_REPORT]) else None
+        except RuntimeError:
+            return None
+
+    def explain(self, broken: BaseException | None, patience: float = 2.0) -> BaseException:
+        """Return what to raise when another process is gone: its report, or that there is none.
+
+        Args:
+            broken: what the connection raised.
+            patience: seconds to wait for a report, as the connection may break before it arrives.
+        """
         until = time.monotonic() + patience
-        while (told := self.told()) is None and time.monotonic() < until:
+        while (report := self.read_report()) is None and time.monotonic() < until:
             time.sleep(POLL)
-        if told is None:
-            words = one_line(str(reason)[-120:])
+        if report is None:
+            reason = one_line(str(broken)[-120:])
             return PeerError(
                 f"another process ended without a word, or did not answer for {TIMEOUT} (killed? out of memory?): "
-                f"{words}; see its machine's log, and start again."
+                f"{reason}; see its machine's log, and start again."
             )
-        if told["interrupted"]:
+        if report["interrupted"]:
             return KeyboardInterrupt()
-        return PeerError(f"process {told['rank']} of {self.size}: {told['message']}", told["exit_code"])
+        return PeerError(f"process {report['rank']} of {self.size}: {report['message']}", report["exit_code"])
 
-    def is_to_say(self) -> bool:
-        """Claim to be the process that prints the error; the first one does, unless it does not answer."""
+    def claim_to_print(self) -> bool:
+        """Claim to be the process that prints the error; the first process wins, unless it does not answer."""
         try:
             if self.rank:
-                _wait_until(lambda: self.store.check([_FIRST]))
-            return self.store.add(_SAID, 1) == 1
+                _wait_until(lambda: self.store.check([_FIRST_LEFT]))
+            return self.store.add(_PRINTER, 1) == 1
         except RuntimeError:
             return True
 
@@ -120,7 +130,7 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if _group else 0
 
 
-def started() -> bool:
+def is_started_by_torchrun() -> bool:
     """Tell whether torchrun started this process as one of several."""
     return all(name in os.environ for name in _VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
 
@@ -129,29 +139,29 @@ def started() -> bool:
 def joined() -> Iterator[None]:
     """Join the processes that torchrun started, for as long as the context lasts; an error in one ends it in all.
 
-    Does nothing in a single process, and where the processes are joined already.
+    Does nothing in a single process, or if the processes have joined already.
 
     Raises:
         TrainingError: the processes do not find each other.
-        PeerError: another process failed; or this one, and another says so.
+        PeerError: another process failed; or this one did, and another prints its error.
     """
-    if _group is not None or not started():
+    if _group is not None or not is_started_by_torchrun():
         yield
         return
     group = _join()
-    before = _on_terminate(_stopped)
+    before = _handle_sigterm(_raise_when_terminated)
     try:
         yield
     except BaseException as error:
-        # The process is about to end by itself; the launcher, which sees another end first, would cut it short.
-        _on_terminate(signal.SIG_IGN)
-        raised = _end(group, error)
-        if raised is not error:
-            raise raised from error
+        # The launcher terminates all processes once one has ended; this one is about to end by itself.
+        _handle_sigterm(signal.SIG_IGN)
+        to_raise = _leave_after_error(group, error)
+        if to_raise is not error:
+            raise to_raise from error
         raise
     else:
-        _part(group)
-        _on_terminate(before)
+        _leave_after_success(group)
+        _handle_sigterm(before)
 
 
 def _join() -> _Group:
@@ -167,8 +177,7 @@ def _join() -> _Group:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        reason = one_line(str(error))
-        raise TrainingError(f"torchrun: the processes did not find each other ({reason}).") from None
+        raise TrainingError(f"torchrun: the processes did not find each other ({one_line(error)[:200]}).") from None
     _group = _Group(number, size, store)
     return _group
 
@@ -182,8 +191,8 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def _part(group: _Group) -> None:
-    """Leave after a success; the first process may hold the store, and leaves last."""
+def _leave_after_success(group: _Group) -> None:
+    """Leave; the first process, which holds the store, leaves last."""
     with contextlib.suppress(RuntimeError):
         left = group.store.add(_LEFT, 1)
         if group.rank == 0:
@@ -191,19 +200,19 @@ def _part(group: _Group) -> None:
     _leave()
 
 
-def _end(group: _Group, error: BaseException) -> BaseException:
-    """Tell the others of an error, leave them, and return what to raise."""
+def _leave_after_error(group: _Group, error: BaseException) -> BaseException:
+    """Report an error to the others, leave them, and return what to raise."""
     if not isinstance(error, PeerError):
-        group.tell(error)
+        group.report(error)
     # Closes the connections, which wakes those that wait for this process.
     _leave()
-    says = group.is_to_say()
+    prints = group.claim_to_print()
     if group.rank == 0:
         with contextlib.suppress(RuntimeError):
-            group.store.set(_FIRST, "left")
-    if says or not isinstance(error, click.ClickException):
+            group.store.set(_FIRST_LEFT, "yes")
+    if prints or not isinstance(error, click.ClickException):
         return error
-    return PeerError(error.format_message(), error.exit_code, said=True)
+    return PeerError(error.format_message(), error.exit_code, printed=True)
 
 
 def _wait_until(done: Callable[[], bool]) -> None:
@@ -212,23 +221,23 @@ def _wait_until(done: Callable[[], bool]) -> None:
         time.sleep(POLL)
 
 
-def _on_terminate(action: Any) -> Any:
-    """Set what a request to end does, and return what it did; only the main thread can."""
+def _handle_sigterm(action: Any) -> Any:
+    """Set what SIGTERM does, and return what it did before; only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         return signal.SIG_DFL
     return signal.signal(signal.SIGTERM, action)
 
 
-def _stopped(number: int, frame: FrameType | None) -> None:
-    """The launcher ends the others when a process has ended: say why, or stop as for Ctrl-C."""
-    if _group is not None and _group.told() is not None:
-        raise _group.lost(None)
+def _raise_when_terminated(number: int, frame: FrameType | None) -> None:
+    """Raise another process's error if that is why the launcher terminates this one; else stop as for Ctrl-C."""
+    if _group is not None and _group.read_report() is not None:
+        raise _group.explain(None)
     raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def answered() -> Iterator[None]:
-    """Turn a broken connection into what the process at its other end told."""
+def explain_broken_connections() -> Iterator[None]:
+    """Raise, for a broken connection, what the process at its other end has reported."""
     from torch import OutOfMemoryError
 
     try:
@@ -237,23 +246,27 @@ def answered() -> Iterator[None]:
         raise
     except RuntimeError as error:
         assert _group is not None
-        raise _group.lost(error) from None
+        raise _group.explain(error) from None
 
 
 def on_first(work: Callable[[], Any]) -> Any:
-    """Do something in the first process alone, however long it takes, and return its result, a plain value, in all."""
+    """Do something in the first process alone, however long it takes, and return its result in all of them.
+
+    Args:
+        work: returns something that JSON can hold; paths become strings.
+    """
     if _group is None:
         return work()
     _group.results += 1
     key = f"adcli/result/{_group.results}"
     if _group.rank == 0:
         result = work()
-        with answered():
+        with explain_broken_connections():
             _group.store.set(key, json.dumps(result, default=str))
         return result
-    with answered():
+    with explain_broken_connections():
         while not _group.store.check([key]):
-            if _group.store.check([_FAILED]):
-                raise _group.lost(None)
+            if _group.store.check([_REPORT]):
+                raise _group.explain(None)
             time.sleep(POLL)
         return json.loads(_group.store.get(key))

@@ -192,6 +192,6 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _show(error: click.ClickException) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
-    if not (isinstance(error, joining.PeerError) and error.said):
+    if not (isinstance(error, joining.PeerError) and error.printed):
         show_error(error)
     return error.exit_code

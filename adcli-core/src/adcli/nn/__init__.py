@@ -7,7 +7,7 @@ from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneRe
 from adcli.nn.batches import Augmentation, Batches, Session
 from adcli.nn.components import (
     Principal,
-    gathered,
+    collect_rows,
     principal_components,
     principal_directions,
     randomised_components,
@@ -15,7 +15,7 @@ from adcli.nn.components import (
 from adcli.nn.features import FrozenFeatures, Network
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
-from adcli.nn.training import Epochs, Loss, optimise, settle
+from adcli.nn.training import Epochs, Loss, optimise, update_batch_norms
 from adcli.nn.weights import Undrawn, load_local_weights
 
 __all__ = [
@@ -36,9 +36,9 @@ __all__ = [
     "Session",
     "TimmFeatures",
     "Undrawn",
+    "collect_rows",
     "create_backbone",
     "distributed",
-    "gathered",
     "gaussian_blur",
     "load_local_weights",
     "optimise",
@@ -47,9 +47,9 @@ __all__ = [
     "principal_directions",
     "random_backbone",
     "randomised_components",
-    "settle",
     "timm_backbone",
     "torchvision_backbone",
+    "update_batch_norms",
     "upsample",
     "upsample_and_blur",
 ]

@@ -25,8 +25,16 @@ CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_FILE = "training.safetensors"
 
 
-class _State:
-    """What changes while training; ``best`` is a copy of the module where its validation was lowest."""
+class TrainingState:
+    """What changes while training.
+
+    Attributes:
+        scaler: scales the loss in float16, and does nothing in other precisions.
+        checkpoint: the file to save to, or None.
+        saved: when that was done last, by the monotonic clock.
+        lowest: the best value of the validation so far.
+        best: a copy of the module at that time.
+    """
 
     def __init__(
         self, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None, session: Session
@@ -41,15 +49,15 @@ class _State:
         self.best: dict[str, Tensor] = {}
 
 
-def _save_at_times(state: _State, epoch: int) -> None:
-    """Save a checkpoint if the last one is old enough; of several processes, the first one does."""
+def save_if_due(state: TrainingState, epoch: int) -> None:
+    """Save a checkpoint if the last one is old enough; of several processes, only the first one saves."""
     if state.checkpoint is None or distributed.rank() != 0 or time.monotonic() - state.saved < CHECKPOINT_SECONDS:
         return
     save_checkpoint(state.checkpoint, state, epoch)
     state.saved = time.monotonic()
 
 
-def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
+def save_checkpoint(path: Path, state: TrainingState, epoch: int) -> None:
     """Write all that the next epoch depends on into one file: tensors, and the rest as JSON in its metadata."""
     tensors = {f"module.{name}": tensor for name, tensor in state.module.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
@@ -76,7 +84,7 @@ def save_checkpoint(path: Path, state: _State, epoch: int) -> None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    # safetensors wants tensors that are contiguous and share no memory.
+    # safetensors wants contiguous tensors that share no memory.
     separate = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
@@ -86,16 +94,16 @@ def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None
         try:
             save_file(separate, temporary, {"state": json.dumps(rest)})
         except SafetensorError as error:
-            raise OSError(one_line(str(error))) from None
+            raise OSError(one_line(error)) from None
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
 
 
-def _lay_out_alike(optimizer: Optimizer) -> None:
-    """Lay moments out in memory as their parameters, channels-last ones too, which a checkpoint does not keep.
+def _restore_layout(optimizer: Optimizer) -> None:
+    """Give an optimizer's moments the memory layout of their parameters, which a checkpoint does not keep.
 
-    Fused optimizers go through memory, and would take the moments of other elements.
+    Fused optimizers go through memory in its order, and would pair a channels-last parameter with the wrong moments.
     """
     for parameter, slots in optimizer.state.items():
         for name, value in slots.items():
@@ -103,11 +111,11 @@ def _lay_out_alike(optimizer: Optimizer) -> None:
                 slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def load_checkpoint(path: Path, state: _State) -> int:
+def load_checkpoint(path: Path, state: TrainingState) -> int:
     """Restore what :func:`save_checkpoint` wrote; returns the number of epochs done.
 
     Raises:
-        RunError: the file is damaged, or of another training.
+        RunError: the file is damaged, or belongs to another training.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -121,7 +129,7 @@ def load_checkpoint(path: Path, state: _State) -> int:
         module = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
         state.module.load_state_dict(module)
         state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
-        _lay_out_alike(state.optimizer)
+        _restore_layout(state.optimizer)
         if state.scheduler is not None:
             state.scheduler.load_state_dict(rest["scheduler"])
         state.scaler.load_state_dict(rest["scaler"])
@@ -129,8 +137,7 @@ def load_checkpoint(path: Path, state: _State) -> int:
             state.lowest = float(rest["lowest"])
             state.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = one_line(str(error))
-        raise RunError(f"{path}: cannot continue from this checkpoint ({reason}); train anew.") from None
+        raise RunError(f"{path}: cannot continue from this checkpoint ({one_line(error)}); train again.") from None
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -8,14 +8,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold_batch_norms(network: nn.Module) -> None:
     """Replace each convolution followed by a batch norm by one convolution, in place; evaluation mode only.
 
-    Which batch norm follows which convolution is read from one pass over a small image, by the identity of the tensors
-    passed on, so that no assumption about names or order of modules is made. A convolution whose output goes to
-    another module as well keeps its batch norm.
+    Which batch norm follows which convolution is found by passing a small image through the network, and not from names
+    or the order of modules. A convolution whose output also goes to another module keeps its batch norm.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return
     names = {module: name for name, module in network.named_modules()}
-    for convolution, norm in _pairs(network):
+    for convolution, norm in _find_pairs(network):
         fused = fuse_conv_bn_eval(convolution, norm)
         # timm's batch norms carry their activation.
         activation = getattr(norm, "act", None)
@@ -23,24 +22,30 @@ def fold_batch_norms(network: nn.Module) -> None:
         network.set_submodule(names[norm], activation if isinstance(activation, nn.Module) else nn.Identity())
 
 
-def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _find_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return each convolution with the batch norm that alone takes its output.
+
+    A hook after each convolution notes which tensor it returned, by identity; a hook before every other module notes
+    which of these tensors it takes.
+    """
     producers: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     consumers: dict[nn.Conv2d, list[nn.Module]] = {}
 
-    def produced(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note_producer(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
         # Keeping the tensor keeps its id from being used again.
         producers[id(output)] = (module, output)
 
-    def consumed(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note_consumer(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         for value in inputs:
             if isinstance(value, Tensor) and id(value) in producers:
                 consumers.setdefault(producers[id(value)][0], []).append(module)
 
-    handles = [m.register_forward_hook(produced) for m in network.modules() if isinstance(m, nn.Conv2d)]
-    # A batch norm of timm has its activation as a child; of all other modules only leaves consume.
+    handles = [m.register_forward_hook(note_producer) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    # Containers are left out, since they take what their first child takes. timm's batch norms are no leaves: they
+    # have their activation as a child.
     leaves = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) or not list(m.children())]
-    handles += [leaf.register_forward_pre_hook(consumed) for leaf in leaves]
+    handles += [leaf.register_forward_pre_hook(note_consumer) for leaf in leaves]
     try:
         with torch.no_grad():
             network(torch.rand(1, 3, 64, 64, device=next(network.parameters()).device))

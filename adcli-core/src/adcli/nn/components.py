@@ -1,4 +1,8 @@
-"""Principal components of rows of features."""
+"""Principal components of rows of features.
+
+Sums are in float64, as variances are small differences of large numbers. On a device without float64 they are on the
+CPU (:func:`adcli.nn.devices.to_float64`), and what is returned is on the rows' device.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -7,16 +11,23 @@ import torch
 from torch import Tensor
 
 from adcli.nn import distributed
+from adcli.nn.devices import float64_device, to_float64
 
 _ROWS = 512
 """Rows that are taken to float64 at a time."""
+
+_COLUMNS = 4096
+"""Likewise columns, where there are more columns than rows."""
+
+_ROUNDING = 1e-9
+"""What a share of the variance may be short of the one asked for, so that rounding does not ask for one more."""
 
 
 def principal_directions(rows: Iterable[Tensor], count: int, *, sharded: bool = False) -> Tensor:
     """Return the ``count`` orthonormal directions of largest variance of rows (N_i, C), as columns (C, count).
 
-    The rows are read once; mean and covariance are sums in float64. The sign of a direction is that which makes its
-    largest entry positive, so that the same rows give the same directions on every machine.
+    The rows are read once. The sign of a direction makes its largest entry positive, so that the same rows give the
+    same directions on every machine.
 
     Args:
         rows: (N_i, C) at a time.
@@ -27,24 +38,26 @@ def principal_directions(rows: Iterable[Tensor], count: int, *, sharded: bool = 
         ValueError: there are no rows.
     """
     number, total, squares, origin = 0, torch.empty(0), torch.empty(0), torch.empty(0)
+    device = torch.device("cpu")
     for part in rows:
         if number == 0:
-            origin = part.double().mean(dim=0)
+            # Sums about a point near the mean lose no digits; all processes need the same one.
+            device, origin = part.device, to_float64(part).mean(dim=0)
             if sharded:
                 origin = distributed.broadcast(origin)
             total, squares = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
-        centred = part.double() - origin
+        centred = to_float64(part) - origin
         total += centred.sum(dim=0)
         squares += centred.T @ centred
         number += len(part)
     if number == 0:
         raise ValueError("no rows to find directions of")
     if sharded:
-        number = _added(number, total)
+        number = _add_up(number, total)
         total, squares = distributed.reduce_sum(total), distributed.reduce_sum(squares)
     covariance = squares / number - torch.outer(total / number, total / number)
     _, vectors = torch.linalg.eigh(covariance)
-    return _signed(vectors.flip(1)[:, :count]).float().contiguous()
+    return _fix_signs(vectors.flip(1)[:, :count]).float().contiguous().to(device)
 
 
 class Principal(NamedTuple):
@@ -72,52 +85,61 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
     Args:
         rows: (N, D), at least two.
         share: of the variance to retain, at most 1.
-        count: this many components instead, where there are as many.
+        count: this many components instead, if there are as many.
     """
-    # Some rows at a time: a mean in float64 of float32 makes a copy.
-    mean = torch.stack([part.double().sum(dim=0) for part in torch.split(rows, _ROWS)]).sum(dim=0) / len(rows)
+    # Some rows at a time, as float64 makes a copy.
+    mean64 = torch.stack([to_float64(part).sum(dim=0) for part in torch.split(rows, _ROWS)]).sum(dim=0) / len(rows)
+    mean = mean64.float().to(rows.device)
     wide = rows.shape[1] > len(rows)
-    products = _gram(rows, mean.float()) if wide else _scatter(rows, mean.float())
-    values, vectors = torch.linalg.eigh(products)
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    rank = int((values > values[0] * len(products) * torch.finfo(torch.float32).eps).sum())
+    values, vectors = _eigen(_row_products(rows, mean) if wide else _column_products(rows, mean))
+    rank = int((values > values[0] * len(values) * torch.finfo(torch.float32).eps).sum())
     cumulative = values.cumsum(0) / values.sum()
-    # Rounding must not ask for one more component than the share does.
-    kept = min(rank, count if count is not None else int((cumulative < share - 1e-9).sum()) + 1)
-    found = vectors[:, :kept]
-    directions = (rows - mean.float()).T @ (found / values[:kept].sqrt()).float() if wide else found.float()
-    return Principal(
-        mean.float(), _signed(directions), (values[:kept] / (len(rows) - 1)).float(), float(cumulative[kept - 1])
-    )
+    kept = min(rank, count if count is not None else int((cumulative < share - _ROUNDING).sum()) + 1)
+    directions = vectors[:, :kept]
+    if wide:
+        # An eigenvector u of X X' gives the direction X' u, of length sqrt(value).
+        directions = (rows - mean).T @ (directions / values[:kept].sqrt()).float().to(rows.device)
+    variances = (values[:kept] / (len(rows) - 1)).float().to(rows.device)
+    return Principal(mean, _fix_signs(directions.float().to(rows.device)), variances, float(cumulative[kept - 1]))
 
 
-def _gram(rows: Tensor, mean: Tensor) -> Tensor:
+def _eigen(products: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the eigenvalues of a matrix of products, the largest first, and their vectors as columns."""
+    values, vectors = torch.linalg.eigh(products)
+    return values.flip(0).clamp_min(0), vectors.flip(1)
+
+
+def _row_products(rows: Tensor, mean: Tensor) -> Tensor:
     """Return the products of centred rows (N, D) with each other in float64, (N, N), from some columns at a time."""
-    products = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    for columns, centre in zip(torch.split(rows, 4096, dim=1), torch.split(mean, 4096), strict=True):
-        block = (columns - centre).double()
+    products = _zeros(len(rows), rows)
+    for columns, centre in zip(torch.split(rows, _COLUMNS, dim=1), torch.split(mean, _COLUMNS), strict=True):
+        block = to_float64(columns - centre)
         products += block @ block.T
     return products
 
 
-def _scatter(rows: Tensor, mean: Tensor) -> Tensor:
+def _column_products(rows: Tensor, mean: Tensor) -> Tensor:
     """Return the products of the columns of centred rows (N, D) in float64, (D, D), from some rows at a time."""
-    products = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    products = _zeros(rows.shape[1], rows)
     for part in torch.split(rows, _ROWS):
-        block = (part - mean).double()
+        block = to_float64(part - mean)
         products += block.T @ block
     return products
 
 
-def gathered(parts: Iterable[Tensor], count: int) -> Tensor:
-    """Return rows (N_i, D) in one tensor (N, D), written as they come.
+def _zeros(size: int, like: Tensor) -> Tensor:
+    return torch.zeros(size, size, dtype=torch.float64, device=float64_device(like.device))
 
-    Joining a list at the end takes twice the memory, and small tensors between a network's large ones tear the
-    allocator's memory into pieces that serve neither.
+
+def collect_rows(parts: Iterable[Tensor], count: int) -> Tensor:
+    """Collect rows (N_i, D) in one tensor (N, D), which is made first and filled as they come.
+
+    To join a list at the end takes twice the memory. And small tensors that stay between a network's large ones leave
+    the allocator with gaps too small for the next large one.
 
     Args:
-        parts: the rows, at least one tensor of them.
-        count: of all rows, at most.
+        parts: the rows, at least one tensor.
+        count: number of all rows at most.
     """
     rows, filled = torch.empty(0), 0
     for part in parts:
@@ -128,12 +150,12 @@ def gathered(parts: Iterable[Tensor], count: int) -> Tensor:
     return rows[:filled]
 
 
-def _added(number: int, like: Tensor) -> int:
-    """Return the sum of the processes' numbers."""
+def _add_up(number: int, like: Tensor) -> int:
+    """Add up the processes' numbers."""
     return int(distributed.reduce_sum(torch.tensor([number], device=like.device)))
 
 
-def _signed(directions: Tensor) -> Tensor:
+def _fix_signs(directions: Tensor) -> Tensor:
     """Turn each column so that its entry of largest magnitude is positive."""
     largest = directions.abs().argmax(dim=0, keepdim=True)
     return directions * directions.gather(0, largest).sign()
@@ -142,45 +164,47 @@ def _signed(directions: Tensor) -> Tensor:
 def randomised_components(
     passes: Callable[[], Iterable[Tensor]], share: float, limit: int, *, sharded: bool = False
 ) -> Principal:
-    """Return principal components of rows that do not fit memory, from four passes over them.
+    """Return principal components of rows that do not fit into memory, from four passes over them.
 
     A randomised range finder with two power iterations (Halko, Martinsson and Tropp, Finding Structure with Randomness,
     SIAM Review 2011, algorithm 4.4). The share is measured against the exact total variance; where ``limit``
     components do not reach it, all of them are returned, and ``retained`` says what they hold.
 
     Args:
-        passes: gives the rows anew each time, (N_i, D) at a time.
+        passes: gives the rows again each time, (N_i, D) at a time.
         share: of the variance to retain, at most 1.
         limit: number of components at most.
         sharded: whether each of several processes has rows of its own, at least one, whose sums are to be added up.
     """
-    added: Callable[[Tensor], Tensor] = distributed.reduce_sum if sharded else lambda tensor: tensor
-    number, total, squares = 0, torch.zeros(0), torch.zeros((), dtype=torch.float64)
+    reduce: Callable[[Tensor], Tensor] = distributed.reduce_sum if sharded else lambda tensor: tensor
+    number, total, squares = 0, torch.zeros(0), torch.zeros(())
+    device = torch.device("cpu")
     for part in passes():
-        total = part.double().sum(dim=0) + (total if number else 0)
-        squares = squares + part.double().square().sum()
+        device, precise = part.device, to_float64(part)
+        total = precise.sum(dim=0) + (total if number else 0)
+        squares = precise.square().sum() + (squares if number else 0)
         number += len(part)
     if sharded:
-        number = _added(number, total)
-    total, squares = added(total), added(squares)
-    mean = (total / number).float()
+        number = _add_up(number, total)
+    total, squares = reduce(total), reduce(squares)
+    mean = (total / number).float().to(device)
     variance = float(squares - total.square().sum() / number)
     width = min(limit + 10, number, len(mean))
     # Drawn on the CPU, so that every device gets the same.
-    basis = torch.linalg.qr(torch.randn(len(mean), width).to(mean.device)).Q
+    basis = torch.linalg.qr(torch.randn(len(mean), width).to(device)).Q
     for _ in range(2):
         product = torch.zeros_like(basis)
         for part in passes():
             centred = part - mean
             product += centred.T @ (centred @ basis)
-        basis = torch.linalg.qr(added(product)).Q
-    gram = torch.zeros(width, width, dtype=torch.float64, device=mean.device)
+        basis = torch.linalg.qr(reduce(product)).Q
+    products = _zeros(width, mean)
     for part in passes():
-        reduced = ((part - mean) @ basis).double()
-        gram += reduced.T @ reduced
-    values, vectors = torch.linalg.eigh(added(gram))
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+        coordinates = to_float64((part - mean) @ basis)
+        products += coordinates.T @ coordinates
+    values, vectors = _eigen(reduce(products))
     cumulative = values.cumsum(0) / variance
-    kept = min(int((cumulative < share - 1e-9).sum()) + 1, limit, number - 1, width)
-    directions = basis @ vectors[:, :kept].float()
-    return Principal(mean, _signed(directions), (values[:kept] / (number - 1)).float(), float(cumulative[kept - 1]))
+    kept = min(int((cumulative < share - _ROUNDING).sum()) + 1, limit, number - 1, width)
+    directions = basis @ vectors[:, :kept].float().to(device)
+    variances = (values[:kept] / (number - 1)).float().to(device)
+    return Principal(mean, _fix_signs(directions), variances, float(cumulative[kept - 1]))

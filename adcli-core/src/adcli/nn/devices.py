@@ -1,12 +1,19 @@
-"""Devices, precisions and seeds: what a fit computes on, in what, and how it can be repeated."""
+"""Devices, precisions and seeds: what a fit computes on, in which precision, and how it can be repeated."""
 
+import contextlib
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from adcli.errors import OptionError, one_line
 from adcli.nn import distributed
+
+NO_FLOAT64 = {"mps"}
+"""Types of devices that have no float64."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -24,7 +31,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: not available here ({one_line(str(error))}).") from None
+        raise OptionError(f"--device {name}: not available here ({one_line(error)[:120]}).") from None
     return device
 
 
@@ -46,12 +53,61 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name, torch.float32)
 
 
+def float64_device(device: torch.device) -> torch.device:
+    """Return where to compute in float64 what lies on a device: there, or on the CPU if it has no float64 (MPS)."""
+    return torch.device("cpu") if device.type in NO_FLOAT64 else device
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64, moved to the CPU if its device has no float64."""
+    # Moved first: the device could not convert it.
+    return tensor.to(float64_device(tensor.device)).double()
+
+
 def make_repeatable(seed: int) -> None:
     """Seed every generator a model may draw from, and keep GPUs to exact float32 and repeatable algorithms."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    for module, name, value in _exact_flags():
+        setattr(module, name, value)
+
+
+@contextlib.contextmanager
+def repeatable(seed: int) -> Iterator[None]:
+    """Make what is done in the context repeatable, then restore the caller's generators and flags."""
+    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    python, arrays, mps = random.getstate(), np.random.get_state(), torch.backends.mps.is_available()
+    metal = torch.mps.get_rng_state() if mps else torch.empty(0)
+    with exact_float32(), torch.random.fork_rng(cuda):
+        make_repeatable(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
+            if mps:
+                torch.mps.set_rng_state(metal)
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Keep GPUs to exact float32 and repeatable algorithms in the context, then restore the caller's flags."""
+    with contextlib.ExitStack() as stack:
+        for module, name, value in _exact_flags():
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        yield
+
+
+def _exact_flags() -> list[tuple[Any, str, Any]]:
+    """Return torch's flags as module, name and the value that makes results exact and repeatable."""
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
+    flags: list[tuple[Any, str, Any]] = [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    try:
+        _ = cudnn.allow_tf32, matmul.allow_tf32
+    except RuntimeError:
+        # The caller has set precisions by torch's newer names, which do not mix with the older ones.
+        return [*flags, *((module, "fp32_precision", "ieee") for module in (cudnn.conv, cudnn.rnn, matmul))]
+    return [*flags, (cudnn, "allow_tf32", False), (matmul, "allow_tf32", False)]

@@ -65,9 +65,9 @@ def patch_embedding(maps: Sequence[Tensor], dimensions: int | None = None) -> Te
     Each map is averaged over 3 x 3 neighbourhoods (zeros beyond the border counted), interpolated to the first map's
     grid, and concatenated. With ``dimensions``, each of L maps contributes min(C, dimensions / L) channels.
 
-    For wide ResNet-50's second and third layer and 1024 dimensions this equals, in closed form and a ninth of the
-    memory, what the official code does by unfolding neighbourhoods and pooling them adaptively, twice. Where a map has
-    fewer channels than its share, the official code repeats them, at no gain; here they stay as they are.
+    The official code unfolds neighbourhoods and pools them adaptively, twice. For the second and third layer of a wide
+    ResNet-50 and 1024 dimensions this gives the same, with a ninth of the memory. If a map has fewer channels than its
+    share, the official code repeats them, at no gain; here they stay as they are.
 
     Args:
         maps: (N, C_i, H_i, W_i), the finest first.
@@ -78,11 +78,12 @@ def patch_embedding(maps: Sequence[Tensor], dimensions: int | None = None) -> Te
     """
     grid = (maps[0].shape[2], maps[0].shape[3])
     share = None if dimensions is None else max(dimensions // len(maps), 1)
-    parts = [_averaged(feature_map, share, len(maps)) for feature_map in maps]
+    parts = [_average_patches(feature_map, share, len(maps)) for feature_map in maps]
     return torch.cat([parts[0], *(upsample(part, grid) for part in parts[1:])], dim=1)
 
 
-def _averaged(feature_map: Tensor, share: int | None, count: int) -> Tensor:
+def _average_patches(feature_map: Tensor, share: int | None, count: int) -> Tensor:
+    """Average a map over neighbourhoods and down to its share of the channels; ``count`` is the number of maps."""
     average = F.avg_pool2d(feature_map, 3, stride=1, padding=1)
     channels = feature_map.shape[1]
     if share is None or channels < share:
@@ -97,6 +98,8 @@ def _pool_channels(maps: Tensor, channels: int) -> Tensor:
     """Average adjacent channels adaptively: (N, C, H, W) to (N, channels, H, W)."""
     _, before, height, width = maps.shape
     if before % channels == 0:
+        # Groups of equal size: a mean, which needs no transposed copy.
         return maps.reshape(-1, channels, before // channels, height, width).mean(dim=2)
+    # Else groups overlap, as torch's adaptive pooling has them along its last axis: one line of channels a position.
     lines = maps.flatten(2).transpose(1, 2)
     return F.adaptive_avg_pool1d(lines, channels).transpose(1, 2).reshape(-1, channels, height, width)

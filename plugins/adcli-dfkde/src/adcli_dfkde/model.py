@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adcli import TrainingError
 from adcli.data import Size
-from adcli.nn import Batches, Model, Scores, create_backbone, distributed, gathered, principal_components
+from adcli.nn import Batches, Model, Scores, collect_rows, create_backbone, distributed, principal_components
 from adcli_dfkde import DfkdeOptions
 
 
@@ -50,7 +50,7 @@ class Dfkde(Model):
         """
         size: int = self.options.components
         features = (self.features(images) for images in batches.sharded())
-        rows = distributed.gather(gathered(features, batches.count))
+        rows = distributed.gather(collect_rows(features, batches.count))
         principal = principal_components(rows, 1.0, size) if len(rows) > size else None
         if principal is None or len(principal.variances) < size:
             found = f"{len(rows)} good images" if principal is None else f"{len(principal.variances)} that differ"

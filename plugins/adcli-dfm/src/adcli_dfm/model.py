@@ -31,9 +31,9 @@ from adcli.nn import (
     Model,
     Principal,
     Scores,
+    collect_rows,
     create_backbone,
     distributed,
-    gathered,
     principal_components,
     randomised_components,
     upsample_and_blur,
@@ -88,7 +88,7 @@ class Dfm(Model):
     def _components(self, batches: Batches) -> Principal:
         length = self.features(next(iter(batches))[:1]).shape[1]
         if batches.count * length * 4 <= self.options.memory << 20:
-            rows = distributed.gather(gathered(self._rows(batches), batches.count))
+            rows = distributed.gather(collect_rows(self._rows(batches), batches.count))
             return principal_components(rows, self.options.variance)
         share, limit = self.options.variance, self.options.components
         return randomised_components(lambda: self._rows(batches), share, limit, sharded=True)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from adcli.data import Size
-from adcli.nn import Batches, Model, Scores, optimise, settle
+from adcli.nn import Batches, Model, Scores, optimise, update_batch_norms
 from adcli_ganomaly import GanomalyOptions
 from adcli_ganomaly.networks import Discriminator, Generator, Pyramid, initialise
 
@@ -59,7 +59,7 @@ class Ganomaly(Model):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, betas=BETAS, fused=True)
         cosine = CosineAnnealingLR(optimizer, epochs) if self.options.schedule == "cosine" else None
         optimise(self, self.loss, batches, optimizer=optimizer, epochs=epochs, scheduler=cosine)
-        settle(self.generator, (self._prepared(images) for images in batches.sharded().shuffled(epochs)))
+        update_batch_norms(self.generator, (self._prepared(images) for images in batches.sharded().shuffled(epochs)))
         self.requires_grad_(False)
 
     def loss(self, images: Tensor) -> Tensor:

@@ -27,7 +27,16 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from adcli import BackboneError
 from adcli.data import Size
-from adcli.nn import Batches, FrozenFeatures, Model, Scores, create_backbone, gaussian_blur, optimise, settle
+from adcli.nn import (
+    Batches,
+    FrozenFeatures,
+    Model,
+    Scores,
+    create_backbone,
+    gaussian_blur,
+    optimise,
+    update_batch_norms,
+)
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.networks import Student, architecture_of
 
@@ -65,7 +74,7 @@ class ReverseDistillation(Model):
             self.student, self.loss, features, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler
         )
         some = islice(features.shuffled(self.options.epochs), math.ceil(SETTLING / batches.batch_size))
-        settle(self.student, some)
+        update_batch_norms(self.student, some)
         self.student.requires_grad_(False)
 
     def loss(self, maps: Sequence[Tensor]) -> Tensor:
