@@ -17,7 +17,8 @@ QUICK = ("--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,
 
 def train(adcli: Adcli, data: Path, *more: object, model: str = "patchcore") -> Path:
     """Train quickly and return the run folder."""
-    outcome = adcli("train", "--model", model, "--data", data, *QUICK, "--json", *more)
+    quick = QUICK[:-2] if any(str(argument).startswith("layers=") for argument in more) else QUICK
+    outcome = adcli("train", "--model", model, "--data", data, *quick, "--json", *more)
     assert outcome.code == 0, outcome.err
     return Path(json.loads(outcome.out)["run"])
 

@@ -31,7 +31,7 @@ def plugin() -> None:
 @pairs("Option of the model or exporter.", complete="checked_options")
 @json_flag
 def check(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str], as_json: bool) -> int:
-    """Check that a model, data set, backbone or exporter keeps every rule for its kind.
+    """Check that what a plugin offers keeps every rule.
 
     Fits a model to a dozen small images with its quick options, exports a small model, or loads a data set with the
     options given. If a rule is broken, the exit code is 6.
@@ -129,7 +129,9 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
     help="The package's folder (adcli-NAME).",
 )
 def new(name: str, kind: Kind, out: Path | None) -> None:
-    """Write a complete package for a plugin, which works and passes its tests as it is.
+    """Write a complete package for a plugin.
+
+    It works and passes its tests as it is.
 
     \b
     Examples:

@@ -88,7 +88,7 @@ def inspect_data(
     reference: str | None,
     options: Mapping[str, Any] | None = None,
     *,
-    workers: int = 4,
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> Inspection:
     """Decode all images and masks of what ``--data`` names, and list what is wrong, without training.
