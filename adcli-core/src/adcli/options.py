@@ -41,28 +41,18 @@ def option(
     return declare(default, help, gt=gt, ge=ge, lt=lt, le=le)
 
 
-def declare(
-    default: Any,
-    help: str,
-    *,
-    gt: float | None = None,
-    ge: float | None = None,
-    lt: float | None = None,
-    le: float | None = None,
-    check: Callable[[Any], object] | None = None,
-    **metadata: Any,
-) -> Any:
+def declare(default: Any, help: str, group: str = "", metavar: str = "", **metadata: Any) -> Any:
     """Declare one field of an :class:`Options` class, with all that the command line may want to know of it.
 
     Args:
         default: ``dataclasses.MISSING`` if a value must be given.
         help: one sentence.
-        gt, ge, lt, le: bounds.
-        check: called with a value that is not None; raises :class:`OptionError` if it cannot be used.
-        metadata: kept for whoever reads the declaration.
+        group, metavar: the section that lists it in ``--help``, and what stands there for its value.
+        metadata: ``gt``, ``ge``, ``lt``, ``le``, as of :func:`option`; ``check``, which is called with a value that is
+            not None, and raises :class:`OptionError` if it cannot be used; and what else a reader of it asks for.
     """
-    bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    metadata |= {"help": help, "bounds": bounds, "check": check}
+    metadata["bounds"] = {name: bound for name in _BOUNDS if (bound := metadata.pop(name, None)) is not None}
+    metadata |= {"help": help, "group": group, "metavar": metavar}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -78,7 +68,7 @@ def validate(cls: "type[Options]", name: str, value: Any) -> Any:
     try:
         read = _convert(value, annotation)
         _check_bounds(read, metadata.get("bounds", {}))
-        if read is not None and metadata.get("check"):
+        if read is not None and "check" in metadata:
             metadata["check"](read)
     except OptionError as error:
         error.option = error.option or name

@@ -16,8 +16,8 @@ from adcli.cli.flags import Command, drop_missing, json_flag, operand, settings
 def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], as_json: bool, **computing: Any) -> None:
     """Look at data, without training.
 
-    Decodes every image and mask, and counts them. Reports unreadable files, test images that also appear in the training
-    set, and masks that are empty or the wrong shape, one line each; the exit code is then 4.
+    Decodes and counts images and masks. Reports unreadable files, test images that also appear in the training set, and
+    masks that are empty or the wrong shape, one line each; the exit code is then 4.
     """
     pipeline = load_pipeline()
     found = pipeline.inspect_data(reference, data_options, **drop_missing(computing), progress=ConsoleProgress())

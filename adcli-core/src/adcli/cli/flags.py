@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
@@ -173,7 +174,7 @@ def setting(name: str, help: str = "", *, otherwise: str = "", section: str = ""
         name,
         section=section or declared["group"],
         complete=declared.get("complete") or (get_args(field.type) if get_origin(field.type) is Literal else ""),
-        metavar=declared.get("metavar"),
+        metavar=declared["metavar"] or None,
         is_flag=field.type is bool,
         default=None,
         multiple=repeats,
@@ -258,6 +259,12 @@ def operand(name: str, help: str, *, complete: str = "", **attributes: Any) -> C
     """Add an argument, and what ``--help`` says of it."""
     shell_complete = completing(complete) if complete else None
     return click.argument(name, cls=Operand, help=help, shell_complete=shell_complete, **attributes)
+
+
+def out_flag(help: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--out``."""
+    path = click.Path(path_type=Path)
+    return flag("--out", section="Output", type=path, metavar="DIR", complete="folders", help=help)
 
 
 json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")

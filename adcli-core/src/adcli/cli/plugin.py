@@ -7,7 +7,7 @@ import click
 
 from adcli._plugins.registry import registry
 from adcli.cli.console import print_fact, print_json, report_failed_plugins
-from adcli.cli.flags import Choice, Group, flag, json_flag, operand, pairs, settings
+from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
 
@@ -120,14 +120,7 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 @plugin.command()
 @operand("name", "What users will type, such as my_model; the package is then adcli-my-model.")
 @flag("--kind", type=Choice(KINDS), default="model", help="What the plugin offers (model).")
-@flag(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    complete="folders",
-    section="Output",
-    help="The package's folder (adcli-NAME).",
-)
+@out_flag("The package's folder (adcli-NAME).")
 def new(name: str, kind: Kind, out: Path | None) -> None:
     """Write a complete package for a plugin.
 

@@ -69,34 +69,24 @@ def _list_interrupted(ctx: click.Context, incomplete: str) -> Items:
     yield CompletionItem(incomplete, type="dir")
 
 
-def _model_options(ctx: click.Context, incomplete: str) -> Items:
-    return _pairs(registry().models, ctx.params.get("model"), incomplete)
+def _options_of(kinds: Sequence[str], *parameters: str) -> Callable[[click.Context, str], Items]:
+    """Return what lists the options of what a parameter names, as one of some kinds."""
+
+    def list_options(ctx: click.Context, incomplete: str) -> Items:
+        # If the line ends with an option, click has not given an argument its name yet.
+        given = next((ctx.params[name] for name in parameters if ctx.params.get(name)), next(iter(ctx.args), ""))
+        for kind in kinds:
+            names: Names[Any] = getattr(registry(), kind)
+            folder = "folder" if kind == "datasets" and given else ""
+            provided = names.get(given.partition(":")[0]) or names.get(folder or "demo")
+            if provided is not None:
+                yield from _pairs(provided.spec.options, incomplete)
+
+    return list_options
 
 
-def _exporter_options(ctx: click.Context, incomplete: str) -> Items:
-    return _pairs(registry().exporters, ctx.params.get("to"), incomplete)
-
-
-def _data_options(ctx: click.Context, incomplete: str) -> Items:
-    name = (ctx.params.get("data") or _operand(ctx, "reference") or "demo").partition(":")[0]
-    return _pairs(registry().datasets, name if name in registry().datasets else "folder", incomplete)
-
-
-def _checked_options(ctx: click.Context, incomplete: str) -> Items:
-    models, exporters = registry().models, registry().exporters
-    name = _operand(ctx, "name")
-    return _pairs(models, name, incomplete) if models.get(name) else _pairs(exporters, name, incomplete)
-
-
-def _operand(ctx: click.Context, name: str) -> str:
-    """Return an argument; if the line ends with an option, click has not given it its name yet."""
-    return str(ctx.params.get(name) or next(iter(ctx.args), ""))
-
-
-def _pairs(names: Names[Any], name: str | None, incomplete: str) -> Items:
-    """Yield ``KEY=`` for the options of what is named, or ``KEY=VALUE`` if the key is there and its values are few."""
-    provided = names.get(name or "")
-    options: type[Options] = provided.spec.options if provided else Options
+def _pairs(options: type[Options], incomplete: str) -> Items:
+    """Yield ``KEY=``, or ``KEY=VALUE`` if the key is there and its values are few."""
     key, equals, value = incomplete.partition("=")
     for info in options.describe():
         if not equals:
@@ -123,15 +113,6 @@ def _commands(ctx: click.Context, incomplete: str) -> Items:
     return iter(root.command.list_commands(root) if isinstance(root.command, click.Group) else [])
 
 
-def _words(*words: str, path: str = "") -> Callable[[click.Context, str], Items]:
-    def complete_words(ctx: click.Context, incomplete: str) -> Items:
-        yield from words
-        if path:
-            yield CompletionItem(incomplete, type=path)
-
-    return complete_words
-
-
 KINDS: dict[str, Callable[[click.Context, str], Items]] = {
     "files": _path("file"),
     "folders": _path("dir"),
@@ -144,12 +125,10 @@ KINDS: dict[str, Callable[[click.Context, str], Items]] = {
     "data": _list_data,
     "runs": _list_runs,
     "interrupted": _list_interrupted,
-    "model_options": _model_options,
-    "exporter_options": _exporter_options,
-    "data_options": _data_options,
-    "checked_options": _checked_options,
-    "devices": _words("auto", "cpu", "cuda", "mps"),
-    "calibrations": _words("0.2", "5-fold", "none", path="dir"),
+    "model_options": _options_of(["models"], "model"),
+    "exporter_options": _options_of(["exporters"], "to"),
+    "data_options": _options_of(["datasets"], "data", "reference"),
+    "checked_options": _options_of(["models", "exporters"], "name"),
 }
 """What settings and commands say of their values, and how it is listed."""
 
