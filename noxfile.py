@@ -28,7 +28,7 @@ LIGHT_TESTS = (
     "adcli-core/tests/test_folder.py",
     "adcli-core/tests/test_metrics.py",
     "adcli-core/tests/test_options.py",
-    "adcli-core/tests/test_preparation.py",
+    "adcli-core/tests/test_framing.py",
     "adcli-core/tests/test_settings.py",
     "adcli-core/tests/test_table.py",
     "plugins/adcli-datasets/tests",

@@ -22,6 +22,7 @@ from adcli._plugins.registry import registry
 from adcli.data import items_of
 from adcli.data.source import ImageSource
 from adcli.nn.batches import Batches, Session
+from adcli.progress import ProgressEvent
 
 BATCH_SIZE = 8
 BACKBONES = {
@@ -53,6 +54,9 @@ class Timed:
             now = time.perf_counter()
             seconds.append(now - start)
             start = now
+
+    def report(self, event: ProgressEvent) -> None:
+        """Say nothing."""
 
     def note(self, text: str) -> None:
         """Say nothing."""

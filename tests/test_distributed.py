@@ -18,7 +18,7 @@ from support import write_parts
 
 from adcli.testing.models import COUNT, damaged_images, good_images, scores_of_two_processes, subject_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
 BACKBONE = {"backbone": "random:resnet18"}
 MODELS: dict[str, dict[str, Any]] = {

@@ -34,6 +34,8 @@ def largest_difference(subject: Subject) -> float:
     return max(differences)
 
 
+@pytest.mark.matrix
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(registry().models))
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_every_model_agrees_on_images_of_other_sizes(exporter: str, model: str) -> None:

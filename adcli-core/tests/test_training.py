@@ -17,6 +17,7 @@ from adcli.nn import _checkpoint
 from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.nn.batches import Batches, Session
 from adcli.nn.training import optimise, update_batch_norms
+from adcli.progress import ProgressEvent, Silent
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam": lambda module: torch.optim.Adam(module.parameters(), 1e-2, betas=(0.5, 0.999)),
@@ -103,6 +104,36 @@ def test_training_ends_in_evaluation_mode_and_lowers_the_loss(paths: list[Path])
     trainee.train(paths, None, epochs=20)
     assert not trainee.module.training
     assert (trainee.module(images) - images).square().mean() < before
+
+
+class Listening(Silent):
+    """Progress that keeps what is reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[ProgressEvent] = []
+
+    def report(self, event: ProgressEvent) -> None:
+        self.events.append(event)
+
+
+def test_each_epoch_reports_its_loss_and_learning_rate(paths: list[Path]) -> None:
+    listening = Listening()
+    batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4, session=Session(listening))
+    trainee = Trainee("sgd")
+    losses: list[float] = []
+
+    def noted(images: torch.Tensor) -> torch.Tensor:
+        losses.append(float(loss := trainee.loss(images)))
+        return loss
+
+    optimise(trainee.module, noted, batches, optimizer=trainee.optimizer, scheduler=trainee.scheduler, epochs=4)
+    last = {event.epoch: event for event in listening.events if event.done % 3 == 0}
+    assert [event.epoch for event in last.values()] == [1, 2, 3, 4]
+    assert [event.loss for event in last.values()] == pytest.approx(losses[2::3])
+    assert [event.learning_rate for event in last.values()] == [0.01, 0.01, 0.005, 0.005]
+    assert {(event.what, event.total, event.epochs) for event in last.values()} == {("training", 12, 4)}
+    assert str(last[4]) == f"epoch 4/4, loss {losses[-1]:.4g}, lr 0.005"
 
 
 def test_a_loss_that_is_no_number_stops_and_says_where(paths: list[Path]) -> None:

@@ -41,28 +41,18 @@ def option(
     return declare(default, help, gt=gt, ge=ge, lt=lt, le=le)
 
 
-def declare(
-    default: Any,
-    help: str,
-    *,
-    gt: float | None = None,
-    ge: float | None = None,
-    lt: float | None = None,
-    le: float | None = None,
-    check: Callable[[Any], object] | None = None,
-    **metadata: Any,
-) -> Any:
+def declare(default: Any, help: str, group: str = "", metavar: str = "", **metadata: Any) -> Any:
     """Declare one field of an :class:`Options` class, with all that the command line may want to know of it.
 
     Args:
         default: ``dataclasses.MISSING`` if a value must be given.
         help: one sentence.
-        gt, ge, lt, le: bounds.
-        check: called with a value that is not None; raises :class:`OptionError` if it cannot be used.
-        metadata: kept for whoever reads the declaration.
+        group, metavar: the section that lists it in ``--help``, and what stands there for its value.
+        metadata: ``gt``, ``ge``, ``lt``, ``le``, as of :func:`option`; ``check``, which is called with a value that is
+            not None, and raises :class:`OptionError` if it cannot be used; and what else a reader of it asks for.
     """
-    bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    metadata |= {"help": help, "bounds": bounds, "check": check}
+    metadata["bounds"] = {name: bound for name in _BOUNDS if (bound := metadata.pop(name, None)) is not None}
+    metadata |= {"help": help, "group": group, "metavar": metavar}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -78,7 +68,7 @@ def validate(cls: "type[Options]", name: str, value: Any) -> Any:
     try:
         read = _convert(value, annotation)
         _check_bounds(read, metadata.get("bounds", {}))
-        if read is not None and metadata.get("check"):
+        if read is not None and "check" in metadata:
             metadata["check"](read)
     except OptionError as error:
         error.option = error.option or name
@@ -111,11 +101,22 @@ class Options:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        # What every class has alike stands below once: to have it made for each takes longer than the rest of a plugin.
+        dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)(cls)
 
     def __post_init__(self) -> None:
         for field in _fields(type(self)):
             object.__setattr__(self, field.name, validate(type(self), field.name, getattr(self, field.name)))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in _fields(type(self)))
+        return f"{type(self).__name__}({values})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

@@ -88,7 +88,7 @@ class _Group:
         while (report := self.read_report()) is None and time.monotonic() < until:
             time.sleep(POLL)
         if report is None:
-            reason = one_line(broken)[-120:]
+            reason = one_line(str(broken)[-120:])
             return PeerError(
                 f"another process ended without a word, or did not answer for {TIMEOUT} (killed? out of memory?): "
                 f"{reason}; see its machine's log, and start again."

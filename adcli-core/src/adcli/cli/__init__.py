@@ -17,7 +17,7 @@ from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
-from adcli.cli.completion import VARIABLE, completion, register
+from adcli.cli.completion import VARIABLE, completion
 from adcli.cli.console import report_failed_plugins, show_error, versions, wants_colour
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
@@ -165,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         if VARIABLE in os.environ:
+            from adcli.cli.shells import register
+
             register()
         with joining.joined():
             outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)

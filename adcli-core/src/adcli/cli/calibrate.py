@@ -19,13 +19,7 @@ from adcli.cli.flags import RUN, SCORING, Command, drop_missing, json_flag, oper
 @setting("false_alarm_rate", otherwise="the run's")
 @settings(*SCORING)
 @json_flag
-def calibrate(
-    run: str,
-    data: str | None,
-    false_alarm_rate: float | None,
-    as_json: bool,
-    **scoring: Any,
-) -> None:
+def calibrate(run: str, data: str | None, false_alarm_rate: float | None, as_json: bool, **scoring: Any) -> None:
     """Set the threshold of a run again, without training.
 
     With --data, the threshold comes from good images of today's line; without, from those of the run, for another

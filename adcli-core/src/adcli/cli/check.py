@@ -14,10 +14,10 @@ from adcli.cli.flags import Command, drop_missing, json_flag, operand, settings
 @json_flag
 @click.pass_context
 def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], as_json: bool, **computing: Any) -> None:
-    """Look at data without training: what is there, and what is wrong with it.
+    """Look at data, without training.
 
-    Decodes every image and mask. Reports unreadable files, test images that also appear in the training set, and masks
-    that are empty or the wrong shape, one line each; the exit code is then 4.
+    Decodes and counts images and masks. Reports unreadable files, test images that also appear in the training set, and
+    masks that are empty or the wrong shape, one line each; the exit code is then 4.
     """
     pipeline = load_pipeline()
     found = pipeline.inspect_data(reference, data_options, **drop_missing(computing), progress=ConsoleProgress())

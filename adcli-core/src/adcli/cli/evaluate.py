@@ -16,12 +16,7 @@ from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag
 @settings(*SCORING)
 @json_flag
 def evaluate(
-    run: str,
-    data: str | None,
-    data_options: dict[str, str],
-    name: str | None,
-    as_json: bool,
-    **scoring: Any,
+    run: str, data: str | None, data_options: dict[str, str], name: str | None, as_json: bool, **scoring: Any
 ) -> None:
     """Score labelled images with a finished run.
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
-from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand, pairs, setting, settings
+from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand, out_flag, pairs, setting, settings
 
 
 @click.command(cls=Command)
@@ -16,14 +16,7 @@ from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand
     "--to", metavar="NAME", required=True, complete="exporters", help="Format to write; 'adcli exporters' lists them."
 )
 @pairs("Option of the exporter; see 'adcli exporters show NAME'.", complete="exporter_options")
-@flag(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    complete="folders",
-    section="Output",
-    help="The exported folder (RUN/exports/NAME).",
-)
+@out_flag("The exported folder (RUN/exports/NAME).")
 @setting("data", "Good images to check and calibrate with, if the run's are gone.", otherwise="the run's")
 @settings("workers")
 @json_flag

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_origin
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
@@ -172,8 +173,8 @@ def setting(name: str, help: str = "", *, otherwise: str = "", section: str = ""
         *declared.get("flags", (f"--{name.replace('_', '-')}",)),
         name,
         section=section or declared["group"],
-        complete=declared.get("complete", ""),
-        metavar=declared.get("metavar"),
+        complete=declared.get("complete") or (get_args(field.type) if get_origin(field.type) is Literal else ""),
+        metavar=declared["metavar"] or None,
         is_flag=field.type is bool,
         default=None,
         multiple=repeats,
@@ -234,11 +235,11 @@ def drop_missing(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
-    """Return what click asks for the completions of an option."""
+def completing(kind: str | Sequence[str]) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Return what click asks for the completions of an option, of a kind or of several words."""
 
     def complete_kind(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-        from adcli.cli.completion import complete
+        from adcli.cli.shells import complete
 
         return complete(kind, ctx, incomplete)
 
@@ -246,7 +247,7 @@ def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], lis
 
 
 def flag(
-    *names: str, section: str = "Options", complete: str = "", **attributes: Any
+    *names: str, section: str = "Options", complete: str | Sequence[str] = "", **attributes: Any
 ) -> Callable[[Decorated], Decorated]:
     """Add an option that is no setting."""
     return click.option(
@@ -258,6 +259,12 @@ def operand(name: str, help: str, *, complete: str = "", **attributes: Any) -> C
     """Add an argument, and what ``--help`` says of it."""
     shell_complete = completing(complete) if complete else None
     return click.argument(name, cls=Operand, help=help, shell_complete=shell_complete, **attributes)
+
+
+def out_flag(help: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--out``."""
+    path = click.Path(path_type=Path)
+    return flag("--out", section="Output", type=path, metavar="DIR", complete="folders", help=help)
 
 
 json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")

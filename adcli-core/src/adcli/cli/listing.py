@@ -51,7 +51,7 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 @operand("name", "A data set; 'adcli datasets' lists them.", complete="datasets")
 @json_flag
 def show_dataset(name: str, as_json: bool) -> None:
-    """Show the options and categories of a data set, and a command."""
+    """Show the options of a data set, and a command to copy."""
     provided = registry().datasets[name]
     spec = provided.spec
     facts = {"paper": spec.paper, "licence": spec.licence, "source": spec.source}

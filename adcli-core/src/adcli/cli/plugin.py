@@ -7,7 +7,7 @@ import click
 
 from adcli._plugins.registry import registry
 from adcli.cli.console import print_fact, print_json, report_failed_plugins
-from adcli.cli.flags import Choice, Group, flag, json_flag, operand, pairs, settings
+from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 from adcli.testing._check import names_by_kind
@@ -30,7 +30,7 @@ def plugin() -> None:
 @pairs("Option of the model or exporter.", complete="checked_options")
 @json_flag
 def check(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str], as_json: bool) -> int:
-    """Check that a model, data set, backbone or exporter keeps every rule for its kind.
+    """Check that what a plugin offers keeps every rule.
 
     Fits a model to a dozen small images with its quick options, exports a small model, or loads a data set with the
     options given. If a rule is broken, the exit code is 6.
@@ -118,16 +118,11 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 @plugin.command()
 @operand("name", "What users will type, such as my_model; the package is then adcli-my-model.")
 @flag("--kind", type=Choice(KINDS), default="model", metavar="model|dataset", help="What the plugin offers (model).")
-@flag(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    complete="folders",
-    section="Output",
-    help="The package's folder (adcli-NAME).",
-)
+@out_flag("The package's folder (adcli-NAME).")
 def new(name: str, kind: Kind, out: Path | None) -> None:
-    """Write a complete package for a plugin, which works and passes its tests as it is.
+    """Write a complete package for a plugin.
+
+    It works and passes its tests as it is.
 
     \b
     Examples:

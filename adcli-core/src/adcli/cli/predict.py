@@ -13,38 +13,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
-from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, setting, settings
+from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import OptionError
 
 if TYPE_CHECKING:
     from adcli.pipeline import Prediction
 
 
+FORMATS = ("table", "csv", "json", "jsonl")
+
+
 @click.command(cls=Command)
 @operand("run", f"{OPENED} An export needs no torch.", complete="runs")
 @operand(
     "paths",
-    "Images, folders of them, patterns such as 'photos/**/*.png', or '-' for a list on stdin, one path on each line.",
+    "Images, folders, patterns such as 'photos/**/*.png', or '-' for a list of paths on stdin.",
     complete="files",
     nargs=-1,
     metavar="PATH...",
 )
-@flag(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    complete="folders",
-    section="Output",
-    help="Also write predictions.csv there.",
-)
-@flag(
-    "--format",
-    "form",
-    type=Choice(["table", "csv", "json", "jsonl"]),
-    default="table",
-    section="Output",
-    help="How to print predictions (table).",
-)
+@out_flag("Also write predictions.csv there.")
+@flag("--format", "form", section="Output", type=Choice(FORMATS), default="table", help="How to print (table).")
 @flag("--json", "as_json", is_flag=True, section="Output", help="The same as --format json.")
 @flag("--overlays", is_flag=True, section="Output", help="Draw a picture of each image into --out.")
 @flag("--fail-on-defect", is_flag=True, section="Output", help="Exit with code 3 if a defect is found.")

@@ -85,7 +85,7 @@ def inspect_data(
     reference: str | None,
     options: Mapping[str, Any] | None = None,
     *,
-    workers: int = 4,
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> Inspection:
     """Decode all images and masks of a data set and report what is wrong, without training.

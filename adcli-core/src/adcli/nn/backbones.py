@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         return [feature_map.float() for feature_map in maps]
 
     def freeze(self) -> "Backbone":
-        """Stop training for good: no gradients, evaluation mode, batch norms folded into their convolutions."""
+        """Make this a constant: no gradients, always in evaluation mode, batch norms folded into their convolutions."""
         self.frozen = True
         self.requires_grad_(False)
         self.eval()
@@ -117,6 +117,8 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     Raises:
         BackboneError: no plugin offers it.
     """
+    # A model names its backbone by an option, so plugins are looked up here, inside the model, and not at the edge:
+    # otherwise every author of a model would have to take a backbone and hand it on.
     from adcli._plugins.registry import registry
 
     prefix, colon, argument = name.partition(":")

@@ -1,6 +1,8 @@
 """What models trained by gradient descent share: the loop, with progress, checkpoints and a guard; batch statistics."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 import torch
@@ -12,9 +14,14 @@ from adcli.errors import TrainingError
 from adcli.nn import _replicas, distributed
 from adcli.nn._checkpoint import TrainingState, load_checkpoint, save_if_due
 from adcli.nn.batches import Augmentation, Session
+from adcli.progress import ProgressEvent
 
 Batch = TypeVar("Batch", bound=Tensor | Sequence[Tensor])
 Batch_co = TypeVar("Batch_co", bound=Tensor | Sequence[Tensor], covariant=True)
+
+
+REPORT_SECONDS = 0.5
+"""How often the loss is read and reported within an epoch, at most."""
 
 
 class Epochs(Protocol[Batch_co]):
@@ -101,9 +108,13 @@ def _train_epochs(
 ) -> Iterator[None]:
     """Train on the batches of epochs; yields after each batch."""
     guard = _Guard(batches.session.device)
+    reported = time.monotonic()
     for epoch in epochs:
         for step, batch in enumerate(batches.shuffled(epoch, augment=augment)):
             _train_on(batch, loss, state, batches.session.precision, guard, f"epoch {epoch + 1}, step {step + 1}")
+            if step + 1 == len(batches) or time.monotonic() - reported > REPORT_SECONDS:
+                _report(batches, state, guard.latest, epochs, epoch, step)
+                reported = time.monotonic()
             yield
         guard.check()
         _replicas.align(state.module)
@@ -115,6 +126,22 @@ def _train_epochs(
             save_if_due(state, epoch + 1)
 
 
+def _report(
+    batches: Epochs[Batch], state: TrainingState, loss: Tensor | None, epochs: range, epoch: int, step: int
+) -> None:
+    """Report a step; to read the loss, the program waits for the device, which is why this is not done at each."""
+    event = ProgressEvent(
+        "training",
+        done=(epoch - epochs.start) * len(batches) + step + 1,
+        total=len(epochs) * len(batches),
+        epoch=epoch + 1,
+        epochs=epochs.stop,
+        loss=None if loss is None else float(loss),
+        learning_rate=float(state.optimizer.param_groups[0]["lr"]),
+    )
+    batches.session.progress.report(event)
+
+
 def _train_on(
     batch: Batch, loss: Loss[Batch], state: TrainingState, precision: torch.dtype, guard: "_Guard", where: str
 ) -> None:
@@ -123,7 +150,7 @@ def _train_on(
     losses = _losses(loss, batch)
     while True:
         state.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(first.device.type, precision, enabled=precision != torch.float32):
+        with nullcontext() if precision == torch.float32 else torch.autocast(first.device.type, precision):
             value = next(losses, None)
         mean, share = _replicas.mean_loss(value, first)
         if mean is None:
@@ -162,10 +189,12 @@ class _Guard:
     def __init__(self, device: torch.device) -> None:
         self.patience = 1 if device.type == "cpu" else 64
         self.losses: list[tuple[Tensor, str]] = []
+        self.latest: Tensor | None = None
 
     def watch(self, loss: Tensor, where: str) -> None:
         """Take note of a loss, and of the step it belongs to."""
-        self.losses.append((loss.detach(), where))
+        self.latest = loss.detach()
+        self.losses.append((self.latest, where))
         if len(self.losses) == self.patience:
             self.check()
 

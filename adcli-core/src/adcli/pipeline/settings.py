@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 BATCH_SIZE = 16
 """Images computed at a time, unless something else is asked for."""
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PAIR = "KEY=VALUE"
 
-def _check_in_framing(parse: str) -> Callable[[str], object]:
-    """Return a check by a function of :mod:`adcli.data.framing`, which imports numpy, and so is imported when used."""
+
+def _by(parse: str) -> Callable[[str], object]:
+    """Check by a function of :mod:`adcli.data.framing`, which imports numpy, and so is imported when it is used."""
 
     def check(text: str) -> object:
         from adcli.data import framing
@@ -66,113 +69,79 @@ def parse_threshold(text: str) -> float | None:
 class TrainSettings(Options):
     """The settings of ``adcli train``; a config file and ``run.yaml`` use the same names.
 
-    In each field, ``flags`` are its names on the command line if they are not ``--name``, ``group`` is its section of
-    ``adcli train --help``, ``otherwise`` says what happens by default if the default does not say it itself, and
-    ``complete`` says how a shell completes it, see :mod:`adcli.cli.completion`.
+    In each field, ``flags`` are its names on the command line if not ``--name``, ``otherwise`` says what happens
+    by default if the default does not say it itself, and ``complete`` says how a shell completes it: by several words,
+    or as :mod:`adcli.cli.shells` knows.
     """
 
     model: str = declare(
         MISSING,
         "Model to train; 'adcli models' lists them.",
+        "Model",
+        "NAME",
         flags=("--model", "-m"),
-        group="Model",
-        metavar="NAME",
         complete="models",
     )
     data: str | None = declare(
         None,
-        "Folder of images, table:FILE, or data set NAME[:CATEGORY,...].",
+        "Folder, table:FILE or data set NAME[:CATEGORY,...].",
+        "Data",
+        "REF",
         otherwise="the demo data",
-        group="Data",
-        metavar="REF",
         complete="data",
     )
     data_options: dict[str, Any] = declare(
-        {},
-        "Option of the data set; see 'adcli datasets show NAME'.",
-        flags=("-d",),
-        group="Data",
-        metavar="KEY=VALUE",
-        complete="data_options",
+        {}, "Option of the data set ('adcli datasets show NAME').", "Data", PAIR, flags=("-d",), complete="data_options"
     )
     options: dict[str, Any] = declare(
-        {},
-        "Option of the model; see 'adcli models show NAME'.",
-        flags=("-o",),
-        group="Model",
-        metavar="KEY=VALUE",
-        complete="model_options",
+        {}, "Option of the model ('adcli models show NAME').", "Model", PAIR, flags=("-o",), complete="model_options"
     )
     image_size: str | None = declare(
-        None,
-        "Size that images are resized to.",
-        check=_check_in_framing("parse_size"),
-        otherwise="the model's",
-        group="Images",
-        metavar="N|HxW",
+        None, "Size that images are resized to.", "Images", "N|HxW", check=_by("parse_size"), otherwise="the model's"
     )
     region: str | None = declare(
-        None,
-        "Part of each image to look at, in pixels.",
-        check=_check_in_framing("parse_region"),
-        otherwise="all of it",
-        group="Images",
-        metavar="X,Y,W,H",
+        None, "Part of each image to look at.", "Images", "X,Y,W,H", check=_by("parse_region"), otherwise="all of it"
     )
     crop: str | None = declare(
         None,
-        "Centre of each image, or of its region, to look at.",
-        check=_check_in_framing("parse_crop"),
+        "Centre of the image or region to look at.",
+        "Images",
+        "N|HxW",
+        check=_by("parse_crop"),
         otherwise="all of it",
-        group="Images",
-        metavar="N|HxW",
     )
     fit: Literal["squash", "letterbox"] = declare(
-        "squash",
-        "squash images to the model's size, or letterbox them to keep their aspect.",
-        group="Images",
-        metavar="HOW",
+        "squash", "squash images to the model's size, or letterbox them to keep their aspect.", "Images", "HOW"
     )
     ignore: str | None = declare(
-        None, "Mask image; its non-zero pixels are ignored.", group="Images", metavar="FILE", complete="files"
+        None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files"
     )
-    batch_size: int | None = declare(
-        None, "Images computed at a time.", ge=1, otherwise=str(BATCH_SIZE), group="Computing", metavar="N"
-    )
-    seed: int = declare(0, "Seed of every random choice.", ge=0, group="Computing", metavar="N")
-    device: str = declare(
-        "auto", "auto, cpu, cuda, cuda:N or mps.", group="Computing", metavar="NAME", complete="devices"
-    )
+    batch_size: int | None = declare(None, "Images computed at a time.", "Computing", "N", ge=1, otherwise=BATCH_SIZE)
+    seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0)
+    device: str = declare("auto", "auto, cpu, cuda, cuda:N or mps.", "Computing", "NAME", complete=DEVICES)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = declare(
-        "auto",
-        "Precision of training: auto, fp32, bf16 or fp16; scores are always float32.",
-        group="Computing",
-        metavar="NAME",
+        "auto", "auto, fp32, bf16 or fp16, for training; scores are always float32.", "Computing", "NAME"
     )
-    workers: int = declare(2, "Threads that decode images.", ge=0, group="Computing", metavar="N")
-    cache: int = declare(256, "Megabytes of decoded images kept in memory.", ge=0, group="Computing", metavar="MB")
+    workers: int = declare(2, "Threads that decode images.", "Computing", "N", ge=0)
+    cache: int = declare(256, "Megabytes of decoded images kept in memory.", "Computing", "MB", ge=0)
     false_alarm_rate: float = declare(
-        0.01, "Share of good images that may be called defective.", gt=0, lt=1, group="Calibration", metavar="RATE"
+        0.01, "Share of good images that may be called defective.", "Calibration", "RATE", gt=0, lt=1
     )
     calibration: str = declare(
         "0.2",
         "What sets the threshold: a SHARE of the good images held out, a DIR of good images, K-fold, or none.",
+        "Calibration",
+        "HOW",
         check=parse_calibration,
-        group="Calibration",
-        metavar="HOW",
-        complete="calibrations",
+        complete="folders",
     )
     threshold: str | None = declare(
-        None,
-        "f1 (needs --validation or a validation set), or a number, instead of the calibrated threshold.",
-        check=parse_threshold,
-        group="Calibration",
-        metavar="T",
+        None, "f1 (needs labelled images), or a number, instead.", "Calibration", "T", check=parse_threshold
     )
     validation: str | None = declare(
-        None, "Folder of labelled images for --threshold f1.", group="Calibration", metavar="DIR", complete="folders"
+        None, "Labelled images for --threshold f1.", "Calibration", "DIR", complete="folders"
     )
-    skip_unreadable: bool = declare(False, "List unreadable images instead of stopping at the first.", group="Data")
+    skip_unreadable: bool = declare(False, "List unreadable images instead of stopping at the first.", "Data")
 
     def __post_init__(self) -> None:
         super().__post_init__()
