@@ -215,8 +215,8 @@ except AdcliError as error:
 FITTED = """
 from pathlib import Path
 import torch
-from adcli.nn.batches import Batches
-from adcli.data.source import ImageSource
+from adcli.data import ImageSource, items_of
+from adcli.nn import Batches
 paths = sorted(Path({data!r}).glob("train/good/*.png"))
 batches = Batches(items_of(paths), ImageSource((64, 64)), batch_size=4)
 def error(model):

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -219,18 +220,23 @@ def lay_out(names: Sequence[str], lines: Sequence[Sequence[str]], typed: Sequenc
         size if name in typed else min(max(len(word) for row in table for word in (row[i].split() or [""])), 24)
         for i, (name, size) in enumerate(zip(names, natural, strict=True))
     ]
-    kept = list(range(len(names)))
-    while sum(least[i] + 2 for i in kept) > width + 2 and any(names[i] not in typed for i in kept):
-        kept.remove(next(i for i in reversed(kept) if names[i] not in typed))
-    spare = width + 2 - sum(least[i] + 2 for i in kept)
-    widths = {}
-    for i in kept:
-        widths[i] = least[i] + max(min(natural[i] - least[i], spare), 0)
-        spare -= widths[i] - least[i]
+    prose = [i for i, name in enumerate(names) if name not in typed]
+    longest = max(prose, key=natural.__getitem__, default=None)
+    # What explains most stays longest, and is not squeezed for what explains less.
+    for i in sorted(prose, key=lambda i: (i == longest, -i)):
+        comfortable = min(natural[longest], 30) - least[longest] if longest is not None and i != longest else 0
+        if sum(size + 2 for size in least if size) - 2 + max(comfortable, 0) > width:
+            least[i] = 0
+    spare = width + 2 - sum(size + 2 for size in least if size)
+    widths = list(least)
+    for i in range(len(widths)):
+        if least[i]:
+            widths[i] += max(min(natural[i] - least[i], spare), 0)
+            spare -= widths[i] - least[i]
     for number, row in enumerate(table):
-        cells = [textwrap.wrap(row[i], widths[i], break_on_hyphens=False) or [""] for i in kept]
-        for part in range(max(map(len, cells))):
-            texts = [
-                (cell[part] if part < len(cell) else "").ljust(widths[i]) for i, cell in zip(kept, cells, strict=True)
-            ]
-            yield click.style("  ".join(texts), bold=True) if number == 0 else "  ".join(texts)
+        cells = [
+            textwrap.wrap(cell, size, break_on_hyphens=False) for cell, size in zip(row, widths, strict=True) if size
+        ]
+        for texts in zip_longest(*cells, fillvalue="") if any(cells) else ():
+            line = "  ".join(text.ljust(size) for text, size in zip(texts, filter(None, widths), strict=True))
+            yield click.style(line, bold=True) if number == 0 else line

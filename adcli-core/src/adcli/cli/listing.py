@@ -115,7 +115,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
         return
     columns = ("name", "distribution", "version", "state", "provides", "load_ms")
     rows = [[_join(plugin[column]) for column in columns] for plugin in listed]
-    print_table(columns, rows, "no plugins.", typed=("name",))
+    print_table(columns, rows, "no plugins.", typed=("name", "state"))
     for line in map(_describe_problem, registry().plugins):
         click.echo(line, nl=bool(line))
 
@@ -191,7 +191,12 @@ def _show(
             print_line(text, 2)
     click.echo("")
     rows = [[info.name, info.type, _text(info.default), info.allowed, info.help] for info in described]
-    print_table(("option", "type", "default", "allowed", "help"), rows, "It has no options.", typed=("option",))
+    print_table(
+        ("option", "type", "default", "allowed", "help"),
+        rows,
+        "It has no options.",
+        typed=("option", "type", "default", "allowed"),
+    )
     example = f" {flag} {described[0].name}={_text(described[0].default)}" if described and flag == "-o" else ""
     click.echo(f"\n{command}{example}")
 

@@ -29,8 +29,9 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
         print_json(listed)
         return
     columns = ("name", "state", "model", "data", "image_auroc", "problem")
+    for item in listed:
+        item["data"] = item["data"] and relative(Path(item["data"]))
     rows = [["" if item[column] is None else str(item[column]) for column in columns] for item in listed]
-    rows = [[str(relative(Path(cell))) for cell in row] for row in rows]
     empty = f"no runs in {folder or runs_folder()} yet; make one with 'adcli train'."
     print_table(columns, rows, empty, typed=("name", "model"))
 
