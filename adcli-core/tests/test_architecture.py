@@ -44,7 +44,6 @@ SHARED = ("_files", "_plugins", "_process")
 
 PRIVATE = {
     ("cli", "pipeline._evaluation"),
-    ("cli", "testing._check"),
     ("testing", "pipeline._export"),
 }
 """Private modules that another folder imports nevertheless."""
