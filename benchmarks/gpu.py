@@ -341,9 +341,9 @@ def run_child(output: Path, device: torch.device) -> None:
         for part, value in zip(parts, there, strict=True):
             part.copy_(value)
 
-    dist.init_process_group = lambda _, **more: make_group("gloo", **more)  # type: ignore[assignment]
+    dist.init_process_group = lambda _, **more: make_group("gloo", **more)
     dist.all_reduce, dist.broadcast = through_cpu(reduce), through_cpu(copy)  # type: ignore[assignment]
-    dist.all_gather = collect_through_cpu
+    dist.all_gather = collect_through_cpu  # type: ignore[assignment]
     size, found = (64, 64), {}
     good, new = pictures(16, size), pictures(8, size, seed=1)
     new[4:] = pictures(4, size, seed=2, damaged=True)
