@@ -21,7 +21,8 @@ import tempfile
 import time
 import tomllib
 import traceback
-from collections import deque
+import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -396,6 +397,32 @@ def predict(scorer: Scorer, folder: Path) -> np.ndarray:
     return np.array([prediction.score for prediction in pipeline.predict(scorer, folder)])
 
 
+def check_waits(bench: Bench) -> None:
+    """Count how often a batch makes the program wait for the card: by fits of four and of eight batches."""
+    if bench.device.type != "cuda":
+        bench.note("waits", "left out", "no GPU")
+        return
+    images = pictures(64, (64, 64))
+    for name in MODELS:
+        mine = images[:, :32, :32] if name == "ganomaly" else images
+        options = {**quick_options(name), **({"epochs": 1} if name not in ONE_PASS else {})}
+        counts, places = [], Counter[str]()
+        for count in (32, 64):
+            with repeatable(0), warnings.catch_warnings(record=True) as caught:
+                model = make(name, mine.shape[1:3], **options).to(bench.device)
+                warnings.simplefilter("always")
+                torch.cuda.set_sync_debug_mode("warn")
+                try:
+                    fit(model, mine[:count].copy(), bench.device)
+                finally:
+                    torch.cuda.set_sync_debug_mode("default")
+            waits = [warning for warning in caught if "synchroniz" in str(warning.message)]
+            counts.append(len(waits))
+            places.update(f"{Path(warning.filename).name}:{warning.lineno}" for warning in waits)
+        most = ", ".join(f"{place} {count}" for place, count in places.most_common(3))
+        bench.note(f"waits {name}", f"{(counts[1] - counts[0]) / 4:.2f} a batch", most)
+
+
 # How fast it is.
 
 SHAPES: dict[str, dict[str, object]] = {
@@ -644,6 +671,7 @@ PARTS: dict[str, tuple[Callable[[Bench], None], int]] = {
     "rates": (measure_rates, 60),
     "epochs": (measure_epochs, 40),
     "decoding": (measure_decoding, 30),
+    "waits": (check_waits, 10),
     "resume": (check_resume, 5),
     "processes": (check_processes, 40),
     "commands": (check_commands, 30),
