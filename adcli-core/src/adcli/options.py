@@ -34,7 +34,7 @@ def option(
     """Declare one option of an :class:`Options` class.
 
     Args:
-        default: used where the user gives no value; it must satisfy the annotation and the bounds itself.
+        default: used if the user gives no value; it must satisfy the annotation and the bounds itself.
         help: one sentence for ``adcli models show``.
         gt, ge, lt, le: bounds of a number, or of each number of a tuple.
     """
