@@ -20,15 +20,15 @@ PROJECTS = {folder: nox.project.load_toml(f"{folder}/pyproject.toml") for folder
 
 FOLDERS = {project["project"]["name"]: folder for folder, project in PROJECTS.items()}
 
-KINDS = ("model", "dataset", "backbone", "exporter")
-"""What plugins can offer, and ``adcli plugin new`` can write."""
+KINDS = ("model", "dataset")
+"""What ``adcli plugin new`` can write."""
 
 LIGHT_TESTS = (
     "adcli-core/tests/test_calibration.py",
     "adcli-core/tests/test_folder.py",
     "adcli-core/tests/test_metrics.py",
     "adcli-core/tests/test_options.py",
-    "adcli-core/tests/test_preparation.py",
+    "adcli-core/tests/test_framing.py",
     "adcli-core/tests/test_settings.py",
     "adcli-core/tests/test_table.py",
     "plugins/adcli-datasets/tests",

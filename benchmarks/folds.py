@@ -28,10 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adcli.data import items_of
-from adcli.data.decoding import Decoded
 from adcli.data.references import load_data
 from adcli.data.samples import Splits
-from adcli.data.source import ImageSource
+from adcli.data.source import Decoded, ImageSource, Item
 from adcli.errors import AdcliError
 from adcli.nn.batches import Batches
 from adcli.nn.model import Model
@@ -76,16 +75,16 @@ class Numbered(ImageSource):
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__((1, 1), workers=0, cache_bytes=0)
-        self.items = paths
-        self.numbers = {path: number for number, path in enumerate(paths)}
+        self.items = items_of(paths)
+        self.numbers = {item: number for number, item in enumerate(self.items)}
 
-    def of(self, paths: Iterable[Path]) -> Numbers:
+    def of(self, items: Iterable[Item]) -> Numbers:
         """Return the numbers of images."""
-        return np.array([self.numbers[path] for path in paths])
+        return np.array([self.numbers[item] for item in items])
 
-    def stream(self, paths: Iterable[Path], *, ahead: int = 32) -> Iterator[tuple[Path, Decoded]]:
-        """Yield path and number of the images in the given order."""
-        return ((path, Decoded(np.array(self.numbers[path]), self.size)) for path in paths)
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
+        """Yield item and number of the images in the given order."""
+        return ((item, Decoded(np.array(self.numbers[item]), self.size, "")) for item in items)
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def simulate(
     """
     source = Numbered([Path(f"{number:05}") for number in range(count)])
     # One seed does: it shuffles images that are drawn in a random order.
-    settings = {way: TrainSettings(calibration=way) for way in ways}
+    settings = {way: TrainSettings(model="folds", calibration=way) for way in ways}
     found: dict[str, list[tuple[list[float], list[float]]]] = {way: [] for way in ways}
     for draw in range(draws):
         order = np.random.default_rng([draw, n]).permutation(count)
@@ -164,13 +163,13 @@ def _calibrated(
     settings: TrainSettings,
 ) -> tuple[Calibration, Scores]:
     """Return a calibration as ``adcli train`` makes it, and the final model's scores of images not drawn."""
-    plan = plan_calibration(settings, ONE_PASS, Splits([], []), [source.paths[i] for i in chosen])
+    plan = plan_calibration(settings, ONE_PASS, Splits([], []), [source.items[i] for i in chosen])
     score, scores = whole(tuple(source.of(plan.fit).tolist()))
-    calibration, _ = calibrate(
+    calibration = calibrate(
         plan,
         _as_runtime(score),
         source,
-        refit=lambda images: _as_runtime(fit(source.of(images))),
+        refit=lambda items: _as_runtime(fit(source.of(items))),
         batch_size=len(chosen),
         progress=Silent(),
     )

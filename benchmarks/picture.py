@@ -1,47 +1,56 @@
-"""Join pictures of a run's test images into one for a README.
+"""Draw predictions of a run's test images side by side, for a page.
 
-    python benchmarks/picture.py RUN FILE.jpg
+    python benchmarks/picture.py RUN FILE.jpg [KIND/NAME ...]
 
-Takes the good image with the lowest score and, of the three kinds of defects that are hardest to find, the image with
-the highest, from the pictures that the evaluation of the run drew.
+Without names, takes the good image with the lowest score and, of the three kinds of defects that are hardest to find,
+the image with the highest.
 """
 
-import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from adcli.report.pictures import picture_name
+from adcli import pipeline
+from adcli.data import Sample, read_mask
+from adcli.data.references import load_data
+from adcli.report import overlays
 
 KINDS = 3
-WIDTH = 1116
-"""Of the joined picture, in pixels."""
+PANEL = 224
+"""Side of a photograph, in pixels: small beside the captions, which stay legible at the width of a page."""
 
 
-def chosen(run: Path) -> list[Path]:
-    """Return the pictures to join."""
-    with (run / "scores.csv").open() as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: float(row["score"]))
-    lowest = next(row for row in rows if row["label"] == "good")
-    highest = {row["defect"]: row for row in rows if row["label"] == "defect"}
-    defects = sorted(highest.values(), key=lambda row: float(row["score"]))[:KINDS]
-    maps = run / "evaluations" / "test" / "maps"
-    return [maps / picture_name(row["image"]) for row in [lowest, *defects]]
+def choose(samples: Sequence[Sample], scores: Sequence[float]) -> list[Sample]:
+    """Return the samples to draw."""
+    ranked = [sample for _, sample in sorted(zip(scores, samples, strict=True), key=lambda pair: pair[0])]
+    lowest = next(sample for sample in ranked if sample.label == "good")
+    highest = {sample.defect: sample for sample in ranked if sample.label == "defect"}
+    return [lowest, *sorted(highest.values(), key=ranked.index)[:KINDS]]
 
 
 def main() -> None:
-    """Join and save."""
-    run, file = Path(sys.argv[1]), Path(sys.argv[2])
-    pictures = [Image.open(path).convert("RGB") for path in chosen(run)]
+    """Score, choose, draw, join and save."""
+    run, file, names = pipeline.load(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    samples = load_data(run.settings["data"], run.settings["data_options"]).splits.test
+    by_name = {"/".join(sample.image.parts[-2:]): sample for sample in samples}
+    if names:
+        chosen = [by_name[name] for name in names]
+    else:
+        paths = [sample.image for sample in samples]
+        chosen = choose(samples, [prediction.score for prediction in pipeline.predict(run, paths)])
+    overlays.PANEL = PANEL
+    predictions = pipeline.predict(run, [sample.image for sample in chosen])
+    pictures = [
+        overlays.draw_overlay(prediction, None if sample.mask is None else read_mask(sample.mask))
+        for prediction, sample in zip(predictions, chosen, strict=True)
+    ]
     width, height = pictures[0].size
-    # Pictures with a map are twice as wide as high: two in a row.
-    columns = 2 if width > height else len(pictures)
-    joined = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), "white")
+    joined = Image.new("RGB", (2 * width, -(-len(pictures) // 2) * height), "white")
     for i, picture in enumerate(pictures):
-        joined.paste(picture, (i % columns * width, i // columns * height))
-    joined = joined.resize((WIDTH, round(WIDTH * joined.height / joined.width)), Image.Resampling.LANCZOS)
-    joined.save(file, quality=85, optimize=True)
+        joined.paste(picture, (i % 2 * width, i // 2 * height))
+    joined.save(file, quality=88, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,22 @@ from support import THIRD_PARTY, Adcli, Outcome, write_parts
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set; read only."""
     return write_parts(tmp_path_factory.mktemp("data") / "parts")
+
+
+@pytest.fixture(scope="session")
+def trained(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of PatchCore on the parts, trained once for all tests of a process; read only."""
+    from adcli import pipeline
+
+    options = {"backbone": "random:resnet18", "layers": "2,3"}
+    settings = pipeline.TrainSettings(model="patchcore", data=str(parts), image_size="64", options=options)
+    return pipeline.train(settings, out=tmp_path_factory.mktemp("trained") / "20260101-120000-patchcore-parts").run.path
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that run under ``runs`` in the folder where commands start, to be changed at will."""
+    return Path(shutil.copytree(trained, tmp_path / "runs" / trained.name)).relative_to(tmp_path)
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from support import write_parts
 
-from adcli.testing.models import COUNT, damaged_images, good_images, subject_of
-from adcli.testing.processes import scores_of_two_processes
+from adcli.testing.models import COUNT, damaged_images, good_images, scores_of_two_processes, subject_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.matrix]
 
 BACKBONE = {"backbone": "random:resnet18"}
 MODELS: dict[str, dict[str, Any]] = {

@@ -215,8 +215,8 @@ except AdcliError as error:
 FITTED = """
 from pathlib import Path
 import torch
-from adcli.nn.batches import Batches
-from adcli.data.source import ImageSource
+from adcli.data import ImageSource, items_of
+from adcli.nn import Batches
 paths = sorted(Path({data!r}).glob("train/good/*.png"))
 batches = Batches(items_of(paths), ImageSource((64, 64)), batch_size=4)
 def error(model):
@@ -379,17 +379,20 @@ def test_the_table_of_rules_has_each_with_its_promise(kind: str) -> None:
     assert table.splitlines() == [f"| `{name}` | {text} |" for name, text in zip(rules, promises, strict=True)]
 
 
-def test_the_table_of_layers_has_every_public_function() -> None:
-    from adcli.nn import layers
+def test_the_tables_of_layers_have_every_public_function() -> None:
+    from adcli.nn import components, layers
 
     own = {
-        name for name, value in inspect.getmembers(layers, inspect.isfunction) if value.__module__ == "adcli.nn.layers"
+        name: value
+        for module in (layers, components)
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if value.__module__ == module.__name__ and not name.startswith("_")
     }
-    listed = re.findall(r"^\| `(\w+)\((.*?)\)` \|", (PLUGINS / "layers.md").read_text(), re.MULTILINE)
-    assert {name for name, _ in listed} == {name for name in own if not name.startswith("_")}
-    for name, parameters in listed:
+    listed = dict(re.findall(r"^\| `(\w+)\((.*?)\)` \|", (PLUGINS / "layers.md").read_text(), re.MULTILINE))
+    assert {*listed} == {*own}
+    for name, parameters in listed.items():
         names = [parameter.partition("=")[0] for parameter in parameters.split(", ")]
-        assert names == list(inspect.signature(getattr(layers, name)).parameters)
+        assert names == list(inspect.signature(own[name]).parameters)
 
 
 def test_the_page_of_the_public_api_has_every_name_with_its_docstrings_sentence() -> None:

@@ -34,15 +34,17 @@ def largest_difference(subject: Subject) -> float:
     return max(differences)
 
 
+@pytest.mark.matrix
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(registry().models))
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_every_model_agrees_on_images_of_other_sizes(exporter: str, model: str) -> None:
-    assert largest_difference(subject_of(exporter, model)) <= AGREES
+    assert largest_difference(subject_of(exporter, model=model)) <= AGREES
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> None:
-    fixed, dynamic = subject_of(exporter, "dfm", {"batch": "4"}), subject_of(exporter, "dfm")
+    fixed, dynamic = (subject_of(exporter, options, "dfm") for options in ({"batch": "4"}, {}))
     images = np.stack([resize(read_image(sample.image), SIZE) for sample in fixed.evidence.compared[:6]])
     for count in (1, 4, 6):
         (scores, maps), (expected, expected_maps) = fixed.runtime(images[:count]), dynamic.runtime(images[:count])
@@ -54,7 +56,7 @@ def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> N
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_the_example_prints_score_and_verdict(exporter: str) -> None:
-    subject = subject_of(exporter, "stfpm")
+    subject = subject_of(exporter, model="stfpm")
     image = subject.evidence.compared[0].image
     example = subject.export.path / "example.py"
     assert len(example.read_text().splitlines()) <= 30

@@ -10,7 +10,7 @@ import torch
 from folds import SCORERS, Case, Fit, Numbers, Score, Scores, good_images, simulate
 from numpy.typing import NDArray
 
-from adcli.data.source import ImageSource
+from adcli.data.source import ImageSource, Item
 from adcli.errors import OptionError
 from adcli.progress import Progress
 from adcli.scoring.calibrating import CalibrationPlan
@@ -65,10 +65,10 @@ def test_images_scored_by_a_model_fitted_to_them_break_it(drawn: Fit, monkeypatc
         runtime: Runtime,
         source: ImageSource,
         *,
-        refit: Callable[[Sequence[Path]], Runtime],
+        refit: Callable[[Sequence[Item]], Runtime],
         batch_size: int,
         progress: Progress,
-    ) -> tuple[Calibration, tuple[float, float]]:
+    ) -> Calibration:
         return calibrate(
             plan, runtime, source, refit=lambda _: refit(plan.fit), batch_size=batch_size, progress=progress
         )

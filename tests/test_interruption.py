@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -59,28 +57,43 @@ def test_a_resumed_training_ends_with_the_scores_of_an_uninterrupted_one(
     assert not Path(".partial").exists()
 
 
+def train_until(arguments: list[str], out: Path, seconds: float | None = None) -> float:
+    """Train in a process that is killed some seconds after its folder appears, or left to finish; return the seconds.
+
+    Counted from the start of the process, all kills could come before there is anything to interrupt.
+    """
+    command = [sys.executable, "-m", "adcli", *arguments, "--out", str(out)]
+    child = subprocess.Popen(command, cwd=out.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = out.parent / ".partial" / out.name
+    while not folder.exists():
+        assert child.poll() is None, "ended before it began"
+        time.sleep(0.002)
+    start = time.monotonic()
+    if seconds is not None:
+        time.sleep(seconds)
+        child.kill()
+    child.wait()
+    return time.monotonic() - start
+
+
 @pytest.mark.slow
+@pytest.mark.fuzz
 def test_killed_at_any_moment_there_is_a_finished_run_or_none(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
     arguments = ["train", "--model", "patchcore", *QUICK, "-o", "layers=2,3", "--data", str(parts)]
-    command = [sys.executable, "-m", "adcli", *arguments]
-    start = time.monotonic()
-    subprocess.run([*command, "--out", "measured"], cwd=tmp_path, check=True, capture_output=True)
-    whole = time.monotonic() - start
+    whole = train_until(arguments, tmp_path / "measured")
+    interrupted = 0
     for i in range(8):
         out = tmp_path / f"run{i}"
-        child = subprocess.Popen(
-            [*command, "--out", str(out)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(whole * (0.3 + 0.1 * i))
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        train_until(arguments, out, whole * i / 7)
         if out.exists():
             assert adcli("predict", out, parts / "test/good").code == 0
-        elif (tmp_path / ".partial" / out.name).exists():
-            assert adcli("predict", tmp_path / ".partial" / out.name, parts / "test/good").code == 5
-            resumed = adcli("train", "--resume", out)
-            assert resumed.code == 0, resumed.err
-            assert scores(out / "scores.csv") == scores(Path("measured/scores.csv"))
+            continue
+        interrupted += 1
+        assert adcli("predict", tmp_path / ".partial" / out.name, parts / "test/good").code == 5
+        resumed = adcli("train", "--resume", out)
+        assert resumed.code == 0, resumed.err
+        assert scores(out / "scores.csv") == scores(Path("measured/scores.csv"))
+    assert interrupted, "every run was finished before it was killed"
 
 
 def test_data_that_changed_since_is_noticed(adcli: Adcli, parts: Path, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import pytest
 from support import Adcli, Outcome, assert_one_line
 
 from adcli._plugins.registry import registry
-from adcli._plugins.template import PluginNames, fill, write_package
-from adcli.testing import KINDS
+from adcli._plugins.template import KINDS, PluginNames, fill, write_package
 
 WRONG = Path(__file__).parents[1] / "adcli-core/tests/installed"
 
@@ -110,10 +109,10 @@ def test_what_cannot_be_checked_is_one_line(adcli: Adcli, arguments: tuple[str, 
         ("2d", "lower-case"),
         ("a__b", "lower-case"),
         ("patchcore", "adcli-patchcore"),
-        ("reverse-distillation", "is installed and has it"),
+        ("reverse-distillation", "uses it"),
         ("timm", "adcli-core"),
-        ("scores", "'Scores' for something else"),
-        ("none", "'None' for something else"),
+        ("scores", "already uses 'Scores'"),
+        ("none", "already uses 'None'"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(adcli: Adcli, tmp_path: Path, name: str, words: str) -> None:
@@ -163,7 +162,15 @@ def test_nothing_is_left_to_fill(kind: str) -> None:
     assert Path("src/adcli_hinge/__init__.py") in files
     assert Path("tests/test_hinge.py") in files
     assert not [path for path, content in files.items() if "NAME" in path.name or path.suffix == ".jinja"]
-    assert not [path for path, content in files.items() if path.suffix != ".safetensors" and b"{{" in content]
+    assert not [path for path, content in files.items() if b"{{" in content]
+
+
+@pytest.mark.parametrize("kind", ["backbone", "exporter"])
+def test_a_kind_without_a_template_names_the_page_with_its_example(adcli: Adcli, tmp_path: Path, kind: str) -> None:
+    page = f"docs/plugins/adcli_{kind}s.md"
+    assert_one_line(adcli("plugin", "new", "hinge", "--kind", kind), 2, f"--kind {kind}", page)
+    assert (Path(__file__).parents[1] / page).is_file()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_with_its_plugin_module_is_under_60_lines() -> None:

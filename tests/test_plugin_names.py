@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from plugins_on_disk import MODEL, install, run
-from support import THIRD_PARTY, assert_one_line
+from support import THIRD_PARTY, Adcli, assert_one_line
 
 from adcli._plugins import remedies
 from adcli._plugins.registry import CORE, Names, registry
+from adcli.specs import DatasetSpec, ExporterSpec, ModelSpec
 
 EVERYTHING = """
 from adcli import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Options, hookimpl
@@ -131,7 +132,7 @@ def test_two_distributions_with_one_entry_point_name_work_and_are_one_line(tmp_p
     listed = run(tmp_path, "models", "--json")
     assert {"first", "second"} <= {model["name"] for model in json.loads(listed.out)}
     (line,) = listed.err.splitlines()
-    assert "plugin adcli-second 1.0 is called 'same' as adcli-first 1.0 is" in line
+    assert "plugin adcli-second 1.0 is called 'same', as is adcli-first 1.0" in line
     one = run(tmp_path, "models", "--json", environment={"ADCLI_DISABLE": "adcli-first"})
     assert one.err == ""
     assert "first" not in {model["name"] for model in json.loads(one.out)}
@@ -151,7 +152,7 @@ def test_one_module_with_two_names_is_loaded_once(tmp_path: Path) -> None:
     install(tmp_path, "adcli-this-name", MODEL.format(model="twin", module="shared_code"), module="shared_code")
     listed = run(tmp_path, "models", "--json")
     (line,) = listed.err.splitlines()
-    assert "adcli-this-name 1.0 failed: its module 'shared_code' is that of adcli-old-name" in line
+    assert "adcli-this-name 1.0 failed: its module 'shared_code' already belongs to adcli-old-name" in line
     assert [model["name"] for model in json.loads(listed.out)].count("twin") == 1
 
 
@@ -188,7 +189,7 @@ def test_damaged_metadata_are_one_line(tmp_path: Path) -> None:
     listed = run(tmp_path, "models", "--json")
     assert "patchcore" in {model["name"] for model in json.loads(listed.out)}
     nameless, torn = sorted(listed.err.splitlines())
-    assert "its metadata have no name or no version" in nameless
+    assert "its metadata lack a name or a version" in nameless
     assert "adcli-torn 1.0 failed: its entry_points.txt cannot be read" in torn
     assert run(tmp_path, "plugins").code == 0
 
@@ -214,7 +215,7 @@ def test_disabled_plugins_are_listed_and_not_loaded(name: str, tmp_path: Path) -
 def test_a_name_that_disables_nothing_gets_a_suggestion(tmp_path: Path) -> None:
     for command in ("plugins", "models"):
         outcome = run(tmp_path, command, "--json", environment=disabled("patchcor,"))
-        assert outcome.err == "warning: ADCLI_DISABLE names 'patchcor', which is no plugin. Did you mean 'patchcore'?\n"
+        assert outcome.err == "warning: ADCLI_DISABLE: no plugin named 'patchcor'. Did you mean 'patchcore'?\n"
         json.loads(outcome.out)
 
 
@@ -261,31 +262,33 @@ def test_a_run_whose_plugin_is_disabled_or_broken_says_so(parts: Path, tmp_path:
     assert_one_line(outcome, 6, "but adcli-mean 1.2.3 failed to load: see 'adcli plugins'")
 
 
-def test_what_our_packages_offer_is_known_where_they_are_not_installed() -> None:
+def test_the_package_of_everything_we_offer_is_among_the_guesses() -> None:
     known = registry()
     for names in (known.models, known.datasets, known.backbones, known.exporters):
-        ours = {item.spec.name: item.plugin.distribution for item in names.offered if item.plugin.distribution != CORE}
-        assert remedies.PACKAGES[names.kind] == ours
+        for item in names.offered:
+            assert item.plugin.distribution in (CORE, *remedies.guess_packages(names.kind, item.spec.name))
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "package"),
+    ("spec_type", "name", "words"),
     [
-        ("exporter", "openvino", "adcli-openvino"),
-        ("model", "adcli-padim/padim", "adcli-padim"),
-        ("data set", "visa", "adcli-datasets"),
+        (ExporterSpec, "openvino", "unknown exporter 'openvino'. Is adcli-openvino installed?"),
+        (ModelSpec, "adcli-padim/padim", "unknown model 'adcli-padim/padim'. Is adcli-padim installed?"),
+        (DatasetSpec, "visa", "unknown data set 'visa'. Is adcli-datasets or adcli-visa installed?"),
     ],
 )
-def test_a_name_of_a_package_that_is_not_installed_says_what_to_install(
-    kind: str, name: str, package: str, monkeypatch: pytest.MonkeyPatch
+def test_an_unknown_name_asks_for_the_package_that_may_have_it(
+    spec_type: type[ModelSpec], name: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remedies, "_find", lambda name: None)
-    message = Names(kind, [], []).unknown(name)
-    assert message == f"unknown {kind} '{name}'; the package {package} has it: pip install {package}."
-    monkeypatch.undo()
-    assert "pip install" not in Names(kind, [], []).unknown(name)
+    monkeypatch.setattr(remedies, "find_distribution", lambda name: None)
+    assert Names(spec_type, []).explain_unknown(name) == words
 
 
-def test_a_name_that_another_package_would_offer_is_no_reason_to_install_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remedies, "_find", lambda name: None)
-    assert "pip install" not in Names("model", [], []).unknown("adcli-other/padim")
+def test_a_package_that_is_installed_is_not_asked_for() -> None:
+    assert "adcli-padim" not in Names(ModelSpec, []).explain_unknown("padim")
+
+
+def test_a_name_that_is_nearly_right_gets_a_suggestion_and_no_package(adcli: Adcli) -> None:
+    outcome = adcli("models", "show", "pathcore")
+    assert_one_line(outcome, 2, "Did you mean 'patchcore'?")
+    assert "installed" not in outcome.err

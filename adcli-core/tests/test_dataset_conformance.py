@@ -13,7 +13,7 @@ from adcli.testing.datasets import RULES
 
 
 def broken_rules(spec: DatasetSpec) -> dict[str, str]:
-    return {result.rule: result.problem for result in check_plugin(Checked(spec, prepare=write)) if result.problem}
+    return {result.rule: result.problem for result in check_plugin(Checked(spec, write_images=write)) if result.problem}
 
 
 def write_one_category(folder: Path) -> dict[str, Path]:
@@ -24,12 +24,12 @@ def write_one_category(folder: Path) -> dict[str, Path]:
     return {"root": root}
 
 
-@conformance(RIGHT, prepare=write)
+@conformance(RIGHT, write_images=write)
 def test_the_right_data_set_conforms(check: Check) -> None:
     check()
 
 
-@conformance("folder", kind="dataset", prepare=write_one_category)
+@conformance("folder", kind="dataset", write_images=write_one_category)
 def test_a_folder_conforms(check: Check) -> None:
     check()
 

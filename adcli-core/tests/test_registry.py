@@ -30,7 +30,7 @@ BROKEN = {
     "hook_raises": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return 1 / 0", "ZeroDivision"),
     "not_a_list": (
         "from adcli import hookimpl\n@hookimpl\ndef adcli_models():\n    return None",
-        "returned None where a list of",
+        "returned None instead of a list of",
     ),
     "extra_argument": ("from adcli import hookimpl\n@hookimpl\ndef adcli_models(cli):\n    return []", "cli"),
 }
@@ -53,7 +53,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def plugin(name: str) -> Plugin:
-    """Load all plugins anew and return one."""
+    """Load all plugins again and return one."""
     return next(plugin for plugin in load().plugins if plugin.name == name)
 
 
@@ -81,7 +81,7 @@ def test_a_broken_plugin_is_named_with_its_reason_and_leaves_nothing_behind(inst
 
 def test_a_failed_plugin_for_another_core_says_which_to_upgrade(install) -> None:
     install("newer", "raise ImportError('cannot import name')", needs="adcli-core>=99")
-    assert "it needs adcli-core>=99, installed is" in (plugin("newer").error or "")
+    assert "it needs adcli-core>=99, but" in (plugin("newer").error or "")
 
 
 def test_a_working_plugin_is_not_refused_for_its_requirement(install) -> None:
@@ -111,9 +111,9 @@ def test_two_distributions_with_one_entry_point_name_both_work_and_the_user_is_t
     registry = load()
     assert {"one", "two"} <= set(registry.models)
     assert not registry.failed
-    (line,) = registry.take_lines()
-    assert "second_dist 1.0 is called 'same' as first_dist 1.0 is" in line
-    assert not registry.take_lines()
+    (line,) = registry.take_warnings()
+    assert "second_dist 1.0 is called 'same', as is first_dist 1.0" in line
+    assert not registry.take_warnings()
 
 
 def test_an_unknown_name_gets_a_suggestion_and_names_failed_plugins(install) -> None:

@@ -1,7 +1,6 @@
 """The run folder: written whole or not at all, verified when read."""
 
-import os
-import signal
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from adcli.errors import RunError, StorageError
 from adcli.pipeline import load as find_run
 from adcli.runs.find import find_interrupted, list_runs, new_run_path
 from adcli.runs.partial import PartialRun
-from adcli.runs.run import CALIBRATION_FILE, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
 
 SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}}
@@ -28,7 +27,7 @@ def make_run(path: Path, **record: object) -> Run:
     scores = np.arange(200.0)
     partial.write(CALIBRATION_FILE, Calibration.conformal(scores, None, 0.01, "held-out").to_json())
     digest = file_digest(partial.folder / WEIGHTS_FILE)
-    content = {"format": 1, **SETTINGS, "record": {"core": "0.1.0", "weights": digest, **record}}
+    content = {"format": FORMAT, **SETTINGS, "record": {"core": "0.1.0", "weights": digest, **record}}
     partial.write(RUN_FILE, seal(content))
     return partial.finish()
 
@@ -63,7 +62,7 @@ def test_any_changed_byte_is_noticed_and_the_file_named(tmp_path: Path, name: st
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     make_run(tmp_path / "run")
     (tmp_path / "run" / name).unlink()
-    with pytest.raises(RunError, match="run"):
+    with pytest.raises(RunError, match=re.escape(name)):
         Run.open(tmp_path / "run").verified_weights()
 
 
@@ -76,7 +75,7 @@ def test_an_unfinished_run_is_no_run(tmp_path: Path) -> None:
 
 def test_a_run_of_a_newer_core_is_refused_by_version(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
-    (tmp_path / "run" / RUN_FILE).write_text(seal({"format": 2, "record": {"core": "7.0.0", "weights": "x"}}))
+    (tmp_path / "run" / RUN_FILE).write_text(seal({"format": FORMAT + 1, "record": {"core": "7.0.0", "weights": "x"}}))
     with pytest.raises(RunError, match=r"7\.0\.0.*upgrade"):
         Run.open(tmp_path / "run")
 
@@ -108,7 +107,7 @@ def test_a_killed_run_is_interrupted_and_can_be_taken_up(tmp_path: Path) -> None
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
-    os.kill(child.pid, signal.SIGKILL)
+    child.kill()
     child.wait()
     assert not (tmp_path / "run").exists()
     assert [item.state for item in list_runs(tmp_path)] == ["interrupted"]

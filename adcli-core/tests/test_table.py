@@ -33,7 +33,7 @@ def refusal(table: Path, text: str) -> str:
     return refused.value.format_message()
 
 
-def prepare(folder: Path) -> Mapping[str, object]:
+def write_two_of_each(folder: Path) -> Mapping[str, object]:
     draw(folder, *(f"{i}.png" for i in range(6)))
     (folder / "parts.csv").write_text(
         "image,label,split\n0.png,good,train\n1.png,good,train\n2.png,good,test\n3.png,ng,test\n"
@@ -41,7 +41,7 @@ def prepare(folder: Path) -> Mapping[str, object]:
     return {"file": folder / "parts.csv"}
 
 
-@conformance("table", kind="dataset", prepare=prepare)
+@conformance("table", kind="dataset", write_images=write_two_of_each)
 def test_a_table_conforms(check: Check) -> None:
     check()
 
@@ -148,14 +148,14 @@ def test_json_lines_are_read(tmp_path: Path, suffix: str) -> None:
     [
         ("file\na.png\n", "line 1: no column 'image'; found file"),
         ("", "line 1: no column 'image'; found nothing"),
-        ("image,label\na.png,good\nb.png,scratch\n", "line 3: label 'scratch' is none of good, ok"),
-        ("image,split\na.png,train\n\nb.png,tset\n", "line 4: split 'tset' is none of train, test"),
-        ("image,split\na.png,\n", "line 2: split '' is none of"),
-        ("image,label,split\na.png,ng,train\n", "line 2: training images are good; this one is defect"),
-        ("image,label,split\na.png,,train\n", "line 2: training images are good; this one is not labelled"),
-        ("image,label,split\na.png,,val\n", "line 2: a validation image without a label"),
-        ("image\na.png\nc.png\n", "line 3: image {folder}/c.png is not there"),
-        ("image,label,mask\na.png,ng,m.png\n", "line 2: mask {folder}/m.png is not there"),
+        ("image,label\na.png,good\nb.png,scratch\n", "line 3: label 'scratch' is not one of good, ok"),
+        ("image,split\na.png,train\n\nb.png,tset\n", "line 4: split 'tset' is not one of train, test"),
+        ("image,split\na.png,\n", "line 2: split '' is not one of"),
+        ("image,label,split\na.png,ng,train\n", "line 2: training images must be good; this one is defect"),
+        ("image,label,split\na.png,,train\n", "line 2: training images must be good; this one is not labelled"),
+        ("image,label,split\na.png,,val\n", "line 2: a validation image needs a label"),
+        ("image\na.png\nc.png\n", "line 3: image {folder}/c.png does not exist"),
+        ("image,label,mask\na.png,ng,m.png\n", "line 2: mask {folder}/m.png does not exist"),
         ("image\na.png\na.png\n", "line 3: {folder}/a.png is also in line 2"),
         ("image,label\na.png,good,0\n", "line 2: has 3 cells for 2 columns"),
         ("image,label\n,good\n", "line 2: names no image"),

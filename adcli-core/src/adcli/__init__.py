@@ -16,6 +16,7 @@ from adcli.errors import (
     RunError,
     StorageError,
     TrainingError,
+    one_line,
 )
 from adcli.hookspecs import hookimpl
 from adcli.options import BackboneOptions, Options, option
@@ -47,5 +48,6 @@ __all__ = [
     "TrainingError",
     "__version__",
     "hookimpl",
+    "one_line",
     "option",
 ]

@@ -1,7 +1,7 @@
 """What a plugin offers, as frozen data.
 
-A spec only describes: its ``target`` names the code as ``"package.module:Name"``, which is imported when it is used.
-So a plugin can be listed, and its options explained, without importing torch.
+A spec only describes. Its ``target`` names the code as ``"package.module:Name"``, which is imported when it is used,
+so a plugin can be listed and its options explained without importing torch.
 """
 
 import re
@@ -27,10 +27,10 @@ class ModelSpec:
         task: ``"segmentation"`` (scores and anomaly maps) or ``"classification"`` (scores alone).
         paper: where the method is published.
         image_size: default height and width of its input, in pixels.
-        one_pass: whether it fits in one pass over the images, which makes k-fold calibration affordable.
-        quick: options for a fit of seconds on a dozen small images, used by the conformance checks.
-        demo: options that suit the demo data; used only when ``--data`` is left out.
-        demo_batch_size: batch size that suits the demo data; likewise.
+        one_pass: whether it fits in one pass over the images, so that k-fold calibration is affordable.
+        quick: options with which it fits a dozen small images in seconds, for the conformance checks.
+        demo: options that suit the demo data; used only if ``--data`` is not given.
+        demo_batch_size: batch size that suits the demo data; used in the same case.
     """
 
     name: str
@@ -56,10 +56,10 @@ class DatasetSpec:
         options: its options class (``-d key=value``).
         summary: one line for ``adcli datasets``.
         paper: where the data set is published.
-        categories: the categories it has; empty where it has none.
-        licence: under which terms its images stand.
+        categories: its categories; empty if it has none.
+        licence: the licence of its images.
         source: where to obtain it.
-        layout: the files it is read from, as a tree of several lines.
+        layout: the files it is read from, drawn as a tree.
     """
 
     name: str
@@ -78,10 +78,10 @@ class BackboneSpec:
     """A backbone that ``--backbone NAME`` can name.
 
     Attributes:
-        name: what users type, or a prefix such as ``timm:`` that takes the rest as an argument.
+        name: what users type; or a prefix that takes the rest as an argument, for example ``timm:``.
         target: a function ``(argument, request: BackboneRequest) -> Backbone``; see :mod:`adcli.nn.backbones`.
         summary: one line for ``adcli backbones``.
-        licence: under which terms its weights stand.
+        licence: the licence of its weights.
     """
 
     name: str
@@ -115,13 +115,21 @@ class ExporterSpec:
 
 Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
 
-KINDS: Mapping[type[Spec], str] = {
+Kind = Literal["model", "dataset", "backbone", "exporter"]
+"""What a plugin can offer."""
+
+KINDS: Mapping[type[Any], Kind] = {
     ModelSpec: "model",
-    DatasetSpec: "data set",
+    DatasetSpec: "dataset",
     BackboneSpec: "backbone",
     ExporterSpec: "exporter",
 }
-"""What users call each of them."""
+"""The kind that each spec describes."""
+
+
+def kind_in_words(kind: Kind) -> str:
+    """Return what messages call a kind."""
+    return "data set" if kind == "dataset" else kind
 
 
 def _is_text(value: Any) -> bool:
@@ -160,8 +168,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def problem_with(spec: Spec) -> str:
-    """Return what is wrong with the fields of a spec, which nothing checks when it is made, or nothing."""
+def find_problem(spec: Spec) -> str:
+    """Return what is wrong with a spec's fields, which are not checked when it is made; empty if nothing is."""
     for each in fields(spec):
         value, (holds, needed) = getattr(spec, each.name), _FIELDS[each.name]
         if not holds(value):
@@ -172,7 +180,7 @@ def problem_with(spec: Spec) -> str:
 def load_target(target: str) -> Any:
     """Import and return what ``"package.module:Name"`` names.
 
-    Raises ImportError or AttributeError as importing does; callers turn them into a message that names the plugin.
+    Raises ImportError or AttributeError like an import; callers turn these into a message that names the plugin.
     """
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)

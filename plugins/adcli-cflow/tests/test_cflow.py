@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from adcli import OptionError
-from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
+from adcli.testing import assert_defect_is_found, stack_images, textured_batches
 from adcli_cflow import CflowOptions
 from adcli_cflow.flows import Flow, positional_encoding, rotation
 from adcli_cflow.model import Cflow, rate
@@ -24,11 +23,7 @@ SMALL = {"backbone": "random:resnet18", "layers": "1,2", "coupling_blocks": 2, "
 @pytest.fixture
 def batches(tmp_path: Path) -> Batches:
     """Twelve textured images."""
-    random = np.random.default_rng(0)
-    for i in range(12):
-        image = 128 + 40 * np.sin(np.arange(48) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=5)
+    return textured_batches(tmp_path, 12, SIZE, batch_size=5, contrast=40)
 
 
 def model(**options: object) -> Cflow:
@@ -175,7 +170,7 @@ def test_constants_are_the_greatest_likelihoods_of_good_images(batches: Batches)
     detector = model(epochs=1)
     detector.fit(batches)
     with torch.inference_mode():
-        maps = detector.backbone(torch.cat(list(batches)))
+        maps = detector.backbone(stack_images(batches))
         found = [float(part.max()) for part in detector.log_likelihoods(maps)]
     np.testing.assert_allclose(detector.greatest.numpy(), found, rtol=1e-4)
 
@@ -187,16 +182,9 @@ def test_training_raises_the_likelihood_of_good_images_and_defects_stand_out(bat
     detector.fit(batches)
     after = [float(part.mean()) for part in detector.log_likelihoods(maps)]
     assert all(later > earlier for later, earlier in zip(after, before, strict=True))
-    image = next(iter(batches))[:1].clone()
-    with torch.inference_mode():
-        clean = detector(image)
-        image[:, :, 24:44, 16:36] = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-        scores = detector(image)
-    assert scores.map is not None
-    assert scores.image > 1.5 * clean.image
-    row, column = divmod(int(scores.map.argmax()), SIZE[1])
-    assert 24 <= row < 44
-    assert 16 <= column < 36
+    noise = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    image = next(iter(batches))[:1]
+    assert_defect_is_found(detector, image, slice(24, 44), slice(16, 36), fill=noise, factor=1.5)
 
 
 def test_a_condition_that_cannot_encode_two_axes_is_refused() -> None:

@@ -116,7 +116,7 @@ def test_a_file_is_no_folder(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_an_archive_that_is_not_unpacked_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "data.tar.xz").write_text("x")
-    assert "found data.tar.xz, which has to be unpacked first" in refusal(name, tmp_path)
+    assert "found data.tar.xz, unpack it first" in refusal(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name, first in FIRST.items() if first])
@@ -132,13 +132,13 @@ def test_a_missing_category_says_which_are_there(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", [name for name, first in FIRST.items() if first])
 def test_a_category_is_needed_and_those_there_are_listed(name: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=f"--data {name}:CATEGORY, one of {FIRST[name]}, "):
+    with pytest.raises(OptionError, match=f"--data {name}:CATEGORY, with one of {FIRST[name]}, "):
         read(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name, first in FIRST.items() if not first])
 def test_where_there_are_no_categories_none_is_taken(name: str, tmp_path: Path) -> None:
-    assert "no categories such as 'x'" in refusal(name, tmp_path, category="x")
+    assert "no categories, but 'x' was given" in refusal(name, tmp_path, category="x")
 
 
 def emptied(folder: Path) -> None:
@@ -156,7 +156,7 @@ def emptied(folder: Path) -> None:
         (
             "mvtec_ad",
             lambda root: (root / "bottle/ground_truth/combined/001_mask.png").unlink(),
-            ["ground_truth/combined: lacks 1 of 2 masks, such as that of combined/001.png", "found 000_mask.png"],
+            ["ground_truth/combined: lacks 1 of 2 masks, for example that of combined/001.png", "found 000_mask.png"],
         ),
         (
             "mvtec_ad_2",
@@ -174,7 +174,7 @@ def emptied(folder: Path) -> None:
         (
             "visa",
             lambda root: (root / "candle/Data/Images/Normal/0001.JPG").unlink(),
-            ["1cls.csv: line 3", "Normal/0001.JPG is not there"],
+            ["1cls.csv: line 3", "Normal/0001.JPG does not exist"],
         ),
         ("visa", lambda root: shutil.rmtree(root / "candle/Data/Masks"), ["line 6", "Masks/Anomaly/000.png"]),
         ("btad", lambda root: shutil.rmtree(root / "01/ground_truth"), ["ground_truth/ko: lacks 2 of 2 masks"]),
@@ -186,13 +186,13 @@ def emptied(folder: Path) -> None:
         (
             "kolektor_sdd2",
             lambda root: [mask(path) for path in (root / "train").glob("*_GT.png")],
-            ["none of 4 training images is good"],
+            ["none of the 4 training images is good"],
         ),
         ("dagm", lambda root: shutil.rmtree(root / "Class1/Test/Label"), ["Class1/Test: expected Label"]),
         (
             "dagm",
             lambda root: (root / "Class1/Test/Label/0004_label.PNG").unlink(),
-            ["Test/Label: lacks 1 masks that Labels.txt implies, such as 0004_label.PNG"],
+            ["Test/Label: lacks 1 masks that Labels.txt implies, for example 0004_label.PNG"],
         ),
         (
             "dagm",
@@ -209,7 +209,7 @@ def emptied(folder: Path) -> None:
         (
             "real_iad",
             lambda root: (root / "realiad_jsons/realiad_jsons/audiojack.json").write_text(json.dumps({"train": []})),
-            ["lacks 'train' and 'test'"],
+            ["lacks 'train' or 'test'"],
         ),
         ("magnetic_tile", lambda root: emptied(root / "MT_Crack"), ["MT_Crack: expected Imgs", "is empty"]),
         ("magnetic_tile", lambda root: (root / "MT_Fray/Imgs/exp2_num_1.png").unlink(), ["lacks 1 of 2 masks"]),

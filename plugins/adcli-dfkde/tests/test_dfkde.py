@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.stats import gaussian_kde
 from sklearn.decomposition import PCA
-from torch import Tensor
 
 from adcli import TrainingError
-from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
+from adcli.testing import fit_model, stack_images, textured_batches
 from adcli_dfkde import DfkdeOptions
 from adcli_dfkde.model import Dfkde
 
@@ -22,32 +20,22 @@ SIZE = (64, 64)
 @pytest.fixture
 def batches(tmp_path: Path) -> Batches:
     """Forty textured images."""
-    random = np.random.default_rng(0)
-    for i in range(40):
-        image = 128 + 20 * np.sin(np.arange(64) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=7)
+    return textured_batches(tmp_path, 40, SIZE, batch_size=7)
 
 
 def fitted(batches: Batches, **options: object) -> Dfkde:
     """Fit with random weights."""
-    torch.manual_seed(0)
-    model = Dfkde(DfkdeOptions.parse({"backbone": "random:resnet18", **options}), image_size=SIZE)
-    model.fit(batches)
-    return model.eval()
-
-
-def all_images(batches: Batches) -> Tensor:
-    return torch.cat(list(batches))
+    parsed = DfkdeOptions.parse({"backbone": "random:resnet18", **options})
+    return fit_model(Dfkde, parsed, batches)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("size", [4, 16])
 def test_scores_are_scipys_log_density_of_scikit_learns_components(batches: Batches, size: int) -> None:
     model = fitted(batches, components=size)
-    pca = PCA(size, svd_solver="full").fit(model.features(all_images(batches)).double().numpy())
-    density = gaussian_kde(pca.transform(model.features(all_images(batches)).double().numpy()).T)
-    images = all_images(batches)[:8] * 0.97
+    pca = PCA(size, svd_solver="full").fit(model.features(stack_images(batches)).double().numpy())
+    density = gaussian_kde(pca.transform(model.features(stack_images(batches)).double().numpy()).T)
+    images = stack_images(batches)[:8] * 0.97
     expected = -density.logpdf(pca.transform(model.features(images).double().numpy()).T)
     np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=2e-3)
 
@@ -68,7 +56,7 @@ def test_images_far_from_all_good_ones_keep_their_order(batches: Batches) -> Non
 
 
 def test_a_wider_kernel_is_flatter(batches: Batches) -> None:
-    images = all_images(batches)[:10]
+    images = stack_images(batches)[:10]
     narrow, wide = (fitted(batches, bandwidth=factor)(images * 0.9).image for factor in (0.5, 2.0))
     assert wide.std() < narrow.std()
 

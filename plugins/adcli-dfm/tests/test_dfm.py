@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
-from torch import Tensor
 
 from adcli import Silent, TrainingError
-from adcli.data import ImageSource, items_of
 from adcli.nn import Batches, Session
+from adcli.testing import assert_defect_is_found, fit_model, stack_images, textured_batches
 from adcli_dfm import DfmOptions
 from adcli_dfm.model import Dfm
 
@@ -22,27 +20,17 @@ SIZE = (64, 64)
 @pytest.fixture
 def batches(tmp_path: Path) -> Batches:
     """Thirty textured images."""
-    random = np.random.default_rng(0)
-    for i in range(30):
-        image = 128 + 20 * np.sin(np.arange(64) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=7)
+    return textured_batches(tmp_path, 30, SIZE, batch_size=7)
 
 
 def fitted(batches: Batches, **options: object) -> Dfm:
     """Fit with random weights."""
-    torch.manual_seed(0)
-    model = Dfm(DfmOptions.parse({"backbone": "random:resnet18", **options}), image_size=SIZE)
-    model.fit(batches)
-    return model.eval()
-
-
-def all_images(batches: Batches) -> Tensor:
-    return torch.cat(list(batches))
+    parsed = DfmOptions.parse({"backbone": "random:resnet18", **options})
+    return fit_model(Dfm, parsed, batches)
 
 
 def references(model: Dfm, batches: Batches, share: float) -> PCA:
-    return PCA(share, svd_solver="full").fit(model.features(all_images(batches)).double().numpy())
+    return PCA(share, svd_solver="full").fit(model.features(stack_images(batches)).double().numpy())
 
 
 @torch.inference_mode()
@@ -67,7 +55,7 @@ def test_reconstruction_errors_are_scikit_learns(batches: Batches, pooling: int)
 def test_likelihoods_are_scipys(batches: Batches) -> None:
     model = fitted(batches, score="nll", variance=0.9)
     pca = references(model, batches, 0.9)
-    images = all_images(batches)[:5] * 0.9
+    images = stack_images(batches)[:5] * 0.9
     coefficients = pca.transform(model.features(images).double().numpy())
     expected = -multivariate_normal(np.zeros(pca.n_components_), np.diag(pca.explained_variance_)).logpdf(coefficients)
     np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=1e-3)
@@ -108,19 +96,12 @@ def test_a_share_that_is_not_reached_is_said(batches: Batches) -> None:
 @torch.inference_mode()
 def test_the_map_peaks_inside_a_planted_defect(batches: Batches) -> None:
     model = fitted(batches, layers="2", pooling=1)
-    image = all_images(batches)[:1].clone()
-    clean = model(image)
-    image[:, :, 24:40, 32:48] = 0
-    scores = model(image)
-    assert scores.image > 2 * clean.image
-    row, column = divmod(int(scores.map.argmax()), 64)
-    assert 24 <= row < 40
-    assert 32 <= column < 48
+    assert_defect_is_found(model, stack_images(batches)[:1], slice(24, 40), slice(32, 48))
 
 
 @torch.inference_mode()
 def test_a_small_defect_raises_the_peak_more_than_the_sum(batches: Batches) -> None:
-    images = all_images(batches)[:2].clone()
+    images = stack_images(batches)[:2].clone()
     images[1] = images[0]
     images[1, :, 24:32, 32:40] = 0
     rise = {}

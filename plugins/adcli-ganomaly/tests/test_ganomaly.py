@@ -104,7 +104,7 @@ def test_any_size_is_padded_to_what_the_networks_restore(size: tuple[int, int]) 
     assert size[1] <= width < size[1] + 2**detector.pyramid.halvings
     images = torch.rand(2, 3, *size)
     assert torch.isfinite(detector(images).image).all()
-    assert detector.generator(detector._prepared(images))[0].shape == (2, 3, height, width)
+    assert detector.generator(detector._prepare(images))[0].shape == (2, 3, height, width)
 
 
 def test_a_discriminator_that_is_never_deceived_is_drawn_anew() -> None:
@@ -135,7 +135,7 @@ def test_the_step_size_falls_to_zero_if_asked(tmp_path: Path, monkeypatch: pytes
     assert rates == pytest.approx([0.1] * 4 if schedule == "constant" else falling)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in (2, 3, 4))])
 def test_training_does_not_collapse(tmp_path: Path, seed: int) -> None:
     """Whatever the seed, images with a defect score higher, and reconstructions differ from one another."""
     batches = saved(stripes(32, seed=100), tmp_path / "good", batch_size=16)
@@ -146,7 +146,7 @@ def test_training_does_not_collapse(tmp_path: Path, seed: int) -> None:
     damaged[:, :, 8:20, 8:20] = 1 - damaged[:, :, 8:20, 8:20]
     with torch.inference_mode():
         scores = torch.cat([detector(good).image, detector(damaged).image]).numpy()
-        restored = detector.generator(detector._prepared(good))[0]
+        restored = detector.generator(detector._prepare(good))[0]
     assert roc_auc_score([0] * 24 + [1] * 24, scores) > 0.9
-    assert (restored - detector._prepared(good)).abs().mean() < 0.25
+    assert (restored - detector._prepare(good)).abs().mean() < 0.25
     assert restored.std(dim=0).mean() > 0.2

@@ -1,8 +1,6 @@
 """What is particular to this format: how its graph resizes, and its broken files."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,8 @@ import torch
 from adcli import ExportError
 from adcli.data import resize
 from adcli.exports import Export
-from adcli.testing.exporters import subject_of
-from adcli_onnx.graph import resized
+from adcli.testing import Checked
+from adcli_onnx.graph import resize_pixels
 from adcli_onnx.runtime import load
 
 
@@ -21,7 +19,7 @@ from adcli_onnx.runtime import load
 def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     expected = np.stack([resize(image, (64, 48)) for image in pixels]).astype(int)
-    levels = resized(torch.from_numpy(pixels), (64, 48)).permute(0, 2, 3, 1).numpy()
+    levels = resize_pixels(torch.from_numpy(pixels), (64, 48)).permute(0, 2, 3, 1).numpy()
     difference = np.abs(levels - expected)
     # A value next to where rounding turns may go either way: one in hundreds of thousands.
     assert difference.max() <= 1
@@ -30,7 +28,7 @@ def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "short", "nonsense"])
 def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
-    export = subject_of("onnx", "stfpm").export
+    export = Checked("onnx", model="stfpm").subject().export
     shutil.copytree(export.path, tmp_path / "export")
     graph = tmp_path / "export" / export.facts["file"]
     {
@@ -41,9 +39,3 @@ def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
     with pytest.raises(ExportError, match=r"model\.onnx: ONNX Runtime cannot read it") as caught:
         load(Export(tmp_path / "export", export.manifest, export.calibration))
     assert "\n" not in caught.value.message
-
-
-def test_torch_is_only_needed_to_export() -> None:
-    code = "import sys, adcli_onnx.runtime; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

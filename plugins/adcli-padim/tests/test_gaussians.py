@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from adcli_padim.gaussians import FACTORED, Moments, NestedGaussians, whitening
+from adcli_padim.gaussians import FACTORED, Moments, NestedGaussians, inverse_cholesky
 
 EPSILON = 0.01
 
@@ -80,8 +80,8 @@ def test_a_mean_far_from_zero_costs_no_digits() -> None:
 
 
 @pytest.mark.parametrize("size", [1, FACTORED, FACTORED + 1, 100])
-def test_whitening_is_the_inverse_of_the_cholesky_factor(size: int) -> None:
+def test_inverse_cholesky_is_the_inverse_of_the_cholesky_factor(size: int) -> None:
     rows = torch.randn(3, 2 * size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
     covariances = rows.mT @ rows + 0.01 * torch.eye(size, dtype=torch.float64)
     expected = torch.linalg.inv(torch.linalg.cholesky(covariances))
-    torch.testing.assert_close(whitening(covariances), expected, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(inverse_cholesky(covariances), expected, rtol=1e-8, atol=1e-10)

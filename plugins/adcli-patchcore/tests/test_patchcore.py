@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from adcli.data import ImageSource, items_of
 from adcli.nn import Batches
+from adcli.testing import assert_defect_is_found, fit_model, stack_images, textured_batches
 from adcli_patchcore import PatchcoreOptions
 from adcli_patchcore.model import PatchCore
 
@@ -20,24 +19,13 @@ SIZE = (64, 80)
 @pytest.fixture
 def batches(tmp_path: Path) -> Batches:
     """Eight textured images."""
-    random = np.random.default_rng(0)
-    for i in range(8):
-        image = 128 + 20 * np.sin(np.arange(80) / 4 + random.uniform(0, 6)) + random.normal(0, 8, (64, 80))
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
-    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=3)
+    return textured_batches(tmp_path, 8, SIZE, batch_size=3)
 
 
 def fitted(batches: Batches, **options: object) -> PatchCore:
-    """Fit with random weights; the same seed gives the same model."""
-    torch.manual_seed(0)
+    """Fit with random weights."""
     parsed = PatchcoreOptions.parse({"backbone": "random:resnet18", **options})
-    model = PatchCore(parsed, image_size=SIZE)
-    model.fit(batches)
-    return model.eval()
-
-
-def all_images(batches: Batches) -> Tensor:
-    return torch.cat(list(batches))
+    return fit_model(PatchCore, parsed, batches)
 
 
 def rows(model: PatchCore, images: Tensor) -> Tensor:
@@ -48,7 +36,7 @@ def rows(model: PatchCore, images: Tensor) -> Tensor:
 @torch.inference_mode()
 def test_scores_are_squared_distances_to_the_nearest_member(batches: Batches) -> None:
     model = fitted(batches)
-    images = all_images(batches)
+    images = stack_images(batches)
     distances = cdist(rows(model, images).flatten(0, 1).double(), model.bank.double(), "sqeuclidean").min(axis=1)
     expected = distances.reshape(len(images), -1).max(axis=1)
     np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=1e-4)
@@ -57,7 +45,7 @@ def test_scores_are_squared_distances_to_the_nearest_member(batches: Batches) ->
 @torch.inference_mode()
 def test_several_neighbours_are_averaged(batches: Batches) -> None:
     model = fitted(batches, neighbours=4)
-    images = all_images(batches)[:2]
+    images = stack_images(batches)[:2]
     distances = cdist(rows(model, images).flatten(0, 1).double(), model.bank.double(), "sqeuclidean")
     expected = np.sort(distances, axis=1)[:, :4].mean(axis=1).reshape(2, -1).max(axis=1)
     np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=1e-4)
@@ -68,9 +56,9 @@ def test_a_large_bank_is_searched_in_blocks_to_the_same_result(
     batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fitted(batches, neighbours=3, reweight=5)
-    whole = model(all_images(batches))
+    whole = model(stack_images(batches))
     monkeypatch.setattr("adcli_patchcore.model.BANK_BLOCK", 7)
-    blocks = model(all_images(batches))
+    blocks = model(stack_images(batches))
     torch.testing.assert_close(blocks.image, whole.image)
     torch.testing.assert_close(blocks.map, whole.map)
 
@@ -78,15 +66,15 @@ def test_a_large_bank_is_searched_in_blocks_to_the_same_result(
 @torch.inference_mode()
 def test_the_whole_bank_scores_its_own_images_zero(batches: Batches) -> None:
     model = fitted(batches, coreset=1.0)
-    alone = torch.cat([model(images[None]).image for images in all_images(batches)])
-    reference = model(all_images(batches) * 0.5).image
+    alone = torch.cat([model(images[None]).image for images in stack_images(batches)])
+    reference = model(stack_images(batches) * 0.5).image
     assert alone.max() < 1e-4 * reference.min()
 
 
 @torch.inference_mode()
 def test_reweighting_is_equation_7(batches: Batches) -> None:
     plain, model = fitted(batches), fitted(batches, reweight=3)
-    images = all_images(batches)[:3]
+    images = stack_images(batches)[:3]
     bank = model.bank.double().numpy()
     for image, before, after in zip(rows(model, images), plain(images).image, model(images).image, strict=True):
         to_bank = cdist(image.double(), bank)
@@ -101,21 +89,13 @@ def test_reweighting_is_equation_7(batches: Batches) -> None:
 @pytest.mark.parametrize("options", [{}, {"standardise": True}, {"crop": 0.75}])
 def test_the_map_peaks_inside_a_planted_defect(batches: Batches, options: dict[str, object]) -> None:
     model = fitted(batches, sigma=2, **options)
-    image = all_images(batches)[:1].clone()
-    clean = model(image)
-    image[:, :, 28:40, 40:52] = 0
-    scores = model(image)
-    assert scores.image > 2 * clean.image
-    row, column = divmod(int(scores.map.argmax()), SIZE[1])
-    assert 28 <= row < 40
-    assert 40 <= column < 52
-    assert scores.map.shape == (1, 1, *SIZE)
+    assert_defect_is_found(model, stack_images(batches)[:1], slice(28, 40), slice(40, 52))
 
 
 @torch.inference_mode()
 def test_what_the_crop_leaves_out_is_not_looked_at(batches: Batches) -> None:
     model = fitted(batches, crop=0.75)
-    image = all_images(batches)[:1].clone()
+    image = stack_images(batches)[:1].clone()
     clean = model(image)
     image[:, :, :6] = 0
     torch.testing.assert_close(model(image).image, clean.image)

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.data import ImageSource, items_of
 from adcli.nn import Batches, Epochs, FrozenFeatures
+from adcli.testing import assert_defect_is_found, stack_images, textured_batches
 from adcli_stfpm import StfpmOptions
 from adcli_stfpm.model import Stfpm
 
@@ -21,11 +20,7 @@ SIZE = (64, 48)
 @pytest.fixture
 def batches(tmp_path: Path) -> Batches:
     """Twenty textured images."""
-    random = np.random.default_rng(0)
-    for i in range(20):
-        image = 128 + 40 * np.sin(np.arange(48) / 4 + random.uniform(0, 6)) + random.normal(0, 8, SIZE)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
-    return Batches(items_of(sorted(tmp_path.glob("*.png"))), ImageSource(SIZE), batch_size=8)
+    return textured_batches(tmp_path, 20, SIZE, contrast=40)
 
 
 def model(**options: object) -> Stfpm:
@@ -139,20 +134,13 @@ def test_the_teacher_sees_each_image_once_and_the_student_learns_the_same(batche
 def test_the_held_out_loss_counts_each_image_once(batches: Batches) -> None:
     detector = model()
     with torch.no_grad():
-        images = torch.cat(list(batches))
+        images = stack_images(batches)
         assert detector.mean_loss(features(detector, batches)) == pytest.approx(loss(detector, images), rel=1e-5)
 
 
 def test_the_map_peaks_inside_a_planted_defect(batches: Batches) -> None:
     detector = model(epochs=20, layers="1,2", sigma=2)
     detector.fit(batches)
-    image = next(iter(batches))[:1].clone()
-    with torch.inference_mode():
-        clean = detector(image)
-        image[:, :, 24:44, 16:36] = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-        scores = detector(image)
-    assert scores.map is not None
-    assert scores.image > 2 * clean.image
-    row, column = divmod(int(scores.map.argmax()), SIZE[1])
-    assert 24 <= row < 44
-    assert 16 <= column < 36
+    noise = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    image = next(iter(batches))[:1]
+    assert_defect_is_found(detector, image, slice(24, 44), slice(16, 36), fill=noise)

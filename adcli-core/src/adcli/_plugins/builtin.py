@@ -1,4 +1,4 @@
-"""What the core itself offers, through the same hooks as any plugin."""
+"""What the core offers itself, through the same hooks as any plugin."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from adcli.specs import BackboneSpec, DatasetSpec
 
 
 class SplitOptions(Options):
-    """Options of data that have no split of their own."""
+    """Options of data without a split of their own."""
 
     test_share: float = option(
-        0.2, "Share of the good images held out for testing, where no split is given.", gt=0, lt=1
+        0.2, "Share of the good images held out for testing, if the data have no split.", gt=0, lt=1
     )
-    seed: int = option(0, "Which of them: each image's content decides, and another seed decides otherwise.")
+    seed: int = option(0, "Which of them are held out: seed and content of an image decide.")
 
 
 class FolderOptions(SplitOptions):
@@ -47,14 +47,14 @@ def adcli_datasets() -> list[DatasetSpec]:
             name="folder",
             target="adcli.data.folder:load",
             options=FolderOptions,
-            summary="A folder of images: train/good + test/DEFECT + ground_truth, good + DEFECT, or good images only",
+            summary="A folder of images: train/good + test/DEFECT + ground_truth, good + DEFECT, or only good images",
             layout=FOLDER_LAYOUT,
         ),
         DatasetSpec(
             name="table",
             target="adcli.data.table:load",
             options=TableOptions,
-            summary="A table, CSV or JSON lines, with the columns image, label, split, mask and defect",
+            summary="A table in CSV or JSON lines with the columns image, label, split, mask and defect",
             layout=TABLE_LAYOUT,
         ),
         DatasetSpec(
@@ -72,7 +72,7 @@ def adcli_backbones() -> list[BackboneSpec]:
         BackboneSpec(
             name="timm:",
             target="adcli.nn._timm:timm_backbone",
-            summary="timm:NAME.TAG, any network of timm with the weights of that tag",
+            summary="timm:NAME.TAG, a network of timm with the weights of that tag",
         ),
         BackboneSpec(
             name="torchvision:",
@@ -82,6 +82,6 @@ def adcli_backbones() -> list[BackboneSpec]:
         BackboneSpec(
             name="random:",
             target="adcli.nn._timm:random_backbone",
-            summary="random:NAME, a network of timm that has learnt nothing; for tests and as the last resort",
+            summary="random:NAME, a network of timm with random weights; for tests, and as a last resort",
         ),
     ]

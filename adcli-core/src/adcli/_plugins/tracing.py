@@ -1,6 +1,6 @@
-"""``ADCLI_TRACE=1``: every hook call, and every import of a plugin's code, on stderr with the time it took.
+"""With ``ADCLI_TRACE=1``, print every hook call and every import of a plugin's code on stderr, with the time it took.
 
-And, where plugin code fails, the traceback that is otherwise left out.
+If a plugin's code fails, its traceback is printed as well.
 """
 
 import os
@@ -15,14 +15,14 @@ from adcli.errors import one_line
 T = TypeVar("T")
 
 
-def traced(what: str, who: object, action: Callable[[], T]) -> T:
-    """Do something and return its result; with ``ADCLI_TRACE`` set, print a line about it."""
-    if not _wanted():
+def trace(what: str, who: object, action: Callable[[], T]) -> T:
+    """Run an action and return its result; if ``ADCLI_TRACE`` is set, print a line about it."""
+    if not _is_on():
         return action()
     start = time.perf_counter()
     try:
         result = action()
-        outcome = one_line(_in_short(result))
+        outcome = one_line(_abbreviate(result))
     except BaseException as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         outcome = f"raised {one_line(error)}, {frame.filename}:{frame.lineno}"
@@ -34,18 +34,18 @@ def traced(what: str, who: object, action: Callable[[], T]) -> T:
 
 
 def trace_failure(error: BaseException) -> None:
-    """With ``ADCLI_TRACE`` set, print the traceback of an error."""
-    if _wanted():
+    """Print the traceback of an error if ``ADCLI_TRACE`` is set."""
+    if _is_on():
         traceback.print_exception(error, file=sys.stderr)
 
 
-def _wanted() -> bool:
+def _is_on() -> bool:
     return os.environ.get("ADCLI_TRACE", "0") not in ("", "0")
 
 
-def _in_short(value: Any) -> str:
-    """Return the names of specs, of classes, functions and modules, or what else it is."""
+def _abbreviate(value: Any) -> str:
+    """Return type and name of a spec, class, function or module; the ``repr`` of anything else."""
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_in_short(part) for part in value)}]"
+        return f"[{', '.join(_abbreviate(part) for part in value)}]"
     name = getattr(value, "name", None) or getattr(value, "__name__", None)
     return f"{type(value).__name__} {name}" if isinstance(name, str) else repr(value)

@@ -172,7 +172,7 @@ def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
     """Load the plugins and print, once, a line on stderr for each that failed; perhaps only if a hook did since."""
     from adcli._plugins.registry import registry
 
-    for line in registry().take_lines(of_hooks_only=of_hooks_only):
+    for line in registry().take_hook_warnings() if of_hooks_only else registry().take_warnings():
         click.echo(line, err=True)
 
 

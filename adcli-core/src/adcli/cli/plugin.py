@@ -9,13 +9,12 @@ from adcli._plugins.registry import registry
 from adcli.cli.console import print_fact, print_json, report_failed_plugins
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
-from adcli.testing import KINDS, Checked, Kind, Result, check_plugin, names_by_kind
+from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
+from adcli.testing._check import names_by_kind
 
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
-    "backbone": "adcli train --model {model} --backbone {name}",
-    "exporter": "adcli export last --to {name}",
 }
 
 
@@ -71,8 +70,7 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
         _make_once(checked)
         return checked
     checked = Checked(name, checked.kind, data_options or options)
-    assert checked.kind is not None
-    names_by_kind()[checked.kind][name].spec.options.parse(checked.options or {})
+    names_by_kind()[checked.kind][name].spec.options.parse(data_options or options)
     if checked.kind == "dataset" and not data_options:
         _load_without_options(checked)
     return checked
@@ -119,7 +117,7 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 
 @plugin.command()
 @operand("name", "What users will type, such as my_model; the package is then adcli-my-model.")
-@flag("--kind", type=Choice(KINDS), default="model", help="What the plugin offers (model).")
+@flag("--kind", type=Choice(KINDS), default="model", metavar="model|dataset", help="What the plugin offers (model).")
 @out_flag("The package's folder (adcli-NAME).")
 def new(name: str, kind: Kind, out: Path | None) -> None:
     """Write a complete package for a plugin.

@@ -1,8 +1,8 @@
-"""Folders of images as data sets."""
+"""Read folders of images as data sets."""
 
 import glob
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from adcli._plugins.builtin import FolderOptions
@@ -13,13 +13,13 @@ from adcli.errors import DataError, OptionError
 
 GOOD_NAMES = frozenset({"good", "ok", "normal"})
 DEFECT_NAMES = frozenset({"ng", "ko", "bad", "defect", "defects", "defective", "abnormal", "anomaly", "anomalous"})
-"""Folders of defects whose own folders, where they have some and no images, are the kinds."""
+"""Folders of defects; if such a folder holds folders and no images, each of those is a kind of defect."""
 
 MASK_FOLDERS = ("ground_truth", "masks", "groundtruth", "gt", "mask")
 MASK_ENDINGS = ("_mask", "_gt")
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("validation", "val", "valid")
 _LAYOUTS = (
-    "expected train/good with test/<good or defect>, or folders 'good' and one for each kind of defect, "
+    "expected train/good with test/<good or defect>, or a folder 'good' and one for each kind of defect, "
     "or a folder of good images"
 )
 
@@ -31,10 +31,10 @@ def load(options: FolderOptions, category: str | None) -> Splits:
       optionally ``validation`` laid out like ``test``;
     - ``good`` and ``<defect>`` folders side by side: all defects and a share of the good images, chosen by their
       content, are for testing;
-    - nothing but images: all are taken as good.
+    - only images: all of them are good.
 
-    Names are compared without case; ``ok`` and ``normal`` are good as well, and what lies in a single folder further
-    down, as archives unpack, is found there.
+    The case of names does not matter, ``ok`` and ``normal`` also mean good, and the layout may lie one folder deeper,
+    as archives often unpack.
 
     Raises:
         DataError: the folder is missing, or has no good images.
@@ -42,17 +42,17 @@ def load(options: FolderOptions, category: str | None) -> Splits:
     if options.root is None:
         raise OptionError("data set 'folder' needs a folder: --data FOLDER.")
     if category is not None:
-        raise OptionError(f"data set 'folder' has no categories such as '{category}': give the category's own folder.")
+        raise OptionError(f"data set 'folder' has no categories; for '{category}', give its own folder.")
     if not options.root.is_dir():
         raise _no_folder(options.root)
-    root = _unwrapped(options.root)
-    train = _named(root, TRAIN)
+    root = _unwrap(options.root)
+    train = _find_folder(root, TRAIN)
     if train is not None:
-        return _described(_read_split(root, train), root, "train and test folders")
-    if _named(root, GOOD_NAMES) is not None:
+        return _describe(_read_split(root, train), root, "train and test folders")
+    if _find_folder(root, GOOD_NAMES) is not None:
         share = f"good and defect folders, {options.test_share:.0%} of good for testing"
-        return _described(_read_classes(root, options), root, share)
-    return _described(_read_images(root), root, "a folder of images, all taken as good")
+        return _describe(_read_classes(root, options), root, share)
+    return _describe(_read_images(root), root, "a folder of images, all taken as good")
 
 
 def _no_folder(root: Path) -> DataError:
@@ -62,29 +62,24 @@ def _no_folder(root: Path) -> DataError:
     return DataError(f"{root}: is a file, not a folder{hint}.")
 
 
-def _unwrapped(root: Path) -> Path:
-    """Return the only folder in a folder, where it holds a layout and the outer one has none; else the outer one."""
+def _unwrap(root: Path) -> Path:
+    """Return the only folder in a folder if it holds a layout and the outer one does not; else the outer one."""
     inner = _folders(root)
-    if (
-        len(inner) == 1
-        and not _holds_layout(root)
-        and _holds_layout(inner[0])
-        and not any(map(_is_image, root.iterdir()))
-    ):
-        return inner[0]
-    return root
+    if len(inner) != 1 or _holds_layout(root) or any(map(_is_image, root.iterdir())):
+        return root
+    return inner[0] if _holds_layout(inner[0]) else root
 
 
 def _holds_layout(folder: Path) -> bool:
-    return _named(folder, TRAIN) is not None or _named(folder, GOOD_NAMES) is not None
+    return _find_folder(folder, (*TRAIN, *GOOD_NAMES)) is not None
 
 
-def _named(folder: Path, names: Container[str]) -> Path | None:
-    """Return the first folder in a folder that has one of some lower-case names, whatever its case."""
+def _find_folder(folder: Path, names: Container[str]) -> Path | None:
+    """Return the first folder in a folder with one of some names, given in lower case; the folder's case is ignored."""
     return next((child for child in _folders(folder) if child.name.lower() in names), None)
 
 
-def _described(splits: Splits, root: Path, layout: str) -> Splits:
+def _describe(splits: Splits, root: Path, layout: str) -> Splits:
     if not splits.train:
         raise DataError(f"{root}: no good images to train on; {_LAYOUTS}.")
     words = f"{root}: {layout}; {len(splits.train)} good images to train on; test: {count_labels(splits.test)}"
@@ -98,14 +93,12 @@ def _described(splits: Splits, root: Path, layout: str) -> Splits:
 
 
 def _read_split(root: Path, training: Path) -> Splits:
-    folder = _named(training, GOOD_NAMES) or training
+    folder = _find_folder(training, GOOD_NAMES) or training
     if folder == training and _folders(folder):
         raise DataError(f"{folder}: has folders but no 'good' one; training needs train/good.")
     train = [Sample(path, "good") for path in find_images(folder)]
-    test, validation = (
-        labelled_images(place) if (place := _named(root, names)) is not None else [] for names in (TEST, VALIDATION)
-    )
-    return Splits(train, test, validation)
+    test, validation = (_find_folder(root, names) for names in (TEST, VALIDATION))
+    return Splits(train, labelled_images(test) if test else [], labelled_images(validation) if validation else [])
 
 
 def _read_classes(root: Path, options: FolderOptions) -> Splits:
@@ -129,28 +122,27 @@ def _read_images(root: Path) -> Splits:
 
 
 def labelled_images(folder: Path) -> list[Sample]:
-    """Return the images in a folder's subfolders: ``good``, and one for each kind of defect, with their masks.
+    """Return the images in a folder's subfolders, ``good`` and one for each kind of defect, with their masks.
 
-    A folder such as ``NG`` that holds folders and no images stands for those, each a kind. Masks are looked for in
-    ``ground_truth`` or ``masks`` beside the folder or in it, in a folder of the kind's name or in none, and beside
-    their image: as ``<stem>_mask.*``, or ``<stem>.*`` in a folder of masks.
+    The folders in ``NG`` (or ``defect`` ...) count as kinds if it holds no images itself. A mask is ``<stem>_mask.*``
+    next to its image, or ``<stem>_mask.*`` or ``<stem>.*`` in a folder ``ground_truth`` or ``masks``. That folder lies
+    in the given folder or next to it, and may hold a folder for each kind.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder.")
     samples = []
-    for kind in _kinds(folder):
-        images = find_images(kind)
+    for kind in _find_kinds(folder):
         if kind.name.lower() in GOOD_NAMES:
-            samples += [Sample(path, "good") for path in images]
+            samples += [Sample(path, "good") for path in find_images(kind)]
         else:
-            samples += _defective(folder, kind, images)
+            samples += _label_defects(folder, kind)
     return samples
 
 
-def _kinds(folder: Path) -> Iterator[Path]:
+def _find_kinds(folder: Path) -> Iterator[Path]:
     """Yield the folders of good images and of each kind of defect."""
     for kind in _folders(folder):
         inner = _folders(kind)
@@ -160,48 +152,58 @@ def _kinds(folder: Path) -> Iterator[Path]:
             yield kind
 
 
-def _defective(folder: Path, kind: Path, images: Sequence[Path]) -> list[Sample]:
-    """Return the samples of a kind of defect; what is a mask beside its image is none of them."""
-    stems = {path.with_suffix("") for path in images}
-    beside = {
-        _marked(path): path for path in images if _marked(path) != path.with_suffix("") and _marked(path) in stems
-    }
-    masks = _masks(folder, kind)
-    return [
-        Sample(path, "defect", beside.get(path.with_suffix("")) or _mask_of(path.relative_to(kind), masks), kind.name)
-        for path in images
-        if beside.get(_marked(path)) != path
+def _label_defects(folder: Path, kind: Path) -> list[Sample]:
+    """Return the samples of one kind of defect, each with its mask; masks beside their images are not samples."""
+    files = find_images(kind)
+    stems = {file.with_suffix("") for file in files}
+    beside: dict[Path, Path] = {}
+    for file in files:
+        stem = _strip_mask_ending(file)
+        # Without an image that it could be the mask of, a file is an image, whatever its name.
+        if stem in stems and stem != file.with_suffix(""):
+            beside[stem] = file
+    masks = _find_masks(folder, kind)
+    samples = []
+    for image in files:
+        if beside.get(_strip_mask_ending(image)) != image:
+            stem = image.with_suffix("")
+            mask = beside.get(stem) or masks.get(stem.relative_to(kind).as_posix()) or masks.get(stem.name)
+            samples.append(Sample(image, "defect", mask, kind.name))
+    return samples
+
+
+def _find_masks(folder: Path, kind: Path) -> dict[str, Path]:
+    """Return the masks of a kind, by their image's path without suffix below the kind's folder.
+
+    A mask whose stem is unique also serves images with that stem in other folders, so the stem is a key as well.
+    """
+    bases = [
+        child
+        for parent in (folder.parent, folder)
+        for child in sorted(parent.iterdir())
+        if child.is_dir() and child.name.lower() in MASK_FOLDERS
     ]
+    found = []
+    for base in bases:
+        place = _find_folder(base, {kind.name.lower()})
+        if place is not None:
+            found += [(_strip_mask_ending(mask).relative_to(place), mask) for mask in find_images(place)]
+    if not found:
+        # Masks in no folder of a kind's name serve all kinds; deeper ones belong to another kind.
+        loose = [mask for base in bases for mask in sorted(base.iterdir()) if _is_image(mask)]
+        found = [(Path(_strip_mask_ending(mask).name), mask) for mask in loose]
+    count = Counter(stem.name for stem, _ in found)
+    unique = {stem.name: mask for stem, mask in found if count[stem.name] == 1}
+    return unique | {stem.as_posix(): mask for stem, mask in found}
 
 
-def _marked(mask: Path) -> Path:
-    """Return a mask's path without what its name ends in: the path of its image, without its suffix."""
-    stem = mask.with_suffix("")
-    ending = next((ending for ending in MASK_ENDINGS if stem.name.lower().endswith(ending)), "")
-    return (
-        stem.with_name(stem.name.removesuffix(stem.name[-len(ending) :])) if 0 < len(ending) < len(stem.name) else stem
-    )
-
-
-def _masks(folder: Path, kind: Path) -> dict[str, Path]:
-    """Return the masks of a kind by their path below its folder of masks, and by their stem where that is unique."""
-    bases = [base for parent in (folder.parent, folder) for base in _mask_folders(parent)]
-    places = [place for base in bases if (place := _named(base, {kind.name.lower()})) is not None]
-    # Masks in no folder of a kind's name serve all kinds; what lies deeper belongs to another kind.
-    found = [(place, path) for place in places for path in find_images(place)]
-    found = found or [(base, path) for base in bases for path in sorted(base.iterdir()) if _is_image(path)]
-    stems = Counter(_marked(path).name for _, path in found)
-    unique = {_marked(path).name: path for _, path in found if stems[_marked(path).name] == 1}
-    return unique | {_marked(path).relative_to(place).as_posix(): path for place, path in found}
-
-
-def _mask_of(image: Path, masks: Mapping[str, Path]) -> Path | None:
-    """Return the mask of an image, a path below its kind's folder."""
-    return masks.get(image.with_suffix("").as_posix()) or masks.get(image.stem)
-
-
-def _mask_folders(folder: Path) -> list[Path]:
-    return [child for child in sorted(folder.iterdir()) if child.is_dir() and child.name.lower() in MASK_FOLDERS]
+def _strip_mask_ending(path: Path) -> Path:
+    """Return a path without its suffix and, if it is named as a mask, without that ending: the stem of its image."""
+    stem = path.with_suffix("")
+    for ending in MASK_ENDINGS:
+        if stem.name.lower().endswith(ending) and len(stem.name) > len(ending):
+            return stem.with_name(stem.name[: -len(ending)])
+    return stem
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -217,7 +219,7 @@ def _is_image(path: Path) -> bool:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return all images in a folder and its subfolders, sorted by path; hidden files and folders are left out."""
+    """Return all images in a folder and its subfolders, sorted by path, without hidden files and folders."""
     found = [
         path
         for path in folder.rglob("*")
@@ -227,10 +229,10 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def images_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the images that paths name: files as given, whatever their suffix, all images of folders, and of patterns.
+    """Yield the images that paths name: files whatever their suffix, images in folders, files that fit a pattern.
 
-    Patterns are those of the shell, with ``**`` for folders at any depth; what exists is taken by its name. Paths are
-    taken as they come, so that an endless list of them works.
+    Patterns are those of the shell, with ``**`` for folders at any depth; a file whose name looks like a pattern is
+    taken as a file. Paths are taken one by one, so the list may be endless.
 
     Raises:
         DataError: a path does not exist, a folder has no images, or nothing fits a pattern.
@@ -244,7 +246,7 @@ def images_in(paths: Iterable[Path]) -> Iterator[Path]:
         elif path.exists():
             yield path
         elif glob.has_magic(str(path)):
-            found = sorted(map(Path, glob.iglob(str(path), recursive=True)))  # noqa: PTH207 - Path.glob takes no absolute one
+            found = sorted(map(Path, glob.iglob(str(path), recursive=True)))  # noqa: PTH207 - Path.glob refuses absolute patterns
             if not found:
                 raise DataError(f"{path}: nothing fits this pattern.")
             yield from (image for image in found if image.is_file())

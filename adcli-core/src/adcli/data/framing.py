@@ -28,6 +28,8 @@ from adcli.data.decoding import (
     resize,
     resize_map,
 )
+from adcli.data.framing_alone import find_area, find_borders, scale_flags
+from adcli.data.samples import have_same_aspect
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
@@ -39,9 +41,6 @@ Flags = NDArray[np.bool_]
 
 GREY = 128
 """What ignored pixels are painted with, in training as in prediction, so that all models learn it as good."""
-
-ASPECT = 0.02
-"""Largest difference of the aspects of an image and of the ignored areas, which rounding a side explains."""
 
 FRAMING_FILE = "preparation.json"
 IGNORE_FILE = "ignore.png"
@@ -122,10 +121,7 @@ class Framing:
 
     def area(self, original: Size) -> tuple[slice, slice]:
         """Return the rows and columns of an image that are looked at, of one that is large enough."""
-        x, y, width, height = self.region or (0, 0, original[1], original[0])
-        if self.crop is not None:
-            x, y = x + (width - self.crop[1]) // 2, y + (height - self.crop[0]) // 2
-            height, width = self.crop
+        x, y, width, height = find_area(original, self.region, self.crop)
         return slice(y, y + height), slice(x, x + width)
 
     def place(self, anomaly_map: Map, original: Size) -> Map:
@@ -153,23 +149,12 @@ class Framing:
 
     def _borders(self, part: Size, size: Size) -> Borders:
         """Return how many pixels a part lacks on each side to have the aspect of a model's input."""
-        if self.fit == "squash":
-            return NO_BORDERS
-        (height, width), (rows, columns) = part, size
-        down = max((2 * width * rows + columns) // (2 * columns) - height, 0)
-        across = max((2 * height * columns + rows) // (2 * rows) - width, 0)
-        return (down // 2, down - down // 2), (across // 2, across - across // 2)
+        return NO_BORDERS if self.fit == "squash" else find_borders(part, size)
 
     def _ignored_at(self, original: Size) -> Flags:
         """Return the ignored areas at an image's size, by the nearest pixel."""
         assert self.ignored is not None
-        if self.ignored.shape == original:
-            return self.ignored
-        rows, columns = (
-            (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(original, self.ignored.shape, strict=True)
-        )
-        scaled: Flags = self.ignored[rows][:, columns]
-        return scaled
+        return self.ignored if self.ignored.shape == original else scale_flags(self.ignored, original)
 
     def _check(self, original: Size, name: object) -> None:
         height, width = original
@@ -184,8 +169,8 @@ class Framing:
         if self.crop is not None and (self.crop[0] > inside[0] or self.crop[1] > inside[1]):
             raise DataError(f"{has}, too small for --crop {self.crop[0]}x{self.crop[1]} (height x width).")
         if self.ignored is not None:
-            ignored = self.ignored.shape
-            if abs(height * ignored[1] - width * ignored[0]) > ASPECT * max(height * ignored[1], width * ignored[0]):
+            ignored = (self.ignored.shape[0], self.ignored.shape[1])
+            if not have_same_aspect(original, ignored):
                 shape = f"{ignored[1]} wide and {ignored[0]} high"
                 raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
 

@@ -17,21 +17,38 @@ def prepare(pixels: NDArray[np.uint8], folder: Path = Path(__file__).parent) -> 
     steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
     height, width = pixels.shape[:2]
     if steps["ignore"]:
-        ignored = np.asarray(Image.open(folder / steps["ignore"]))
-        rows, columns = (
-            (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), ignored.shape, strict=True)
-        )
-        pixels = np.where(ignored[rows][:, columns, None], np.uint8(steps["grey"]), pixels)
-    x, y, wide, high = steps["region"] or (0, 0, width, height)
-    if steps["crop"]:
-        x, y = x + (wide - steps["crop"][1]) // 2, y + (high - steps["crop"][0]) // 2
-        high, wide = steps["crop"]
+        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), (height, width))
+        pixels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), pixels)
+    x, y, wide, high = find_area((height, width), steps["region"], steps["crop"])
     if x < 0 or y < 0 or x + wide > width or y + high > height:
         raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
-    down = across = 0
+    part = pixels[y : y + high, x : x + wide]
     if steps["fit"] == "letterbox":
-        rows, columns = steps["image_size"]
-        down = max((2 * wide * rows + columns) // (2 * columns) - high, 0)
-        across = max((2 * high * columns + rows) // (2 * rows) - wide, 0)
-    borders = ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0))
-    return np.pad(pixels[y : y + high, x : x + wide], borders, mode="edge")
+        part = np.pad(part, (*find_borders((high, wide), steps["image_size"]), (0, 0)), mode="edge")
+    return part
+
+
+def find_area(
+    size: tuple[int, int], region: tuple[int, int, int, int] | None, crop: tuple[int, int] | None
+) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of what is looked at in an image of a height and a width."""
+    x, y, wide, high = region or (0, 0, size[1], size[0])
+    if crop:
+        x, y = x + (wide - crop[1]) // 2, y + (high - crop[0]) // 2
+        high, wide = crop
+    return x, y, wide, high
+
+
+def find_borders(part: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many pixels a part lacks above and below, left and right, to have the aspect of a model's input."""
+    (high, wide), (rows, columns) = part, size
+    down = max((2 * wide * rows + columns) // (2 * columns) - high, 0)
+    across = max((2 * high * columns + rows) // (2 * rows) - wide, 0)
+    return (down // 2, down - down // 2), (across // 2, across - across // 2)
+
+
+def scale_flags(flags: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return flags (h, w) at another height and width, by the nearest pixel."""
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, flags.shape, strict=True))
+    scaled: NDArray[np.bool_] = flags[rows][:, columns]
+    return scaled

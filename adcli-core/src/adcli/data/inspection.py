@@ -1,8 +1,8 @@
-"""Looking at data before anything is trained on them: what is there, and what is wrong with it. Imports no torch."""
+"""Inspect data before training: count what is there, and report what is wrong with it."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,17 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from adcli.data.decoding import read_image, read_mask
+from adcli.data.decoding import Size, read_image, read_mask
 from adcli.data.references import load_data
-from adcli.data.samples import Sample, Splits
+from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.errors import DataError
 from adcli.progress import Progress, Silent
 
-ASPECT = 0.02
-"""Largest difference of the aspects of an image and its mask, which rounding a mask's size down explains."""
-
-AT_A_TIME = 256
-"""Images that are under way at once; of each, what is kept is a digest and a few words."""
+BATCH = 256
+"""Images read ahead at most; only a digest and a few words of each are kept."""
 
 Kind = Literal["unreadable", "duplicate", "empty mask", "mask size", "unreadable mask"]
 
@@ -38,15 +35,15 @@ class Finding:
 
 @dataclass
 class Inspection:
-    """What was found in data.
+    """What was found in a data set.
 
     Attributes:
         reference: what ``--data`` named.
         description: what the data set says of itself.
-        splits: number of samples by split, then by label, and of masks.
-        sizes: number of images of each size, as ``WIDTH x HEIGHT``.
-        modes: number of images of each of Pillow's modes.
-        copies: images with the pixels of another of the same split.
+        splits: by split, the number of samples with each label, and of masks.
+        sizes: number of images of each size, ``WIDTH x HEIGHT``.
+        modes: number of images in each of Pillow's modes.
+        copies: number of images with the same pixels as another image of their split.
         findings: what is wrong, in the order of the data.
     """
 
@@ -59,21 +56,21 @@ class Inspection:
     findings: list[Finding] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
-        """Yield what was found as lines for a person: the counts, then each finding."""
+        """Yield what was found as lines to read: the counts, then each finding."""
         yield self.description
         for name, counts in self.splits.items():
             listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
             yield f"{name:<12}{listed or 'none'}"
-        yield f"{'sizes':<12}{_most(self.sizes)}"
-        yield f"{'modes':<12}{_most(self.modes)}"
+        yield f"{'sizes':<12}{_list_most_common(self.sizes)}"
+        yield f"{'modes':<12}{_list_most_common(self.modes)}"
         if self.copies:
-            yield f"{'copies':<12}{self.copies} images have the pixels of another one of their split"
+            yield f"{'copies':<12}{self.copies} images have the same pixels as another image of their split"
         yield from (f"{finding.kind}: {finding.message}" for finding in self.findings)
         yield f"{len(self.findings)} problems" if self.findings else "no problems"
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _Look:
     """One sample, decoded: size and mode of its image, a digest of its pixels, and what is wrong with it."""
 
     split: str
@@ -91,13 +88,13 @@ def inspect_data(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Decode all images and masks of what ``--data`` names, and list what is wrong, without training.
+    """Decode all images and masks of a data set and report what is wrong, without training.
 
-    Wrong are images that cannot be read, images of the test or validation split with the same pixels as one to train
-    on, and the masks of defects that cannot be read, mark nothing, or have another shape than their image.
+    Reports unreadable images, images that also appear in another split, and masks that are unreadable, empty or of
+    another shape than their image.
 
     Args:
-        reference: a folder, ``table:FILE`` or ``NAME[:CATEGORY]``; the demo data for None.
+        reference: a folder, ``table:FILE`` or ``NAME[:CATEGORY]``; None for the demo data.
         options: options of the data set.
         workers: threads that decode.
         progress: where progress goes.
@@ -106,58 +103,58 @@ def inspect_data(
         DataError: the data cannot be listed at all.
     """
     data = load_data(reference, dict(options or {}))
-    found = Inspection(data.reference or "demo", data.splits.description, _counts(data.splits))
-    total = sum(len(samples) for _, samples in _parts(data.splits))
-    looked = _look_at_all(data.splits, max(workers, 1))
+    found = Inspection(data.reference or "demo", data.splits.description, _count(data.splits))
+    total = sum(len(samples) for samples in _name_splits(data.splits).values())
+    looks = _look_at_all(data.splits, max(workers, 1))
     first: dict[bytes, tuple[str, Path]] = {}
-    for seen in (progress or Silent()).track(looked, total, "reading images"):
-        found.findings += seen.findings
-        if seen.digest:
-            found.sizes[seen.size] += 1
-            found.modes[seen.mode] += 1
-            _compare(seen, first, found)
+    for look in (progress or Silent()).track(looks, total, "reading images"):
+        found.findings += look.findings
+        if look.digest:
+            found.sizes[look.size] += 1
+            found.modes[look.mode] += 1
+            _note_copy(look, first, found)
     return found
 
 
-def _parts(splits: Splits) -> Iterator[tuple[str, list[Sample]]]:
-    # Training images come first, so that each other image is compared with all of them.
-    yield from (("train", list(splits.train)), ("test", list(splits.test)), ("validation", list(splits.validation)))
+def _name_splits(splits: Splits) -> dict[str, Sequence[Sample]]:
+    # Training images come first, so that every other image is compared with all of them.
+    return {"train": splits.train, "test": splits.test, "validation": splits.validation}
 
 
-def _counts(splits: Splits) -> dict[str, dict[str, int]]:
+def _count(splits: Splits) -> dict[str, dict[str, int]]:
     return {
         name: {
             **{str(label or "unlabelled"): count for label, count in Counter(s.label for s in samples).items()},
             "masks": sum(sample.mask is not None for sample in samples),
         }
-        for name, samples in _parts(splits)
+        for name, samples in _name_splits(splits).items()
     }
 
 
-def _look_at_all(splits: Splits, workers: int) -> Iterator[_Looked]:
-    """Yield what each sample looks like, in order."""
-    samples = ((name, sample) for name, part in _parts(splits) for sample in part)
+def _look_at_all(splits: Splits, workers: int) -> Iterator[_Look]:
+    """Yield a look at each sample, in order."""
+    samples = ((name, sample) for name, part in _name_splits(splits).items() for sample in part)
     with ThreadPoolExecutor(workers) as pool:
-        while some := list(islice(samples, AT_A_TIME)):
-            yield from pool.map(_look_at, *zip(*some, strict=True))
+        while batch := list(islice(samples, BATCH)):
+            yield from pool.map(_look_at, *zip(*batch, strict=True))
 
 
-def _look_at(split: str, sample: Sample) -> _Looked:
+def _look_at(split: str, sample: Sample) -> _Look:
     try:
         pixels = read_image(sample.image)
         with Image.open(sample.image) as image:
             mode = image.mode
     except DataError as error:
-        return _Looked(split, sample, findings=(Finding("unreadable", sample.image, error.format_message()),))
+        return _Look(split, sample, findings=(Finding("unreadable", sample.image, error.format_message()),))
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{height} {width} ".encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    findings = tuple(_wrong_with_mask(sample, width / height))
-    return _Looked(split, sample, f"{width} x {height}", mode, digest.digest(), findings)
+    findings = tuple(_check_mask(sample, (height, width)))
+    return _Look(split, sample, f"{width} x {height}", mode, digest.digest(), findings)
 
 
-def _wrong_with_mask(sample: Sample, aspect: float) -> Iterator[Finding]:
-    """Yield what is wrong with the mask of an image, whose width is ``aspect`` times its height."""
+def _check_mask(sample: Sample, size: Size) -> Iterator[Finding]:
+    """Yield what is wrong with the mask of an image of a size."""
     if sample.mask is None:
         return
     try:
@@ -166,24 +163,25 @@ def _wrong_with_mask(sample: Sample, aspect: float) -> Iterator[Finding]:
         yield Finding("unreadable mask", sample.mask, error.format_message())
         return
     height, width = mask.shape
-    if abs(width / height / aspect - 1) > ASPECT:
-        words = f"{sample.mask}: {width} x {height} pixels, another shape than that of {sample.image}."
+    if not have_same_aspect((height, width), size):
+        words = f"{sample.mask}: {width} x {height} pixels, a different shape from {sample.image}."
         yield Finding("mask size", sample.mask, words)
     if not mask.any():
         yield Finding("empty mask", sample.mask, f"{sample.mask}: marks nothing, but {sample.image} is a defect.")
 
 
-def _compare(seen: _Looked, first: dict[bytes, tuple[str, Path]], found: Inspection) -> None:
-    """Note an image whose pixels another image had before."""
-    split, path = first.setdefault(seen.digest, (seen.split, seen.sample.image))
-    if split != seen.split:
-        words = f"{seen.sample.image}: of the {seen.split} split, has the pixels of {path}, of the {split} split."
-        found.findings.append(Finding("duplicate", seen.sample.image, words))
-    elif path != seen.sample.image:
+def _note_copy(look: _Look, first: dict[bytes, tuple[str, Path]], found: Inspection) -> None:
+    """Note an image whose pixels appeared before; ``first`` holds split and path by the digest of the pixels."""
+    image = look.sample.image
+    split, path = first.setdefault(look.digest, (look.split, image))
+    if split != look.split:
+        words = f"{image}: in the {look.split} split, has the same pixels as {path} in the {split} split."
+        found.findings.append(Finding("duplicate", image, words))
+    elif path != image:
         found.copies += 1
 
 
-def _most(counts: Counter[str], shown: int = 5) -> str:
+def _list_most_common(counts: Counter[str], shown: int = 5) -> str:
     listed = [f"{name} ({count})" for name, count in counts.most_common(shown)]
     more = len(counts) - shown
     return ", ".join(listed) + (f" and {more} more" if more > 0 else "") or "none"

@@ -52,7 +52,7 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
     known = registry().datasets
     provided = known.get(name)
     if provided is None:
-        raise DataError(f"--data {reference}: there is no such folder; {known.unknown(name)}")
+        raise DataError(f"--data {reference}: there is no such folder; {known.explain_unknown(name)}")
     several = several_categories(reference)
     if several is not None and not several.every:
         raise OptionError(
@@ -157,7 +157,7 @@ def _read(provided: Provided[DatasetSpec], parsed: Options, category: str | None
         except OSError as error:
             raise DataError(f"data set '{name}': {error.filename or 'it'} cannot be read ({error.strerror}).") from None
 
-    splits = provided.guarded("it cannot be read", read)
+    splits = provided.guard("it cannot be read", read)
     if not isinstance(splits, Splits):
         raise PluginError(f"data set '{name}' of {provided.plugin} returned {type(splits).__name__} instead of Splits.")
     return splits

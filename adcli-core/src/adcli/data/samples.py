@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 Label = Literal["good", "defect"]
+"""What is known of a sample."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
 """How the names of images end, in lower case."""
+
+ASPECT_TOLERANCE = 0.02
+"""By how much the aspects of two sizes may differ and still count as the same: rounding a side explains that much."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,10 @@ class Sample:
 
     Attributes:
         image: path of the image file.
-        label: ``"good"``, ``"defect"``, or None where nobody has said.
+        label: ``"good"``, ``"defect"``, or None if nobody has said.
         mask: path of an image whose non-zero pixels are the defect, or of a folder of such images, which are merged;
-            None where there is none.
-        defect: the kind of defect, such as ``"scratch"``.
+            None if there is none.
+        defect: the kind of defect, for example ``"scratch"``.
     """
 
     image: Path
@@ -38,7 +42,7 @@ class Splits:
         train: samples to fit and calibrate on; all good.
         test: samples to evaluate; may be unlabelled or empty.
         validation: labelled samples for ``--threshold f1``; never used for training.
-        description: one line that says what was recognised, for the user.
+        description: one line that tells the user what was recognised.
     """
 
     train: Sequence[Sample]
@@ -47,8 +51,14 @@ class Splits:
     description: str = ""
 
 
+def have_same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether two sizes, (height, width), have the same aspect but for rounding."""
+    first, second = size[0] * other[1], size[1] * other[0]
+    return abs(first - second) <= ASPECT_TOLERANCE * max(first, second)
+
+
 def count_labels(samples: Sequence[Sample]) -> str:
-    """Return a phrase such as ``"20 good, 63 defective (broken 22, scratch 41)"``."""
+    """Return the counts in words, for example ``"20 good, 63 defective (broken 22, scratch 41)"``."""
     labels = Counter(sample.label for sample in samples)
     words = [f"{labels['good']} good"] if labels["good"] else []
     if labels["defect"]:

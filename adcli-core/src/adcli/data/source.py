@@ -95,7 +95,7 @@ class ImageSource:
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
         """Yield items and their inputs in the given order, read in threads, and keep what fits the cache."""
-        for item, image in self._readable(items, self.read, lambda image: image.pixels.nbytes):
+        for item, image in self._readable(items, self.read, lambda image: image.pixels.nbytes, self._cache.get):
             if item not in self._cache and self._cached_bytes + image.pixels.nbytes <= self.cache_bytes:
                 self._cache[item] = image
                 self._cached_bytes += image.pixels.nbytes
@@ -112,7 +112,11 @@ class ImageSource:
             yield loaded
 
     def _readable(
-        self, items: Iterable[T], load: Callable[[T], Result], size: Callable[[Result], int]
+        self,
+        items: Iterable[T],
+        load: Callable[[T], Result],
+        size: Callable[[Result], int],
+        known: Callable[[T], Result | None] = lambda _: None,
     ) -> Iterator[tuple[T, Result]]:
         """Yield what can be loaded; raise at the first that cannot, unless it is to be skipped."""
 
@@ -125,7 +129,7 @@ class ImageSource:
         def held(result: Result | DataError) -> int:
             return 0 if isinstance(result, DataError) else size(result)
 
-        for item, result in read_ahead(items, attempt, held, self.workers):
+        for item, result in read_ahead(items, attempt, held, self.workers, known):
             if not isinstance(result, DataError):
                 yield item, result
             elif self.skip_unreadable:
@@ -143,7 +147,11 @@ def name_of(item: object) -> str:
 
 
 def read_ahead(
-    items: Iterable[T], load: Callable[[T], Result], size: Callable[[Result], int], workers: int
+    items: Iterable[T],
+    load: Callable[[T], Result],
+    size: Callable[[Result], int],
+    workers: int,
+    known: Callable[[T], Result | None] = lambda _: None,
 ) -> Iterator[tuple[T, Result]]:
     """Yield items and what is loaded of them, in order, loaded in threads before it is needed.
 
@@ -154,22 +162,24 @@ def read_ahead(
         load: called in a thread; it must not raise what the caller has to see in order.
         size: bytes that a result takes.
         workers: threads; with 0, each result is loaded when it is asked for.
+        known: returns a result that need not be loaded; a thread would take longer than to look it up.
     """
     if workers == 0:
         yield from ((item, load(item)) for item in items)
         return
     remaining, largest = iter(items), 0
-    waiting: deque[tuple[T, Future[Result]]] = deque()
+    waiting: deque[tuple[T, Result | Future[Result]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
                 limit = max(workers, min(AHEAD, AHEAD_BYTES // largest) if largest else 0)
                 for item in islice(remaining, max(limit - len(waiting), 0)):
-                    waiting.append((item, pool.submit(load, item)))
+                    found = known(item)
+                    waiting.append((item, pool.submit(load, item) if found is None else found))
                 if not waiting:
                     return
                 item, future = waiting.popleft()
-                result = future.result()
+                result = future.result() if isinstance(future, Future) else future
                 largest = max(largest, size(result))
                 yield item, result
                 del result, future

@@ -1,4 +1,4 @@
-"""Which images are held out where a data set has no split of its own."""
+"""Hold images out for testing when a data set has no split of its own."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from adcli.errors import DataError
 
 READERS = 8
-"""Threads that read files; what they wait for is the disk, and hashing lets the others run."""
+"""Threads that read files; they wait for the disk, and hashing releases the interpreter."""
 
 
 def content_digest(path: Path) -> str:
@@ -31,15 +31,15 @@ def content_digests(paths: Sequence[Path], workers: int = READERS) -> list[str]:
 
 
 def held_out(paths: Sequence[Path], share: float, seed: int = 0) -> set[Path]:
-    """Return about ``share`` of the files, chosen by the seed and each file's own bytes.
+    """Return about ``share`` of the files, chosen by the seed and by each file's own bytes.
 
-    So no file changes sides when others are added, or when it is renamed, and two copies of one image are never on
-    both sides. Every file is read once; raises as :func:`content_digest`.
+    A file therefore stays on its side when others are added or when it is renamed, and two copies of an image are
+    always on the same side. Every file is read once; raises as :func:`content_digest`.
     """
     digests = content_digests(paths)
-    return {path for path, digest in zip(paths, digests, strict=True) if _draw(seed, digest) < share}
+    return {path for path, digest in zip(paths, digests, strict=True) if _draw_number(seed, digest) < share}
 
 
-def _draw(seed: int, digest: str) -> float:
-    """Return a number in [0, 1)."""
+def _draw_number(seed: int, digest: str) -> float:
+    """Return a number in [0, 1), the same for the same seed and digest."""
     return int.from_bytes(hashlib.sha256(f"{seed} {digest}".encode()).digest()[:4], "big") / 2**32

@@ -22,7 +22,9 @@ from adcli.data.decoding import Pixels, Size
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
-FORMAT = 1
+FORMAT = 2
+"""2: the calibration holds the colours of maps."""
+
 MANIFEST_FILE = "manifest.yaml"
 _KEYS = frozenset({"format", "exporter", "plugin", "image_size", "graph", "files"})
 
@@ -105,7 +107,7 @@ class Export:
         """
         if device not in ("auto", "cpu"):
             raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
-        provided = registry().exporters.that_made(self.manifest["exporter"], self.manifest["plugin"], self.path)
+        provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
         return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
 
@@ -119,6 +121,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if manifest.get("format", 0) > FORMAT:
         core = manifest.get("core", "a newer version")
         raise ExportError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core.")
+    if manifest.get("format", 0) < FORMAT:
+        raise ExportError(
+            f"{path}: was written by an earlier adcli-core, in a format that has changed; export it again."
+        )
     if not manifest.keys() >= _KEYS or CALIBRATION_FILE not in manifest["files"]:
         raise ExportError(f"{path}: is no manifest of an export; export the run again.")
     return manifest

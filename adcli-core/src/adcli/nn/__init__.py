@@ -12,6 +12,7 @@ from adcli.nn.components import (
     principal_directions,
     randomised_components,
 )
+from adcli.nn.devices import memory_share, to_float64
 from adcli.nn.features import FrozenFeatures, Network
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
@@ -41,6 +42,7 @@ __all__ = [
     "distributed",
     "gaussian_blur",
     "load_local_weights",
+    "memory_share",
     "optimise",
     "patch_embedding",
     "principal_components",
@@ -48,6 +50,7 @@ __all__ = [
     "random_backbone",
     "randomised_components",
     "timm_backbone",
+    "to_float64",
     "torchvision_backbone",
     "update_batch_norms",
     "upsample",

@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         return [feature_map.float() for feature_map in maps]
 
     def freeze(self) -> "Backbone":
-        """Stop training for good: no gradients, evaluation mode, batch norms folded into their convolutions."""
+        """Make this a constant: no gradients, always in evaluation mode, batch norms folded into their convolutions."""
         self.frozen = True
         self.requires_grad_(False)
         self.eval()
@@ -117,13 +117,15 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     Raises:
         BackboneError: no plugin offers it.
     """
+    # A model names its backbone by an option, so plugins are looked up here, inside the model, and not at the edge:
+    # otherwise every author of a model would have to take a backbone and hand it on.
     from adcli._plugins.registry import registry
 
     prefix, colon, argument = name.partition(":")
     known = registry().backbones
     provided = known.get(prefix + colon)
     if provided is None:
-        raise BackboneError(known.unknown(prefix + colon, name))
+        raise BackboneError(known.explain_unknown(prefix + colon, name))
     return provided, argument
 
 
@@ -136,7 +138,7 @@ def build_backbone(
         BackboneError: no such layer, its weights cannot be had, or the spec's target makes no backbone.
     """
     create = provided.load(provided.spec.target)
-    backbone = provided.guarded("it cannot be made", lambda: create(argument, request))
+    backbone = provided.guard("it cannot be made", lambda: create(argument, request))
     if not isinstance(backbone, Backbone):
         name = provided.spec.name + argument
         raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}.")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adcli.data.decoding import Size
+from adcli.data.decoding import Pixels, Size
 from adcli.data.source import ImageSource, Item, in_batches
 from adcli.nn import distributed
 from adcli.progress import Progress, Silent
@@ -46,8 +47,8 @@ class Batches:
     Iterating gives tensors (N, 3, H, W), float32, RGB in [0, 1]; every image once, in order, the last batch may be
     smaller. Nothing is held but the image source's cache.
 
-    Where torchrun started several processes, each gets all images, so that a model that knows nothing of that fits as
-    in one process, and no faster. :meth:`sharded` gives each its part.
+    Under torchrun, every process gets all images, so that a model that knows nothing of several processes fits as in
+    one, and no faster. :meth:`sharded` gives each process its part.
     """
 
     def __init__(
@@ -78,18 +79,19 @@ class Batches:
         return self.source.size
 
     def __len__(self) -> int:
-        """Return the number of batches in one pass; of parts, those of the largest."""
+        """Return the number of batches in one pass; of several parts, that of the largest."""
         return math.ceil(len(self.items) / (self.batch_size * self.part[1]))
 
     def __iter__(self) -> Iterator[Tensor]:
         return self.session.progress.track(self._batches(_share(self.items, self.part)), len(self), "reading images")
 
     def sharded(self) -> "Batches":
-        """Return this process's part of the images, all of them in a single process; ``count`` stays that of all.
+        """Return this process's part of the images; ``count`` stays the number of all. In a single process, all images.
 
-        Ordered passes give a run of successive images, so that the parts joined in the order of the processes
-        (:func:`adcli.nn.distributed.gather`) are all images in order. Shuffled epochs take ``batch_size`` images for
-        each process at a time and share them out, so that they have equally many steps in each; the last may be empty.
+        An ordered pass gives each process successive images: joined in the order of the processes
+        (:func:`adcli.nn.distributed.gather`), they are all images in order. A shuffled epoch has equally many batches
+        in each process: a step takes ``batch_size`` images for each of N processes and shares them out, so that the
+        last batch may be smaller, or empty.
         """
         return self._like(self.items, (distributed.rank(), distributed.world_size()))
 
@@ -127,16 +129,58 @@ class Batches:
         return Batches(items, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session, part=part)
 
     def _batches(self, items: Iterable[Item]) -> Iterator[Tensor]:
-        for batch in in_batches(self.source.stream(items), self.batch_size):
-            yield to_tensor(np.stack([image.pixels for _, image in batch]), self.session.device)
+        batches = in_batches(self.source.stream(items), self.batch_size)
+        return upload(([image.pixels for _, image in batch] for batch in batches), self.session.device)
 
 
 def _share(items: Shared, part: tuple[int, int]) -> Shared:
-    """Return a part of a sequence, successive items; parts differ by one item at most, and the first is largest."""
+    """Return one of several parts of a sequence: successive items, in numbers that differ by one at most."""
     index, of = part
     return items[-(-index * len(items) // of) : -(-(index + 1) * len(items) // of)]
 
 
 def to_tensor(images: ImageBatch, device: torch.device | str = "cpu") -> Tensor:
     """Return images (N, H, W, 3), uint8, as a tensor (N, 3, H, W), float32 in [0, 1], laid out channels-last."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+    pixels = torch.from_numpy(images)
+    if torch.device(device).type == "cuda":
+        # From other memory, a copy would wait until the device has nothing left to do.
+        pixels = pixels.pin_memory()
+    return _scale(pixels.to(device, non_blocking=True))
+
+
+def upload(batches: Iterator[list[Pixels]], device: torch.device) -> Iterator[Tensor]:
+    """Yield batches of images (H, W, 3), uint8, as :func:`to_tensor` gives them.
+
+    For a GPU, a thread gathers and copies the next batch while the device computes with the last one.
+    """
+    if device.type != "cuda":
+        yield from (to_tensor(np.stack(images), device) for images in batches)
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def copy_next() -> Tensor | None:
+        images = next(batches, None)
+        if images is None:
+            return None
+        with torch.cuda.stream(stream):
+            return pin(images).to(device, non_blocking=True)
+
+    with ThreadPoolExecutor(1) as copier:
+        following = copier.submit(copy_next)
+        while (copied := following.result()) is not None:
+            # The device, not this process, waits for the copy.
+            torch.cuda.current_stream(device).wait_stream(stream)
+            following = copier.submit(copy_next)
+            copied.record_stream(torch.cuda.current_stream(device))
+            yield _scale(copied)
+
+
+def pin(images: Sequence[Pixels]) -> Tensor:
+    """Stack images (H, W, 3) in memory that a GPU reads by itself, (N, H, W, 3)."""
+    pinned = torch.empty(len(images), *images[0].shape, dtype=torch.uint8, pin_memory=True)
+    np.stack(images, out=pinned.numpy())
+    return pinned
+
+
+def _scale(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).float().div_(255)

@@ -58,10 +58,17 @@ def float64_device(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type in NO_FLOAT64 else device
 
 
-def to_float64(tensor: Tensor) -> Tensor:
+def to_float64(tensor: Tensor, memory_format: torch.memory_format = torch.preserve_format) -> Tensor:
     """Return a tensor in float64, moved to the CPU if its device has no float64."""
     # Moved first: the device could not convert it.
-    return tensor.to(float64_device(tensor.device)).double()
+    return tensor.to(float64_device(tensor.device)).to(torch.float64, memory_format=memory_format)
+
+
+def memory_share(device: torch.device, share: float, otherwise: int) -> int:
+    """Return bytes: a share of a GPU's whole memory, so that it is the same whatever else is there; else ``otherwise``."""
+    if device.type != "cuda":
+        return otherwise
+    return int(torch.cuda.get_device_properties(device).total_memory * share)
 
 
 def make_repeatable(seed: int) -> None:

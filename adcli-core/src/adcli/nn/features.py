@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adcli.errors import DataError
 from adcli.nn.batches import Augmentation, Batches, Session
+from adcli.nn.devices import memory_share
 
 Network = Callable[[Tensor], Sequence[Tensor]]
 """Maps images (N, 3, H, W) to feature maps of N rows each; a frozen :class:`adcli.nn.backbones.Backbone` does."""
@@ -18,14 +19,15 @@ Network = Callable[[Tensor], Sequence[Tensor]]
 class FrozenFeatures:
     """Good images as a frozen network's feature maps, to train on with :func:`adcli.nn.training.optimise`.
 
-    A batch is the list of its maps, (N, C, h, w) each, channels-last as the backbone's. They are computed when this is
-    made, of as many images as fit into memory, the first ones; those of the others in every epoch. Which they are
-    depends on nothing but the bound, so that an interrupted training goes on to the same result.
+    A batch is the list of its maps, (N, C, h, w) each, channels-last as the backbone's. When this is made, the maps of
+    the first images are computed, of as many as fit into memory; those of the others are computed in every epoch. How
+    many are kept depends on nothing but the bound, so that an interrupted training continues to the same result.
 
     Args:
         network: what computes the maps, in evaluation mode; no gradients reach it.
         batches: the images.
-        memory: bytes that the maps kept may take.
+        memory: bytes that the kept maps may take, on the device where they are computed; a GPU gives a quarter of its
+            memory, if that is more. With 0, none are kept.
         with_images: let every batch begin with the images themselves, (N, 3, H, W).
 
     Attributes:
@@ -37,9 +39,11 @@ class FrozenFeatures:
 
     def __init__(self, network: Network, batches: Batches, memory: int, *, with_images: bool = False) -> None:
         self._network, self._batches, self._with_images = network, batches, with_images
-        blank = self._computed(torch.zeros(1, 3, *batches.image_size, device=batches.session.device))
+        blank = self._compute(torch.zeros(1, 3, *batches.image_size, device=batches.session.device))
+        if memory > 0:
+            memory = max(memory, memory_share(batches.session.device, 0.25, memory))
         self.kept = min(max(memory, 0) // sum(part.nbytes for part in blank), batches.count)
-        self._maps = [_room(part, self.kept) for part in blank]
+        self._maps = [_make_room(part, self.kept) for part in blank]
         if self.kept:
             self._fill()
 
@@ -50,7 +54,7 @@ class FrozenFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the maps kept take; what is left of a bound can go to other images."""
+        """Bytes that the kept maps take; what is left of a bound can go to other images."""
         return sum(part.nbytes for part in self._maps)
 
     def __len__(self) -> int:
@@ -58,7 +62,7 @@ class FrozenFeatures:
         return len(self._batches)
 
     def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[list[Tensor]]:
-        """Yield the maps of all images, in the order in which the images themselves would come.
+        """Yield the maps of all images, in the order in which :meth:`Batches.shuffled` yields the images.
 
         Raises:
             ValueError: the images are to be augmented, so that their features cannot be kept.
@@ -67,7 +71,7 @@ class FrozenFeatures:
         if augment is not None:
             raise ValueError("features of augmented images cannot be kept; train on the images themselves")
         if self.kept == self._batches.count and not self._with_images:
-            yield from map(self._kept_of, self._batches.order(epoch))
+            yield from map(self._look_up, self._batches.order(epoch))
             return
         stream = self._batches.shuffled(epoch)
         for numbers in self._batches.order(epoch):
@@ -77,7 +81,7 @@ class FrozenFeatures:
             yield [images, *maps] if self._with_images else maps
 
     def sharded(self) -> "FrozenFeatures":
-        """Return this process's part of the epochs; each process keeps the maps of the same images."""
+        """Return this process's part of each epoch; all processes keep the maps of the same images."""
         part = copy.copy(self)
         part._batches = self._batches.sharded()
         return part
@@ -92,44 +96,44 @@ class FrozenFeatures:
         )
         done = 0
         for images in first:
-            for kept, part in zip(self._maps, self._computed(images), strict=True):
+            for kept, part in zip(self._maps, self._compute(images), strict=True):
                 kept[done : done + len(images)] = part
             done += len(images)
         self._check(done, self.kept)
 
     def _maps_of(self, numbers: NDArray[np.intp], images: Tensor) -> list[Tensor]:
-        """Return the maps of some images, of which only those that are not kept are computed."""
+        """Return the maps of some images; those that are not kept are computed."""
         new = np.flatnonzero(numbers >= self.kept)
         if len(new) == 0:
-            return self._kept_of(numbers)
+            return self._look_up(numbers)
         if len(new) == len(numbers):
-            return self._computed(images)
+            return self._compute(images)
         old = np.flatnonzero(numbers < self.kept)
         joined = []
-        computed = self._computed(images[_index(new, images)])
-        for kept, part in zip(self._kept_of(numbers[old]), computed, strict=True):
-            both = _room(part, len(numbers))
+        computed = self._compute(images[_index(new, images)])
+        for kept, part in zip(self._look_up(numbers[old]), computed, strict=True):
+            both = _make_room(part, len(numbers))
             both[_index(old, both)] = kept
             both[_index(new, both)] = part
             joined.append(both)
         return joined
 
-    def _kept_of(self, numbers: NDArray[np.intp]) -> list[Tensor]:
+    def _look_up(self, numbers: NDArray[np.intp]) -> list[Tensor]:
         return [part[_index(numbers, part)] for part in self._maps]
 
-    # In inference mode instead, the maps could not be saved for the backward pass of what is trained on them.
+    # Not in inference mode: its tensors cannot be saved for the backward pass of what is trained on them.
     @torch.no_grad()
-    def _computed(self, images: Tensor) -> list[Tensor]:
+    def _compute(self, images: Tensor) -> list[Tensor]:
         return list(self._network(images))
 
     def _check(self, found: int, expected: int) -> None:
-        """Compare numbers of images: maps and images must not be paired wrongly where one is skipped."""
+        """Compare numbers of images: if one were skipped, maps would be paired with the wrong images."""
         if found != expected:
             skipped = list(self._batches.source.skipped.values())
-            raise DataError(f"an image cannot be read any more ({skipped[-1] if skipped else 'unknown'}); train anew.")
+            raise DataError(f"an image cannot be read any more ({skipped[-1] if skipped else 'unknown'}); train again.")
 
 
-def _room(like: Tensor, count: int) -> Tensor:
+def _make_room(like: Tensor, count: int) -> Tensor:
     """Return room for the maps of a number of images, channels-last."""
     layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
     return torch.empty(count, *like.shape[1:], dtype=like.dtype, device=like.device, memory_format=layout)

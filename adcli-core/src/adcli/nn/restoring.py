@@ -35,7 +35,7 @@ def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, 
                 f"model '{provided.spec.name}': not enough memory to make it; see its options."
             ) from None
 
-    return provided.guarded("it cannot be made", make)
+    return provided.guard("it cannot be made", make)
 
 
 def restore_model(
@@ -60,7 +60,7 @@ def restore_model(
         RunError: the weights are damaged or do not fit.
         PluginError: the model's plugin is missing or incompatible.
     """
-    provided = registry().models.that_made(name, made_by, run)
+    provided = registry().models.find_maker(name, made_by, run)
     with Undrawn():
         model = build_model(provided, provided.spec.options.parse(options), size, pretrained=False)
     path = weights()

@@ -1,15 +1,19 @@
 """A run's model as a runtime: what exports are compared with, and what everything else is scored by."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
 from adcli.nn.batches import to_tensor
-from adcli.nn.devices import pick_device
+from adcli.nn.devices import exact_float32, pick_device
 from adcli.nn.model import Model
 from adcli.scoring.runtime import ImageBatch, Scored
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,23 @@ class ModelRuntime:
             TrainingError: the memory does not suffice.
             PluginError: the model raised anything else but an ``AdcliError``.
         """
+        return self._guard(lambda: self._start(images)())
+
+    @property
+    def start(self) -> Callable[[ImageBatch], Callable[[], Scored]] | None:
+        """On a GPU, what starts to score images and returns a function that waits for the result; else None.
+
+        While the device computes, the caller can prepare the next batch.
+        """
+        return self._start_guarded if self.device.type == "cuda" else None
+
+    def _start_guarded(self, images: ImageBatch) -> Callable[[], Scored]:
+        wait = self._guard(lambda: self._start(images))
+        return lambda: self._guard(wait)
+
+    def _guard(self, work: Callable[[], T]) -> T:
         try:
-            return self._scored(images)
+            return work()
         except AdcliError:
             raise
         except (torch.OutOfMemoryError, MemoryError):
@@ -48,8 +67,24 @@ class ModelRuntime:
             reason = one_line(error) + place(error, package)
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
 
-    def _scored(self, images: ImageBatch) -> Scored:
-        with torch.inference_mode():
+    def _start(self, images: ImageBatch) -> Callable[[], Scored]:
+        # As when the run was calibrated: by default, a GPU convolves in less than float32.
+        with torch.inference_mode(), exact_float32():
             scores = self.model(to_tensor(images, self.device))
-        maps = None if scores.map is None else scores.map[:, 0].float().cpu().numpy()
-        return scores.image.cpu().numpy().astype(np.float32, copy=False), maps
+            found = [scores.image.float()] if scores.map is None else [scores.image.float(), scores.map[:, 0].float()]
+        if self.device.type != "cuda":
+            return lambda: _to_arrays([part.cpu() for part in found])
+        copies = [torch.empty(part.shape, pin_memory=True).copy_(part, non_blocking=True) for part in found]
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(self.device))
+
+        def wait() -> Scored:
+            done.synchronize()
+            return _to_arrays(copies)
+
+        return wait
+
+
+def _to_arrays(parts: Sequence[Tensor]) -> Scored:
+    scores, *maps = [part.numpy() for part in parts]
+    return scores, maps[0] if maps else None

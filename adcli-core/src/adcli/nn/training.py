@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 import torch
@@ -149,7 +150,7 @@ def _train_on(
     losses = _losses(loss, batch)
     while True:
         state.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(first.device.type, precision, enabled=precision != torch.float32):
+        with nullcontext() if precision == torch.float32 else torch.autocast(first.device.type, precision):
             value = next(losses, None)
         mean, share = _replicas.mean_loss(value, first)
         if mean is None:

@@ -94,7 +94,7 @@ def export(
     if final.exists():
         raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
     model = run.restore()
-    spec = registry().models.that_made(run.record["model"], run.record["plugin"], run.path).spec
+    spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
     evidence = _gather_evidence(run, spec, data, workers, progress)
     source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
     with new_folder(final) as folder:

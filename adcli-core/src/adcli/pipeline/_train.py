@@ -41,7 +41,7 @@ from adcli.errors import (
     place,
 )
 from adcli.nn.batches import Batches, Session
-from adcli.nn.devices import make_repeatable, pick_device, pick_precision
+from adcli.nn.devices import make_repeatable, pick_device, pick_precision, repeatable
 from adcli.nn.model import Model
 from adcli.nn.restoring import build_model
 from adcli.nn.runtime import ModelRuntime
@@ -255,10 +255,14 @@ def _carry_out(job: _Job, partial: PartialRun | None, content: dict[str, Any], p
     """Fit, calibrate, evaluate and finish; an error leaves the folder only if it holds something to go on from."""
     checkpoints = Path(joining.on_first(lambda: str(partial.folder / CHECKPOINTS if partial else "")))
     if partial is None:
-        _fit(job, job.plan.fit, progress, checkpoints)
+        with repeatable(job.settings.seed):
+            _fit(job, job.plan.fit, progress, checkpoints)
         return _share(None)
     try:
-        return _share(_fit_to_finish(job, partial, content, progress))
+        # The caller's random numbers and flags of torch are as they were afterwards.
+        with repeatable(job.settings.seed):
+            trained = _fit_to_finish(job, partial, content, progress)
+        return _share(trained)
     except AdcliError as error:
         partial.log(f"error: {error.format_message()}")
         if not checkpoints.is_dir():
@@ -328,7 +332,7 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))
     run = partial.finish()
     registry().call_each("adcli_run_finished", run=run)
-    for line in registry().take_lines(of_hooks_only=True):
+    for line in registry().take_hook_warnings():
         progress.note(line)
     return Trained(run, evaluation)
 

@@ -1,6 +1,5 @@
 """Finding runs: by path, by name, or as ``last``."""
 
-
 import os
 import re
 import time
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from adcli.errors import AdcliError, RunError, suggest
-from adcli.exports.export import MANIFEST_FILE
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
-
 
 _STAMP = re.compile(r"\d{8}-\d{6}-")
 
@@ -100,4 +97,3 @@ def find_interrupted(reference: str) -> Path:
             raise RunError(f"{path}: this run is finished; there is nothing to resume.")
     names = [path.name for path in _run_folders(runs_folder() / PARTIAL)]
     raise RunError(f"no interrupted run '{reference}'.{suggest(reference, names) if names else ' See adcli runs.'}")
-

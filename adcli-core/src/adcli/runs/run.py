@@ -1,31 +1,24 @@
 """The run folder: written under ``.partial``, renamed when complete, verified when read."""
 
-
-import contextlib
-import hashlib
-import os
-import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
-from adcli.errors import DataError, RunError, needing_torch, one_line
 from adcli._files import file_digest, unseal
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
+from adcli.errors import DataError, RunError, needing_torch, one_line
 
+FORMAT = 2
+"""2: the calibration holds the colours of maps."""
 
-FORMAT = 1
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -78,9 +71,10 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        # Runs of before have none of these settings.
+        # A run.yaml that was written by hand may leave out what it does not need.
         region, crop, fit = (self.settings.get(name) for name in ("region", "crop", "fit"))
-        return parse_framing(region, crop, fit or "squash", self._read_ignored() if self.settings.get("ignore") else None)
+        ignored = self._read_ignored() if self.settings.get("ignore") else None
+        return parse_framing(region, crop, fit or "squash", ignored)
 
     def _read_ignored(self) -> Flags:
         path = self.path / IGNORE_FILE
@@ -133,6 +127,8 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
         raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
+    if content.get("format", 0) < FORMAT:
+        raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
     return content
 
 
@@ -141,4 +137,3 @@ def _read_calibration(path: Path) -> Calibration:
         return Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
-

@@ -1,13 +1,15 @@
 """What scores images: a callable from uint8 pixels to scores and maps, of a model or of an exported graph."""
 
 import os
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adcli.errors import AdcliError, PluginError, one_line
+
+T = TypeVar("T")
 
 ImageBatch = NDArray[np.uint8]
 """RGB images of one size, shape (N, H, W, 3)."""
@@ -38,6 +40,27 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
     except Exception as error:
         reason = one_line(error)
         raise PluginError(f"{failure} ({reason}).") from error
+
+
+def score_batches(
+    runtime: Runtime, batches: Iterable[list[T]], pixels: Callable[[T], NDArray[np.uint8]]
+) -> Iterator[tuple[list[T], Scored]]:
+    """Yield batches and what a runtime says of them.
+
+    If the runtime can start and not wait (``runtime.start``), it computes with one batch while the next is prepared.
+    """
+    start: Callable[[ImageBatch], Callable[[], Scored]] | None = getattr(runtime, "start", None)
+    if start is None:
+        yield from ((batch, runtime(np.stack([pixels(part) for part in batch]))) for batch in batches)
+        return
+    before: tuple[list[T], Callable[[], Scored]] | None = None
+    for batch in batches:
+        started = batch, start(np.stack([pixels(part) for part in batch]))
+        if before is not None:
+            yield before[0], before[1]()
+        before = started
+    if before is not None:
+        yield before[0], before[1]()
 
 
 def in_batches_of(count: int, score: Runtime) -> Runtime:

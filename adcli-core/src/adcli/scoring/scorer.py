@@ -12,7 +12,7 @@ from adcli.data.source import Decoded, ImageSource, Item, in_batches
 from adcli.errors import TrainingError
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction
-from adcli.scoring.runtime import Runtime
+from adcli.scoring.runtime import Runtime, score_batches
 
 BATCH_BYTES = 256 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
@@ -28,8 +28,8 @@ def score_inputs(
     Raises:
         TrainingError: a score, or a value of a map, is no finite number.
     """
-    for batch in in_batches(inputs, batch_size, BATCH_BYTES, lambda pair: _held(pair[0])):
-        scores, maps = runtime(np.stack([image.pixels for _, image in batch]))
+    batches = in_batches(inputs, batch_size, BATCH_BYTES, lambda pair: _held(pair[0]))
+    for batch, (scores, maps) in score_batches(runtime, batches, lambda pair: pair[1].pixels):
         for i, (subject, image) in enumerate(batch):
             if not np.isfinite(scores[i]):
                 raise TrainingError(

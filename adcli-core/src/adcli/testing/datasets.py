@@ -9,10 +9,10 @@ from typing import Any
 
 from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import read_image, read_mask
-from adcli.data.samples import Sample, Splits
+from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.options import Options
 from adcli.specs import DatasetSpec, load_target
-from adcli.testing import Prepare
+from adcli.testing._kinds import WriteImages
 from adcli.testing.assertions import (
     assert_described_lightly,
     assert_documented,
@@ -24,9 +24,6 @@ from adcli.testing.assertions import (
 DECODED = 100
 """Images of each split, and masks, that are decoded: all of a small data set, and some all over a large one."""
 
-ASPECT = 0.02
-"""Largest difference of the aspects of an image and its mask, which rounding a mask's size down explains."""
-
 NO_CATEGORY = "no_such_category"
 
 
@@ -34,28 +31,27 @@ class Subject:
     """A data set under test, with what it is loaded from."""
 
     def __init__(
-        self, provided: Provided[DatasetSpec], options: Mapping[str, Any] | None = None, prepare: Prepare | None = None
+        self, provided: Provided[DatasetSpec], options: Mapping[str, Any], write_images: WriteImages | None
     ) -> None:
         self.provided = provided
         self.spec = provided.spec
-        self._given = dict(options or {})
-        self._prepare = prepare
+        self._given = options
+        self._write_images = write_images
         # Lives as long as the subject; removed when the process ends.
         self._temporary = tempfile.TemporaryDirectory()
 
     @property
     def folder(self) -> Path:
-        """An empty folder, and the prepared data in it."""
+        """A folder for the rules, with the images that the test wrote in it."""
         return Path(self._temporary.name)
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """The options the data set is loaded with, by name."""
-        prepared: Mapping[str, Any] = {}
-        if self._prepare is not None:
-            (self.folder / "data").mkdir()
-            prepared = self._prepare(self.folder / "data")
-        return {**self._given, **prepared}
+        if self._write_images is None:
+            return {**self._given}
+        (self.folder / "data").mkdir()
+        return {**self._given, **self._write_images(self.folder / "data")}
 
     @property
     def options(self) -> Options:
@@ -88,12 +84,12 @@ class Subject:
 
 
 def subject_of(
-    dataset: str | DatasetSpec, options: Mapping[str, Any] | None = None, prepare: Prepare | None = None
+    dataset: str | DatasetSpec, options: Mapping[str, Any] | None = None, write_images: WriteImages | None = None
 ) -> Subject:
     """Return the subject of a data set's name or spec, the options it is loaded with, and what writes its data."""
     unknown = Plugin("test", "test", "0")
     provided = registry().datasets[dataset] if isinstance(dataset, str) else Provided(dataset, unknown)
-    return Subject(provided, options, prepare)
+    return Subject(provided, options or {}, write_images)
 
 
 def _spread(samples: Sequence[Sample]) -> Sequence[Sample]:
@@ -157,9 +153,8 @@ def masks_fit_their_defects(subject: Subject) -> None:
         assert sample.mask is not None
         height, width = read_mask(sample.mask).shape
         image_height, image_width = read_image(sample.image).shape[:2]
-        aspect = (width / height) / (image_width / image_height)
         sizes = f"{height} x {width} for an image of {image_height} x {image_width}"
-        assert abs(aspect - 1) <= ASPECT, f"the mask {sample.mask} is {sizes}"
+        assert have_same_aspect((height, width), (image_height, image_width)), f"the mask {sample.mask} is {sizes}"
 
 
 def no_image_appears_twice(subject: Subject) -> None:

@@ -32,7 +32,7 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import ExporterSpec, ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
-from adcli.testing.models import SIZE, damaged_images, good_images, write_images
+from adcli.testing.models import SIZE, damaged_images, good_images, save_images
 from adcli.testing.models import subject_of as model_subject_of
 from adcli.testing.reference import REFERENCE
 
@@ -58,10 +58,10 @@ class Subject:
         """Good images, and damaged ones of other sizes than the model's."""
         images = self.folder / "images"
         images.mkdir()
-        good = write_images(images, good_images())
+        good = save_images(images, good_images())
         compared: list[Path] = []
         for size in OTHER_SIZES:
-            compared += write_images(images, damaged_images(size)[:3], start=len(good) + len(compared))
+            compared += save_images(images, damaged_images(size)[:3], start=len(good) + len(compared))
         items = items_of(good)
         plan = CalibrationPlan(method="held-out", rate=0.1, fit=items, good=items)
         return Evidence(plan, [Sample(path) for path in compared], ImageSource(SIZE, workers=0))
@@ -135,10 +135,10 @@ _subjects: dict[tuple[str, ...], Subject] = {}
 
 
 def subject_of(
-    exporter: str | ExporterSpec, model: str | ModelSpec | None = None, options: Mapping[str, Any] | None = None
+    exporter: str | ExporterSpec, options: Mapping[str, Any] | None = None, model: str | ModelSpec = REFERENCE
 ) -> Subject:
-    """Return the subject of an exporter's name or spec, a model's, and exporter options, the same one each time."""
-    model, options = model or REFERENCE, options or {}
+    """Return the subject of an exporter's name or spec, its options and the model to export; the same one each time."""
+    options = options or {}
     key = (_key(exporter), _key(model), str(sorted(options.items())))
     if key not in _subjects:
         unknown = Plugin("test", "test", "0")
@@ -280,7 +280,7 @@ def a_wrong_graph_fails_the_check(subject: Subject) -> None:
     """The graph of another model, and one that scores nothing but zero, do not pass for that of this one."""
     negatives = subject.folder / "negatives"
     negatives.mkdir(exist_ok=True)
-    other = subject.original_of(subject.fit(items_of(write_images(negatives, 1 - good_images()))))
+    other = subject.original_of(subject.fit(items_of(save_images(negatives, 1 - good_images()))))
 
     def zero(images: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         scores, maps = subject.runtime(images)

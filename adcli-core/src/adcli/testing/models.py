@@ -1,5 +1,6 @@
 """The rules for models. A rule is a function whose docstring says what it promises."""
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -15,13 +16,15 @@ from torch import Tensor
 from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import Size
 from adcli.data.source import ImageSource, items_of
+from adcli.nn import distributed
 from adcli.nn.batches import Batches
 from adcli.nn.devices import make_repeatable
 from adcli.nn.model import Model, Scores
 from adcli.nn.restoring import build_model
+from adcli.options import Options
 from adcli.specs import ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, traces
-from adcli.testing.processes import scores_of_two_processes
+from adcli.testing.processes import run_together
 
 SIZE = (64, 64)
 OTHER_SIZES = ((64, 32), (61, 45))
@@ -57,7 +60,7 @@ class Subject:
         """Make and fit a model."""
         model = self.build(size)
         with tempfile.TemporaryDirectory() as folder:
-            paths = write_images(Path(folder), good_images())
+            paths = save_images(Path(folder), good_images())
             model.fit(Batches(items_of(paths), ImageSource(size, workers=0), batch_size=batch_size))
         return model.eval()
 
@@ -128,7 +131,7 @@ def damaged_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
     return images
 
 
-def write_images(folder: Path, images: Tensor, start: int = 0) -> list[Path]:
+def save_images(folder: Path, images: Tensor, start: int = 0) -> list[Path]:
     """Write images (N, 3, H, W) as PNG files, numbered from ``start``."""
     paths = []
     for i, image in enumerate(images, start):
@@ -136,6 +139,34 @@ def write_images(folder: Path, images: Tensor, start: int = 0) -> list[Path]:
         Image.fromarray(np.rint(255 * image.permute(1, 2, 0).numpy()).astype(np.uint8)).save(path)
         paths.append(path)
     return paths
+
+
+def scores_of_two_processes(spec: ModelSpec, options: Options) -> list[Tensor]:
+    """Fit in two processes, each with half the batch, and return each one's scores of good and damaged images."""
+    classes = (spec.target, f"{spec.options.__module__}:{spec.options.__qualname__}")
+    values = json.dumps(options.to_dict(), default=str)
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [f"{folder}/{i}.safetensors" for i in range(2)]
+        run_together("adcli.testing.models:fit_and_score", [(*classes, values, output) for output in outputs])
+        return [safetensors.torch.load_file(output)["scores"] for output in outputs]
+
+
+def fit_and_score(target: str, options_class: str, values: str, output: str) -> None:
+    """Fit as one of several processes and write the scores; what each process runs.
+
+    Args:
+        target: of the model's spec.
+        options_class: likewise, as ``"package.module:Name"``.
+        values: the options, as JSON.
+        output: file to write.
+    """
+    torch.set_num_threads(1)
+    spec = ModelSpec(name="checked", target=target, options=load_target(options_class), summary="")
+    subject = Subject(unregistered(spec), json.loads(values))
+    with distributed.joined():
+        model = subject.fit(batch_size=2)
+        scores = subject.scores(torch.cat([good_images(), damaged_images()]), model).image
+    safetensors.torch.save_file({"scores": scores.contiguous()}, output)
 
 
 def _assert_same(found: Tensor, expected: Tensor, spread: float, tolerance: float, what: str) -> None:

@@ -1,44 +1,32 @@
-"""Fitting a model in two processes at a time, for the rule that they agree with one."""
+"""Running a function in two processes that meet as torchrun's do."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Sequence
 
-import safetensors.torch
-import torch
-from torch import Tensor
-
-from adcli.nn import distributed
-from adcli.options import Options
-from adcli.specs import ModelSpec, load_target
-
-_CODE = (
-    "import sys; from adcli.testing.processes import score_as_one_of_several; score_as_one_of_several(*sys.argv[1:])"
-)
+_CODE = "import sys; from adcli.specs import load_target; load_target(sys.argv[1])(*sys.argv[2:])"
 
 
-def scores_of_two_processes(spec: ModelSpec, options: Options) -> list[Tensor]:
-    """Fit in two processes, each with half the batch, and return each one's scores of good and damaged images."""
-    classes = (spec.target, f"{spec.options.__module__}:{spec.options.__qualname__}")
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder) / f"{i}.safetensors" for i in range(2)]
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", _CODE, *classes, json.dumps(options.to_dict(), default=str), str(output)],
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for output, environment in zip(outputs, environments(len(outputs)), strict=True)
-        ]
-        said = [process.communicate()[1].strip().splitlines()[-1:] for process in started]
-        assert not any(process.returncode for process in started), f"fitting in two processes failed: {said}"
-        return [safetensors.torch.load_file(output)["scores"] for output in outputs]
+def run_together(target: str, arguments: Sequence[Sequence[str]]) -> None:
+    """Run ``package.module:function`` in as many processes as there are lists of arguments, and wait for all.
+
+    Raises:
+        AssertionError: a process failed; with the last line that each printed to stderr.
+    """
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", _CODE, target, *given],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for given, environment in zip(arguments, environments(len(arguments)), strict=True)
+    ]
+    said = [process.communicate()[1].strip().splitlines()[-1:] for process in started]
+    assert not any(process.returncode for process in started), f"one of {len(started)} processes failed: {said}"
 
 
 def environments(count: int) -> list[dict[str, str]]:
@@ -49,23 +37,3 @@ def environments(count: int) -> list[dict[str, str]]:
     common = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     return [{**common, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(count)]
-
-
-def score_as_one_of_several(target: str, options_class: str, values: str, output: str) -> None:
-    """Fit as one of several processes and write the scores; what each process runs.
-
-    Args:
-        target: of the model's spec.
-        options_class: likewise, as ``"package.module:Name"``.
-        values: the options, as JSON.
-        output: file to write.
-    """
-    from adcli.testing.models import Subject, damaged_images, good_images, unregistered
-
-    torch.set_num_threads(1)
-    spec = ModelSpec(name="checked", target=target, options=load_target(options_class), summary="")
-    subject = Subject(unregistered(spec), json.loads(values))
-    with distributed.joined():
-        model = subject.fit(batch_size=2)
-        scores = subject.scores(torch.cat([good_images(), damaged_images()]), model).image
-    safetensors.torch.save_file({"scores": scores.contiguous()}, output)

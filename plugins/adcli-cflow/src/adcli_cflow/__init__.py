@@ -6,7 +6,7 @@ from adcli import BackboneOptions, ModelSpec, hookimpl, option
 class CflowOptions(BackboneOptions):
     """Options of CFlow; the defaults are those of the official code."""
 
-    backbone: str = option("timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's.")
+    backbone: str = option("timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
     layers: tuple[int, ...] = option((2, 3, 4), "Feature maps with a flow each, counted from 1.", ge=1)
     coupling_blocks: int = option(8, "Blocks of each flow.", ge=1)
     condition: int = option(128, "Length of the encoding of a position; a multiple of 4.", ge=4)
@@ -14,7 +14,7 @@ class CflowOptions(BackboneOptions):
     fibre: int = option(256, "Patches of a step.", ge=1)
     epochs: int = option(200, "Passes over the images (25 times 8 in the official code).", ge=1)
     learning_rate: float = option(2e-4, "Step size of Adam at its highest.", gt=0)
-    memory: int = option(1024, "Megabytes of features to keep; beyond, they are computed anew in every pass.", ge=0)
+    memory: int = option(1024, "Megabytes of features to keep; beyond, they are computed again in every pass.", ge=0)
     sigma: float = option(0.0, "Standard deviation of the map's Gaussian blur, in pixels; the official code: 0.", ge=0)
 
 

@@ -9,8 +9,8 @@ on nothing but its image:
 - the map is -log(S / L) of the sum S over L scales instead of max(S) - S. That is the same order, without the ties of
   patches so unlikely that S is lost beside its maximum.
 
-A step moves the flow of its own scale alone. (Under the official code's versions of torch, the momentum of Adam moved
-the others along.)
+A step moves the flow of its own scale alone. (With the versions of torch that the official code used, Adam's momentum
+moved the other flows as well.)
 """
 
 import math
@@ -43,7 +43,7 @@ class Cflow(Model):
     def __init__(self, options: CflowOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
         if options.condition % 4:
-            raise OptionError(f"-o condition={options.condition}: give a multiple of 4, such as 128.")
+            raise OptionError(f"-o condition={options.condition}: give a multiple of 4, for example 128.")
         self.backbone = create_backbone(options, pretrained=pretrained)
         self.flows = nn.ModuleList(
             Flow(channels, options.condition, options.coupling_blocks, options.clamp)

@@ -1,4 +1,4 @@
-"""Inspection data sets for adcli, read from their original layouts."""
+"""Data sets of visual inspection, read from their original layouts."""
 
 from adcli import DatasetSpec, hookimpl
 from adcli_datasets import btad, dagm, kolektor, magnetic_tile, mpdd, mvtec_ad, mvtec_ad_2, mvtec_loco, real_iad, visa

@@ -1,8 +1,8 @@
 """BTAD: three industrial products with surface defects.
 
-Mishra et al., VT-ADL: A Vision Transformer Network for Image Anomaly Detection and Localization, ISIE 2021. Its readme
-says CC BY-SA. From the page in ``SPEC.source``; ``LAYOUT`` is what the archive holds. Images are .bmp or .png, and so
-are masks, which have the name of their image, perhaps with the other suffix.
+Mishra et al., VT-ADL: A Vision Transformer Network for Image Anomaly Detection and Localization, ISIE 2021. CC BY-SA
+according to its readme. ``SPEC.source`` is the download page, and ``LAYOUT`` is what the archive holds. Images and
+masks are .bmp or .png files; a mask has the name of its image, but may have the other suffix.
 """
 
 from adcli import DatasetSpec

@@ -1,12 +1,12 @@
 """DAGM 2007: ten artificial textures with one kind of defect each.
 
-Wieler and Hahn, Weakly Supervised Learning for Industrial Optical Inspection, DAGM symposium 2007. Its page states the
-terms. From the page in ``SPEC.source``; ``LAYOUT`` is what the archives hold.
+Wieler and Hahn, Weakly Supervised Learning for Industrial Optical Inspection, DAGM symposium 2007. ``SPEC.source`` is
+the download page, which states the licence, and ``LAYOUT`` is what the archives hold.
 
-A defect is marked by an ellipse around it, drawn as a mask: a weak label, larger than the defect, so that pixel metrics
-say little. An image with a mask is defective. The training images with defects, made to learn from, are left out.
-``Labels.txt``, where it lies beside the masks, has a row for each image: number, 1 for a defect, image, an unused
-column, mask. It is used to notice masks that are missing.
+A mask is an ellipse around the defect: a weak label, larger than the defect, so pixel metrics mean little. An image
+with a mask is defective. The training images with defects, made for supervised learning, are left out. ``Labels.txt``
+may lie next to the masks and has a row for each image: number, 1 for a defect, image, an unused column, mask. It is
+used to notice missing masks.
 """
 
 from pathlib import Path
@@ -44,34 +44,31 @@ SPEC = DatasetSpec(
 def load(options: RootOptions, category: str | None) -> Splits:
     """Read a texture."""
     folder = category_folder(SPEC, ALIASES, options.root, category, "Train")
-    train, test = _labelled(folder / "Train"), _labelled(folder / "Test")
+    train, test = _label_images(folder / "Train"), _label_images(folder / "Test")
     kept = [sample for sample in train if sample.label == "good"]
     left = len(train) - len(kept)
     remark = f"{left} training images with defects left out" if left else ""
     return read_splits(folder, f"DAGM 2007, {category}", kept, test, remark=remark)
 
 
-def _labelled(folder: Path) -> list[Sample]:
-    """Return the images in ``Train`` or ``Test``; those with a mask in ``Label`` are defective."""
+def _label_images(folder: Path) -> list[Sample]:
+    """Return the images in ``Train`` or ``Test``; an image with a mask in ``Label`` is defective."""
     images, labels = images_in(folder), folder / "Label"
     if not labels.is_dir():
         raise missing(folder, "Label, the folder of masks")
     masks = {path.stem.lower().removesuffix("_label"): path for path in labels.iterdir() if is_image(path)}
-    lacking = sorted(_listed(labels / "Labels.txt") - masks.keys())
+    lacking = sorted(_list_defective(labels / "Labels.txt") - masks.keys())
     if lacking:
-        which = f"{len(lacking)} masks that Labels.txt implies, such as {lacking[0]}_label.PNG"
+        which = f"{len(lacking)} masks that Labels.txt implies, for example {lacking[0]}_label.PNG"
         raise DataError(f"{labels}: lacks {which}; {found_in(labels)}. Unpack the archive completely.")
     if not masks:
-        raise missing(labels, "masks such as 0576_label.PNG")
-    return [_sample(image, masks.get(image.stem.lower())) for image in images]
+        raise missing(labels, "masks like 0576_label.PNG")
+    labelled = ((image, masks.get(image.stem.lower())) for image in images)
+    return [Sample(image, "defect", mask) if mask else Sample(image, "good") for image, mask in labelled]
 
 
-def _sample(image: Path, mask: Path | None) -> Sample:
-    return Sample(image, "good") if mask is None else Sample(image, "defect", mask)
-
-
-def _listed(table: Path) -> set[str]:
-    """Return the stems of the images that ``Labels.txt`` calls defective; nothing where there is no such file."""
+def _list_defective(table: Path) -> set[str]:
+    """Return the stems of the images that ``Labels.txt`` calls defective; nothing if there is no such file."""
     if not table.is_file():
         return set()
     rows = (line.split() for line in table.read_text(encoding="utf-8-sig").splitlines())

@@ -2,14 +2,14 @@
 
 Tabernik et al., Segmentation-based deep-learning approach for surface-defect detection, Journal of Intelligent
 Manufacturing 31, 2020; Bozic et al., Mixed supervision for surface-defect detection, Computers in Industry 129, 2021.
-Both CC BY-NC-SA 4.0. From the pages in the specs' ``source``; the layouts are what the archives hold.
+Both CC BY-NC-SA 4.0. The specs' ``source`` are the download pages, and the layouts are what the archives hold.
 
-Each image has a mask, and is defective where a pixel of it is not zero: all masks are read to load a set. Both were
-made to learn from defects. Here good images alone are trained on; the training images with defects are left out.
+Each image has a mask, and is defective if any pixel of it is not zero, so loading a set reads all its masks. Both were
+made for supervised learning; the training images with defects are left out.
 
-KolektorSDD has no fixed split: the paper takes three folds by items, each photographed eight times, from a list that
-its authors publish in Python's pickle format, which is not read here. Item n is tested in fold (n - 1) mod 3 + 1: as
-in the paper, no item is on both sides, and each is tested once; which items are tested together differs.
+KolektorSDD has no fixed split. The paper uses three folds of items, each item photographed eight times, from a list
+that its authors publish as a Python pickle, which is not read here. Instead, item n is tested in fold (n - 1) mod 3 +
+1. As in the paper, no item is on both sides and each is tested once, but other items are tested together.
 """
 
 import re
@@ -72,10 +72,10 @@ def load(options: KolektorOptions, category: str | None) -> Splits:
     train: list[tuple[Path, Path]] = []
     test: list[tuple[Path, Path]] = []
     for number, folder in _items(root).items():
-        (test if number % FOLDS == options.fold % FOLDS else train).extend(_paired(folder, "_label"))
+        (test if number % FOLDS == options.fold % FOLDS else train).extend(_pair_masks(folder, "_label"))
     if not train or not test:
         raise missing(root, "folders kos01 to kos50")
-    return _read(root, f"KolektorSDD, fold {options.fold} of {FOLDS} for testing", _with_labels(train), test)
+    return _read(root, f"KolektorSDD, fold {options.fold} of {FOLDS} for testing", _label_pairs(train), test)
 
 
 def load2(options: RootOptions, category: str | None) -> Splits:
@@ -86,8 +86,8 @@ def load2(options: RootOptions, category: str | None) -> Splits:
         return (folder / "train").is_dir() and any((folder / "train").glob("*_GT.png"))
 
     root = find_root(SPEC2, ALIASES2, options.root, holds, "train/10000.png with train/10000_GT.png")
-    train = _with_labels(_paired(root / "train", "_GT"))
-    return _read(root, "KolektorSDD2", train, _paired(root / "test", "_GT"))
+    train = _label_pairs(_pair_masks(root / "train", "_GT"))
+    return _read(root, "KolektorSDD2", train, _pair_masks(root / "test", "_GT"))
 
 
 def _items(root: Path) -> dict[int, Path]:
@@ -96,23 +96,23 @@ def _items(root: Path) -> dict[int, Path]:
     return {int(match[1]): folder for match, folder in matched if match}
 
 
-def _paired(folder: Path, suffix: str) -> list[tuple[Path, Path]]:
-    """Return the images in a folder with their masks, which end in a suffix before the dot."""
+def _pair_masks(folder: Path, suffix: str) -> list[tuple[Path, Path]]:
+    """Return the images in a folder with their masks, whose stems end in ``suffix``."""
     found = images_in(folder)
     masks = {path.stem.removesuffix(suffix): path for path in found if path.stem.endswith(suffix)}
     images = [path for path in found if not path.stem.endswith(suffix)]
     bare = [image for image in images if image.stem not in masks]
     if bare:
-        which = f"{len(bare)} of {len(images)} masks, such as {bare[0].stem}{suffix}"
-        raise DataError(f"{folder}: lacks {which}, that of {bare[0].name}. Unpack the archive completely.")
+        which = f"{len(bare)} of {len(images)} masks, for example {bare[0].stem}{suffix}"
+        raise DataError(f"{folder}: lacks {which} of {bare[0].name}. Unpack the archive completely.")
     if not images:
-        raise missing(folder, f"images beside the masks that end in {suffix}")
+        raise missing(folder, f"images next to the masks that end in {suffix}")
     return [(image, masks[image.stem]) for image in images]
 
 
-def _with_labels(pairs: Sequence[tuple[Path, Path]]) -> list[Sample]:
+def _label_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[Sample]:
     """Return samples of images and masks; those with an empty mask are good."""
-    # Imported when masks are read: this module is imported by every command that looks up a name.
+    # Imported here: every command that looks up a name imports this module.
     from concurrent.futures import ThreadPoolExecutor
 
     from adcli.data import read_mask
@@ -128,5 +128,5 @@ def _read(root: Path, title: str, train: Sequence[Sample], test: Sequence[tuple[
     left = len(train) - len(kept)
     remark = f"{left} training images with defects left out" if left else ""
     if not kept:
-        raise DataError(f"{root}: none of {len(train)} training images is good: each mask marks a defect.")
-    return read_splits(root, title, kept, _with_labels(test), remark=remark)
+        raise DataError(f"{root}: none of the {len(train)} training images is good: every mask marks a defect.")
+    return read_splits(root, title, kept, _label_pairs(test), remark=remark)

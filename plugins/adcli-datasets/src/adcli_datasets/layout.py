@@ -1,4 +1,4 @@
-"""What the readers share: finding the folder, listing images, pairing masks, and saying what is missing."""
+"""Shared by all readers: find the folder, list images, pair masks, and say what is missing."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,48 +10,52 @@ from adcli.data import IMAGE_SUFFIXES, Sample, Splits, count_labels
 VARIABLE = "ADCLI_DATA"
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
 NAMED = 6
-"""Names that a message lists of what it found."""
+"""How many names a message lists at most."""
 
 
 class RootOptions(Options):
     """Options of a data set that is read from one folder."""
 
-    root: Path | None = option(None, f"Its folder; left out, it is looked for in the folder that {VARIABLE} names.")
+    root: Path | None = option(None, f"Its folder; if not given, it is looked for in the folder that {VARIABLE} names.")
 
 
 def check_category(spec: DatasetSpec, category: str | None) -> str:
-    """Return a category that there is; raises OptionError otherwise."""
+    """Return a category of the data set; raises OptionError if it has none of that name."""
     if category in spec.categories:
         return str(category)
     listed = ", ".join(spec.categories)
     if category is None:
-        raise OptionError(f"data set '{spec.name}' needs a category: --data {spec.name}:CATEGORY, one of {listed}.")
+        raise OptionError(
+            f"data set '{spec.name}' needs a category: --data {spec.name}:CATEGORY, with one of {listed}."
+        )
     raise OptionError(f"data set '{spec.name}' has no category '{category}'; there are {listed}.")
 
 
 def refuse_category(spec: DatasetSpec, category: str | None) -> None:
-    """Raise OptionError where a category is named and there are none."""
+    """Refuse a category for a data set without categories, by OptionError."""
     if category is not None:
-        raise OptionError(f"data set '{spec.name}' has no categories such as '{category}'; use --data {spec.name}.")
+        raise OptionError(
+            f"data set '{spec.name}' has no categories, but '{category}' was given; use --data {spec.name}."
+        )
 
 
 def find_root(
     spec: DatasetSpec, aliases: Sequence[str], root: Path | None, holds: Callable[[Path], bool], expected: str
 ) -> Path:
-    """Return the folder of a data set: the one named, or the first in it that holds the data.
+    """Return the folder of a data set: the given one, or the first folder in it that holds the data.
 
     Args:
         spec: the data set.
-        aliases: names that its archive unpacks to, looked for in the folder that ``ADCLI_DATA`` names.
-        root: the folder that the user named, or None.
-        holds: whether a folder is the data set's.
-        expected: what is looked for, in words, as a path below the folder.
+        aliases: names of the folder that its archive unpacks to, looked for in ``ADCLI_DATA``.
+        root: the folder given by the user, or None.
+        holds: tells whether a folder holds the data set.
+        expected: what it should hold, for messages: a path below the folder.
 
     Raises:
         OptionError: neither a folder nor ``ADCLI_DATA`` is given.
         DataError: the folder is missing, or neither it nor a folder in it holds the data.
     """
-    given = root.expanduser() if root is not None else _in_variable(spec, aliases)
+    given = root.expanduser() if root is not None else _find_on_shelf(spec, aliases)
     if not given.is_dir():
         what = "is a file, not a folder" if given.exists() else "no such folder"
         raise DataError(f"{given}: {what}; data set '{spec.name}' is a folder that holds {expected}.")
@@ -61,8 +65,8 @@ def find_root(
     raise missing(given, expected)
 
 
-def _in_variable(spec: DatasetSpec, aliases: Sequence[str]) -> Path:
-    """Return the data set's folder in the one that ``ADCLI_DATA`` names."""
+def _find_on_shelf(spec: DatasetSpec, aliases: Sequence[str]) -> Path:
+    """Return the data set's folder in the folder that ``ADCLI_DATA`` names."""
     if not os.environ.get(VARIABLE):
         raise OptionError(
             f"data set '{spec.name}' needs its folder: -d root=FOLDER, or {VARIABLE} set to a folder that holds "
@@ -70,7 +74,7 @@ def _in_variable(spec: DatasetSpec, aliases: Sequence[str]) -> Path:
         )
     shelf = Path(os.environ[VARIABLE]).expanduser()
     if not shelf.is_dir():
-        raise DataError(f"{shelf}: no such folder; {VARIABLE} names it.")
+        raise DataError(f"{shelf}: no such folder; it is the value of {VARIABLE}.")
     wanted = [name.lower() for name in (spec.name, *aliases)]
     matching = [folder for folder in subfolders(shelf) if folder.name.lower() in wanted]
     if not matching:
@@ -95,26 +99,26 @@ def category_folder(
 
 
 def missing_of_category(folder: Path, expected: str) -> DataError:
-    """Return the error for a category's folder that lacks something; another kind where there is no folder at all."""
+    """Return the error for a category's folder that lacks something, or does not exist at all."""
     error = missing(folder, expected)
     return error if folder.is_dir() else MissingCategoryError(error.format_message())
 
 
 def missing(folder: Path, expected: str) -> DataError:
-    """Return the error for a folder that lacks something, or is not there itself: what was expected, what is there."""
+    """Return the error for a folder that lacks something or does not exist: what was expected, and what is there."""
     while not folder.is_dir():
         folder, expected = folder.parent, f"{folder.name}/{expected}"
     return DataError(f"{folder}: expected {expected}; {found_in(folder)}.")
 
 
 def found_in(folder: Path) -> str:
-    """Return in words what is in a folder, archives that are not unpacked first."""
+    """Return in words what is in a folder; archives that were not unpacked come first."""
     if not folder.is_dir():
         return "there is no such folder"
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     packed = [name for name in names if name.lower().endswith(ARCHIVES)]
     if packed:
-        return f"found {packed[0]}, which has to be unpacked first"
+        return f"found {packed[0]}, unpack it first"
     if not names:
         return "the folder is empty"
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -122,12 +126,12 @@ def found_in(folder: Path) -> str:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted by name, hidden ones left out."""
+    """Return the folders in a folder, sorted by name, without hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether a path is named as an image is."""
+    """Tell whether a path is named like an image."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -135,7 +139,7 @@ def images_in(folder: Path) -> list[Path]:
     """Return the images in a folder, sorted by name.
 
     Raises:
-        DataError: there is no such folder, or no image in it.
+        DataError: the folder does not exist or has no images.
     """
     if not folder.is_dir():
         raise missing(folder.parent, folder.name)
@@ -146,7 +150,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def masks_in(folder: Path, suffix: str = "_mask") -> dict[str, Path]:
-    """Return the masks in a folder by the stem of their image; nothing where there is no folder."""
+    """Return the masks in a folder by the stem of their image; nothing if the folder does not exist."""
     if not folder.is_dir():
         return {}
     return {path.stem.removesuffix(suffix): path for path in sorted(folder.iterdir()) if is_image(path)}
@@ -160,21 +164,21 @@ def good(images: Iterable[Path]) -> list[Sample]:
 def defective(
     images: Sequence[Path], masks: Mapping[str, Path], folder: Path, kind: str | None = None, *, complete: bool = True
 ) -> list[Sample]:
-    """Return defective samples with the masks of their stems.
+    """Return defective samples, each with the mask of its stem.
 
     Args:
         images: the images.
         masks: masks by the stem of their image.
         folder: where the masks are, for the message.
         kind: the kind of defect.
-        complete: whether each image has to have a mask; otherwise some have to.
+        complete: whether every image needs a mask; otherwise only some do.
 
     Raises:
         DataError: masks are missing.
     """
     bare = [image for image in images if image.stem not in masks]
     if bare and (complete or len(bare) == len(images)):
-        which = f"{len(bare)} of {len(images)} masks, such as that of {bare[0].parent.name}/{bare[0].name}"
+        which = f"{len(bare)} of {len(images)} masks, for example that of {bare[0].parent.name}/{bare[0].name}"
         raise DataError(f"{folder}: lacks {which}; {found_in(folder)}. Unpack the archive completely.")
     return [Sample(image, "defect", masks.get(image.stem), kind) for image in images]
 
@@ -188,15 +192,15 @@ def labelled(
     complete: bool = True,
     find_masks: Callable[[Path], dict[str, Path]] = masks_in,
 ) -> list[Sample]:
-    """Return the images of a test folder: one folder for good ones, and one for each kind of defect.
+    """Return the images of a test folder, which has a folder for good images and one for each kind of defect.
 
     Args:
         test: the folder.
         truth: the folder of masks, with a folder for each kind of defect.
         normal: name of the folder of good images.
-        named: whether the other folders' names are kinds of defects.
-        complete: whether each defect has a mask.
-        find_masks: what returns the masks in a kind's folder by stem.
+        named: whether the names of the other folders are kinds of defects.
+        complete: whether every defect needs a mask.
+        find_masks: returns the masks in the folder of a kind, by stem.
 
     Raises:
         DataError: folders, images or masks are missing.
@@ -209,7 +213,7 @@ def labelled(
             masks, name = find_masks(truth / kind.name), kind.name if named else None
             samples += defective(images_in(kind), masks, truth / kind.name, name, complete=complete)
     if all(sample.label == "good" for sample in samples):
-        raise missing(test, f"folders of defects beside '{normal}'")
+        raise missing(test, f"folders of defects next to '{normal}'")
     return sorted(samples, key=lambda sample: sample.image)
 
 
@@ -221,7 +225,7 @@ def read_splits(
     validation: Sequence[Sample] = (),
     remark: str = "",
 ) -> Splits:
-    """Return the splits with one line that says what was read."""
+    """Return the splits, described in one line."""
     words = [f"{folder}: {title}", f"{len(train)} good images to train on", f"test: {count_labels(test)}"]
     if validation:
         words.append(f"validation: {count_labels(validation)}")

@@ -1,11 +1,11 @@
 """Magnetic tile defects: tiles of electric motors with five kinds of defects.
 
-Huang et al., Surface defect saliency of magnetic tile, The Visual Computer 36, 2020. Its page states no licence and
-welcomes its use, with a citation. From the page in ``SPEC.source``; ``LAYOUT`` is what the repository holds.
+Huang et al., Surface defect saliency of magnetic tile, The Visual Computer 36, 2020. Its page states no licence; it
+welcomes use with a citation. ``SPEC.source`` is the repository, and ``LAYOUT`` is what it holds.
 
-There is no official split. All defects are for testing, and of the good images about a fifth, as in the papers that
-report on it; which ones depends on the seed and each image's content alone. So figures agree between seeds, and with
-papers, only within the luck of the draw.
+There is no official split. As in the papers that report on it, all defects and about a fifth of the good images are for
+testing. Which good images depends only on the seed and on each image's content, so figures differ by chance between
+seeds and from those in papers.
 """
 
 from adcli import DataError, DatasetSpec, option
@@ -38,7 +38,7 @@ class MagneticTileOptions(RootOptions):
     """Options of the magnetic tiles."""
 
     test_share: float = option(0.2, "Share of the good images held out for testing.", gt=0, lt=1)
-    seed: int = option(0, "Which of them: another seed draws others.")
+    seed: int = option(0, "Which of them; another seed draws others.")
 
 
 SPEC = DatasetSpec(
@@ -55,7 +55,7 @@ SPEC = DatasetSpec(
 
 def load(options: MagneticTileOptions, category: str | None) -> Splits:
     """Read the tiles, and hold some of the good ones out."""
-    # Imported when it is used: this module is imported by every command that looks up a name.
+    # Imported here: every command that looks up a name imports this module.
     from adcli.data import held_out
 
     refuse_category(SPEC, category)
@@ -64,7 +64,7 @@ def load(options: MagneticTileOptions, category: str | None) -> Splits:
     tested = held_out(fine, options.test_share, options.seed)
     train = good(path for path in fine if path not in tested)
     if not train:
-        raise DataError(f"{root / GOOD}: no good images to train on, of {len(fine)}; lower -d test_share=.")
+        raise DataError(f"{root / GOOD}: all {len(fine)} good images are held out for testing; lower -d test_share=.")
     test = [*good(path for path in fine if path in tested)]
     for folder in subfolders(root):
         if folder.name.startswith(PREFIX) and folder.name != GOOD:

@@ -1,8 +1,8 @@
 """MPDD: six painted metal parts, in varying places and poses.
 
 Jezek et al., Deep learning-based defect detection of metal parts: evaluating current methods in complex conditions,
-ICUMT 2021. Its page states no licence: ask the authors. From the page in ``SPEC.source``; ``LAYOUT`` is what the
-archive holds. Laid out as MVTec AD is; the paper calls the test images validation.
+ICUMT 2021. Its page states no licence: ask the authors. ``SPEC.source`` is the download page, and ``LAYOUT`` is what
+the archive holds. It is laid out like MVTec AD; the paper calls the test images validation.
 """
 
 from adcli import DatasetSpec

@@ -1,8 +1,8 @@
 """MVTec AD: 15 objects and textures.
 
 Bergmann et al., MVTec AD: A Comprehensive Real-World Dataset for Unsupervised Anomaly Detection, CVPR 2019, and IJCV
-129, 2021. CC BY-NC-SA 4.0. From the page in ``SPEC.source``: one archive, or one for each category; ``LAYOUT`` is what
-they hold. Its split is taken as it is; each defective image has a mask.
+129, 2021. CC BY-NC-SA 4.0. ``SPEC.source`` is the download page, with one archive, or one for each category; ``LAYOUT``
+is what they hold. The split is the official one, and every defective image has a mask.
 """
 
 from adcli import DatasetSpec

@@ -1,11 +1,11 @@
 """MVTec AD 2: eight scenes with reflections, transparency and changing light.
 
 Heckler-Kram et al., The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection, 2025, arXiv
-2503.21622. CC BY-NC-SA 4.0. From the page in ``SPEC.source``; ``LAYOUT`` is what the archive holds.
+2503.21622. CC BY-NC-SA 4.0. ``SPEC.source`` is the download page, and ``LAYOUT`` is what the archive holds.
 
-Only the public test images have labels and masks. The private ones, scored by the authors' server alone, can be had as
-unlabelled test images. The validation images are all good: they suit ``--calibration DIR``, and no choice of a
-threshold by F1.
+Only the public test images have labels and masks. The private ones, which only the authors' server can evaluate, are
+available as unlabelled test images. All validation images are good: use them with ``--calibration DIR``; they cannot
+choose a threshold by F1.
 """
 
 from pathlib import Path

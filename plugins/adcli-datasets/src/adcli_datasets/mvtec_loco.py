@@ -1,12 +1,12 @@
 """MVTec LOCO AD: five scenes with structural and logical anomalies.
 
 Bergmann et al., Beyond Dents and Scratches: Logical Constraints in Unsupervised Anomaly Detection and Localization,
-IJCV 130, 2022. CC BY-NC-SA 4.0. From the page in ``SPEC.source``; ``LAYOUT`` is what the archive holds.
+IJCV 130, 2022. CC BY-NC-SA 4.0. ``SPEC.source`` is the download page, and ``LAYOUT`` is what the archive holds.
 
-The mask of an image is a folder with an image for each region, such as each of two parts that changed places; they are
-merged. A pixel's value says which kind of anomaly it is, and how much of the region has to be found for the paper's
-saturated overlap (sPRO); here any that is not zero is defect, and sPRO is not computed. The validation images are all
-good: they suit ``--calibration DIR``, and no choice of a threshold by F1.
+The mask of an image is a folder with an image for each region, for example for each of two parts that changed places;
+they are merged. In the paper, a pixel's value says which kind of anomaly it is and how much of the region must be found
+for the saturated overlap (sPRO). Here every value but zero means defect, and sPRO is not computed. All validation
+images are good: use them with ``--calibration DIR``; they cannot choose a threshold by F1.
 """
 
 from pathlib import Path

@@ -1,12 +1,13 @@
 """Real-IAD: 30 objects, each from five views.
 
 Wang et al., Real-IAD: A Real-World Multi-View Dataset for Benchmarking Versatile Industrial Anomaly Detection, CVPR
-2024, arXiv 2403.12580. CC BY-NC-SA 4.0. On request at the page in ``SPEC.source``: the tables, and for each resolution
-an archive for each object; ``LAYOUT`` is what they hold. The folders of tables may lie in ``realiad_jsons`` or beside.
+2024, arXiv 2403.12580. CC BY-NC-SA 4.0. Ask for it on the page in ``SPEC.source``: there are tables, and an archive for
+each object and resolution; ``LAYOUT`` is what they hold. The folders of tables may lie in ``realiad_jsons`` or next to
+it.
 
-The splits are the tables': ``all`` views, a single view (``sv``), or the fully unsupervised ones (``fuiad_...``), whose
-training images are defective in the share that the name states. Those are left out here, where training images are
-good: what is left differs from the paper's setting.
+The tables define the splits: ``all`` views, a single view (``sv``), or fully unsupervised (``fuiad_...``). In the last,
+the share of training images that the name states is defective. Training images must be good here, so those are left
+out, and the setting differs from the paper's.
 """
 
 import json
@@ -14,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from adcli import DataError, DatasetSpec, option
+from adcli import DataError, DatasetSpec, one_line, option
 from adcli.data import Sample, Splits
 from adcli_datasets.layout import (
     RootOptions,
@@ -56,12 +57,12 @@ Real-IAD/
 class RealIadOptions(RootOptions):
     """Options of Real-IAD."""
 
-    resolution: Literal["1024", "512", "256", "raw"] = option("1024", "Which of the folders realiad_... to read.")
+    resolution: Literal["1024", "512", "256", "raw"] = option("1024", "Which of the realiad_... folders to read.")
     split: Literal["all", "sv", "fuiad_0.0", "fuiad_0.1", "fuiad_0.2", "fuiad_0.4"] = option(
         "all", "Which tables: all views, a single view, or those of the fully unsupervised setting."
     )
     views: tuple[Literal["C1", "C2", "C3", "C4", "C5"], ...] = option(
-        (), "Cameras to keep, such as C1,C3; all when left out."
+        (), "Cameras to keep, for example C1,C3; all if not given."
     )
 
 
@@ -118,10 +119,10 @@ def load(options: RealIadOptions, category: str | None) -> Splits:
         return any(place.is_dir() and place.name != TABLES for place in folder.glob("realiad_*"))
 
     root = find_root(SPEC, ALIASES, options.root, holds, f"{name}/{category} and {TABLES}")
-    table = _table(root, options.split, category)
-    records = _records(table)
-    folder = _images(root / name, category)
-    train, test = (_samples(records, part, folder, table, options) for part in ("train", "test"))
+    table = _find_table(root, options.split, category)
+    records = _read_records(table)
+    folder = _find_images(root / name, category)
+    train, test = (_make_samples(records, part, folder, table, options) for part in ("train", "test"))
     kept = [sample for sample in train if sample.label == "good"]
     if not kept:
         raise DataError(f"{table}: no good images to train on, of the views {', '.join(options.views) or 'C1 to C5'}.")
@@ -131,8 +132,8 @@ def load(options: RealIadOptions, category: str | None) -> Splits:
     return read_splits(folder, f"Real-IAD, {category}, split {options.split}{views}", kept, test, remark=remark)
 
 
-def _table(root: Path, split: str, category: str) -> Path:
-    """Return the table of a split, in ``realiad_jsons`` or beside it."""
+def _find_table(root: Path, split: str, category: str) -> Path:
+    """Return the table of a split, in ``realiad_jsons`` or next to it."""
     folder = TABLES if split == "all" else f"{TABLES}_{split}"
     for place in (root / TABLES / folder, root / folder):
         if (place / f"{category}.json").is_file():
@@ -140,8 +141,8 @@ def _table(root: Path, split: str, category: str) -> Path:
     raise missing(root / TABLES, f"{folder}/{category}.json")
 
 
-def _images(place: Path, category: str) -> Path:
-    """Return the folder of an object's images, which may lie in another of its name."""
+def _find_images(place: Path, category: str) -> Path:
+    """Return the folder of an object's images, which may lie in another folder of that name."""
     folder = place / category
     if not place.is_dir():
         raise missing(place, category)
@@ -150,29 +151,31 @@ def _images(place: Path, category: str) -> Path:
     return folder / category if (folder / category).is_dir() else folder
 
 
-def _records(table: Path) -> dict[str, Any]:
+def _read_records(table: Path) -> dict[str, Any]:
     try:
         records = json.loads(table.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"{table}: not a table of Real-IAD ({' '.join(str(error).split())}).") from None
+        raise DataError(f"{table}: not a table of Real-IAD ({one_line(error)}).") from None
     if not isinstance(records, dict) or not {"train", "test"} <= records.keys():
-        raise DataError(f"{table}: not a table of Real-IAD: lacks 'train' and 'test'.")
+        raise DataError(f"{table}: not a table of Real-IAD; it lacks 'train' or 'test'.")
     return records
 
 
-def _samples(records: dict[str, Any], part: str, folder: Path, table: Path, options: RealIadOptions) -> list[Sample]:
-    """Return the samples of a part of a table, of the wanted views."""
+def _make_samples(
+    records: dict[str, Any], part: str, folder: Path, table: Path, options: RealIadOptions
+) -> list[Sample]:
+    """Return the samples of one part of a table, from the wanted views."""
     normal = records.get("meta", {}).get("normal_class", "OK")
-    rows = [row for row in records[part] if not options.views or _view(row["image_path"]) in options.views]
+    rows = [row for row in records[part] if not options.views or _parse_view(row["image_path"]) in options.views]
     paths = [folder / row[key] for row in rows for key in ("image_path", "mask_path") if row.get(key)]
     lost = [path for path in paths if not path.is_file()]
     if lost:
-        lacking = f"{len(lost)} of {len(paths)} files that {table} lists, such as {lost[0].relative_to(folder)}"
+        lacking = f"{len(lost)} of {len(paths)} files that {table} lists, for example {lost[0].relative_to(folder)}"
         raise DataError(f"{folder}: lacks {lacking}; {found_in(folder)}. Unpack the archive completely.")
-    return [_sample(folder, row, normal) for row in rows]
+    return [_make_sample(folder, row, normal) for row in rows]
 
 
-def _sample(folder: Path, row: dict[str, Any], normal: str) -> Sample:
+def _make_sample(folder: Path, row: dict[str, Any], normal: str) -> Sample:
     image, kind = folder / row["image_path"], row["anomaly_class"]
     if kind == normal:
         return Sample(image, "good")
@@ -180,7 +183,7 @@ def _sample(folder: Path, row: dict[str, Any], normal: str) -> Sample:
     return Sample(image, "defect", mask, KINDS.get(kind, kind))
 
 
-def _view(name: str) -> str | None:
+def _parse_view(name: str) -> str | None:
     """Return the camera in an image's name."""
     match = re.search(r"_(C\d)_", name)
     return match[1] if match else None

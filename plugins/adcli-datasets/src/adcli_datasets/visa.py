@@ -1,10 +1,10 @@
 """VisA: 12 objects, four of them printed circuit boards.
 
 Zou et al., SPot-the-Difference Self-supervised Pre-training for Anomaly Detection and Segmentation, ECCV 2022, arXiv
-2207.14315. CC BY 4.0. From the page in ``SPEC.source``; ``LAYOUT`` is what the archive holds.
+2207.14315. CC BY 4.0. ``SPEC.source`` is the download page, and ``LAYOUT`` is what the archive holds.
 
-The official one-class split is ``split_csv/1cls.csv``, whose rows are ``object,split,label,image,mask``; without it
-there is none. Pixels of a mask are numbers of kinds of defects; any that is not zero is defect.
+The official one-class split is the table ``split_csv/1cls.csv`` with the columns ``object,split,label,image,mask``; it
+is required. A mask's pixels number the kinds of defects; every value but zero means defect.
 """
 
 import csv
@@ -65,20 +65,20 @@ def load(options: RootOptions, category: str | None) -> Splits:
     if not (root / category / "Data/Images").is_dir():
         raise missing_of_category(root / category, "Data/Images")
     splits: dict[str, list[Sample]] = {"train": [], "test": []}
-    for split, sample in _rows(root, category):
+    for split, sample in _read_rows(root, category):
         splits[split].append(sample)
     if not splits["train"]:
-        raise DataError(f"{root / TABLE}: has no rows for '{category}' to train on; is it the file of the archive?")
+        raise DataError(f"{root / TABLE}: has no training rows for '{category}'; is it the file from the archive?")
     return read_splits(root / category, f"VisA, {category}", splits["train"], splits["test"])
 
 
-def _rows(root: Path, category: str) -> Iterator[tuple[str, Sample]]:
-    """Yield split and sample of a category's rows."""
+def _read_rows(root: Path, category: str) -> Iterator[tuple[str, Sample]]:
+    """Yield split and sample of each row of a category."""
     table = root / TABLE
     if not table.is_file():
         raise DataError(
-            f"{table}: no such file; it is the split of the one-class setting, and is in the archive and in the "
-            f"repository at {SPEC.source}."
+            f"{table}: no such file; it defines the one-class split, and is in the archive and in the repository at "
+            f"{SPEC.source}."
         )
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
@@ -86,21 +86,23 @@ def _rows(root: Path, category: str) -> Iterator[tuple[str, Sample]]:
             raise DataError(f"{table}: line 1: expected {','.join(COLUMNS)}, found {','.join(rows.fieldnames or ())}.")
         for row in rows:
             if row["object"] == category:
-                yield _sample(root, row, f"{table}: line {rows.line_num}")
+                yield _make_sample(root, row, f"{table}: line {rows.line_num}")
 
 
-def _sample(root: Path, row: dict[str, str], where: str) -> tuple[str, Sample]:
+def _make_sample(root: Path, row: dict[str, str], where: str) -> tuple[str, Sample]:
     if row["split"] not in ("train", "test") or row["label"] not in ("normal", "anomaly"):
-        raise DataError(f"{where}: split '{row['split']}' and label '{row['label']}' are not of the one-class setting.")
-    image = _existing(root / row["image"], where)
+        raise DataError(
+            f"{where}: split '{row['split']}' and label '{row['label']}' do not belong to the one-class setting."
+        )
+    image = _require_file(root / row["image"], where)
     if row["label"] == "normal":
         return row["split"], Sample(image, "good")
     if row["split"] == "train":
-        raise DataError(f"{where}: a training image that is an anomaly; {TABLE} has none.")
-    return "test", Sample(image, "defect", _existing(root / row["mask"], where))
+        raise DataError(f"{where}: training images must be good, but this one is an anomaly.")
+    return "test", Sample(image, "defect", _require_file(root / row["mask"], where))
 
 
-def _existing(path: Path, where: str) -> Path:
+def _require_file(path: Path, where: str) -> Path:
     if not path.is_file():
-        raise DataError(f"{where}: {path} is not there; {found_in(path.parent)}. Unpack the archive completely.")
+        raise DataError(f"{where}: {path} does not exist; {found_in(path.parent)}. Unpack the archive completely.")
     return path

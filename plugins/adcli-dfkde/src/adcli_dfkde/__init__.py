@@ -6,7 +6,7 @@ from adcli import BackboneOptions, ModelSpec, hookimpl, option
 class DfkdeOptions(BackboneOptions):
     """Options of DFKDE."""
 
-    backbone: str = option("timm:resnet50.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's.")
+    backbone: str = option("timm:resnet50.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
     layers: tuple[int, ...] = option((4,), "Feature maps to average over the image and join, counted from 1.", ge=1)
     components: int = option(16, "Principal components that the density is estimated in.", ge=1)
     bandwidth: float = option(1.0, "Factor of the kernel's width by Scott's rule.", gt=0)
@@ -22,7 +22,7 @@ def adcli_models() -> list[ModelSpec]:
             options=DfkdeOptions,
             summary="Kernel density of good images' pooled features; the score is minus its logarithm",
             task="classification",
-            paper="described by its implementations alone; the estimator: Scott, Multivariate Density Estimation, 1992",
+            paper="no paper; the estimator: Scott, Multivariate Density Estimation, 1992",
             one_pass=True,
             quick={"backbone": "random:resnet18", "components": 4, "layers": (1, 2, 3)},
             # What small defects change lies in components of small variance; the demo fits 80 images.

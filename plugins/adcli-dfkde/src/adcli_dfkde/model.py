@@ -2,8 +2,8 @@
 
 The feature is the last map averaged over the image (2048 numbers for ResNet-50). There is no paper; the estimator is
 Scott's (Multivariate Density Estimation, 1992): kernels with the covariance of the data, narrowed by the factor
-n^(-1 / (d + 4)). It is evaluated in log space throughout, so that images far from all good ones keep their order, where
-a density would be zero for all of them. The score is the negative log-density, neither scaled nor squashed.
+n^(-1 / (d + 4)). It is evaluated in log space throughout, so that images far from all good ones keep their order; as
+densities, all of these would be zero. The score is the negative log-density, neither scaled nor squashed.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A ResNet-18 with learnt weights in the package, for machines without a hub."""
+"""A ResNet-18 with trained weights in the package, for machines without a hub."""
 
 from adcli import BackboneSpec, hookimpl
 
@@ -9,7 +9,7 @@ def adcli_backbones() -> list[BackboneSpec]:
         BackboneSpec(
             name="embedded",
             target="adcli_embedded.backbone:embedded_backbone",
-            summary="ResNet-18 distilled from ImageNet networks; its weights are in the package adcli-embedded",
-            licence="Apache-2.0; read the model card for what it was trained on",
+            summary="ResNet-18 distilled from ImageNet networks; the package adcli-embedded contains its weights",
+            licence="Apache-2.0; the model card says what it was trained on",
         )
     ]

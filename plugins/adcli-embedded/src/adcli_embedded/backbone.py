@@ -1,4 +1,4 @@
-"""The backbone ``embedded``: a ResNet-18, stem to layer4, with the weights beside this file."""
+"""The backbone ``embedded``: a ResNet-18, from its stem to layer4, with the weights in this folder."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ def embedded_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make the backbone; layers 1 to 4 are layer1 to layer4 of a ResNet-18, at strides 4, 8, 16 and 32.
 
     Raises:
-        BackboneError: a layer that there is not.
+        BackboneError: a layer that does not exist.
     """
     for layer in request.layers:
         if not 1 <= layer <= len(WIDTHS):
-            raise BackboneError(f"embedded has layers 1 to 4; layer {layer} was asked for (-o layers=).")
+            raise BackboneError(f"embedded has layers 1 to 4, but layer {layer} was requested (-o layers=).")
     if request.pretrained:
         with Undrawn():
             network = ResNet18()

@@ -1,6 +1,6 @@
 """ResNet-18 (He et al., Deep Residual Learning for Image Recognition, CVPR 2016), without a classifier.
 
-Names of parameters, and how they are drawn, are those of timm, which is not imported: that takes a second.
+Parameters have the names and the initial distributions of timm, which is not imported, since that takes a second.
 """
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut (paper, Fig. 2)."""
+    """Two 3 x 3 convolutions and a shortcut around them (paper, Fig. 2)."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Stem and four layers at strides 4, 8, 16 and 32, weights drawn."""
+    """Stem and four layers at strides 4, 8, 16 and 32, with random weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class ResNet18(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BasicBlock):
-                # Blocks begin as their shortcuts (Goyal et al., arXiv 1706.02677, section 5.1).
+                # At first, a block is its shortcut alone (Goyal et al., arXiv 1706.02677, section 5.1).
                 nn.init.zeros_(module.bn2.weight)
 
     def stages(self) -> list[nn.Module]:
-        """Return what leads to each layer from the one before."""
+        """Return, for each layer, the modules that lead to it from the layer before."""
         stem = nn.Sequential(self.conv1, self.bn1, self.act1, self.maxpool)
         layers = [self.get_submodule(f"layer{i + 1}") for i in range(len(WIDTHS))]
         return [nn.Sequential(stem, layers[0]), *layers[1:]]

@@ -9,8 +9,8 @@ class GanomalyOptions(Options):
     """Options of GANomaly; all but the epochs have the official code's defaults."""
 
     latent: int = option(100, "Numbers in the code of an image.", ge=1)
-    features: int = option(64, "Channels of the first convolution; they double wherever the map halves.", ge=1)
-    epochs: int = option(500, "Passes over the images; the paper's 15 are for sets of ten thousands of images.", ge=1)
+    features: int = option(64, "Channels of the first convolution; they double whenever the map halves.", ge=1)
+    epochs: int = option(500, "Passes over the images; the paper's 15 are for tens of thousands of images.", ge=1)
     learning_rate: float = option(2e-4, "Step size of Adam.", gt=0)
     schedule: Literal["constant", "cosine"] = option(
         "constant", "The step size's course; cosine falls to zero, which suits few epochs."

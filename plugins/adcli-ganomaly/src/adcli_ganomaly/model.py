@@ -4,13 +4,13 @@ Akcay et al., ACCV 2018, arXiv 1805.06725. Networks, losses and optimisers are t
 the discriminator are matched in the mean square, reconstructions in the absolute and codes in the mean square; images
 lie in [-1, 1], as decoded ones do. Three things differ:
 
-- scores are computed in evaluation mode, with statistics of the training images, where the official test uses those of
-  the test batch: there a score depends on its neighbours. As running averages lag behind the weights, they are computed
-  anew when these are final;
-- they are not stretched to the range of the test set;
-- the number of passes: the official 15 are for sets of ten thousands of images; a few hundred need more for as many
-  steps. With a constant step size, the official one, the codes of good images keep moving with every step and drown
-  the score when steps are few; ``schedule=cosine`` lets them come to rest.
+- scores are computed in evaluation mode, with statistics of the training images. The official test uses those of the
+  test batch, so that a score depends on its neighbours. As running averages lag behind the weights, they are computed
+  again when these are final;
+- scores are not stretched to the range of the test set;
+- the number of passes: the official 15 are for tens of thousands of images; a few hundred need more passes for as many
+  steps. With the official constant step size, the codes of good images keep moving with every step, which hides the
+  score if steps are few; ``schedule=cosine`` lets them come to rest.
 
 One backward pass serves both networks: the generator's losses see the discriminator's parameters as constants, and the
 discriminator's loss sees the reconstruction as one. Both are computed before either network changes, as in the official
@@ -59,14 +59,14 @@ class Ganomaly(Model):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, betas=BETAS, fused=True)
         cosine = CosineAnnealingLR(optimizer, epochs) if self.options.schedule == "cosine" else None
         optimise(self, self.loss, batches, optimizer=optimizer, epochs=epochs, scheduler=cosine)
-        update_batch_norms(self.generator, (self._prepared(images) for images in batches.sharded().shuffled(epochs)))
+        update_batch_norms(self.generator, (self._prepare(images) for images in batches.sharded().shuffled(epochs)))
         self.requires_grad_(False)
 
     def loss(self, images: Tensor) -> Tensor:
         """Return the losses of both networks, added; no parameter gets a gradient from both."""
         if self.collapsed:
             initialise(self.discriminator)
-        images = self._prepared(images)
+        images = self._prepare(images)
         restored, code, code_again = self.generator(images)
         deceived = self.discriminator_loss(images, restored.detach())
         self.collapsed = deceived.detach() < COLLAPSED
@@ -95,10 +95,10 @@ class Ganomaly(Model):
         return torch.stack(wrong).mean()
 
     def forward(self, images: Tensor) -> Scores:
-        _, code, code_again = self.generator(self._prepared(images))
+        _, code, code_again = self.generator(self._prepare(images))
         return Scores((code - code_again).square().mean(dim=(1, 2, 3)))
 
-    def _prepared(self, images: Tensor) -> Tensor:
+    def _prepare(self, images: Tensor) -> Tensor:
         """Scale images to [-1, 1], and continue them beyond their right and lower edge to the networks' size."""
         height, width = (padded - side for padded, side in zip(self.pyramid.padded, self.pyramid.image, strict=True))
         images = F.pad(images, (0, width, 0, height), mode="replicate") if height or width else images

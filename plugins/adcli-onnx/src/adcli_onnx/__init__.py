@@ -1,4 +1,4 @@
-"""ONNX for adcli: export a run, and score images with ONNX Runtime on a machine without torch."""
+"""Export runs to ONNX, and score images with ONNX Runtime on a machine without torch."""
 
 from typing import Literal
 
@@ -9,12 +9,12 @@ class OnnxOptions(Options):
     """Options of ``adcli export --to onnx``."""
 
     precision: Literal["fp32", "fp16"] = option(
-        "fp32", "How weights are stored; fp16 halves the file, and computes in float32."
+        "fp32", "How weights are stored: fp16 halves the file and still computes in float32."
     )
-    batch: int | None = option(None, "Images that a call takes; none for any number.", ge=1)
+    batch: int | None = option(None, "Images per call; none for any number.", ge=1)
     tolerance: float | None = option(
         None,
-        "Largest score difference from the run, relative to the range of good scores; none for 0.001 (fp32) or "
+        "Largest difference of a score from the run's, relative to the range of good scores; none for 0.001 (fp32) or "
         "0.01 (fp16).",
         gt=0,
     )
@@ -28,6 +28,6 @@ def adcli_exporters() -> list[ExporterSpec]:
             target="adcli_onnx.export:export",
             runtime="adcli_onnx.runtime:load",
             options=OnnxOptions,
-            summary="ONNX, scored with ONNX Runtime; opset 18",
+            summary="ONNX, opset 18, scored with ONNX Runtime",
         )
     ]

@@ -1,4 +1,4 @@
-"""Score images with the exported graph beside this file: python example.py IMAGE ..."""
+"""Score images with the exported graph in this folder: python example.py IMAGE ..."""
 
 import json
 import sys

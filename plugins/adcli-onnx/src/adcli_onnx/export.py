@@ -11,13 +11,13 @@ from adcli_onnx import OnnxOptions
 from adcli_onnx.graph import OPSET, build
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}
-"""Largest score difference relative to the range of good scores."""
+"""Largest difference of a score, relative to the range of good scores."""
 
 HALVED = 2**16
-"""Numbers that a constant needs to have for fp16 to store it as such; small ones save nothing and need their digits."""
+"""Size from which fp16 stores a constant as float16; halving small ones saves nothing and costs accuracy."""
 
 LARGEST = 2**31 - 1
-"""Bytes that a protobuf message, and so a graph in one file, may have."""
+"""Largest size in bytes of a protobuf message, and so of a graph in one file."""
 
 MEANINGS = {
     "images": "RGB images of any size, as uint8 pixels",
@@ -27,7 +27,7 @@ MEANINGS = {
 
 
 def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str, Any]:
-    """Write ``NAME/1/model.onnx``, and an example that runs it; return what the manifest says of it.
+    """Write ``NAME/1/model.onnx`` and an example that runs it; return the facts for the manifest.
 
     Raises:
         AdcliError: the model cannot be converted, or onnxscript is missing.
@@ -53,15 +53,15 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
         "precision": options.precision,
         "computes_in": "f32",
         "tolerance": TOLERANCES[options.precision] if options.tolerance is None else options.tolerance,
-        "inputs": [_port(port) for port in graph.graph.input],
-        "outputs": [_port(port) for port in graph.graph.output],
+        "inputs": [_describe_port(port) for port in graph.graph.input],
+        "outputs": [_describe_port(port) for port in graph.graph.output],
         "opset": OPSET,
         "versions": {"onnx": onnx.__version__, "torch": torch.__version__},
     }
 
 
 def halve(graph: Any) -> None:
-    """Store large float32 constants of an ``onnx.ModelProto`` as float16, in place; the graph widens them again."""
+    """Store large float32 constants of an ``onnx.ModelProto`` as float16, in place; the graph converts them back."""
     import numpy as np
     import onnx
 
@@ -80,12 +80,12 @@ def halve(graph: Any) -> None:
     graph.graph.node.extend(nodes)
 
 
-def _port(port: Any) -> dict[str, Any]:
+def _describe_port(port: Any) -> dict[str, Any]:
     import onnx
 
     kind = port.type.tensor_type
     shape = [side.dim_value if side.HasField("dim_value") else "any" for side in kind.shape.dim]
     names = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
     if kind.elem_type not in names:
-        raise AdcliError(f"the model's output '{port.name}' is no float32 tensor.")
+        raise AdcliError(f"the model's output '{port.name}' is not a float32 tensor.")
     return {"name": port.name, "shape": shape, "type": names[kind.elem_type], "meaning": MEANINGS[port.name]}

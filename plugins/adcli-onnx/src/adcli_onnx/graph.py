@@ -1,4 +1,4 @@
-"""From a model to an ONNX graph that takes the pixels of images of any size."""
+"""Convert a model to an ONNX graph that takes the pixels of images of any size."""
 
 import warnings
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adcli import AdcliError, PluginError
+from adcli import AdcliError, PluginError, one_line
 from adcli.data import FINE, Size
 from adcli.nn import Model
 
@@ -24,15 +24,15 @@ class FromPixels(nn.Module):
         self.size = size
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        scores = self.model(resized(images, self.size) / 255)
+        scores = self.model(resize_pixels(images, self.size) / 255)
         return tuple(part for part in scores if part is not None)
 
 
-def resized(images: Tensor, size: Size) -> Tensor:
-    """Resize images (N, H, W, 3) as :func:`adcli.data.decoding.resize` does; float32 levels (N, 3, h, w).
+def resize_pixels(images: Tensor, size: Size) -> Tensor:
+    """Resize images (N, H, W, 3) as :func:`adcli.data.resize` does, to float32 levels (N, 3, h, w).
 
-    ONNX's own antialiased Resize differs from Pillow's by up to 17 levels where images are small. Two matrix products
-    agree but for one value in half a million, which rounding takes to the level beside.
+    ONNX's own antialiased Resize differs from Pillow's by up to 17 levels on small images. Two matrix products agree
+    with Pillow except for one value in half a million, which is rounded to the next level.
     """
     planes = images.permute(0, 3, 1, 2).float()
     rows, columns = _triangles(images.shape[1], size[0]), _triangles(images.shape[2], size[1])
@@ -40,8 +40,8 @@ def resized(images: Tensor, size: Size) -> Tensor:
 
 
 def _triangles(before: int, after: int) -> Tensor:
-    """Return the weights (after, before) of bilinear interpolation, widened by the scale where lines are shortened."""
-    # In float32, positions along long lines would lose the digits that decide on rounding.
+    """Return the weights (after, before) of bilinear interpolation; to shrink a line, triangles are widened."""
+    # Float32 positions along long lines would lose the digits that decide how values are rounded.
     scale = before / after
     centres = (torch.arange(after, dtype=torch.float64)[:, None] + 0.5) * scale
     positions = torch.arange(before, dtype=torch.float64) + 0.5
@@ -51,7 +51,7 @@ def _triangles(before: int, after: int) -> Tensor:
 
 
 def build(model: Model, size: Size, batch: int | None) -> Any:
-    """Return a model as an ``onnx.ModelProto``: ``images`` (N, H, W, 3) to ``score`` (N,) and ``map`` (N, 1, h, w).
+    """Return a model as an ``onnx.ModelProto`` from ``images`` (N, H, W, 3) to ``score`` (N,) and ``map`` (N, 1, h, w).
 
     Args:
         model: in evaluation mode, on the CPU.
@@ -66,7 +66,7 @@ def build(model: Model, size: Size, batch: int | None) -> Any:
         import onnxscript  # noqa: F401
     except ImportError:
         raise PluginError("exporting needs onnx and onnxscript: pip install 'adcli-onnx[export]'.") from None
-    # Sides that differ from each other and from the model's, so that none is taken for another.
+    # The sides differ from each other and from the model's, so that the tracer takes none for another.
     example = torch.randint(0, 256, (batch or 3, size[0] + 7, size[1] + 12, 3), dtype=torch.uint8)
     sides: dict[int, Any] = {1: torch.export.Dim("height", min=2), 2: torch.export.Dim("width", min=2)}
     if batch is None:
@@ -85,8 +85,7 @@ def build(model: Model, size: Size, batch: int | None) -> Any:
                 output_names=list(names),
                 verbose=False,
             )
-    except Exception as error:  # tracing and converting raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise AdcliError(f"the model cannot be converted to ONNX: {type(error).__name__}: {reason}") from None
+    except Exception as error:  # Tracing and converting may raise anything.
+        raise AdcliError(f"the model cannot be converted to ONNX: {one_line(error)}") from None
     assert program is not None
     return program.model_proto

@@ -1,17 +1,17 @@
-"""Score images with an exported graph; nothing here needs torch or onnx."""
+"""Score images with an exported graph, without torch and onnx."""
 
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from adcli import ExportError
+from adcli import ExportError, one_line
 from adcli.exports import Export
 from adcli.scoring import ImageBatch, Runtime, Scored, cores, in_batches_of
 
 
 def runtime_of(session: ort.InferenceSession) -> Runtime:
-    """Return what scores images with a session: uint8 images (N, H, W, 3) to ``score`` and perhaps ``map``."""
+    """Return a runtime that scores images (N, H, W, 3) with a session, and returns maps if the graph has them."""
     (port,) = session.get_inputs()
 
     def score(images: ImageBatch) -> Scored:
@@ -23,17 +23,16 @@ def runtime_of(session: ort.InferenceSession) -> Runtime:
 
 
 def load(export: Export) -> Runtime:
-    """Open the graph of an exported folder; raises :class:`ExportError` where it is missing or damaged."""
+    """Open the graph of an exported folder; raises :class:`ExportError` if it is missing or damaged."""
     return open_graph(export.path / export.facts["file"], cores())
 
 
 def open_graph(graph: Path, threads: int) -> Runtime:
-    """Open a graph's file for the CPU; raises :class:`ExportError` where ONNX Runtime cannot read it."""
+    """Open a graph's file on the CPU; raises :class:`ExportError` if ONNX Runtime cannot read it."""
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3
     try:
         return runtime_of(ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"]))
-    except Exception as error:  # its errors have no common base of their own
-        reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"{graph}: ONNX Runtime cannot read it ({reason}); export the run again.") from None
+    except Exception as error:  # Its errors share no other base class.
+        raise ExportError(f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export the run again.") from None

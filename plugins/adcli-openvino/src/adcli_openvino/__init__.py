@@ -1,4 +1,4 @@
-"""OpenVINO for adcli: export a run, and score images with the export on a machine without torch."""
+"""Export runs to OpenVINO, and score images with the export on a machine without torch."""
 
 from typing import Literal
 
@@ -10,19 +10,19 @@ class OpenvinoOptions(Options):
 
     precision: Literal["fp32", "fp16", "int8"] = option(
         "fp32",
-        "How weights are stored; fp16 halves the file and computes in float32, int8 computes convolutions in integers.",
+        "How weights are stored: fp16 halves the file and computes in float32, int8 computes convolutions in integers.",
     )
-    batch: int | None = option(None, "Images that a call takes; none for any number.", ge=1)
+    batch: int | None = option(None, "Images per call; none for any number.", ge=1)
     tolerance: float | None = option(
         None,
-        "Largest score difference from the run, relative to the range of good scores; none for 0.001 (fp32), "
+        "Largest difference of a score from the run's, relative to the range of good scores; none for 0.001 (fp32), "
         "0.01 (fp16) or 0.25 (int8).",
         gt=0,
     )
     auroc_drop: float = option(
-        0.01, "How much lower the image AUROC of int8 may be, where the data set has labelled defects to test.", gt=0
+        0.01, "Largest drop of the image AUROC with int8, if the data set has labelled defects to test.", gt=0
     )
-    images: int = option(100, "Good images at most that int8 takes its ranges from.", ge=1)
+    images: int = option(100, "Largest number of good images that int8 takes its ranges from.", ge=1)
 
 
 @hookimpl
@@ -33,6 +33,6 @@ def adcli_exporters() -> list[ExporterSpec]:
             target="adcli_openvino.export:export",
             runtime="adcli_openvino.runtime:load",
             options=OpenvinoOptions,
-            summary="OpenVINO IR, scored on CPUs, laid out for OpenVINO Model Server",
+            summary="OpenVINO IR, scored on CPUs, in the layout of OpenVINO Model Server",
         )
     ]

@@ -1,4 +1,4 @@
-"""Score images with the exported graph beside this file: python example.py IMAGE ..."""
+"""Score images with the exported graph in this folder: python example.py IMAGE ..."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 folder = Path(__file__).parent
 threshold = json.loads((folder / "calibration.json").read_text())["image_threshold"]
 graph = ov.Core().read_model(next(folder.glob("*/1/model.xml")))
-# Without this OpenVINO computes in bfloat16 where it can, and scores move by several percent.
+# Otherwise OpenVINO computes in bfloat16 if it can, and scores change by several percent.
 model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 batch = graph.input("images").get_partial_shape()[0]
 for path in sys.argv[1:]:

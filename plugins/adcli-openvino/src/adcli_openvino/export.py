@@ -8,22 +8,25 @@ import openvino as ov
 import torch
 from openvino import opset13 as ops
 
-from adcli import StorageError
+from adcli import StorageError, one_line
 from adcli.data import resize
 from adcli.exports import ExportSource
 from adcli_openvino import OpenvinoOptions
-from adcli_openvino.graph import INPUT, OUTPUTS, convert, with_pixels
+from adcli_openvino.graph import INPUT, OUTPUTS, convert, prepend_resizing
 from adcli_openvino.runtime import COMPUTES_IN
 
 HALVED = 2**16
-"""Numbers that a constant needs to have for fp16 and int8 to store it as float16."""
+"""Size from which fp16 and int8 store a constant as float16."""
+
+MEANINGS = ("one score per image, higher is more anomalous", "anomaly maps at the model's input size")
+"""What the outputs mean, in the order of ``OUTPUTS``."""
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
-"""Largest score difference relative to the range of good scores."""
+"""Largest difference of a score, relative to the range of good scores."""
 
 
 def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict[str, Any]:
-    """Write ``NAME/1/model.xml`` with its weights, and an example that runs it; return what the manifest says of them.
+    """Write ``NAME/1/model.xml`` with its weights, and an example that runs it; return the facts for the manifest.
 
     Raises:
         AdcliError: the model cannot be converted, or nncf is missing for int8.
@@ -37,18 +40,18 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
         graph = quantise(graph, images, options.images, options.batch or 1)
     if options.precision != "fp32":
         halve(graph)
-    graph = with_pixels(graph, source.image_size, options.batch)
+    graph = prepend_resizing(graph, source.image_size, options.batch)
     file = Path(source.name) / "1" / "model.xml"
     _write(graph, folder / file)
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
-    return {"name": source.name, "file": file.as_posix(), **_facts(graph, options)}
+    return {"name": source.name, "file": file.as_posix(), **_collect_facts(graph, options)}
 
 
 def halve(graph: ov.Model) -> None:
-    """Store large float32 constants as float16, in place; the graph widens them again, and computes in float32.
+    """Store large float32 constants as float16, in place; the graph converts them back and computes in float32.
 
-    OpenVINO's own compression takes the small ones too, which saves nothing and moves scores: the kernels and
-    components of a density need their digits.
+    OpenVINO's own compression also halves small constants, which saves nothing and changes scores: densities need the
+    digits of their kernels and components.
     """
     for constant in graph.get_ordered_ops():
         if constant.get_type_name() != "Constant" or constant.get_element_type() != ov.Type.f32:
@@ -66,29 +69,27 @@ def _write(graph: ov.Model, file: Path) -> None:
     try:
         ov.save_model(graph, file, compress_to_fp16=False)
     except RuntimeError as error:
-        raise StorageError(f"cannot write {file}: {' '.join(str(error).split())[:200]}") from None
+        raise StorageError(f"cannot write {file}: {one_line(error)}") from None
 
 
-def _facts(graph: ov.Model, options: OpenvinoOptions) -> dict[str, Any]:
+def _collect_facts(graph: ov.Model, options: OpenvinoOptions) -> dict[str, Any]:
     tolerance = TOLERANCES[options.precision] if options.tolerance is None else options.tolerance
     return {
         "precision": options.precision,
         "computes_in": f"int8 convolutions, else {COMPUTES_IN}" if options.precision == "int8" else COMPUTES_IN,
         "tolerance": tolerance,
         "auroc_drop": options.auroc_drop if options.precision == "int8" else None,
-        "inputs": [_port(graph.input(INPUT), "RGB images of any size, as uint8 pixels")],
-        "outputs": [_port(graph.output(name), meaning) for name, meaning in _meanings(graph)],
+        "inputs": [_describe_port(graph.input(INPUT), "RGB images of any size, as uint8 pixels")],
+        "outputs": [
+            _describe_port(graph.output(name), meaning)
+            for name, meaning in zip(OUTPUTS[: len(graph.outputs)], MEANINGS, strict=False)
+        ],
         "opset": "opset13",
         "versions": {"openvino": ov.__version__, "torch": torch.__version__},
     }
 
 
-def _meanings(graph: ov.Model) -> list[tuple[str, str]]:
-    meanings = ("one score per image, higher is more anomalous", "anomaly maps at the model's input size")
-    return list(zip(OUTPUTS, meanings, strict=True))[: len(graph.outputs)]
-
-
-def _port(port: Any, meaning: str) -> dict[str, Any]:
+def _describe_port(port: Any, meaning: str) -> dict[str, Any]:
     shape = [side.get_length() if side.is_static else "any" for side in port.get_partial_shape()]
     kind = {"u8": "uint8", "f32": "float32"}[port.get_element_type().get_type_name()]
     return {"name": port.get_any_name(), "shape": shape, "type": kind, "meaning": meaning}

@@ -1,4 +1,4 @@
-"""From a model to a graph that takes the pixels of images of any size."""
+"""Convert a model to a graph that takes the pixels of images of any size."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from openvino import opset13 as ops
 from torch import Tensor, nn
 
-from adcli import AdcliError
+from adcli import AdcliError, one_line
 from adcli.data import FINE, Size
 from adcli.nn import Model
 
@@ -18,7 +18,7 @@ OUTPUTS = ("score", "map")
 
 
 class _Outputs(nn.Module):
-    """A model whose scores are a plain tuple, without the map where there is none."""
+    """A model whose scores are a plain tuple, without the map if it has none."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _Outputs(nn.Module):
 
 
 def convert(model: Model, size: Size, batch: int | None) -> ov.Model:
-    """Return the graph of a model alone: float32 RGB images (N, 3, h, w) in [0, 1] to its scores and maps.
+    """Return the graph of the model alone, from float32 RGB images (N, 3, h, w) in [0, 1] to scores and maps.
 
     Args:
         model: in evaluation mode, on the CPU.
@@ -40,7 +40,7 @@ def convert(model: Model, size: Size, batch: int | None) -> ov.Model:
     Raises:
         AdcliError: the model cannot be traced or converted.
     """
-    # A batch of one, or of all alike, would be taken for a constant or for a property of the graph.
+    # From a batch of one, or of equal images, the tracer might conclude that something is constant.
     example = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
     any_number = torch.export.Dim("batch", min=2)
     try:
@@ -48,16 +48,15 @@ def convert(model: Model, size: Size, batch: int | None) -> ov.Model:
             warnings.simplefilter("ignore")
             traced = torch.export.export(_Outputs(model).eval(), (example,), dynamic_shapes=({0: any_number},))
             graph = ov.convert_model(traced)
-    except Exception as error:  # both raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise AdcliError(f"the model cannot be converted to OpenVINO: {type(error).__name__}: {reason}") from None
-    # Converted inputs lose height and width.
+    except Exception as error:  # Tracing and converting may raise anything.
+        raise AdcliError(f"the model cannot be converted to OpenVINO: {one_line(error)}") from None
+    # The conversion forgets height and width of the input.
     graph.reshape([-1 if batch is None else batch, 3, *size])
     return graph
 
 
-def with_pixels(graph: ov.Model, size: Size, batch: int | None) -> ov.Model:
-    """Return a graph with resizing and scaling before it: uint8 images (N, H, W, 3) to ``score`` and ``map``.
+def prepend_resizing(graph: ov.Model, size: Size, batch: int | None) -> ov.Model:
+    """Put resizing and scaling before a graph: from uint8 images (N, H, W, 3) to ``score`` and ``map``.
 
     Args:
         graph: from :func:`convert`.
@@ -65,7 +64,7 @@ def with_pixels(graph: ov.Model, size: Size, batch: int | None) -> ov.Model:
         batch: N, or None for any number of images.
     """
     pixels = ops.parameter(ov.PartialShape([-1 if batch is None else batch, -1, -1, 3]), np.uint8, name=INPUT)
-    scaled = ops.divide(_levels(pixels, size, batch), ops.constant(np.float32(255)))
+    scaled = ops.divide(_resize_levels(pixels, size, batch), ops.constant(np.float32(255)))
     (old,) = graph.get_parameters()
     for consumer in old.output(0).get_target_inputs():
         consumer.replace_source_output(scaled.output(0))
@@ -77,11 +76,11 @@ def with_pixels(graph: ov.Model, size: Size, batch: int | None) -> ov.Model:
     return complete
 
 
-def _levels(pixels: ov.Node, size: Size, batch: int | None) -> ov.Node:
-    """Return the levels of :func:`adcli.data.decoding.resize`, float32 (N, 3, h, w); as they are where sizes agree.
+def _resize_levels(pixels: ov.Node, size: Size, batch: int | None) -> ov.Node:
+    """Return the levels of :func:`adcli.data.resize`, float32 (N, 3, h, w); images of the right size are not resized.
 
-    All images or none go through the resizing. An ``If`` would say so, but OpenVINO 2026.4 sometimes computes nonsense
-    in the first call of a graph that has one.
+    Either all images are resized or none. An ``If`` would say so, but OpenVINO 2026.4 sometimes computes nonsense in
+    the first call of a graph with an ``If``. So the batch is cut in two parts, of which one is always empty.
     """
     shape = ops.shape_of(pixels, "i32")
     count, sides = (ops.gather(shape, _integers(axes), _integers(0)) for axes in ([0], [1, 2]))
@@ -89,7 +88,7 @@ def _levels(pixels: ov.Node, size: Size, batch: int | None) -> ov.Node:
     kept = ops.multiply(count, ops.convert(same, "i32"))
     first, last = _slice(pixels, _integers([0]), kept), _slice(pixels, kept, count)
     first = ops.reshape(first, ops.concat([kept, _integers([*size, 3])], 0), False)
-    levels = ops.concat([_planes(first), _resized(last, size)], 0)
+    levels = ops.concat([_planes(first), _resize(last, size)], 0)
     return ops.reshape(levels, _integers([-1 if batch is None else batch, 3, *size]), False)
 
 
@@ -101,11 +100,11 @@ def _planes(pixels: ov.Node) -> ov.Node:
     return ops.convert(ops.transpose(pixels, _integers([0, 3, 1, 2])), "f32")
 
 
-def _resized(pixels: ov.Node, size: Size) -> ov.Node:
+def _resize(pixels: ov.Node, size: Size) -> ov.Node:
     """Resize as the core does, by two matrix products.
 
-    OpenVINO's own ``bilinear_pillow`` computes positions in float32: its values are off by up to 0.003 levels, these by
-    2e-5, and it takes longer.
+    OpenVINO's own ``bilinear_pillow`` is slower and computes positions in float32: its values are off by up to 0.003
+    levels, these by 2e-5.
     """
     shape = ops.shape_of(pixels, "i32")
     height, width = (ops.gather(shape, _integers(axis), _integers(0)) for axis in (1, 2))
@@ -116,10 +115,10 @@ def _resized(pixels: ov.Node, size: Size) -> ov.Node:
 
 
 def _triangles(before: ov.Node, after: int) -> ov.Node:
-    """Return the weights (after, before) of bilinear interpolation, widened by the scale where lines are shortened.
+    """Return the weights (after, before) of bilinear interpolation; to shrink a line, triangles are widened.
 
-    Positions are counted in integers, in parts of ``1 / (2 * before * after)`` of the line: OpenVINO has no float64 on
-    a CPU, and float32 would lose the digits that decide on rounding.
+    Positions are integers, in units of ``1 / (2 * before * after)`` of the line: OpenVINO has no float64 on a CPU, and
+    float32 would lose the digits that decide how values are rounded.
     """
     centres = ops.multiply(_integers([[2 * i + 1] for i in range(after)]), before)
     odd = ops.add(ops.multiply(ops.range(_integers(0), before, _integers(1), "i32"), _integers(2)), _integers(1))

@@ -14,19 +14,20 @@ from adcli.data import Pixels
 
 
 def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) -> ov.Model:
-    """Return a graph whose networks compute in 8-bit integers, with ranges from good images.
+    """Return a graph whose networks compute in 8-bit integers, with ranges taken from good images.
 
-    A network's first convolution stays in floating point, for pixels brighter than any of the good images would be cut
-    off, and all after it see what it sees. So does what comes after the last one: distances, densities and flows live
-    from small differences of large numbers. Ranges hold all values that were seen; NNCF's own choice, the mean of the
-    images' largest ones, cuts off what sets images apart. Its corrections of convolutions' mean errors are left out:
-    they moved scores further than they mended them.
+    A network's first convolution stays in floating point: in 8 bits, pixels brighter than any in the good images would
+    be clipped before anything sees them. What follows the last convolution stays in floating point, too: distances,
+    densities and flows depend on small differences of large numbers.
+
+    Ranges cover all values that were seen. NNCF's default, the mean of the images' maxima, clips what makes images
+    differ. NNCF's bias correction is off, since it changed scores by more than it repaired.
 
     Args:
         graph: takes float32 images (N, 3, H, W) in [0, 1].
         images: good images of the graph's size, (H, W, 3) uint8.
-        count: how many of them to look at.
-        batch: how many images the graph takes; they are copies.
+        count: how many of them to use.
+        batch: how many images the graph takes; each image is repeated that often.
 
     Raises:
         PluginError: nncf is not installed.
@@ -41,12 +42,12 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
     nncf.set_log_level(logging.ERROR)
     taken = [np.stack([image.transpose(2, 0, 1) / np.float32(255)] * batch) for image in islice(images, count)]
     if not taken:
-        raise AdcliError("-o precision=int8 needs good images to take ranges from; the run has no calibration images.")
-    ignored = nncf.IgnoredScope(names=_kept(graph), validate=False)
+        raise AdcliError("-o precision=int8 takes its ranges from good images, but the run has no calibration images.")
+    ignored = nncf.IgnoredScope(names=_name_unquantised(graph), validate=False)
     advanced = AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
     )
-    # nncf draws progress bars on stdout.
+    # NNCF draws progress bars on stdout.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return nncf.quantize(
             graph,
@@ -58,30 +59,33 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
         )
 
 
-def _kept(graph: ov.Model) -> list[str]:
-    """Name what is not to be quantised: all but later convolutions, and what lies between two."""
+def _name_unquantised(graph: ov.Model) -> list[str]:
+    """Return the names of the operations to leave alone: all but a network's later convolutions and what lies between.
+
+    An operation is quantised if it follows one convolution and is another, or if it lies between two.
+    """
     order = [op for op in graph.get_ordered_ops() if op.get_type_name() not in ("Parameter", "Constant", "Result")]
-    follow, precede = _marked(order, _sources), _marked(reversed(order), _users)
+    follow, precede = _name_followers(order, _sources), _name_followers(reversed(order), _users)
     return [
         op.get_friendly_name()
         for op in order
-        if op.get_friendly_name() not in follow or not (_is_network(op) or op.get_friendly_name() in precede)
+        if op.get_friendly_name() not in follow or not (_is_convolution(op) or op.get_friendly_name() in precede)
     ]
 
 
-def _is_network(op: ov.Node) -> bool:
-    """Tell a network's convolutions from the blur of a map, which has one channel."""
+def _is_convolution(op: ov.Node) -> bool:
+    """Tell whether an operation is a convolution of a network, and not the blur of a map, which has one channel."""
     if op.get_type_name() not in ("Convolution", "GroupConvolution", "ConvolutionBackpropData"):
         return False
     channels: int = op.input_value(0).get_partial_shape()[1].get_length()
     return op.get_type_name() == "GroupConvolution" or channels > 1
 
 
-def _marked(order: Iterable[ov.Node], neighbours: Callable[[ov.Node], Iterator[ov.Node]]) -> set[str]:
-    """Name the operations that come after a convolution, in an order in which their neighbours come first."""
+def _name_followers(order: Iterable[ov.Node], neighbours: Callable[[ov.Node], Iterator[ov.Node]]) -> set[str]:
+    """Return the names of the operations that follow a convolution, in an order in which neighbours come first."""
     marked: set[str] = set()
     for op in order:
-        if any(_is_network(other) or other.get_friendly_name() in marked for other in neighbours(op)):
+        if any(_is_convolution(other) or other.get_friendly_name() in marked for other in neighbours(op)):
             marked.add(op.get_friendly_name())
     return marked
 

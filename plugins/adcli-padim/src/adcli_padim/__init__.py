@@ -8,7 +8,7 @@ from adcli import BackboneOptions, ModelSpec, hookimpl, option
 class PadimOptions(BackboneOptions):
     """Options of PaDiM; the defaults are the paper's for ResNet-18."""
 
-    backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's.")
+    backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
     dimensions: int = option(
         100, "Channels kept at every position; the paper takes 550 for wide ResNet-50 (4 GB while fitting).", ge=1
     )

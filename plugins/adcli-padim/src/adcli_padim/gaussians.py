@@ -1,25 +1,31 @@
 """The Gaussian of nested feature maps at every position, as a chain: each map's channels given those of coarser maps.
 
-A coarse map repeated on a fine grid says the same at all positions of a cell, so that a covariance matrix for every
-position of the finest grid holds most of its entries many times over. With the channels x of a fine map and y of
-coarser ones, p(x, y) = p(x | y) p(y), and p(y) is the same all over the cell. Here every map has the Gaussian of its
-channels on its own grid, given what coarser maps hold there (Bishop, Pattern Recognition and Machine Learning, section
-2.3). The squared Mahalanobis distance of the joint Gaussian is the sum of the conditional ones', exactly; but of three
-maps, each half as fine as the one before, only a fourth of the numbers are summed, factored, kept and multiplied with.
+The paper repeats coarse maps on the finest grid and estimates one Gaussian of all channels at every position. A coarse
+map says the same at all positions of one of its cells, so most entries of these covariance matrices are alike. Let x be
+the channels of a fine map at a position, and y those of coarser maps. Then p(x, y) = p(x | y) p(y), and p(y) is the
+same all over the cell. So here every map has the Gaussian of its channels, on its own grid, given what coarser maps
+hold there (Bishop, Pattern Recognition and Machine Learning, section 2.3). The squared Mahalanobis distance of the
+joint Gaussian is exactly the sum of the conditional ones. Of three maps, each half as fine as the one before, only a
+fourth of the numbers are summed, factored, kept and multiplied.
 
-Features come as *rows*: (P, N, D) for P positions of a grid, row by row, N images and D channels.
+Two ways to lay features out are used:
+
+- *rows*, (P, N, D): P positions of a grid, line by line; N images; D channels. One matrix product per position.
+- *cells*, (cells, N, s D): the s positions that lie in a cell of a coarser grid stand side by side, since they have
+  their coarser channels in common. One matrix product per cell, s times as large.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from adcli.data import Size
-from adcli.nn import distributed
+from adcli.nn import distributed, to_float64
 
-CHUNK = 64
+CELLS_AT_A_TIME = 64
 """Cells whose covariances are inverted at a time."""
 
 FACTORED = 16
@@ -37,50 +43,55 @@ class Rows(NamedTuple):
     values: Tensor
     grid: Size
 
-    def lengths(self) -> "Rows":
+    def squared_lengths(self) -> "Rows":
         """Return the squared lengths of all vectors, (P, N, 1)."""
         return Rows(self.values.square().sum(dim=2, keepdim=True), self.grid)
 
-    def on(self, grid: Size) -> Tensor:
-        """Repeat them on a finer grid, (P', N, D)."""
-        return self.values[cells_of(grid, self.grid, self.values.device)] if grid != self.grid else self.values
+    def repeat_on(self, grid: Size) -> Tensor:
+        """Return the values on a finer grid, (P', N, D)."""
+        return self.values if grid == self.grid else self.values[cell_numbers(grid, self.grid, self.values.device)]
 
-    def within(self, grid: Size) -> "Rows":
-        """Return them as they are, or repeated where a finer grid does not divide their cells evenly."""
+    def divide(self, grid: Size) -> "Rows":
+        """Return rows whose cells all hold equally many positions of a finer grid.
+
+        They are the rows themselves if the grids' sides divide evenly. Otherwise, as cells would have to differ in
+        size, the rows are repeated on the finer grid, where each position is a cell.
+        """
         even = grid[0] % self.grid[0] == 0 and grid[1] % self.grid[1] == 0
-        return self if even else Rows(self.on(grid), grid)
+        return self if even else Rows(self.repeat_on(grid), grid)
 
 
-def rows_of(maps: Tensor) -> Rows:
+def flatten_maps(maps: Tensor) -> Rows:
     """Return maps (N, D, h, w) as rows, without a copy."""
     return Rows(maps.flatten(2).permute(2, 0, 1), (maps.shape[2], maps.shape[3]))
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def join_channels(parts: Sequence[Rows]) -> Rows:
     """Join the channels of rows, the coarsest first, on the grid of the last."""
     whole = parts[0]
     for part in parts[1:]:
-        whole = Rows(torch.cat([whole.on(part.grid), part.values], dim=2), part.grid)
+        whole = Rows(torch.cat([whole.repeat_on(part.grid), part.values], dim=2), part.grid)
     return whole
 
 
-def cells_of(grid: Size, coarser: Size, device: torch.device) -> Tensor:
-    """Return the cell of the coarser grid that each position lies in, as positions of that grid, (P)."""
+def cell_numbers(grid: Size, coarser: Size, device: torch.device) -> Tensor:
+    """Return the number of the coarser grid's cell that each position of a grid lies in, (P)."""
     down, across = (
         torch.arange(fine, device=device) * coarse // fine for fine, coarse in zip(grid, coarser, strict=True)
     )
     return (down[:, None] * coarser[1] + across).flatten()
 
 
-def by_cell(values: Tensor, grid: Size, cells: Size) -> Tensor:
-    """Put the values (P, N, D) of the s positions in each cell side by side, (cells, N, s D)."""
+def group_by_cell(values: Tensor, grid: Size, cells: Size) -> Tensor:
+    """Turn rows (P, N, D) into cells (cells, N, s D)."""
     (height, width), (rows, columns), (count, size) = grid, cells, values.shape[1:]
     blocks = values.reshape(rows, height // rows, columns, width // columns, count, size)
+    # From (row of cells, row within, column of cells, column within, N, D) to cells first, then N, then what is within.
     return blocks.permute(0, 2, 4, 1, 3, 5).reshape(rows * columns, count, -1)
 
 
-def by_position(values: Tensor, grid: Size, cells: Size) -> Tensor:
-    """Undo :func:`by_cell`: values (cells, N, s D) to (P, N, D)."""
+def ungroup(values: Tensor, grid: Size, cells: Size) -> Tensor:
+    """Undo :func:`group_by_cell`: turn cells (cells, N, s D) into rows (P, N, D)."""
     (height, width), (rows, columns), count = grid, cells, values.shape[1]
     blocks = values.reshape(rows, columns, count, height // rows, width // columns, -1)
     return blocks.permute(0, 3, 1, 4, 2, 5).reshape(height * width, count, -1)
@@ -89,28 +100,32 @@ def by_position(values: Tensor, grid: Size, cells: Size) -> Tensor:
 class ConditionalGaussians(nn.Module):
     """At every position of a grid, the Gaussian of one map's D channels given the C channels of coarser maps.
 
+    Coarser channels come whitened: with mean 0, and without correlations. So their covariances with this map's channels
+    are the coefficients by which they predict these.
+
     Buffers, for a grid (h, w) with s positions in each cell of the coarser one:
         mean: of the channels, (h, w, D).
-        own: W with W' W = the inverse of the conditional covariance, (h w, D, D).
-        given: the channels' covariances with the whitened coarser ones, by which they are expected, (cells, s D, C).
+        whitening: W with W' W = the inverse of the conditional covariance, (h w, D, D).
+        regression: the coefficients, (cells, s D, C).
     """
 
     mean: Tensor
-    own: Tensor
-    given: Tensor
+    whitening: Tensor
+    regression: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("mean", "own", "given"):
+        for name in ("mean", "whitening", "regression"):
             self.register_buffer(name, torch.empty(0))
 
     def forward(self, rows: Rows, coarser: Sequence[Rows]) -> Rows:
-        """Whiten rows, given the whitened ones of coarser maps: the result has no correlations, with those neither."""
+        """Whiten rows, given the whitened ones of coarser maps: the result is uncorrelated with these as well."""
         values = rows.values - self.mean.flatten(0, 1)[:, None]
         if coarser:
-            context = joined(coarser).within(rows.grid)
-            values = values - by_position(torch.bmm(context.values, self.given.mT), rows.grid, context.grid)
-        return Rows(torch.bmm(values, self.own.mT), rows.grid)
+            context = join_channels(coarser).divide(rows.grid)
+            expected = torch.bmm(context.values, self.regression.mT)
+            values = values - ungroup(expected, rows.grid, context.grid)
+        return Rows(torch.bmm(values, self.whitening.mT), rows.grid)
 
 
 class NestedGaussians(nn.Module):
@@ -128,20 +143,21 @@ class NestedGaussians(nn.Module):
         """Return squared Mahalanobis distances (N, 1, h, w) of maps (N, D_i, h_i, w_i), the coarsest first."""
         whitened: list[Rows] = []
         for level, part in zip(self.levels, maps, strict=False):
-            whitened.append(level(rows_of(part), whitened))
-        total = whitened[0].lengths()
+            whitened.append(level(flatten_maps(part), whitened))
+        total = whitened[0].squared_lengths()
         for rows in whitened[1:]:
-            total = Rows(total.on(rows.grid) + rows.lengths().values, rows.grid)
+            total = Rows(total.repeat_on(rows.grid) + rows.squared_lengths().values, rows.grid)
         return total.values[:, :, 0].T.reshape(-1, 1, *total.grid)
 
     def estimate(self, moments: "Moments", count: int, regularisation: float) -> None:
         """Set the Gaussians from sums over ``count`` images, the regularisation added to every variance."""
         chain: list[_Conditional] = []
         for level, part in zip(self.levels, moments.parts, strict=False):
-            chain.append(_conditioned(part, chain, count, regularisation))
-            mean = part.origin + part.total / count
-            level.mean = mean.reshape(*part.grid, -1).float()
-            level.own, level.given = chain[-1].own.float(), chain[-1].given.float()
+            chain.append(_estimate_conditional(part, chain, count, regularisation))
+            mean, device = part.origin + part.total / count, level.mean.device
+            level.mean = mean.reshape(*part.grid, -1).float().to(device)
+            level.whitening = chain[-1].whitening.float().to(device)
+            level.regression = chain[-1].regression.float().to(device)
 
 
 class Moments:
@@ -152,11 +168,8 @@ class Moments:
 
     def add(self, maps: Sequence[Tensor]) -> None:
         """Add maps (N, D_i, h_i, w_i), the coarsest first."""
-        # In the order of the products, which would else copy them.
-        rows = [
-            Rows(values.to(torch.float64, memory_format=torch.contiguous_format), grid)
-            for values, grid in map(rows_of, maps)
-        ]
+        # Contiguous, as matrix products would else copy them.
+        rows = [Rows(to_float64(values, torch.contiguous_format), grid) for values, grid in map(flatten_maps, maps)]
         self.parts = self.parts or [_MapMoments(part) for part in rows]
         centred: list[Rows] = []
         for moments, part in zip(self.parts, rows, strict=True):
@@ -171,7 +184,7 @@ class Moments:
 
 
 class _MapMoments:
-    """The sums of one map in float64, about a point near the mean, which loses no digits.
+    """The sums of one map in float64, about a point near the mean, so that variances lose no digits.
 
     Attributes:
         origin: that point, (P, 1, D).
@@ -183,96 +196,119 @@ class _MapMoments:
     """
 
     def __init__(self, rows: Rows) -> None:
-        # All processes add up about the same point.
+        # All processes must sum about the same point.
         self.origin = distributed.broadcast(rows.values.mean(dim=1, keepdim=True))
         self.total = torch.zeros_like(self.origin)
         self.squares = self.products = rows.values.new_zeros(0)
         self.grid = self.cells = rows.grid
 
     def add(self, rows: Rows, coarser: Sequence[Rows]) -> Rows:
-        """Add rows, and return them about the origin; so come those of coarser maps."""
+        """Add rows, given those of coarser maps about their origins; return them about this map's origin."""
         values = rows.values.sub_(self.origin)
         self.total += values.sum(dim=1, keepdim=True)
-        self.squares = _plus(self.squares, values.mT, values)
+        self.squares = _add_products(self.squares, values.mT, values)
         if coarser:
-            context = joined(coarser).within(self.grid)
+            context = join_channels(coarser).divide(self.grid)
             self.cells = context.grid
-            self.products = _plus(self.products, by_cell(values, self.grid, self.cells).mT, context.values)
+            sides = group_by_cell(values, self.grid, self.cells)
+            self.products = _add_products(self.products, sides.mT, context.values)
         return Rows(values, self.grid)
 
 
-def _plus(sums: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Add products of matrices to sums, which may be empty yet."""
+def _add_products(sums: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Add products of matrices to their sums, which are empty at first."""
     return sums.baddbmm_(left, right) if sums.numel() else torch.bmm(left, right)
 
 
-def _covariances(sums: Tensor, left: Tensor, right: Tensor, count: int) -> Tensor:
-    """Return covariances, with divisor count - 1, of sums of products and of the sums (P, 1, D) of each factor."""
-    return torch.baddbmm(sums, left.mT, right, beta=1 / (count - 1), alpha=-1 / (count * (count - 1)))
+def _covariances(products: Tensor, left: Tensor, right: Tensor, count: int) -> Tensor:
+    """Return covariances, with divisor count - 1, from sums of products and the sums (P, 1, D) of the two factors."""
+    return torch.baddbmm(products, left.mT, right, beta=1 / (count - 1), alpha=-1 / (count * (count - 1)))
 
 
-class _Conditional(NamedTuple):
-    """What :class:`ConditionalGaussians` has, in float64.
+@dataclass(frozen=True)
+class _Conditional:
+    """What :class:`ConditionalGaussians` has, in float64, and what the estimates of finer maps need.
 
     Attributes:
         total: sums of the channels over the images, (P, 1, D).
-        own: (P, D, D).
-        given: (cells, s D, C).
+        whitening: (P, D, D).
+        regression: (cells, s D, C).
         grid: of the positions.
         cells: the grid of the cells.
-        places: of each position among those of all cells, one cell after the other, (P).
+        places: where each position stands when positions are grouped by cell, (P).
     """
 
     total: Tensor
-    own: Tensor
-    given: Tensor
+    whitening: Tensor
+    regression: Tensor
     grid: Size
     cells: Size
     places: Tensor
 
+    def regression_at(self, positions: Tensor) -> Tensor:
+        """Return the coefficients of single positions (n), (n, D, C)."""
+        count, size, _ = self.whitening.shape
+        return self.regression.reshape(count, size, -1)[self.places[positions]]
 
-def _conditioned(
+
+def _estimate_conditional(
     moments: _MapMoments, chain: Sequence[_Conditional], count: int, regularisation: float
 ) -> _Conditional:
-    """Return the Gaussians of a map given the chain of coarser maps'."""
+    """Return the Gaussians of a map, given those of the coarser maps.
+
+    With S the covariance of the map's channels x, and K that with the whitened coarser channels, the regression is K
+    and the conditional covariance S - K K'.
+    """
     grid, cells, total = moments.grid, moments.cells, moments.total
-    own, given = torch.empty_like(moments.squares), torch.empty_like(moments.products)
-    positions = by_cell(torch.arange(len(own), device=own.device)[:, None, None], grid, cells)[:, 0]
-    sides = by_cell(total, grid, cells)
-    context = joined([Rows(part.total, part.grid) for part in chain]).within(grid).values if chain else total
-    for start in range(0, len(positions), CHUNK):
-        part = slice(start, start + CHUNK)
-        here = positions[part].flatten()
-        rest = _covariances(moments.squares[here], total[here], total[here], count)
-        rest.diagonal(dim1=1, dim2=2).add_(regularisation)
+    whitening, regression = torch.empty_like(moments.squares), torch.empty_like(moments.products)
+    positions = torch.arange(len(total), device=total.device)
+    by_cell = group_by_cell(positions[:, None, None], grid, cells)[:, 0]
+    own_totals = group_by_cell(total, grid, cells)
+    coarser_totals = total
+    if chain:
+        coarser_totals = join_channels([Rows(part.total, part.grid) for part in chain]).divide(grid).values
+    for start in range(0, len(by_cell), CELLS_AT_A_TIME):
+        some = slice(start, start + CELLS_AT_A_TIME)
+        here = by_cell[some].flatten()
+        covariance = _covariances(moments.squares[here], total[here], total[here], count)
+        covariance.diagonal(dim1=1, dim2=2).add_(regularisation)
         if chain:
-            products = _covariances(moments.products[part], sides[part], context[part], count)
-            given[part] = explained = _whitened(chain, products, part, cells)
-            explained = explained.reshape(len(rest), rest.shape[1], -1)
-            rest.baddbmm_(explained, explained.mT, alpha=-1)
-        own[here] = whitening(rest)
-    return _Conditional(total, own, given, grid, cells, positions.flatten().argsort())
+            shared = _covariances(moments.products[some], own_totals[some], coarser_totals[some], count)
+            numbers = torch.arange(cells[0] * cells[1], device=total.device)[some]
+            regression[some] = explained = _whiten_coarser(chain, shared, numbers, cells)
+            explained = explained.reshape(len(covariance), covariance.shape[1], -1)
+            covariance.baddbmm_(explained, explained.mT, alpha=-1)
+        whitening[here] = inverse_cholesky(covariance)
+    return _Conditional(total, whitening, regression, grid, cells, by_cell.flatten().argsort())
 
 
-def _whitened(chain: Sequence[_Conditional], rows: Tensor, positions: Tensor | slice, grid: Size) -> Tensor:
-    """Whiten rows (n, M, C) of the channels of all maps of a chain, at positions of a grid as fine or finer."""
+def _whiten_coarser(chain: Sequence[_Conditional], rows: Tensor, positions: Tensor, grid: Size) -> Tensor:
+    """Whiten vectors whose entries belong to the channels of all maps of a chain, as the chain whitens features.
+
+    Args:
+        chain: of maps, the coarsest first.
+        rows: M vectors at each of n positions, (n, M, C).
+        positions: their numbers (n) on a grid as fine as the chain's last map, or finer.
+        grid: that grid.
+    """
     *coarser, last = chain
-    device, size = rows.device, last.own.shape[1]
-    positions = cells_of(grid, last.grid, device)[positions]
-    own = last.own[positions].mT
+    device, size = rows.device, last.whitening.shape[1]
+    positions = cell_numbers(grid, last.grid, device)[positions]
+    whitening = last.whitening[positions].mT
     if not coarser:
-        return torch.bmm(rows, own)
-    others = _whitened(coarser, rows[:, :, :-size], cells_of(last.grid, last.cells, device)[positions], last.cells)
-    given = last.given.reshape(len(last.own), size, -1)[last.places[positions]]
-    rest = torch.baddbmm(rows[:, :, -size:], others, given.mT, alpha=-1)
-    return torch.cat([others, torch.bmm(rest, own)], dim=2)
+        return torch.bmm(rows, whitening)
+    cells = cell_numbers(last.grid, last.cells, device)[positions]
+    others = _whiten_coarser(coarser, rows[:, :, :-size], cells, last.cells)
+    rest = torch.baddbmm(rows[:, :, -size:], others, last.regression_at(positions).mT, alpha=-1)
+    return torch.cat([others, torch.bmm(rest, whitening)], dim=2)
 
 
-def whitening(covariances: Tensor) -> Tensor:
-    """Return W with W' W = the inverse of each covariance (P, D, D): the inverse of its Cholesky factor.
+def inverse_cholesky(covariances: Tensor) -> Tensor:
+    """Return the inverse W of the Cholesky factor of each covariance (P, D, D), so that W' W is its inverse.
 
     Found by halves, so that most of the work is products of matrices: LAPACK alone takes twice as long for many small
-    ones.
+    ones. With L11, L21 and L22 the blocks of the factor, the inverse has the blocks L11^-1, -L22^-1 L21 L11^-1 and
+    L22^-1.
 
     Raises:
         torch.linalg.LinAlgError: a matrix is not positive definite.
@@ -284,10 +320,9 @@ def whitening(covariances: Tensor) -> Tensor:
         return inverse
     first, second = slice(size // 2), slice(size // 2, size)
     inverse = torch.zeros_like(covariances)
-    upper = inverse[:, first, first] = whitening(covariances[:, first, first])
-    # The lower left block of the factor, and what of the lower right block it does not explain.
-    factor = covariances[:, second, first] @ upper.mT
-    rest = torch.baddbmm(covariances[:, second, second], factor, factor.mT, alpha=-1)
-    lower = inverse[:, second, second] = whitening(rest)
-    inverse[:, second, first] = -lower @ (factor @ upper)
+    upper = inverse[:, first, first] = inverse_cholesky(covariances[:, first, first])
+    below = covariances[:, second, first] @ upper.mT
+    rest = torch.baddbmm(covariances[:, second, second], below, below.mT, alpha=-1)
+    lower = inverse[:, second, second] = inverse_cholesky(rest)
+    inverse[:, second, first] = -lower @ (below @ upper)
     return inverse

@@ -1,13 +1,15 @@
 """PaDiM: the distribution of good patches at every position is a Gaussian; a patch's score its distance to it.
 
-Defard et al., PaDiM, ICPR 2020, arXiv 2011.08785. There is no official code; where the paper is silent, this follows
-the implementation that reproduces its figures: coarser maps are brought to the finest grid by repetition, distances are
-interpolated and blurred, and the image score is the largest value of the map. Three things are our own: the map is
-never stretched to its range over the test images, which would make scores depend on one another; no embedding is
-stored; and what repetition would repeat is computed once (:mod:`adcli_padim.gaussians`). Means and covariances are sums
-over the images in float64, so that memory depends on the maps alone.
+Defard et al., PaDiM, ICPR 2020, arXiv 2011.08785. There is no official code. On what the paper leaves open, this
+follows the implementation that reproduces its figures: coarser maps are repeated on the finest grid, distances are
+interpolated and blurred, and the image score is the largest value of the map. Three things are our own:
 
-The objects must stand alike in every image: a position is compared with itself.
+- the map is never stretched to its range over the test images, which would make scores depend on one another;
+- no embedding is stored: means and covariances are sums over the images, in float64, so that memory depends on the
+  size of the maps alone;
+- what repetition would repeat is computed once (:mod:`adcli_padim.gaussians`).
+
+A position is compared with itself, so objects must stand in the same place in every image.
 """
 
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from adcli_padim.gaussians import Moments, NestedGaussians
 
 
 class Reduction(nn.Module):
-    """What reduces the C channels of a map to D: the buffer ``directions``, (C, D)."""
+    """Reduces the C channels of a map to D, by the buffer ``directions``, (C, D)."""
 
     directions: Tensor
 
@@ -33,7 +35,8 @@ class Reduction(nn.Module):
         self.register_buffer("directions", torch.empty(0, 0))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Reduce maps (N, C, h, w) to (N, D, h, w), by a convolution, which takes them as they lie in memory."""
+        """Reduce maps (N, C, h, w) to (N, D, h, w)."""
+        # A convolution needs no copy of channels-last maps.
         return F.conv2d(maps, self.directions.T[:, :, None, None])
 
 
@@ -54,14 +57,14 @@ class Padim(Model):
     def embed(self, images: Tensor) -> list[Tensor]:
         """Return the reduced maps of images (N, 3, H, W), (N, D_i, h_i, w_i), the coarsest first.
 
-        Principal directions run through the channels of all maps and give one, the sum of what each contributes.
+        Principal directions take channels of all maps: each map contributes a summand, and the result is one map.
         """
         maps: list[Tensor] = []
         for part, reduction in zip(self.backbone(images), self.reductions, strict=True):
             assert isinstance(reduction, Reduction)
             if reduction.directions.shape[1]:
                 maps.append(reduction(part))
-        return [_summed(maps)] if self.options.reduction == "pca" else maps[::-1]
+        return [_add_up(maps)] if self.options.reduction == "pca" else maps[::-1]
 
     def fit(self, batches: Batches) -> None:
         """Estimate mean and covariance at every position (paper, Eq. 1)."""
@@ -75,7 +78,7 @@ class Padim(Model):
         self.gaussians.estimate(moments, batches.count, self.options.regularisation)
 
     def _set_directions(self, directions: Tensor) -> None:
-        """Give each map its rows of a matrix (C, D); of random channels only the columns of its own."""
+        """Give each map its rows of a matrix (C, D), and of random channels only the columns that lie in it."""
         parts = torch.split(directions, list(self.backbone.channels))
         for reduction, rows in zip(self.reductions, parts, strict=True):
             used = rows.any(dim=0) if self.options.reduction == "random" else slice(None)
@@ -105,8 +108,8 @@ class Padim(Model):
         return Scores(maps.flatten(1).amax(dim=1), maps)
 
 
-def _summed(maps: list[Tensor]) -> Tensor:
-    """Add maps up on the grid of the first."""
+def _add_up(maps: list[Tensor]) -> Tensor:
+    """Add maps up on the grid of the first, the finest."""
     finest, *coarser = maps
     for part in coarser:
         finest = finest + F.interpolate(part, size=finest.shape[2:], mode="nearest")

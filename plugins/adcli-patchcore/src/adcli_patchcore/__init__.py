@@ -6,9 +6,7 @@ from adcli import BackboneOptions, ModelSpec, hookimpl, option
 class PatchcoreOptions(BackboneOptions):
     """Options of PatchCore; the defaults are the paper's."""
 
-    backbone: str = option(
-        "timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's."
-    )
+    backbone: str = option("timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
     layers: tuple[int, ...] = option((2, 3), "Feature maps to embed, counted from 1.", ge=1)
     coreset: float = option(0.1, "Share of the training patches kept in the memory bank.", gt=0, le=1)
     neighbours: int = option(1, "Nearest bank members whose distances are averaged.", ge=1)

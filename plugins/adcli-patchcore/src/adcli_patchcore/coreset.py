@@ -6,17 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adcli.nn import memory_share
+
 BLOCK = 2048
-CHUNK = 16384
+DISTANCES = 16384 * BLOCK // 8
+"""Distances that are computed at a time on a CPU."""
 
 
 def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = BLOCK) -> Iterator[int]:
     """Yield the indices of ``count`` points, each the farthest from those before it (paper, Algorithm 1).
 
-    The picks are those of the plain loop, which looks at all points for each pick, but come in blocks: among the
-    ``block`` farthest points, greedy picks are the greedy picks among all for as long as they lie no nearer than the
-    nearest of the block did at its start, since distances only fall. A block needs its own distance matrix and, at its
-    end, one matrix product that updates all points: work for the processor rather than for the memory.
+    The plain loop looks at all points for each pick. Here picks come in blocks, and are the same. The candidates of a
+    block are the ``block`` farthest points. Distances only fall, so the farthest candidate is the farthest of all
+    points, as long as it lies no nearer than the nearest candidate did when the block began. A block needs the
+    candidates' distance matrix and, at its end, one matrix product that updates all points: work for the processor
+    rather than for the memory.
 
     Args:
         points: (N, D), float32.
@@ -26,7 +30,7 @@ def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = 
     """
     if count < 1:
         return
-    # Distances do not change, and lose fewer digits to cancellation about the mean.
+    # About the mean, distances are the same and lose fewer digits to cancellation.
     points = points - points.mean(dim=0)
     norms = points.square().sum(dim=1)
     distances = torch.full_like(norms, torch.inf)
@@ -45,7 +49,7 @@ def _picks_of_block(distances: Tensor, points: Tensor, norms: Tensor, block: int
     nearest, candidates = torch.topk(distances, block)
     floor = float(nearest[-1]) if block < len(points) else -np.inf
     found = picks_among(points[candidates], norms[candidates], nearest, floor, count)
-    index: list[int] = candidates[found].tolist()
+    index: list[int] = candidates[torch.tensor(found, device=points.device)].cpu().tolist()
     return index
 
 
@@ -56,7 +60,7 @@ def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: float, co
         points: the candidates, (N, D).
         norms: their squared norms, (N,).
         nearest: their squared distances to all picks before, (N,).
-        floor: the least of these, where points outside the block may lie as far.
+        floor: the least of these, if points outside the block may lie as far.
         count: how many to pick at most.
     """
     matrix = _squared_distances(points, norms, points, norms).cpu().numpy()
@@ -81,7 +85,9 @@ def _update(distances: Tensor, points: Tensor, norms: Tensor, picked: Tensor) ->
 
 def lower_distances(distances: Tensor, points: Tensor, norms: Tensor, chosen: Tensor, chosen_norms: Tensor) -> None:
     """Lower the squared distances of all points to those chosen, in place, a bounded number of points at a time."""
-    rows = max(CHUNK * BLOCK // (8 * max(len(chosen), 1)), 256)
+    # On a GPU, fewer and larger products: it would else spend its time on starting them.
+    distances_at_a_time = memory_share(points.device, 1 / 160, 4 * DISTANCES) // 4
+    rows = max(distances_at_a_time // max(len(chosen), 1), 256)
     for start in range(0, len(points), rows):
         part = slice(start, start + rows)
         nearest = _squared_distances(points[part], norms[part], chosen, chosen_norms).amin(dim=1)

@@ -1,4 +1,4 @@
-"""Patches in bounded memory: of more than that, a coreset of each chunk is held instead."""
+"""Patches in bounded memory: if there are more, a coreset of each chunk is held instead."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,11 @@ from adcli_patchcore.coreset import greedy_k_centre
 
 
 class HeldPatches:
-    """As many patches as are allowed; where more will come, half of these are for a chunk, half for chunks' coresets.
+    """All patches, if the bound allows; else, in half of the room, coresets of chunks that come into the other half.
 
-    Every chunk is thinned once, and its coreset then kept for good. So a coreset of what is held covers all patches
-    almost as well as one of them all: each lies within its chunk's largest distance plus the last selection's.
+    Every chunk is thinned once, and its coreset is kept. So a coreset of what is held covers all patches almost as well
+    as a coreset of them all: a patch is as far from it, at most, as the largest distance within its chunk's coreset
+    plus the largest of the last selection.
 
     Args:
         expected: number of patches that will come.
@@ -23,8 +24,9 @@ class HeldPatches:
     def __init__(self, expected: int, bound: int, project: Callable[[Tensor], Tensor]) -> None:
         self.expected, self.bound, self.project = expected, bound, project
         self.seen = 0
+        # Rows up to _thinned are coresets of chunks, those up to _filled the present chunk.
         self._rows = torch.empty(0)
-        self._kept = self._filled = 0
+        self._thinned = self._filled = 0
 
     def add(self, rows: Tensor) -> None:
         """Take in patches (P, D); chunks are the same, however many come at a time."""
@@ -46,14 +48,14 @@ class HeldPatches:
     def _room(self) -> int:
         if self.expected <= self.bound:
             return self.expected - self.seen
-        return self._kept + self.bound // 2 - self._filled
+        return self._thinned + self.bound // 2 - self._filled
 
     def _thin_if_full(self) -> None:
         if self._room or self.expected <= self.bound:
             return
-        chunk = self._rows[self._kept : self._filled]
-        # In proportion to what has been seen, so that all chunks together get the other half.
+        chunk = self._rows[self._thinned : self._filled]
+        # In proportion to what has been seen, so that the coresets of all chunks together fill half of the room.
         goal = self.bound // 2 * self.seen // self.expected
-        picks = greedy_k_centre(self.project(chunk), goal - self._kept)
-        self._rows[self._kept : goal] = chunk[torch.tensor(list(picks), dtype=torch.int64, device=chunk.device)]
-        self._kept = self._filled = goal
+        picks = greedy_k_centre(self.project(chunk), goal - self._thinned)
+        self._rows[self._thinned : goal] = chunk[torch.tensor(list(picks), dtype=torch.int64, device=chunk.device)]
+        self._thinned = self._filled = goal

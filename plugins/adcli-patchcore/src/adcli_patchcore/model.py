@@ -1,6 +1,6 @@
 """PatchCore: a memory bank of good patch features, thinned to a coreset, and the distance to it.
 
-Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022, arXiv 2106.08265. Where paper and official
+Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022, arXiv 2106.08265. If paper and official
 code differ, this follows the code:
 
 - the patch score is the squared Euclidean distance to the nearest bank member (the paper: its root), and the image
@@ -22,7 +22,6 @@ from adcli import Progress
 from adcli.data import Size
 from adcli.nn import Batches, Model, Scores, create_backbone, distributed, patch_embedding, upsample_and_blur
 from adcli_patchcore import PatchcoreOptions, sharded
-from adcli_patchcore.coreset import greedy_k_centre
 from adcli_patchcore.held import HeldPatches
 
 BANK_BLOCK = 2048
@@ -60,45 +59,45 @@ class PatchCore(Model):
         """
         self.scale = self._standard_deviation(batches)
         project = self._projection()
-        held = HeldPatches(self._expected(batches), self.options.patches, project)
-        for rows in self._rows(batches):
+        held = HeldPatches(self._count_patches(batches), self.options.patches, project)
+        for rows in self._embed_all(batches):
             held.add(rows)
-        patches, several = held.rows(), distributed.world_size() > 1
-        seen, total = distributed.reduce_sum(torch.tensor([held.seen, len(patches)], device=patches.device)).tolist()
-        count = self._size_of_bank(seen, total, batches.session.progress)
-        first = int(torch.randint(total, (1,)))
-        select = sharded.sharded_k_centre if several else greedy_k_centre
-        picks = select(project(patches), count, first=first)
-        chosen = torch.tensor(list(batches.session.progress.track(picks, count, "coreset")), device=patches.device)
-        self.bank = (sharded.members(patches, chosen) if several else patches[chosen]) / self.scale
+        patches = held.rows()
+        counts = torch.tensor([held.seen, len(patches)], device=patches.device)
+        seen, total = distributed.reduce_sum(counts).cpu().tolist()
+        progress = batches.session.progress
+        count = self._size_of_bank(seen, total, progress)
+        picks = sharded.k_centre(project(patches), count, first=int(torch.randint(total, (1,))))
+        chosen = torch.tensor(list(progress.track(picks, count, "coreset")), device=patches.device)
+        self.bank = sharded.members(patches, chosen) / self.scale
 
     def _size_of_bank(self, seen: int, held: int, progress: Progress) -> int:
         count: int = max(round(self.options.coreset * seen), 1)
         if held == seen or count <= held // 2:
             return count
-        # More would not be a choice: what is held has been chosen already.
+        # What is held has been chosen already: to keep more than half would be no choice among it.
         progress.note(f"-o patches={self.options.patches}: the coreset has {held // 2} patches instead of {count}.")
         return held // 2
 
-    def _expected(self, batches: Batches) -> int:
+    def _count_patches(self, batches: Batches) -> int:
         """Return how many patches this process will see, at most."""
-        _, height, width = self._shape()
+        _, height, width = self._embedding_shape()
         return -(-batches.count // distributed.world_size()) * height * width
 
-    def _shape(self) -> tuple[int, ...]:
+    def _embedding_shape(self) -> tuple[int, ...]:
         """Return an image's (D, h, w)."""
         return tuple(self.embed(self.backbone.mean.new_zeros(1, 3, *self.image_size)).shape[1:])
 
-    def _rows(self, batches: Batches) -> Iterator[Tensor]:
+    def _embed_all(self, batches: Batches) -> Iterator[Tensor]:
         """Yield the embeddings of this process's patches, (P, D) at a time."""
         return (self.embed(images).permute(0, 2, 3, 1).flatten(0, 2) for images in batches.sharded())
 
     def _standard_deviation(self, batches: Batches) -> Tensor:
         """Return what channels are divided by, (D,); measured in a pass of its own."""
         if not self.options.standardise:
-            return torch.ones(self._shape()[0], device=batches.session.device)
-        deviation = sharded.standard_deviation(self._rows(batches))
-        # A channel that is all but constant on good images must not outweigh all others at its first stirring.
+            return torch.ones(self._embedding_shape()[0], device=batches.session.device)
+        deviation = sharded.standard_deviation(self._embed_all(batches))
+        # A channel that hardly varies on good images must not outweigh all others as soon as it does vary.
         return deviation.clamp(min=0.1 * float(deviation.mean()))
 
     def _projection(self) -> Callable[[Tensor], Tensor]:
@@ -121,33 +120,35 @@ class PatchCore(Model):
         if self.options.reweight:
             image_scores = image_scores * self._weight(rows, nearest, patch_scores)
         maps = upsample_and_blur(patch_scores.reshape(-1, 1, height, width), self.crop, self.options.sigma)
-        return Scores(image_scores, self._uncropped(maps))
+        return Scores(image_scores, self._uncrop(maps))
 
     def _nearest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the indices of the nearest bank members, nearest first, and their squared distances, both (P, count).
 
-        The members are found by a matrix product per block of the bank, and their distances then taken from the
-        differences: the product's own would lose the digits of small distances between long vectors. Both are taken
-        from the block, so that an exported graph, which keeps blocks as constants, does not keep the bank besides.
+        Nearest are found among a block of the bank at a time, by |r - b|^2 - |r|^2 = |b|^2 - 2 r b, one matrix product.
+        This loses the digits of small distances between long vectors, so the distances returned come from the
+        differences r - b. They are taken while the block is at hand, as an exported graph, in which blocks are
+        constants, would otherwise hold the whole bank a second time.
         """
         norms = self.bank.square().sum(dim=1)
-        best: list[Tensor] = []
+        best, nearest, exact = rows.new_empty(len(rows), 0), torch.empty(0), torch.empty(0)
         for start in range(0, len(self.bank), BANK_BLOCK):
             block = self.bank[start : start + BANK_BLOCK]
-            distance = torch.addmm(norms[start : start + BANK_BLOCK], rows, block.T, alpha=-2)
-            distance, index = _smallest(distance, min(count, len(block)))
-            exact = [(rows - block[index[:, i]]).square().sum(dim=1) for i in range(index.shape[1])]
-            found = [distance, index + start, torch.stack(exact, dim=1)]
-            if best:
-                found = [torch.cat(pair, dim=1) for pair in zip(best, found, strict=True)]
-                _, order = _smallest(found[0], count)
-                found = [part.gather(1, order) for part in found]
-            best = found
-        _, nearest, exact_distances = best
-        return nearest, exact_distances
+            relative = torch.addmm(norms[start : start + BANK_BLOCK], rows, block.T, alpha=-2)
+            relative, index = _smallest(relative, min(count, len(block)))
+            differences = [rows - block[index[:, i]] for i in range(index.shape[1])]
+            distances = torch.stack([difference.square().sum(dim=1) for difference in differences], dim=1)
+            if start == 0:
+                best, nearest, exact = relative, index, distances
+                continue
+            # The best of the blocks before compete with this block's.
+            best, order = _smallest(torch.cat([best, relative], dim=1), count)
+            nearest = torch.cat([nearest, index + start], dim=1).gather(1, order)
+            exact = torch.cat([exact, distances], dim=1).gather(1, order)
+        return nearest, exact
 
     def _weight(self, rows: Tensor, nearest: Tensor, patch_scores: Tensor) -> Tensor:
-        """Return Eq. 7's factor of the image score, (N,): low where the nearest member's own neighbours are as near."""
+        """Return Eq. 7's factor of the image score, (N,): low if the nearest member's own neighbours are as near."""
         positions = patch_scores.shape[1]
         most = patch_scores.argmax(dim=1) + torch.arange(len(patch_scores), device=rows.device) * positions
         patch, member = rows[most], self.bank[nearest[most, 0]]
@@ -155,8 +156,8 @@ class PatchCore(Model):
         distances = (patch[:, None] - self.bank[around]).square().sum(dim=2).sqrt()
         return 1 - torch.softmax(distances, dim=1)[:, 0]
 
-    def _uncropped(self, maps: Tensor) -> Tensor:
-        """Return maps at the image's size; what the crop left out shows nothing, 0."""
+    def _uncrop(self, maps: Tensor) -> Tensor:
+        """Return maps at the image's size, 0 outside the crop."""
         margins = []
         for side, crop in zip(reversed(self.image_size), reversed(self.crop), strict=True):
             before = (side - crop) // 2
@@ -165,6 +166,8 @@ class PatchCore(Model):
 
 
 def _smallest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the smallest values of each row, the least first, and their columns, both (P, count)."""
+    # A minimum takes a fraction of the time of a sorted selection.
     if count == 1:
         return distances.min(dim=1, keepdim=True)
     return torch.topk(distances, count, dim=1, largest=False)

@@ -1,6 +1,6 @@
-"""The coreset of points that lie in several processes, each with a part of them.
+"""The coreset of points that lie in several processes, each with a part of them; in a single process, the plain one.
 
-Points are numbered as if those of all processes stood in one tensor, in the order of the processes.
+Points are numbered as if the processes' points stood in one tensor, in the order of the processes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,15 +8,21 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from adcli.nn import distributed
-from adcli_patchcore.coreset import BLOCK, lower_distances, picks_among
+from adcli.nn import distributed, to_float64
+from adcli_patchcore.coreset import BLOCK, greedy_k_centre, lower_distances, picks_among
+
+
+def k_centre(points: Tensor, count: int, *, first: int = 0) -> Iterator[int]:
+    """Yield the greedy picks among the points of all processes."""
+    select = greedy_k_centre if distributed.world_size() == 1 else sharded_k_centre
+    return select(points, count, first=first)
 
 
 def sharded_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = BLOCK) -> Iterator[int]:
-    """Yield the picks that :func:`adcli_patchcore.coreset.greedy_k_centre` has of all processes' points.
+    """Yield the picks of :func:`adcli_patchcore.coreset.greedy_k_centre` among all processes' points.
 
-    Each process offers its farthest points, among which are the farthest of all: so the block of candidates is that of
-    a single process. The first process picks among them, and each lowers the distances of its own points.
+    Each process offers its farthest points, and the farthest of these are the block of candidates that a single process
+    would have. The first process picks among them, and each lowers the distances of its own points.
 
     Args:
         points: this process's, (N_i, D), float32.
@@ -35,11 +41,12 @@ def sharded_k_centre(points: Tensor, count: int, *, first: int = 0, block: int =
     done = 1
     while done < count:
         lower_distances(distances, points, norms, chosen, chosen.square().sum(dim=1))
+        # Their distance, about zero but for rounding, must never win again.
         mine = picked[(picked >= offset) & (picked < offset + len(points))] - offset
         distances[mine] = -torch.inf
         nearest, numbers, candidates = _farthest(distances, points, offset, min(block, total))
         floor = float(nearest[-1]) if block < total else -float("inf")
-        found = _picked_by_first(candidates, nearest, floor, count - done)
+        found = _pick_in_first(candidates, nearest, floor, count - done)
         picked, chosen = numbers[found], candidates[found]
         yield from picked.tolist()
         done += len(picked)
@@ -57,18 +64,19 @@ def members(points: Tensor, chosen: Tensor) -> Tensor:
 def standard_deviation(rows: Iterable[Tensor]) -> Tensor:
     """Return the standard deviation of all processes' points, (D,), from one pass over rows (N_i, D) at a time."""
     count, origin, total, squares = 0, torch.empty(0), torch.empty(0), torch.empty(0)
+    device = origin.device
     for part in rows:
         if count == 0:
-            # Sums of squares about a point near the mean lose no digits; all processes add up about the same.
-            origin = distributed.broadcast(part.double().mean(dim=0))
+            # Sums of squares about a point near the mean lose no digits; all processes need the same one.
+            device, origin = part.device, distributed.broadcast(to_float64(part).mean(dim=0))
             total, squares = torch.zeros_like(origin), torch.zeros_like(origin)
-        centred = part - origin
+        centred = to_float64(part) - origin
         total += centred.sum(dim=0)
         squares += centred.square().sum(dim=0)
         count += len(part)
     number = distributed.reduce_sum(torch.tensor([count], device=total.device))
     total, squares = distributed.reduce_sum(total), distributed.reduce_sum(squares)
-    return ((squares - total.square() / number) / (number - 1)).sqrt().float()
+    return ((squares - total.square() / number) / (number - 1)).sqrt().float().to(device)
 
 
 def _position(points: Tensor) -> tuple[int, int]:
@@ -85,8 +93,8 @@ def _farthest(distances: Tensor, points: Tensor, offset: int, block: int) -> tup
     return nearest, offered[1][order], offered[2][order]
 
 
-def _picked_by_first(candidates: Tensor, nearest: Tensor, floor: float, count: int) -> Tensor:
-    """Return the picks among a block's candidates; the first process decides, should roundings differ."""
+def _pick_in_first(candidates: Tensor, nearest: Tensor, floor: float, count: int) -> Tensor:
+    """Return the picks among a block's candidates; the first process decides, as roundings may differ."""
     found: list[int] = []
     if distributed.rank() == 0:
         found = picks_among(candidates, candidates.square().sum(dim=1), nearest, floor, count)

@@ -8,7 +8,9 @@ from adcli import BackboneOptions, ModelSpec, hookimpl, option
 class ReverseDistillationOptions(BackboneOptions):
     """Options of Reverse Distillation; the defaults are those of the official code."""
 
-    backbone: str = option("timm:wide_resnet50_2.tv_in1k", "The teacher: timm:NAME, torchvision:NAME, or a plugin's.")
+    backbone: str = option(
+        "timm:wide_resnet50_2.tv_in1k", "The teacher: timm:NAME, torchvision:NAME, or a plugin's name."
+    )
     layers: tuple[int, ...] = option((1, 2, 3), "The teacher's three feature maps, counted from 1.", ge=1)
     epochs: int = option(200, "Passes over the images.", ge=1)
     learning_rate: float = option(0.005, "Step size of Adam.", gt=0)
@@ -20,7 +22,7 @@ class ReverseDistillationOptions(BackboneOptions):
     )
     combine: Literal["add", "multiply"] = option("add", "How the maps of the three layers become one.")
     memory: int = option(
-        2048, "Megabytes of the teacher's maps to keep; beyond, they are computed anew in every pass.", ge=0
+        2048, "Megabytes of the teacher's maps to keep; beyond, they are computed again in every pass.", ge=0
     )
     sigma: float = option(4.0, "Standard deviation of the map's Gaussian blur, in pixels.", ge=0)
 

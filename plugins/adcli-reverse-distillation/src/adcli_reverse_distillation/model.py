@@ -1,15 +1,15 @@
 """Reverse Distillation: a student decoder restores the maps of a frozen teacher from a narrow embedding of them.
 
 Deng and Li, Anomaly Detection via Reverse Distillation from One-Class Embedding, CVPR 2022, arXiv 2201.10703. Trained
-on good images alone, it does not restore what defects do to the maps. Where paper and official code differ, this
-follows the code:
+on good images alone, it does not restore what defects do to the maps. If paper and official code differ, this follows
+the code:
 
 - the loss compares whole maps, flattened (the paper's Eq. 2 compares position by position: ``-o loss=local``);
 - the one-class embedding is as wide as the teacher's blocks, twice as wide for a wide ResNet;
 - the last epoch is kept, and none is chosen by its results on test images.
 
-Unlike the code, whose batch norms keep moving averages of all the networks that training passed through, the student's
-statistics are taken anew from the last one: after few epochs, the averages lag so far behind that maps suffer.
+One thing is our own. In the official code, batch norms keep moving averages, which lag behind the weights; after few
+epochs so far that maps suffer. Here the student's statistics are computed again with the final weights.
 
 Maps are added, or multiplied (``-o combine=multiply``), then blurred. They are never stretched to a range image by
 image: that would make scores of different images incomparable. Images are padded to multiples of the embedding's
@@ -43,7 +43,7 @@ from adcli_reverse_distillation.networks import Student, architecture_of
 BETAS = (0.5, 0.999)
 """Adam's, in the official code."""
 
-SETTLING = 64
+STATISTICS_IMAGES = 64
 """Images that the student's batch statistics are taken from; each has many positions."""
 
 
@@ -69,11 +69,11 @@ class ReverseDistillation(Model):
         optimizer = torch.optim.Adam(self.student.parameters(), lr=self.options.learning_rate, betas=BETAS, fused=True)
         falling = self.options.schedule == "cosine"
         scheduler = CosineAnnealingLR(optimizer, self.options.epochs) if falling else None
-        features = FrozenFeatures(self._taught, batches, self.options.memory << 20)
+        features = FrozenFeatures(self._teach, batches, self.options.memory << 20)
         optimise(
             self.student, self.loss, features, optimizer=optimizer, epochs=self.options.epochs, scheduler=scheduler
         )
-        some = islice(features.shuffled(self.options.epochs), math.ceil(SETTLING / batches.batch_size))
+        some = islice(features.shuffled(self.options.epochs), math.ceil(STATISTICS_IMAGES / batches.batch_size))
         update_batch_norms(self.student, some)
         self.student.requires_grad_(False)
 
@@ -81,37 +81,37 @@ class ReverseDistillation(Model):
         """Return the sum over the teacher's three maps of one minus their cosine similarity (paper, Eq. 1 to 3)."""
         start_dim = 1 if self.options.loss == "flat" else 2
         losses = [
-            1 - F.cosine_similarity(_vectors(taught, start_dim), _vectors(restored, start_dim), dim=1).mean()
+            1 - F.cosine_similarity(_flatten(taught, start_dim), _flatten(restored, start_dim), dim=1).mean()
             for taught, restored in zip(maps, self.student(maps), strict=True)
         ]
         return torch.stack(losses).sum()
 
     def forward(self, images: Tensor) -> Scores:
-        padded = self._padded(images)
+        padded = self._pad(images)
         maps = self.teacher(padded)
         height, width = self.image_size
         combined: Tensor | None = None
         for taught, restored in zip(maps, self.student(maps), strict=True):
             distance = 1 - F.cosine_similarity(taught, restored, dim=1)[:, None]
             distance = F.interpolate(distance, size=padded.shape[2:], mode="bilinear", align_corners=True)
-            combined = distance if combined is None else self._combined(combined, distance)
+            combined = distance if combined is None else self._combine(combined, distance)
         assert combined is not None
         anomaly_map = gaussian_blur(combined[:, :, :height, :width], self.options.sigma)
         return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
 
-    def _combined(self, first: Tensor, second: Tensor) -> Tensor:
+    def _combine(self, first: Tensor, second: Tensor) -> Tensor:
         return first + second if self.options.combine == "add" else first * second
 
-    def _taught(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = self.teacher(self._padded(images))
+    def _teach(self, images: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.teacher(self._pad(images))
         return maps
 
-    def _padded(self, images: Tensor) -> Tensor:
+    def _pad(self, images: Tensor) -> Tensor:
         """Continue images beyond their right and lower edge to a multiple of the embedding's stride."""
         height, width = (-side % self.multiple for side in self.image_size)
         return F.pad(images, (0, width, 0, height), mode="replicate") if height or width else images
 
 
-def _vectors(maps: Tensor, start_dim: int) -> Tensor:
+def _flatten(maps: Tensor, start_dim: int) -> Tensor:
     """Flatten maps (N, C, H, W) to (N, C H W), or to (N, C, H W) to compare position by position."""
     return maps.float().flatten(start_dim)

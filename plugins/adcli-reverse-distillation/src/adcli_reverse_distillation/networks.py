@@ -46,13 +46,13 @@ class Block(nn.Module):
         super().__init__()
         if like.bottleneck:
             width = after // 4 * like.widening
-            layers = [_conv(before, width, 1), _resized(width, width, scale), _conv(width, after, 1)]
+            layers = [_conv(before, width, 1), _resize(width, width, scale), _conv(width, after, 1)]
         else:
-            layers = [_resized(before, after, scale), _conv(after, after, 3)]
-        self.body = _normalised(layers)
+            layers = [_resize(before, after, scale), _conv(after, after, 3)]
+        self.body = _normalise(layers)
         self.shortcut: nn.Module = nn.Identity()
         if scale == 2:
-            self.shortcut = nn.Sequential(_doubling(before, after), nn.BatchNorm2d(after))
+            self.shortcut = nn.Sequential(_double(before, after), nn.BatchNorm2d(after))
         elif scale == 0.5 or before != after:
             self.shortcut = nn.Sequential(_conv(before, after, 1, stride=round(1 / scale)), nn.BatchNorm2d(after))
         self.activation = nn.ReLU(inplace=True)
@@ -66,15 +66,15 @@ def _conv(before: int, after: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
 
 
-def _doubling(before: int, after: int) -> nn.ConvTranspose2d:
+def _double(before: int, after: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(before, after, 2, stride=2, bias=False)
 
 
-def _resized(before: int, after: int, scale: float) -> nn.Module:
-    return _doubling(before, after) if scale == 2 else _conv(before, after, 3, stride=round(1 / scale))
+def _resize(before: int, after: int, scale: float) -> nn.Module:
+    return _double(before, after) if scale == 2 else _conv(before, after, 3, stride=round(1 / scale))
 
 
-def _normalised(layers: Sequence[nn.Module]) -> nn.Sequential:
+def _normalise(layers: Sequence[nn.Module]) -> nn.Sequential:
     """Follow each convolution by a batch norm, and all but the last by a ReLU."""
     parts: list[nn.Module] = []
     for layer in layers:
@@ -83,7 +83,7 @@ def _normalised(layers: Sequence[nn.Module]) -> nn.Sequential:
     return nn.Sequential(*parts[:-1])
 
 
-def _halving(before: int, after: int) -> nn.Sequential:
+def _halve(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(_conv(before, after, 3, stride=2), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
@@ -96,8 +96,8 @@ class Bottleneck(nn.Module):
     def __init__(self, like: Architecture) -> None:
         super().__init__()
         c1, c2, c3 = like.channels
-        self.fuse_finest = nn.Sequential(_halving(c1, c2), _halving(c2, c3))
-        self.fuse_middle = _halving(c2, c3)
+        self.fuse_finest = nn.Sequential(_halve(c1, c2), _halve(c2, c3))
+        self.fuse_middle = _halve(c2, c3)
         more = [Block(2 * c3, 2 * c3, like) for _ in range(like.embedding_blocks - 1)]
         self.embed = nn.Sequential(Block(3 * c3, 2 * c3, like, scale=0.5), *more)
 

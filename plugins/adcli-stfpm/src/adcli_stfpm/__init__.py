@@ -6,14 +6,16 @@ from adcli import BackboneOptions, ModelSpec, hookimpl, option
 class StfpmOptions(BackboneOptions):
     """Options of STFPM; the defaults are those of the official code."""
 
-    backbone: str = option("timm:resnet18.tv_in1k", "Teacher, and the student's architecture: timm:NAME or a plugin's.")
+    backbone: str = option(
+        "timm:resnet18.tv_in1k", "Teacher, and the student's architecture: timm:NAME or a plugin's name."
+    )
     epochs: int = option(100, "Passes over the images.", ge=1)
     learning_rate: float = option(0.4, "Step size of stochastic gradient descent.", gt=0)
     momentum: float = option(0.9, "Its momentum.", ge=0, lt=1)
     weight_decay: float = option(1e-4, "Its weight decay.", ge=0)
     held_out: float = option(0.2, "Share of the good images that picks the best epoch; 0 keeps the last.", ge=0, lt=1)
     memory: int = option(
-        512, "Megabytes of the teacher's maps to keep; beyond, they are computed anew in every pass.", ge=0
+        512, "Megabytes of the teacher's maps to keep; beyond, they are computed again in every pass.", ge=0
     )
     sigma: float = option(0.0, "Standard deviation of the map's Gaussian blur, in pixels; the official code: 0.", ge=0)
 

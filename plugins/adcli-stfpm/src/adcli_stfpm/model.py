@@ -1,6 +1,6 @@
 """STFPM: a student with the teacher's architecture learns its feature maps of good images, level by level.
 
-Wang et al., BMVC 2021, arXiv 2103.04257. Where paper and official code differ, this follows the code: the loss is the
+Wang et al., BMVC 2021, arXiv 2103.04257. If paper and official code differ, this follows the code: the loss is the
 mean squared distance of unit vectors, averaged over images and positions (the paper halves it), and the levels'
 distances are multiplied on the grid of the finest map, not at the size of the image. As there, a fifth of the good
 images is never trained on, and the epoch that does best on them is kept; no test image is looked at.
@@ -77,11 +77,11 @@ class Stfpm(Model):
 
     def forward(self, images: Tensor) -> Scores:
         distances = list(self.distances(self.teacher(images), self.student(images)))
-        anomaly_map = upsample_and_blur(_product(distances), self.image_size, self.options.sigma)
+        anomaly_map = upsample_and_blur(_multiply(distances), self.image_size, self.options.sigma)
         return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
 
 
-def _product(distances: Sequence[Tensor]) -> Tensor:
+def _multiply(distances: Sequence[Tensor]) -> Tensor:
     """Multiply the levels on the finest grid (paper, section 3.3): (N, h, w) each to (N, 1, h, w)."""
     grid = distances[0].shape[1:]
     product = distances[0][:, None]

@@ -1,13 +1,13 @@
-"""The skeletons that ``adcli plugin new`` fills: one folder for each kind of plugin, and what all kinds share.
+"""The packages that ``adcli plugin new`` writes: one folder per kind of plugin, and one with what the kinds share.
 
-``NAME`` in a path stands for the plugin's name, ``PACKAGE`` for its import name. Files that end in ``.jinja`` are
-filled, others copied.
+In a path, ``NAME`` stands for the plugin's name and ``PACKAGE`` for its import name. Files that end in ``.jinja`` are
+filled in, others are copied.
 """
 
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,16 +16,18 @@ from adcli._plugins.registry import registry
 from adcli.errors import OptionError, StorageError
 
 TEMPLATES = Path(__file__).parent
-SHARED = TEMPLATES / "shared"
+KINDS = ("model", "dataset")
+"""Kinds of plugins with a template; the pages of the others have a complete example."""
+
 _SUFFIX = ".jinja"
 
 
 @dataclass(frozen=True)
 class PluginNames:
-    """What a plugin is called in all places.
+    """The names of one plugin.
 
     Attributes:
-        name: what users type, such as ``my_model``.
+        name: what users type, for example ``my_model``.
     """
 
     name: str
@@ -35,56 +37,55 @@ class PluginNames:
         """Return the names for ``my-model`` or ``my_model``.
 
         Raises:
-            OptionError: it cannot be a name, or an installed plugin has it.
+            OptionError: the text cannot be a name, or an installed plugin has that name.
         """
         if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", text):
             raise OptionError(
-                f"name '{text}': give lower-case letters, digits and single underscores, such as my_model."
+                f"name '{text}': use lower-case letters, digits and single underscores, for example my_model."
             )
         names = cls(text.replace("-", "_"))
-        plugins = registry()
-        for plugin in plugins.plugins:
+        for plugin in registry().plugins:
             taken = {plugin.name, plugin.distribution, *(spec.name.rstrip(":") for spec in plugin.specs)}
             if taken & {names.name, names.distribution}:
-                raise OptionError(f"name '{text}': {plugin} is installed and has it; choose another.")
+                raise OptionError(f"name '{text}': the installed {plugin} uses it; choose another.")
         if find_spec(names.package) is not None:
             raise OptionError(f"name '{text}': a package '{names.package}' is installed; choose another.")
         return names
 
     @property
     def distribution(self) -> str:
-        """What is installed, such as ``adcli-my-model``."""
+        """What is installed, for example ``adcli-my-model``."""
         return f"adcli-{self.name.replace('_', '-')}"
 
     @property
     def package(self) -> str:
-        """What is imported, such as ``adcli_my_model``."""
+        """What is imported, for example ``adcli_my_model``."""
         return f"adcli_{self.name}"
 
     @property
     def camel(self) -> str:
-        """What its classes begin with, such as ``MyModel``."""
+        """What its class names begin with, for example ``MyModel``."""
         return "".join(word.capitalize() for word in self.name.split("_"))
-
-    def place(self, path: Path) -> Path:
-        """Return where a file of a template goes, relative to the package's folder."""
-        text = path.as_posix().removesuffix(_SUFFIX)
-        return Path(text.replace("PACKAGE", self.package).replace("NAME", self.name))
 
 
 def write_package(names: PluginNames, kind: str, folder: Path) -> list[Path]:
     """Write a package into a new or empty folder, completely or not at all, and return its files.
 
     Raises:
-        OptionError: the folder exists and is not empty.
-        StorageError: it cannot be written.
+        OptionError: the kind has no template, or the folder exists and is not empty.
+        StorageError: the folder cannot be written.
     """
+    if kind not in KINDS:
+        raise OptionError(
+            f"--kind {kind}: 'adcli plugin new' writes models and data sets; for {kind}s, start from the complete "
+            f"example in docs/plugins/adcli_{kind}s.md."
+        )
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise OptionError(f"{folder}: exists{'' if folder.is_file() else ' and is not empty'}; choose another --out.")
     files = fill(names, kind)
-    # On the same file system, so that renaming is all that is left to do.
-    place = folder if folder.is_dir() else folder.parent
-    temporary = place / f".{names.distribution}-{uuid.uuid4().hex[:8]}"
+    # In the folder's own file system, so that nothing but renaming is left to do.
+    parent = folder if folder.is_dir() else folder.parent
+    temporary = parent / f".{names.distribution}-{uuid.uuid4().hex[:8]}"
     try:
         for path, content in files.items():
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
@@ -106,27 +107,24 @@ def _move(temporary: Path, folder: Path) -> None:
 
 
 def fill(names: PluginNames, kind: str) -> Mapping[Path, bytes]:
-    """Return the content of every file of a package by its path."""
+    """Return the content of each file of a package, by its path relative to the package's folder."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     files = {}
-    for root, path in _sources(kind):
-        content = path.read_bytes()
-        if path.suffix == _SUFFIX:
-            text = content.decode()
-            _refuse_clash(names, text)
-            content = environment.from_string(text).render(names=names, kind=kind).encode()
-        files[names.place(path.relative_to(root))] = content
+    for root in (TEMPLATES / "shared", TEMPLATES / kind):
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            content = path.read_bytes()
+            if path.suffix == _SUFFIX:
+                text = content.decode()
+                _refuse_clash(names, text)
+                content = environment.from_string(text).render(names=names, kind=kind).encode()
+            target = path.relative_to(root).as_posix().removesuffix(_SUFFIX)
+            files[Path(target.replace("PACKAGE", names.package).replace("NAME", names.name))] = content
     return files
 
 
-def _sources(kind: str) -> Iterator[tuple[Path, Path]]:
-    for root in (SHARED, TEMPLATES / kind):
-        yield from ((root, path) for path in sorted(root.rglob("*")) if path.is_file())
-
-
 def _refuse_clash(names: PluginNames, text: str) -> None:
-    """Refuse names whose class would hide a class that the template imports, or a constant of Python."""
+    """Refuse a name whose class would hide a class that the template imports, or a constant of Python."""
     if names.camel in ("None", "True", "False") or re.search(rf"\b{names.camel}\b", text):
-        raise OptionError(f"name '{names.name}': the template uses '{names.camel}' for something else; choose another.")
+        raise OptionError(f"name '{names.name}': the template already uses '{names.camel}'; choose another.")

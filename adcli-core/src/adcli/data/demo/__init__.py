@@ -1,4 +1,4 @@
-"""The demo data: drawn on first use, kept in the user's cache."""
+"""The demo data: drawn on first use and kept in the user's cache."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from adcli.errors import OptionError, StorageError
 from adcli.options import Options
 
 VERSION = 2
-"""Counts changes of the drawing, each of which gets a folder of its own in the cache."""
+"""Raise this when the drawing changes; each version has its own folder in the cache."""
 
 TRAIN, TEST_GOOD, PER_DEFECT = 100, 30, 12
 
@@ -27,13 +27,13 @@ _Task = tuple[str, int, str | None]
 
 
 def load(options: Options, category: str | None) -> Splits:
-    """Return the demo data, drawing it first if the cache does not hold it.
+    """Return the demo data, drawing it first if it is not in the cache.
 
     Raises:
         StorageError: the cache cannot be written.
     """
     if category is not None:
-        raise OptionError(f"the demo data has no categories such as '{category}'.")
+        raise OptionError(f"the demo data has no categories, but '{category}' was given.")
     root = cache_folder() / f"demo-{VERSION}"
     if not root.is_dir():
         _draw_all(root)
@@ -43,7 +43,7 @@ def load(options: Options, category: str | None) -> Splits:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache: ``ADCLI_CACHE``, else ``adcli`` in the system's folder for caches."""
+    """Return the cache folder: ``ADCLI_CACHE``, else ``adcli`` in the system's cache folder."""
     if "ADCLI_CACHE" in os.environ:
         return Path(os.environ["ADCLI_CACHE"])
     base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
@@ -51,22 +51,22 @@ def cache_folder() -> Path:
 
 
 def _draw_all(root: Path) -> None:
-    """Draw the data set under a temporary name, and rename it when complete."""
+    """Draw the data set under a temporary name, and rename it once it is complete."""
     temporary = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda task: _draw_one(temporary, *task), _tasks()))
+            list(pool.map(lambda task: _draw_one(temporary, *task), _list_tasks()))
         temporary.rename(root)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        # Another process may have drawn it meanwhile, to the same bytes.
+        # Another process may have drawn the same files in the meantime.
         if not root.is_dir():
             raise StorageError(
                 f"cannot write {root}: {error.strerror or error}; set ADCLI_CACHE to a folder."
             ) from None
 
 
-def _tasks() -> Iterator[_Task]:
+def _list_tasks() -> Iterator[_Task]:
     seed = 0
     for place, defect, count in (
         ("train/good", None, TRAIN),

@@ -1,7 +1,7 @@
-"""Drawing the demo part: a turned steel flange with a bore, a hub, six bolt holes and a keyway, on a dark mat.
+"""Draw the demo part: a turned steel flange with a bore, a hub, six bolt holes and a keyway, on a dark mat.
 
-The part is a height field. Its slopes give the shading, turning marks and their highlights lie along its circles, and
-pose, light, marks and noise differ from image to image, all drawn from one seed.
+The part is a height field. Its slopes give the shading; turning marks and their highlights run along circles. Pose,
+light, marks and noise differ from image to image, and all come from one seed.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass
 class Part:
-    """A part about to be lit: where each pixel lies on it, and what is there.
+    """A part before it is lit: where each pixel lies on it, and what is there.
 
     Attributes:
         x, y: position on the part, in pixels from its centre, along its own axes.
         radius, angle: the same in polar coordinates, pixels and radians.
         height: surface height in pixels, where there is material.
         solid: share of each pixel that is material, 0 to 1.
-        tint: factor of the surface's colour, (SIZE, SIZE, 3).
+        tint: factor on the surface's colour, (SIZE, SIZE, 3).
         mask: where it is defective.
     """
 
@@ -42,24 +42,24 @@ class Part:
     mask: Mask
 
     def offsets(self, radius: float, angle: float) -> tuple[Plane, Plane]:
-        """Return the offsets of each pixel from a point given in polar coordinates."""
+        """Return each pixel's offset from a point given in polar coordinates."""
         return self.x - np.float32(radius * np.cos(angle)), self.y - np.float32(radius * np.sin(angle))
 
 
 def draw(seed: int, defect: str | None = None) -> tuple[NDArray[np.uint8], Mask]:
-    """Draw one image, (SIZE, SIZE, 3), and its defect mask; the same seed draws the same part with and without it."""
+    """Draw an image (SIZE, SIZE, 3) and its defect mask; a seed draws the same part with and without the defect."""
     random = np.random.default_rng([seed, 1])
     light = random.uniform(-1.9, -0.7)
     part = _make_part(random)
-    surroundings = _surroundings(np.random.default_rng([seed, 2]), light)
-    marks = _turning_marks(part, np.random.default_rng([seed, 4]))
-    good = _photograph(part, light, surroundings, marks)
+    surroundings = _lay_mat(np.random.default_rng([seed, 2]), light)
+    marks = _draw_marks(part, np.random.default_rng([seed, 4]))
+    good = _light_part(part, light, surroundings, marks)
     if defect is None:
-        return _exposed(good, seed), part.mask
+        return _expose(good, seed), part.mask
     DEFECTS[defect](part, np.random.default_rng([seed, 3]))
     mask = binary_dilation(part.mask, iterations=2)
-    flawed = _photograph(part, light, surroundings, marks)
-    return _exposed(np.where(mask[:, :, None], flawed, good), seed), mask
+    flawed = _light_part(part, light, surroundings, marks)
+    return _expose(np.where(mask[:, :, None], flawed, good), seed), mask
 
 
 def _make_part(random: np.random.Generator) -> Part:
@@ -83,7 +83,7 @@ def _make_part(random: np.random.Generator) -> Part:
 
 
 def _inside(distance: Plane) -> Plane:
-    """Return the share of a pixel inside an edge at a signed distance, as a lens of medium sharpness shows it."""
+    """Return how much of a pixel lies inside an edge at a signed distance, as a lens of medium sharpness shows it."""
     share: Plane = np.clip(distance * np.float32(0.6) + np.float32(0.5), 0, 1)
     return share
 
@@ -95,7 +95,7 @@ def _ramp(distance: Plane, width: float) -> Plane:
 
 
 def _drill(part: Part) -> None:
-    """Drill and chamfer the bolt holes; every pixel looks at the one nearest to it."""
+    """Drill and chamfer the bolt holes; each pixel depends on the hole nearest to it."""
     sector = np.float32(2 * np.pi / HOLES)
     angle = (part.angle + sector / 2) % sector - sector / 2
     distance = np.hypot(part.radius * np.cos(angle) - np.float32(BOLT_CIRCLE), part.radius * np.sin(angle))
@@ -121,29 +121,29 @@ class Surroundings:
     shadow_shift: tuple[float, float]
 
 
-def _surroundings(random: np.random.Generator, light: float) -> Surroundings:
-    grain = gaussian_filter(_noise(random, SIZE, SIZE), 0.8, truncate=3)
+def _lay_mat(random: np.random.Generator, light: float) -> Surroundings:
+    grain = gaussian_filter(_draw_noise(random, SIZE, SIZE), 0.8, truncate=3)
     # Six control points a side, interpolated linearly.
     weights = np.maximum(
         1 - np.abs(np.linspace(0, 5, SIZE, dtype=np.float32)[:, None] - np.arange(6, dtype=np.float32)), 0
     )
-    cloth = weights @ _noise(random, 6, 6) @ weights.T
+    cloth = weights @ _draw_noise(random, 6, 6) @ weights.T
     level = np.float32(0.17) + np.float32(0.02) * grain + np.float32(0.005) * cloth
     mat = level[:, :, None] * np.array([0.78, 0.95, 1.15], np.float32)
     return Surroundings(mat, (-7 * float(np.sin(light)), -7 * float(np.cos(light))))
 
 
-def _photograph(part: Part, light: float, surroundings: Surroundings, marks: Plane) -> Plane:
+def _light_part(part: Part, light: float, surroundings: Surroundings, marks: Plane) -> Plane:
     """Light the part from a direction, and lay it on the mat."""
     slope_y, slope_x = np.gradient(gaussian_filter(part.height, 0.7, truncate=3))
     toward = np.float32(np.cos(light)), np.float32(np.sin(light))
     facing = (np.float32(1.1) - slope_x * toward[0] - slope_y * toward[1]) / np.sqrt(1 + slope_x**2 + slope_y**2)
-    surface = np.float32(0.52) * facing * marks + _highlight(part, light)
+    surface = np.float32(0.52) * facing * marks + _draw_highlight(part, light)
     steel = surface[:, :, None] * np.array([0.97, 1.0, 1.03], np.float32) * part.tint
     shadow = gaussian_filter(part.solid, 4, truncate=2)
     down, right = surroundings.shadow_shift
     shadow = np.roll(shadow, (round(down), round(right)), axis=(0, 1))
-    # Inside holes one looks at the mat in deep shade.
+    # Through a hole the mat is seen in deep shade.
     shade = 1 - np.float32(0.65) * np.maximum(shadow, np.float32(0.9) * (part.radius < RADIUS - 2))
     mat = surroundings.mat * shade[:, :, None]
     solid = part.solid[:, :, None]
@@ -151,18 +151,18 @@ def _photograph(part: Part, light: float, surroundings: Surroundings, marks: Pla
     return photograph
 
 
-def _turning_marks(part: Part, random: np.random.Generator) -> Plane:
-    """Return a factor about 1: rings and arcs that a lathe leaves, different in each part."""
-    rings = gaussian_filter(_noise(random, 160), 0.6)
-    arcs = gaussian_filter(_noise(random, 160, 96), (0.7, 5), mode=("nearest", "wrap"))
+def _draw_marks(part: Part, random: np.random.Generator) -> Plane:
+    """Return a factor near 1: the rings and arcs that a lathe leaves, different on each part."""
+    rings = gaussian_filter(_draw_noise(random, 160), 0.6)
+    arcs = gaussian_filter(_draw_noise(random, 160, 96), (0.7, 5), mode=("nearest", "wrap"))
     marks = np.float32(0.05) * rings[:, None] + np.float32(0.20) * arcs
     where = np.stack([part.radius, (part.angle + np.float32(np.pi)) * np.float32(96 / (2 * np.pi))])
     factor: Plane = 1 + map_coordinates(marks, where, order=1, mode="grid-wrap", prefilter=False)
     return factor
 
 
-def _highlight(part: Part, light: float) -> Plane:
-    """Return the two bright sectors that turned metal shows across the light, on face and hub apart."""
+def _draw_highlight(part: Part, light: float) -> Plane:
+    """Return the two bright sectors that turned metal shows across the light, separately on face and hub."""
     direction = np.float32(light)
     hub = part.radius < HUB
     across = np.cos(part.angle - direction + np.float32(0.35) * hub) ** 2
@@ -170,8 +170,8 @@ def _highlight(part: Part, light: float) -> Plane:
     return highlight
 
 
-def _exposed(image: Plane, seed: int) -> NDArray[np.uint8]:
-    """Apply what the camera adds: gain, a fall-off of light across the field, white balance, noise."""
+def _expose(image: Plane, seed: int) -> NDArray[np.uint8]:
+    """Add what the camera adds: gain, falloff of light towards the edges, white balance, noise."""
     random = np.random.default_rng([seed, 5])
     line = np.linspace(-1, 1, SIZE, dtype=np.float32)
     x, y = line[None, :], line[:, None]
@@ -179,12 +179,12 @@ def _exposed(image: Plane, seed: int) -> NDArray[np.uint8]:
     gain = np.float32(random.uniform(0.90, 1.08)) * (1 + tilt[0] * x + tilt[1] * y - np.float32(0.06) * (x * x + y * y))
     balance = (1 + random.normal(0, 0.012, 3)).astype(np.float32)
     exposed = np.clip(image * gain[:, :, None] * balance, 0, 1)
-    exposed += _noise(random, SIZE, SIZE, 3) * (np.float32(0.006) + np.float32(0.012) * np.sqrt(exposed))
+    exposed += _draw_noise(random, SIZE, SIZE, 3) * (np.float32(0.006) + np.float32(0.012) * np.sqrt(exposed))
     levels: NDArray[np.uint8] = np.rint(255 * exposed.clip(0, 1)).astype(np.uint8)
     return levels
 
 
-def _noise(random: np.random.Generator, *shape: int) -> Plane:
+def _draw_noise(random: np.random.Generator, *shape: int) -> Plane:
     return random.standard_normal(shape, dtype=np.float32)
 
 
@@ -201,7 +201,7 @@ def _chipped_edge(part: Part, random: np.random.Generator) -> None:
     """Break a ragged piece out of the rim."""
     angle, depth = random.uniform(0, 2 * np.pi), random.uniform(6, 11)
     dx, dy = part.offsets(RADIUS + 2, angle)
-    ragged = gaussian_filter(_noise(random, SIZE, SIZE), 2.0) * 9
+    ragged = gaussian_filter(_draw_noise(random, SIZE, SIZE), 2.0) * 9
     chip = depth + ragged - np.hypot(dx, dy)
     before = part.solid.copy()
     part.solid *= 1 - _inside(chip)
@@ -212,7 +212,7 @@ def _chipped_edge(part: Part, random: np.random.Generator) -> None:
 def _stain(part: Part, random: np.random.Generator) -> None:
     """Leave a drop of dried coolant on the face: brownish, darker at its edge."""
     dx, dy = part.offsets(random.uniform(54, 90), random.uniform(0, 2 * np.pi))
-    wobble = gaussian_filter(_noise(random, SIZE, SIZE), 3.5) * 16
+    wobble = gaussian_filter(_draw_noise(random, SIZE, SIZE), 3.5) * 16
     inside = random.uniform(9, 14) + wobble - np.hypot(dx, dy)
     cover = _ramp(inside + 1, 2.5) * (0.55 + 0.45 * np.exp(-((inside - 1.5) ** 2) / 3))
     part.tint *= 1 - cover[:, :, None] * np.array([0.28, 0.42, 0.58], np.float32)

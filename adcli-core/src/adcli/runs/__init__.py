@@ -1,0 +1,1 @@
+"""The run folder: written whole, found again, read and verified."""
