@@ -95,7 +95,7 @@ def one_line(text: object) -> str:
 
 
 def place(error: BaseException, package: str) -> str:
-    """Return where in a package an error was raised, as ``", package/module.py:12"``; empty if it was raised elsewhere."""
+    """Return where in a package an error was raised, as ``", package/module.py:12"``; empty if it was not."""
     import traceback
     from pathlib import PurePath
 
