@@ -115,7 +115,8 @@ def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
-    return f" Known: {', '.join(names)}." if names and listed else ""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f" Known: {', '.join(names[:20])}{more}." if names and listed else ""
 
 
 @contextlib.contextmanager
