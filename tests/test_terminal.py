@@ -72,6 +72,7 @@ FORMATS = "table, csv, json or jsonl"
         ("train -m padim --false-alarm-rate 1", "--false-alarm-rate must be less than 1, not 1.0."),
         ("train -m padim --image-size 7", f"--image-size must be {SIZES}, not '7'."),
         ("train -m dfm --region 0,0,64,32 --crop 99", "--crop must fit into region 0,0,64,32, and '99' does not."),
+        ("train -m padim --seed 18446744073709551616", f"--seed must be at most {2**32 - 1}, not {2**64}."),
         ("train -m padim --threshold f2", "--threshold must be f1 or a number, not 'f2'."),
         ("train -m padim --calibration 1-fold", "--calibration must be 2-fold to 100-fold, not '1-fold'."),
         ("train -m stfpm -o epochs=many", "-o epochs must be an integer, not 'many'."),
@@ -124,6 +125,12 @@ def test_a_setting_has_one_default(function: Callable[..., object]) -> None:
     shared = {name: given.default for name, given in signature(function).parameters.items() if name in SCORING}
     assert shared == {name: settings[name] for name in shared}
     assert "workers" in shared
+
+
+def test_an_error_stays_one_line_of_bounded_length(adcli: Adcli) -> None:
+    outcome = adcli("train", "-m", "a\nb" + "c" * 10_000)
+    assert_one_line(outcome, 2, "'a b")
+    assert len(outcome.err) < 2100
 
 
 def test_help_is_also_a_command(adcli: Adcli) -> None:

@@ -124,7 +124,8 @@ def test_each_epoch_reports_its_loss_and_learning_rate(paths: list[Path]) -> Non
     losses: list[float] = []
 
     def noted(images: torch.Tensor) -> torch.Tensor:
-        losses.append(float(loss := trainee.loss(images)))
+        loss = trainee.loss(images)
+        losses.append(loss.item())
         return loss
 
     optimise(trainee.module, noted, batches, optimizer=trainee.optimizer, scheduler=trainee.scheduler, epochs=4)

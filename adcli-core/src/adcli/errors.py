@@ -41,7 +41,7 @@ class DataError(AdcliError):
 
 
 class MissingCategoryError(DataError):
-    """A category of a data set is not there at all; where all categories are asked for, it is left out."""
+    """A category of a data set is missing; if all categories are asked for, it is left out."""
 
 
 class RunError(AdcliError):
@@ -57,7 +57,7 @@ class PluginError(AdcliError):
 
 
 class BackboneError(AdcliError):
-    """A backbone or its weights cannot be had."""
+    """A backbone or its weights are not available."""
 
     exit_code = 7
 
@@ -95,7 +95,7 @@ def one_line(text: object) -> str:
 
 
 def place(error: BaseException, package: str) -> str:
-    """Return where in a package an error was raised, as ``", package/module.py:12"``; empty where it was not there."""
+    """Return where in a package an error was raised, as ``", package/module.py:12"``; empty if it was not."""
     import traceback
     from pathlib import PurePath
 
@@ -115,7 +115,8 @@ def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
-    return f" Known: {', '.join(names)}." if names and listed else ""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f" Known: {', '.join(names[:20])}{more}." if names and listed else ""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
 from adcli.errors import OptionError, one_line, suggest
 
@@ -34,7 +34,7 @@ def option(
     """Declare one option of an :class:`Options` class.
 
     Args:
-        default: used where the user gives no value; it must satisfy the annotation and the bounds itself.
+        default: used if the user gives no value; it must satisfy the annotation and the bounds itself.
         help: one sentence for ``adcli models show``.
         gt, ge, lt, le: bounds of a number, or of each number of a tuple.
     """
@@ -79,8 +79,7 @@ def validate(cls: "type[Options]", name: str, value: Any) -> Any:
     return read
 
 
-@dataclasses.dataclass(frozen=True)
-class OptionInfo:
+class OptionInfo(NamedTuple):
     """What ``adcli models show`` prints about one option."""
 
     name: str

@@ -1,14 +1,12 @@
 """How long work is reported: a protocol that the command line fills with bars and a notebook can leave silent."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ProgressEvent:
+class ProgressEvent(NamedTuple):
     """How far work has come.
 
     Attributes:

@@ -9,12 +9,13 @@ from typing import NoReturn
 
 
 def end(code: int) -> NoReturn:
-    """End the process with an exit code, at once where nothing stands against it.
+    """End the process with an exit code: run what was registered for the exit, write the output, and stop.
 
-    The interpreter takes apart what it holds object by object, and torch's objects take half a second; the system frees
-    a process as a whole. Whatever was registered to run at exit is run, and output is written.
+    Saves half a second or more of each command that imports torch: the interpreter takes apart what it holds object by
+    object, and the system frees a process as a whole. If a thread is still at work, or somebody measures, the end is
+    the usual one.
     """
-    if not _alone():
+    if not _is_alone():
         sys.exit(code)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -24,7 +25,7 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _alone() -> bool:
-    """Whether no thread is at work still, and nobody waits for the program's end to print what they measured."""
+def _is_alone() -> bool:
+    """Tell whether no other thread is at work, and no profiler waits for the end to print what it measured."""
     threads = [thread for thread in threading.enumerate() if not thread.daemon]
     return threads == [threading.main_thread()] and sys.getprofile() is None and sys.gettrace() is None

@@ -52,7 +52,7 @@ def show_error(error: click.ClickException) -> None:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
-    message = " ".join(error.format_message().splitlines())
+    message = " ".join(error.format_message()[:2000].splitlines())
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True, color=wants_colour())
 
 

@@ -178,7 +178,7 @@ def _show(
     report_failed_plugins()
     described = _describe_options(provided, options)
     if as_json:
-        listed = [vars(info) for info in described]
+        listed = [info._asdict() for info in described]
         spec = provided.spec
         print_json(
             {"name": spec.name, "summary": spec.summary, "provider": str(provided.plugin), **facts, "options": listed}

@@ -117,7 +117,7 @@ class TrainSettings(Options):
         None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files"
     )
     batch_size: int | None = declare(None, "Images computed at a time.", "Computing", "N", ge=1, otherwise=BATCH_SIZE)
-    seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0)
+    seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0, le=2**32 - 1)
     device: str = declare("auto", "auto, cpu, cuda, cuda:N or mps.", "Computing", "NAME", complete=DEVICES)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = declare(
         "auto", "auto, fp32, bf16 or fp16, for training; scores are always float32.", "Computing", "NAME"
