@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli._process import joining
+from adcli._process import torchrun
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
 from adcli.cli.flags import Command, flag, json_flag, name_key, settings
 from adcli.errors import AdcliError, OptionError
-from adcli.pipeline.settings import FIELDS, TrainSettings, merge, read_config
+from adcli.pipeline.train_settings import FIELDS, TrainSettings, merge, read_config
 
 if TYPE_CHECKING:
     from adcli.pipeline import CategoryResult, Trained, TrainedCategories
@@ -72,7 +72,7 @@ def train(
             )
             return
         trained = pipeline.train(settings, out=out, progress=progress, command=_command())
-    if joining.rank() == 0:
+    if torchrun.rank() == 0:
         _print_outcome(trained, as_json)
 
 
