@@ -286,7 +286,7 @@ def check_processes(bench: Bench) -> None:
     started = [
         subprocess.Popen(
             [sys.executable, __file__, "--child", str(output), "--device", str(bench.device)],
-            env={**environment, "ADCLI_GPU_CHILD": "1"},
+            env={**environment, "ADCLI_GPU_CHILD": "1", "GLOO_SOCKET_IFNAME": "lo"},
             stderr=subprocess.PIPE,
             text=True,
         )

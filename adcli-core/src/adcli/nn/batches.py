@@ -141,7 +141,8 @@ def _share(items: Shared, part: tuple[int, int]) -> Shared:
 
 def to_tensor(images: ImageBatch, device: torch.device | str = "cpu") -> Tensor:
     """Return images (N, H, W, 3), uint8, as a tensor (N, 3, H, W), float32 in [0, 1], laid out channels-last."""
-    pixels = torch.from_numpy(images)
+    # torch warns of arrays that must not be written to.
+    pixels = torch.from_numpy(np.require(images, requirements="W"))
     if torch.device(device).type == "cuda":
         # From other memory, a copy would wait until the device has nothing left to do.
         pixels = pixels.pin_memory()
