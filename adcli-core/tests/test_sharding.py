@@ -69,7 +69,7 @@ def test_the_first_process_is_never_without_images(paths: list[Path]) -> None:
 
 def test_splits_are_alike_in_all_processes(paths: list[Path]) -> None:
     (first, second) = (part.split(0.3) for part in parts(paths, 2))
-    assert [half.paths for half in first] == [half.paths for half in second]
+    assert [half.items for half in first] == [half.items for half in second]
     assert [half.part for half in second] == [(1, 2), (1, 2)]
 
 
