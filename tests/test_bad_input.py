@@ -171,8 +171,9 @@ def test_predicting_what_is_not_there_is_one_line(adcli: Adcli, run: Path, tmp_p
 
 
 def test_an_existing_out_folder_is_refused_before_any_work(adcli: Adcli, spoiled: Path, run: Path) -> None:
-    """Of these images some cannot be read, which would be said if any were."""
-    outcome = adcli("train", "--model", "patchcore", "--data", spoiled, *QUICK, "--out", run)
+    """Of these images some cannot be read, which a model that trains for long finds before it starts."""
+    layers = ("-o", "layers=1,2,3")
+    outcome = adcli("train", "--model", "reverse_distillation", "--data", spoiled, *BACKBONE, *layers, "--out", run)
     assert_one_line(outcome, 9, str(run))
 
 

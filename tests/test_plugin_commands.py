@@ -49,7 +49,7 @@ def test_a_new_data_set_is_checked_on_data_of_ones_own(written: Path, tmp_path: 
     assert outcome.err == ""
     failed = [line for line in outcome.out.splitlines() if "FAILED" in line]
     assert len(failed) == 1
-    assert "gone.png is no file" in failed[0]
+    assert "gone.png is not a file" in failed[0]
     assert "keeps 12 of 13 rules, breaks images_exist_and_can_be_read" in outcome.out.splitlines()[-1]
 
 

@@ -68,7 +68,7 @@ def assert_defect_is_found(
     Args:
         model: a fitted model whose scores have maps.
         image: a good image, (1, 3, H, W).
-        rows, columns: where the defect is planted.
+        rows, columns: the place of the defect.
         fill: what is put there: one value, or pixels (1, 3, height, width).
         factor: how many times the score of the good image the score must exceed.
     """

@@ -21,7 +21,7 @@ NAME = r"[a-z][a-z0-9_]*"
 def assert_described_lightly(plugin: Plugin, options: type[Options] | None, heavy: Sequence[str]) -> None:
     """Check in a process of its own that loading a plugin and describing options imports none of some packages.
 
-    All other plugins are disabled there: what they import is no fault of this one.
+    All other plugins are disabled there: this one is not to blame for what they import.
     """
     describe = (
         "" if options is None else f"importlib.import_module({options.__module__!r}).{options.__qualname__}.describe()"
@@ -61,7 +61,7 @@ def assert_silent(action: Callable[[], object]) -> None:
 
 
 def traces(action: Callable[[], object]) -> str:
-    """Return what something prints, or writes into the current folder, in words; empty where that is nothing."""
+    """Return what something prints, or writes into the current folder, in words; nothing if it does neither."""
     printed, before = io.StringIO(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -89,7 +89,7 @@ def assert_refused(action: Callable[[], object], what: str, *words: str) -> None
 
 
 def _raised(action: Callable[[], object]) -> Exception | None:
-    """Return what something raises; where the core has made one line of a plugin's own error, that error."""
+    """Return what something raises; if the core has made one line of a plugin's error, the plugin's error."""
     try:
         action()
     except PluginError as error:

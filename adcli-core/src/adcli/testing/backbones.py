@@ -17,7 +17,7 @@ from adcli.testing.assertions import NAME, assert_described_lightly, assert_refu
 
 SIZES = ((64, 64), (96, 64), (75, 61), (97, 130))
 LAYERS = 4
-"""Layers that are looked at, where a network has as many."""
+"""Layers to look at, if a network has as many."""
 
 SAME = 1e-5
 """Largest difference between maps that are the same, relative to their range."""
@@ -108,7 +108,7 @@ def the_spec_is_documented_and_loads(subject: Subject) -> None:
 
 
 def maps_agree_with_channels_and_strides(subject: Subject) -> None:
-    """There is one map for each layer, of its channels, and of the size of the image divided by its stride."""
+    """Each layer has one map, with the layer's channels and with the image's size divided by the layer's stride."""
     backbone = subject.backbone
     for values, name in ((backbone.channels, "channels"), (backbone.strides, "strides")):
         assert len(values) == len(subject.layers), f"{name} are {values}, for {len(subject.layers)} layers"
@@ -118,7 +118,7 @@ def maps_agree_with_channels_and_strides(subject: Subject) -> None:
         for found, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
             shape = tuple(found.shape)
             assert shape[:2] == (2, channels), f"a map of {channels} channels has shape {shape}"
-            # Networks round up or down where they halve.
+            # Networks round up or down when they halve.
             close = all(abs(side - pixels / stride) <= 1 for side, pixels in zip(shape[2:], size, strict=True))
             assert close, f"at {size[0]} x {size[1]}, a map of stride {stride} has shape {shape}"
 
@@ -181,7 +181,7 @@ def layers_are_chosen_by_index(subject: Subject) -> None:
 
 
 def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
-    """Asked for layer 1 alone, it has no more parameters than for all, and runs nothing that the map does not need."""
+    """With layer 1 alone, the backbone has no more parameters than with all, and computes only what that map needs."""
     backbone = subject.make(subject.layers[:1], trainable=True).requires_grad_(True)
     fewer, every = _parameters(backbone), _parameters(subject.make(subject.layers, trainable=True))
     assert fewer <= every, f"layer 1 alone has {fewer} parameters, all layers {every}"
@@ -233,7 +233,7 @@ def a_layer_that_is_not_there_is_refused(subject: Subject) -> None:
 
 
 def a_network_that_is_not_there_is_refused(subject: Subject) -> None:
-    """For a prefix such as ``timm:``, a name that is no network's is an AdcliError of one line that names it."""
+    """After a prefix such as ``timm:``, an unknown name is an AdcliError of one line that repeats it."""
     if subject.spec.name.endswith(":"):
         name = f"{subject.spec.name}{NO_NETWORK}"
         assert_refused(lambda: subject.make((1,), argument=NO_NETWORK), name, NO_NETWORK)

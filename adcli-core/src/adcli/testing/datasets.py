@@ -60,7 +60,7 @@ class Subject:
 
     @property
     def category(self) -> str | None:
-        """The category that is looked at; None where there are none."""
+        """The category to look at; None if there are none."""
         return self.spec.categories[0] if self.spec.categories else None
 
     def load(self, category: str | None = None, changed: Mapping[str, Any] | None = None) -> Splits:
@@ -127,8 +127,8 @@ def images_exist_and_can_be_read(subject: Subject) -> None:
     """Every image is the path of a file, and images all over each split decode."""
     for name, samples in subject.parts():
         for sample in samples:
-            assert isinstance(sample.image, Path), f"{name}: {sample.image!r} is no pathlib.Path"
-            assert sample.image.is_file(), f"{name}: {sample.image} is no file"
+            assert isinstance(sample.image, Path), f"{name}: {sample.image!r} is not a pathlib.Path"
+            assert sample.image.is_file(), f"{name}: {sample.image} is not a file"
         for sample in _spread(samples):
             read_image(sample.image)
 
@@ -143,12 +143,12 @@ def labels_are_good_or_defect(subject: Subject) -> None:
 
 
 def masks_fit_their_defects(subject: Subject) -> None:
-    """Only defects have masks, which are files or folders of them, and whose size or aspect is their image's."""
+    """Only defects have masks: files, or folders of files, with the size or the aspect ratio of their image."""
     masked = [sample for _, sample in subject.samples() if sample.mask is not None]
     for sample in masked:
         assert sample.label == "defect", f"{sample.image} is {sample.label}, but has the mask {sample.mask}"
-        assert isinstance(sample.mask, Path), f"{sample.mask!r} is no pathlib.Path"
-        assert sample.mask.exists(), f"the mask {sample.mask} is no file, and no folder of them"
+        assert isinstance(sample.mask, Path), f"{sample.mask!r} is not a pathlib.Path"
+        assert sample.mask.exists(), f"the mask {sample.mask} is neither a file nor a folder"
     for sample in _spread(masked):
         assert sample.mask is not None
         height, width = read_mask(sample.mask).shape
@@ -175,14 +175,14 @@ def loading_is_repeatable(subject: Subject) -> None:
 
 
 def every_category_loads_and_no_other(subject: Subject) -> None:
-    """Each category has images to train on; an unknown one is an AdcliError of one line that names it."""
+    """Every category has images to train on; an unknown category is an AdcliError of one line that names it."""
     for category in subject.spec.categories:
         assert subject.load(category).train, f"category '{category}' has nothing to train on"
     assert_refused(lambda: subject.load(NO_CATEGORY), f"category '{NO_CATEGORY}'", NO_CATEGORY)
 
 
 def missing_data_is_named(subject: Subject) -> None:
-    """Where a file or folder that an option names is missing, an AdcliError of one line says which."""
+    """If a file or folder that an option names is missing, an AdcliError of one line says which."""
     for name, place in _places(subject).items():
         missing = subject.folder / "missing" / place.name
         load = partial(subject.load, changed={name: missing})
@@ -190,7 +190,7 @@ def missing_data_is_named(subject: Subject) -> None:
 
 
 def an_empty_folder_is_no_data_set(subject: Subject) -> None:
-    """Where a folder that an option names is empty, and no images are elsewhere, it is an AdcliError of one line."""
+    """If a folder that an option names is empty, and no images are elsewhere, an AdcliError of one line says so."""
     empty = subject.folder / "empty"
     empty.mkdir(exist_ok=True)
     for name, place in _places(subject).items():

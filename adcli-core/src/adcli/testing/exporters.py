@@ -180,7 +180,7 @@ def facts_describe_the_graph(subject: Subject) -> None:
     facts: Mapping[str, Any] = subject.export.facts
     for key in ("inputs", "outputs"):
         described = facts[key]
-        assert isinstance(described, list), f"'{key}' is no list: {described!r}"
+        assert isinstance(described, list), f"'{key}' is not a list: {described!r}"
         assert described, f"'{key}' is empty"
         assert all(isinstance(item, dict) and item.get("name") for item in described), f"'{key}' lacks names"
 
@@ -203,7 +203,7 @@ def scores_equal_the_original(subject: Subject) -> None:
 
 
 def images_of_other_sizes_are_resized_as_in_training(subject: Subject) -> None:
-    """An image of another size scores as it does when the core has resized it before."""
+    """An image of another size scores as it does after the core has resized it."""
     tolerance = float(subject.export.facts["tolerance"])
     for sample in subject.evidence.compared:
         pixels = read_image(sample.image)
@@ -220,13 +220,13 @@ def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
     together, _ = subject.runtime(images.copy())
     backwards, _ = subject.runtime(images[::-1].copy())
     pair, _ = subject.runtime(images[:2].copy())
-    for found, expected, where in (
+    for found, expected, how in (
         (together, alone, "in a batch"),
         (backwards[::-1], alone, "in another order"),
         (pair, alone[:2], "in a batch of two"),
     ):
         difference = subject.relative(found, expected)
-        assert difference <= SAME, f"{where}: scores differ by {difference:.2g} of their range"
+        assert difference <= SAME, f"{how}: scores differ by {difference:.2g} of their range"
 
 
 def the_input_is_left_alone(subject: Subject) -> None:
@@ -252,7 +252,7 @@ print(*runtime(numpy.load(sys.argv[3]))[0].tolist())
 
 
 def the_runtime_imports_no_torch(subject: Subject) -> None:
-    """The folder is loaded and scores where torch cannot be imported, to the same scores."""
+    """Without torch, the folder can be loaded and gives the same scores."""
     images, path = _mixed_images(), subject.folder / "images.npy"
     np.save(path, images)
     printed = run_python(_SCORE_ALONE, subject.spec.runtime, str(subject.export.path), str(path))
@@ -262,7 +262,7 @@ def the_runtime_imports_no_torch(subject: Subject) -> None:
 
 
 def the_folder_can_be_moved(subject: Subject) -> None:
-    """A copy of the folder scores where the original is gone."""
+    """A copy of the folder gives the same scores after the original is deleted."""
     images = _mixed_images()
     expected = np.asarray(subject.runtime(images.copy())[0])
     with tempfile.TemporaryDirectory() as folder:
@@ -277,7 +277,7 @@ def the_folder_can_be_moved(subject: Subject) -> None:
 
 
 def a_wrong_graph_fails_the_check(subject: Subject) -> None:
-    """The graph of another model, and one that scores nothing but zero, do not pass for that of this one."""
+    """The check against the original refuses the graph of another model, and one whose scores are all zero."""
     negatives = subject.folder / "negatives"
     negatives.mkdir(exist_ok=True)
     other = subject.original_of(subject.fit(items_of(save_images(negatives, 1 - good_images()))))

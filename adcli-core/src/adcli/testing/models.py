@@ -194,7 +194,7 @@ def options_are_documented_and_valid(subject: Subject) -> None:
     assert_documented(spec)
     for values in ({}, subject.options, {**spec.quick, **spec.demo}):
         spec.options.parse(values)
-    assert issubclass(load_target(spec.target), Model), f"{spec.target} is no adcli.nn.model.Model"
+    assert issubclass(load_target(spec.target), Model), f"{spec.target} is not an adcli.nn.Model"
 
 
 def scores_have_the_shapes_of_the_task(subject: Subject) -> None:
@@ -212,7 +212,7 @@ def scores_have_the_shapes_of_the_task(subject: Subject) -> None:
 
 
 def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
-    """An image's score is the same alone, in any batch, in any order, and beside copies of itself."""
+    """An image's score is the same alone, in any batch, in any order, and next to copies of itself."""
     # Of a homogeneous batch all statistics are alike, which would hide a dependence.
     images = torch.cat([good_images()[:4], damaged_images()[4:8]])
     together, spread = subject.scores(images), subject.spread()
@@ -243,7 +243,7 @@ def _equal(found: Tensor, expected: Tensor) -> bool:
 
 
 def the_layout_in_memory_does_not_matter(subject: Subject) -> None:
-    """Images whose memory is laid out channels-last, as those of batches are, score as others do."""
+    """Images stored channels-last, as batches store them, get the same scores as other images."""
     images, model = damaged_images()[:3], subject.fitted
     with torch.inference_mode():
         found = Scores(*model(images.contiguous(memory_format=torch.channels_last)))
@@ -266,7 +266,7 @@ def fitting_is_repeatable(subject: Subject) -> None:
 
 
 def the_state_round_trips(subject: Subject) -> None:
-    """A model made without pretrained weights and given the saved ones scores as the fitted one does."""
+    """A model made without pretrained weights scores as the fitted one does, once it is given the saved weights."""
     saved = safetensors.torch.load(safetensors.torch.save(subject.fitted.weights()))
     restored = subject.build(pretrained=False)
     restored.restore(saved)
@@ -296,7 +296,7 @@ def forward_can_be_exported(subject: Subject) -> None:
 
 
 def other_sizes_work(subject: Subject) -> None:
-    """Images that are not square, or of odd sizes, can be fitted and scored."""
+    """A model can be fitted to, and can score, images that are not square or have odd sizes."""
     for size in OTHER_SIZES:
         scores = subject.scores(good_images(size)[:2], subject.fit(size))
         assert scores.image.shape == (2,)
@@ -312,7 +312,7 @@ def fitting_is_silent(subject: Subject) -> None:
 
 
 def two_processes_agree_with_one(subject: Subject) -> None:
-    """Two processes that share out the batches end with one model; fitted in one pass, it scores as one's does."""
+    """Two processes that share the batches end with one model; of one pass, it scores as if fitted by one process."""
     images = torch.cat([good_images(), damaged_images()])
     expected = subject.scores(images).image
     options = subject.spec.options.parse(subject.options)

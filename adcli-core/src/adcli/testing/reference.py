@@ -1,4 +1,4 @@
-"""The model that exporters are checked with where their tests name none."""
+"""The model that exporters are checked with unless their tests name another."""
 
 from typing import Any
 
