@@ -133,7 +133,8 @@ def test_what_is_wrong_for_all_ends_all(
     adcli: Adcli, shelf: Path, reference: str, more: Sequence[object], code: int, words: list[str]
 ) -> None:
     arguments = [value for value in QUICK if "weights=none.safetensors" not in more or value not in QUICK[2:4]]
-    outcome = adcli("train", *arguments, "--data", reference, "-d", f"root={shelf}", *more)
+    root = () if "-d" in more else ("-d", f"root={shelf}")
+    outcome = adcli("train", *arguments, "--data", reference, *root, *more)
     assert_one_line(outcome, code, *words)
     assert outcome.out == ""
     assert not Path("runs").exists() or not list(Path("runs").iterdir())

@@ -289,9 +289,9 @@ def test_a_run_of_before_has_no_preparation(data: Path, tmp_path: Path) -> None:
     [
         (["--region", "100,100,120,20"], 4, [".png", "200 pixels wide and 120 high", "--region 100,100,120,20"]),
         (["--crop", "130x100"], 4, [".png", "--crop 130x100"]),
-        (["--crop", "10"], 2, ["--crop is '10'"]),
-        (["--region", "1,2,3"], 2, ["--region is '1,2,3'"]),
-        (["--fit", "fill"], 2, ["fit", "squash, letterbox"]),
+        (["--crop", "10"], 2, ["--crop must be", "not '10'"]),
+        (["--region", "1,2,3"], 2, ["--region must be", "not '1,2,3'"]),
+        (["--fit", "fill"], 2, ["--fit must be squash or letterbox, not 'fill'"]),
         (["--ignore", "nothing.png"], 4, ["nothing.png"]),
     ],
 )
