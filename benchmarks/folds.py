@@ -38,8 +38,8 @@ from adcli.options import BackboneOptions
 from adcli.pipeline import TrainSettings
 from adcli.pipeline._plan import plan_calibration
 from adcli.progress import Silent
-from adcli.scoring.calibrating import calibrate
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.thresholds import calibrate
 from adcli.specs import ModelSpec
 from adcli_dfkde import DfkdeOptions
 from adcli_dfkde.model import Dfkde

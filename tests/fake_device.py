@@ -18,13 +18,13 @@ DEVICE = torch.device("lazy", 0)
 
 
 class OnDevice(Tensor):
-    """A tensor on the device; ``inner`` is on the CPU and holds the values."""
+    """A tensor on the device; ``on_cpu`` is there and holds the values."""
 
-    inner: Tensor
+    on_cpu: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> "OnDevice":
-        return Tensor._make_wrapper_subclass(  # type: ignore[attr-defined,no-any-return]
+        return Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -35,10 +35,12 @@ class OnDevice(Tensor):
         )
 
     def __init__(self, inner: Tensor) -> None:
-        self.inner = inner
+        self.on_cpu = inner
 
     @classmethod
-    def __torch_dispatch__(cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return compute(operation, args, kwargs or {})
 
 
@@ -56,20 +58,20 @@ def compute(operation: Callable[..., Any], args: Any, kwargs: dict[str, Any]) ->
     def unwrap(value: Any) -> Any:
         if isinstance(value, torch.device):
             return torch.device("cpu")
-        return value.inner if isinstance(value, OnDevice) else value
+        return value.on_cpu if isinstance(value, OnDevice) else value
 
     def wrap(value: Any) -> Any:
         if not isinstance(value, Tensor) or not to_device:
             return value
         if value.dtype == torch.float64:
             raise TypeError(f"{operation}: the device has no float64")
-        known = [tensor for tensor in tensors if isinstance(tensor, OnDevice) and tensor.inner is value]
+        known = [tensor for tensor in tensors if isinstance(tensor, OnDevice) and tensor.on_cpu is value]
         return known[0] if known else OnDevice(value)
 
     return tree_map(wrap, operation(*tree_map(unwrap, args), **tree_map(unwrap, kwargs)))
 
 
-class _Factories(TorchDispatchMode):
+class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lets operations make tensors on the device from nothing, or move them there."""
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -89,5 +91,5 @@ class _Literals(TorchFunctionMode):
 @contextmanager
 def device_without_float64() -> Iterator[torch.device]:
     """Provide the device."""
-    with _Factories(), _Literals():
+    with _Factories(), _Literals():  # type: ignore[no-untyped-call]
         yield DEVICE

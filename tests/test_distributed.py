@@ -18,7 +18,8 @@ from support import write_parts
 
 from adcli.testing.models import COUNT, damaged_images, good_images, scores_of_two_processes, subject_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.matrix]
+pytestmark = pytest.mark.slow
+matrix = pytest.mark.matrix
 
 BACKBONE = {"backbone": "random:resnet18"}
 MODELS: dict[str, dict[str, Any]] = {
@@ -69,24 +70,28 @@ def scored(run: Path) -> tuple[NDArray[np.float64], list[bool]]:
     return np.array([float(row["score"]) for row in rows]), [row["label"] == "defect" for row in rows]
 
 
+@matrix
 @pytest.mark.parametrize("model", MOMENTS)
 def test_moments_added_up_give_the_scores_of_one_process(runs: Runs, model: str) -> None:
     (one, _), (two, _) = scored(runs[model][1]), scored(runs[model][2])
     assert np.abs(one - two).max() <= 1e-4 * np.ptp(one)
 
 
+@matrix
 def test_patchcore_picks_the_same_patches(runs: Runs) -> None:
     one, two = (safetensors.torch.load_file(runs["patchcore"][n] / "model.safetensors")["bank"] for n in (1, 2))
     assert one.shape == two.shape
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+@matrix
 @pytest.mark.parametrize("model", TRAINED)
 def test_averaged_gradients_train_a_model_as_good(runs: Runs, model: str) -> None:
     one, two = (roc_auc_score(labels, scores) for scores, labels in map(scored, runs[model].values()))
     assert abs(one - two) <= 0.01
 
 
+@matrix
 def test_ganomaly_trains_as_well_on_images_that_it_can_learn() -> None:
     """Of the textured parts it learns so little in seconds that its AUROC says nothing.
 
@@ -120,6 +125,7 @@ def test_an_unreadable_image_of_one_process_ends_both_with_one_line(tmp_path: Pa
     assert list((tmp_path / "out").rglob("*")) == []
 
 
+@matrix
 def test_other_commands_and_folds_are_refused(tmp_path: Path) -> None:
     done = launched("-m", "adcli", "evaluate", "last", processes=2, cwd=tmp_path)
     assert done.returncode != 0
@@ -145,6 +151,7 @@ main(sys.argv[1:])
 """
 
 
+@matrix
 def test_a_resumed_training_of_two_ends_with_the_scores_of_an_uninterrupted_one(tmp_path: Path) -> None:
     arguments = [*train_arguments("reverse_distillation", write_parts(tmp_path / "parts"), "broken"), "-o", "epochs=2"]
     (tmp_path / "stop.py").write_text(INTERRUPTED)

@@ -18,7 +18,7 @@ from support import THIRD_PARTY, Adcli, Outcome, assert_one_line, draw_part, wri
 from adcli import pipeline
 from adcli._files import seal
 from adcli.errors import AdcliError, ExportError
-from adcli.exports.export import Export
+from adcli.exports.export import FORMAT, Export
 from adcli.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("strangers_plugin")
@@ -234,7 +234,7 @@ def test_an_export_of_a_missing_plugin_or_another_version_names_it(adcli: Adcli,
     assert_one_line(adcli("predict", copy, parts / "test"), 6, "adcli-gone 2.0.0")
     rewrite(copy, lambda manifest: manifest.update(format=99, core="7.0.0"))
     assert_one_line(adcli("predict", copy, parts / "test"), 10, "7.0.0", "upgrade")
-    rewrite(copy, lambda manifest: manifest.pop("files") and manifest.update(format=1))
+    rewrite(copy, lambda manifest: manifest.pop("files") and manifest.update(format=FORMAT))
     assert_one_line(adcli("predict", copy, parts / "test"), 10, "no manifest of an export")
 
 
@@ -328,7 +328,7 @@ def test_without_its_images_a_run_is_exported_with_others(adcli: Adcli, tmp_path
 def test_an_export_can_be_evaluated_beside_its_run(exported: Path, run: Run, parts: Path, tmp_path: Path) -> None:
     copied = pipeline.load(shutil.copytree(run.path, tmp_path / "run"))
     scorer = pipeline.open_scorer(pipeline.find(exported))
-    evaluation, folder = pipeline.evaluate(copied, scorer=scorer, name="npz", pictures="none")
+    evaluation, folder = pipeline.evaluate(copied, scorer=scorer, name="npz")
     assert folder == copied.path / "evaluations/npz"
     expected = json.loads((run.path / "metrics.json").read_text())
     assert evaluation.metrics["image"] == expected["image"]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from adcli.data.source import ImageSource, Item
 from adcli.errors import OptionError
 from adcli.progress import Progress
-from adcli.scoring.calibrating import CalibrationPlan
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime
+from adcli.scoring.thresholds import CalibrationPlan
 
 SHARED = Path(__file__).parents[2] / "shared"
 

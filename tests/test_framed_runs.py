@@ -216,7 +216,6 @@ def test_a_run_holds_its_own_ignored_areas(data: Path, tmp_path: Path, adcli: Ad
     (tmp_path / "gone.png").unlink()
     moved = pipeline.load(shutil.move(run.path, tmp_path / "moved"))
     assert [prediction.score for prediction in pipeline.predict(moved, [data / "test"])] == before
-    assert json.loads((moved.path / "run.yaml").read_text().splitlines()[0].replace("format: ", "")) == 1
     assert_one_line(adcli("train", "--config", moved.path / "run.yaml", "--out", "again"), 4, "gone.png")
     ignored = np.asarray(Image.open(moved.path / "ignore.png")).copy()
     ignored[100, 100] = True
@@ -291,7 +290,7 @@ def test_a_run_of_before_has_no_preparation(data: Path, tmp_path: Path) -> None:
         (["--crop", "130x100"], 4, [".png", "--crop 130x100"]),
         (["--crop", "10"], 2, ["--crop must be", "not '10'"]),
         (["--region", "1,2,3"], 2, ["--region must be", "not '1,2,3'"]),
-        (["--fit", "fill"], 2, ["--fit must be squash or letterbox, not 'fill'"]),
+        (["--fit", "fill"], 2, ["--fit must be squash or letterbox"]),
         (["--ignore", "nothing.png"], 4, ["nothing.png"]),
     ],
 )

@@ -17,7 +17,7 @@ from adcli.nn.components import principal_components, principal_directions, rand
 
 SIZE = (32, 48)
 
-CASES = [
+CASES: list[tuple[str, dict[str, object]]] = [
     ("cflow", {"epochs": 1}),
     ("dfkde", {}),
     ("dfm", {}),
@@ -66,7 +66,7 @@ def test_the_device_refuses_float64_and_tensors_of_the_cpu() -> None:
             lambda: torch.tensor([1.0], dtype=torch.float64).to(device),
         ):
             with pytest.raises(TypeError, match="no float64"):
-                refused()
+                refused()  # type: ignore[no-untyped-call]
         with pytest.raises(RuntimeError, match="beside"):
             rows + torch.ones(3)
 
@@ -75,19 +75,19 @@ def test_components_are_those_of_the_cpu() -> None:
     rows = torch.randn(40, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 13)
     expected = principal_directions([rows], 3), principal_components(rows, 0.9), principal_components(rows.T, 0.9)
     torch.manual_seed(0)
-    randomised = randomised_components(lambda: rows.split(9), 0.9, 8)
+    randomised = randomised_components(lambda: torch.split(rows, 9), 0.9, 8)
     with device_without_float64() as device, torch.no_grad():
         there = rows.to(device)
         found = principal_directions([there], 3), principal_components(there, 0.9), principal_components(there.T, 0.9)
         torch.manual_seed(0)
-        again = randomised_components(lambda: there.split(9), 0.9, 8)
+        again = randomised_components(lambda: torch.split(there, 9), 0.9, 8)
         torch.testing.assert_close(found[0].cpu(), expected[0])
         for one, other in zip((*found[1:], again), (*expected[1:], randomised), strict=True):
             assert one.directions.device == one.mean.device == one.variances.device == DEVICE
             torch.testing.assert_close(one.directions.cpu(), other.directions, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{'-'.join(map(str, o))}" for name, o in CASES])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=["-".join([name, *options]) for name, options in CASES])
 def test_models_score_there_as_on_the_cpu(name: str, options: dict[str, object], images: list[Path]) -> None:
     provided = registry().models[name]
     spec = provided.spec

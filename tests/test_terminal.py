@@ -19,7 +19,7 @@ from adcli import pipeline
 from adcli.cli import cli
 from adcli.cli.console import lay_out, wrap
 from adcli.cli.flags import SCORING, SECTIONS
-from adcli.pipeline.settings import BATCH_SIZE, FIELDS, TrainSettings
+from adcli.pipeline.train_settings import BATCH_SIZE, FIELDS, TrainSettings
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 """What colours a terminal."""

@@ -43,8 +43,6 @@ SHARED = ("_files", "_plugins", "_process")
 """Private to the core, and shared by its folders."""
 
 PRIVATE = {
-    ("cli", "pipeline._evaluation"),
-    ("cli", "testing._check"),
     ("testing", "pipeline._export"),
 }
 """Private modules that another folder imports nevertheless."""

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,8 @@ def test_flags_are_exact_within_and_the_callers_afterwards(context: object) -> N
 
 
 def test_flags_set_by_torchs_newer_names_are_restored_too() -> None:
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
     before = cudnn.conv.fp32_precision, matmul.fp32_precision
     try:
         cudnn.conv.fp32_precision, matmul.fp32_precision = "ieee", "tf32"

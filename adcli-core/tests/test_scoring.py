@@ -14,11 +14,11 @@ from adcli.data.source import ImageSource, Item
 from adcli.errors import DataError, TrainingError
 from adcli.scoring import prediction as prediction_module
 from adcli.scoring import scorer as scorer_module
-from adcli.scoring.calibrating import GoodScores
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import ImageBatch, Scored
 from adcli.scoring.scorer import Scorer
+from adcli.scoring.thresholds import GoodScores
 
 SIZE = (8, 8)
 

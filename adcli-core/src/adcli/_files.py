@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,25 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another --out."
         ) from None
+
+
+@contextlib.contextmanager
+def writing_lines(path: Path) -> Iterator[Callable[[str], object]]:
+    """Give a function that writes text to a file, which has its name once everything is written, or is not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("w", encoding="utf-8", newline="")
+        with file:
+            yield file.write
+            with storing(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with storing(path):
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from adcli._plugins.tracing import trace_failure
-from adcli._process import joining
+from adcli._process import torchrun
 from adcli._process.allocation import keep_freed_memory
 from adcli._process.ending import end
 from adcli._process.imports import let_imports_last
@@ -107,7 +107,7 @@ def cli(ctx: click.Context) -> None:
       adcli help COMMAND                       what a command does
     """
     ctx.color = wants_colour()
-    if joining.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
+    if torchrun.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
         raise click.UsageError(
             f"'adcli {ctx.invoked_subcommand}' works in a single process: start it without torchrun."
         )
@@ -168,7 +168,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             from adcli.cli.shells import register
 
             register()
-        with joining.joined():
+        with torchrun.joined():
             outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -192,6 +192,6 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _show(error: click.ClickException) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
-    if not (isinstance(error, joining.PeerError) and error.printed):
+    if not (isinstance(error, torchrun.PeerError) and error.printed):
         show_error(error)
     return error.exit_code

@@ -179,9 +179,9 @@ def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
 def load_pipeline() -> ModuleType:
     """Report plugins that failed, and return the Python API, whose names import what they need when they are used."""
     from adcli import pipeline
-    from adcli._process import joining
+    from adcli._process import torchrun
 
-    if joining.rank() == 0:
+    if torchrun.rank() == 0:
         report_failed_plugins()
 
     return pipeline

@@ -10,7 +10,7 @@ import click
 from adcli.cli.console import explain, print_versions, voice
 from adcli.errors import OptionError, suggest
 from adcli.options import list_choices, validate
-from adcli.pipeline.settings import FIELDS, TrainSettings
+from adcli.pipeline.train_settings import FIELDS, TrainSettings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -10,7 +10,6 @@ from adcli.cli.console import print_fact, print_json, report_failed_plugins
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
-from adcli.testing._check import names_by_kind
 
 _USE = {
     "model": "adcli train --model {name}",
@@ -70,7 +69,7 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
         _make_once(checked)
         return checked
     checked = Checked(name, checked.kind, data_options or options)
-    names_by_kind()[checked.kind][name].spec.options.parse(data_options or options)
+    registry().by_kind[checked.kind][name].spec.options.parse(data_options or options)
     if checked.kind == "dataset" and not data_options:
         _load_without_options(checked)
     return checked

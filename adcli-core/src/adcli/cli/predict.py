@@ -73,13 +73,14 @@ def predict(
     predictions: Iterable[Prediction] = pipeline.predict(scorer, _read_paths(paths), progress=bar)
     if overlays and out is not None:
         predictions = pipeline.draw(predictions, out / "maps")
-    rows = list(_print_rows((_row(prediction) for prediction in predictions), "json" if as_json else form))
+    rows = _print_rows((_row(prediction) for prediction in predictions), "json" if as_json else form)
+    count = defects = 0
+    for row in rows if out is None else _write_rows(rows, out / "predictions.csv"):
+        count += 1
+        defects += row["verdict"] == "defect"
     for message in scorer.source.skipped.values():
         progress.note(f"skipped: {message}")
-    if out is not None:
-        _write(rows, out)
-    defects = sum(row["verdict"] == "defect" for row in rows)
-    images = f"{len(rows)} image{'' if len(rows) == 1 else 's'}"
+    images = f"{count} image{'' if count == 1 else 's'}"
     progress.note(f"{images}, {defects} with defects" + (f"; written to {out}" if out else ""))
     if fail_on_defect and defects:
         from adcli.errors import DEFECT_FOUND
@@ -100,13 +101,11 @@ COLUMNS = ("image", "score", "p_value", "verdict", "regions")
 
 
 def _row(prediction: "Prediction") -> dict[str, Any]:
-    from adcli.pipeline._evaluation import name_verdict
-
     return {
         "image": prediction.name,
         "score": prediction.score,
         "p_value": prediction.p_value,
-        "verdict": name_verdict(prediction.is_defect),
+        "verdict": prediction.verdict,
         "regions": [
             {"x": region.x, "y": region.y, "width": region.width, "height": region.height, "peak": region.peak}
             for region in prediction.regions
@@ -132,7 +131,9 @@ def _print_rows(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str,
             p_value = "-" if row["p_value"] is None else f"{row['p_value']:.4f}"
             verdict = style_verdict(row["verdict"], f"{row['verdict']:<8}") if row["verdict"] else f"{'-':<8}"
             click.echo(f"{verdict} {row['score']:>12.6g} {p_value:>8}  {row['image']}")
-        listed.append(row)
+        else:
+            # One document has all rows; the other forms keep none.
+            listed.append(row)
         yield row
     if form == "json":
         click.echo(json.dumps(listed, indent=2))
@@ -150,10 +151,12 @@ def _csv_line(cells: Iterable[Any]) -> str:
     return text.getvalue()
 
 
-def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    from adcli._files import storing, write_atomically
+def _write_rows(rows: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:
+    """Write rows into a table as they come, and pass them on."""
+    from adcli._files import writing_lines
 
-    with storing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    lines = [_csv_line(COLUMNS), *(_csv_line(_cells(row)) for row in rows)]
-    write_atomically(out / "predictions.csv", "".join(lines))
+    with writing_lines(path) as write:
+        write(_csv_line(COLUMNS))
+        for row in rows:
+            write(_csv_line(_cells(row)))
+            yield row

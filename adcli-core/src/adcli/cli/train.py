@@ -2,24 +2,22 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli._process import joining
+from adcli._process import torchrun
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
 from adcli.cli.flags import Command, flag, json_flag, name_key, settings
 from adcli.errors import AdcliError, OptionError
-from adcli.pipeline.settings import FIELDS, TrainSettings, merge, read_config
+from adcli.pipeline.train_settings import FIELDS, TrainSettings, merge, read_config
 
 if TYPE_CHECKING:
     from adcli.pipeline import CategoryResult, Trained, TrainedCategories
     from adcli.runs.run import Run
 
-_SHOWN = (("image", "auroc"), ("image", "f1_max"), ("pixel", "auroc"), ("pixel", "aupro"))
-_COLUMNS = ("category", "image AUROC", "image F1-max", "pixel AUROC", "AUPRO", "fit s", "all s", "run")
 FILE = click.Path(path_type=Path)
 
 
@@ -74,7 +72,7 @@ def train(
             )
             return
         trained = pipeline.train(settings, out=out, progress=progress, command=_command())
-    if joining.rank() == 0:
+    if torchrun.rank() == 0:
         _print_outcome(trained, as_json)
 
 
@@ -131,7 +129,7 @@ def _print_categories(trained: "TrainedCategories", as_json: bool) -> None:
     if as_json:
         print_json(_describe_categories(trained))
     else:
-        print_table(_COLUMNS, _rows(trained), "", typed=("category", "run"))
+        print_table(_name_columns(), _rows(trained), "", typed=("category", "run"))
     failed = trained.failed
     if failed:
         named = ", ".join(result.category for result in failed)
@@ -169,6 +167,15 @@ def _rows(trained: "TrainedCategories") -> Iterator[list[str]]:
     yield [f"mean of {len(finished)}", *_format_metrics(trained.mean()), *means, ""]
 
 
+def _name_columns() -> Sequence[str]:
+    from adcli.metrics.table import list_columns
+
+    shown = (f"{level} {metric.label}" if len(metric.levels) > 1 else metric.label for level, metric in list_columns())
+    return "category", *shown, "fit s", "all s", "run"
+
+
 def _format_metrics(metrics: Mapping[str, Any]) -> list[str]:
-    values = [(metrics.get(level) or {}).get(name) for level, name in _SHOWN]
+    from adcli.metrics.table import list_columns
+
+    values = [(metrics.get(level) or {}).get(metric.key) for level, metric in list_columns()]
     return ["" if value is None else f"{value:.3f}" for value in values]

@@ -7,12 +7,13 @@ imported when it is first used, so that ``adcli --help`` imports no numpy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from adcli.data.samples import IMAGE_SUFFIXES, Label, Sample, Splits, count_labels
+from adcli.data.formats import IMAGE_SUFFIXES
+from adcli.data.samples import Label, Sample, Splits, count_labels
 
 if TYPE_CHECKING:
     from adcli.data.decoding import FINE, Pixels, Size, read_image, read_mask, resize
     from adcli.data.framing import Framing
-    from adcli.data.photograph import Photograph, Source, open_photograph
+    from adcli.data.photograph import ImageLike, Photograph, open_photograph
     from adcli.data.source import Decoded, ImageSource, Item, items_of
     from adcli.data.splitting import held_out
 
@@ -21,6 +22,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "Decoded",
     "Framing",
+    "ImageLike",
     "ImageSource",
     "Item",
     "Label",
@@ -28,7 +30,6 @@ __all__ = [
     "Pixels",
     "Sample",
     "Size",
-    "Source",
     "Splits",
     "count_labels",
     "held_out",

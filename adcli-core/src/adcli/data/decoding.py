@@ -4,15 +4,13 @@ Training, calibration, evaluation, prediction and exported models all see ``resi
 :mod:`adcli.data.framing` takes of the image in between.
 """
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from adcli.data.samples import IMAGE_SUFFIXES
+from adcli.data.formats import IMAGE_SUFFIXES, open_image
 from adcli.errors import DataError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -65,14 +63,11 @@ def decode_levels(content: bytes, name: object) -> Pixels:
         name: of the image, for messages.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from half its limit on; only its limit itself is an error here.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-                # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
-                ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image, name)
+        with open_image(content) as image:
+            image.load()
+            # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, name)
     except Image.DecompressionBombError:
         raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
     except UnidentifiedImageError:
@@ -176,15 +171,13 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def _read_one_mask(path: Path) -> NDArray[np.bool_]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                lossy = image.format == "JPEG"
-                upright = ImageOps.exif_transpose(image)
-                values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "RGBA", "CMYK") else upright)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
+    try:
+        with open_image(path) as image:
+            lossy = image.format == "JPEG"
+            upright = ImageOps.exif_transpose(image)
+            values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "RGBA", "CMYK") else upright)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
     if values.ndim == 3:
         values = values[:, :, :3].max(axis=2)
     return values >= 128 if lossy else values > 0

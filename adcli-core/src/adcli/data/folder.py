@@ -7,7 +7,8 @@ from pathlib import Path
 
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
-from adcli.data.samples import IMAGE_SUFFIXES, Sample, Splits, count_labels
+from adcli.data.formats import IMAGE_SUFFIXES
+from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
 from adcli.errors import DataError, OptionError
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adcli.data import framing_alone as prepare
+from adcli.data import framing_standalone as prepare
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
@@ -28,7 +28,7 @@ from adcli.data.decoding import (
     resize,
     resize_map,
 )
-from adcli.data.framing_alone import find_area, find_borders, scale_flags
+from adcli.data.framing_standalone import find_area, find_borders, scale_flags
 from adcli.data.samples import have_same_aspect
 from adcli.errors import DataError, OptionError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from adcli.data.decoding import Size, read_image, read_mask
+from adcli.data.formats import open_image
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.errors import DataError
@@ -142,7 +142,7 @@ def _look_at_all(splits: Splits, workers: int) -> Iterator[_Look]:
 def _look_at(split: str, sample: Sample) -> _Look:
     try:
         pixels = read_image(sample.image)
-        with Image.open(sample.image) as image:
+        with open_image(sample.image) as image:
             mode = image.mode
     except DataError as error:
         return _Look(split, sample, findings=(Finding("unreadable", sample.image, error.format_message()),))

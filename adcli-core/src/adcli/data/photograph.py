@@ -32,11 +32,11 @@ class Photograph(NamedTuple):
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-Source = Photograph | Path | str | bytes | NDArray[np.uint8]
+ImageLike = Photograph | Path | str | bytes | NDArray[np.uint8]
 """What :func:`open_photograph` takes: a photograph, a path, the bytes of a file, or an array (H, W, 3) or (H, W)."""
 
 
-def open_photograph(source: Source, name: str = "") -> Photograph:
+def open_photograph(source: ImageLike, name: str = "") -> Photograph:
     """Return the photograph that a source stands for.
 
     Args:

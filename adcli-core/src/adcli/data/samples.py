@@ -9,9 +9,6 @@ from typing import Literal
 Label = Literal["good", "defect"]
 """What is known of a sample."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".jp2"})
-"""How the names of images end, in lower case."""
-
 ASPECT_TOLERANCE = 0.02
 """By how much the aspects of two sizes may differ and still count as the same: rounding a side explains that much."""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from adcli.data.decoding import Pixels, Size
 from adcli.data.framing import PLAIN, Framing
-from adcli.data.photograph import Photograph, Source, open_photograph
+from adcli.data.photograph import ImageLike, Photograph, open_photograph
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
@@ -101,10 +101,10 @@ class ImageSource:
                 self._cached_bytes += image.pixels.nbytes
             yield item, image
 
-    def photographs(self, sources: Iterable[Source]) -> Iterator[tuple[Photograph, Decoded]]:
+    def photographs(self, sources: Iterable[ImageLike]) -> Iterator[tuple[Photograph, Decoded]]:
         """Yield photographs at their own size, and what a model gets of each, in the given order."""
 
-        def load(numbered: tuple[int, Source]) -> tuple[Photograph, Decoded]:
+        def load(numbered: tuple[int, ImageLike]) -> tuple[Photograph, Decoded]:
             photograph = open_photograph(numbered[1], f"image {numbered[0]}")
             return photograph, self.fit(photograph)
 

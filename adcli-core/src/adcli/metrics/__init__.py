@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from adcli.metrics.curves import Flags, Floats, auroc, average_precision, f1_max, fpr_at_tpr, tabulate
+from adcli.metrics.curves import Flags, Floats, tabulate
 from adcli.metrics.pixels import PixelMetrics
+from adcli.metrics.table import compute_all
 
 __all__ = ["PixelMetrics", "image_metrics", "interval", "rates", "summarise"]
 
@@ -29,14 +30,7 @@ def image_metrics(scores: Floats, is_defect: Flags) -> dict[str, float]:
     found = {"n_good": int((~is_defect).sum()), "n_defect": int(is_defect.sum())}
     if not found["n_good"] or not found["n_defect"]:
         return {**found}
-    counts = tabulate(scores, is_defect)
-    return {
-        "auroc": auroc(counts),
-        "average_precision": average_precision(counts),
-        "f1_max": f1_max(counts),
-        "fpr_at_95_tpr": fpr_at_tpr(counts),
-        **found,
-    }
+    return {**compute_all("image", tabulate(scores, is_defect)), **found}
 
 
 def rates(scores: Floats, is_defect: Flags, threshold: float) -> dict[str, Any]:

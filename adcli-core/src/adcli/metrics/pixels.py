@@ -1,13 +1,14 @@
 """How well maps locate defects: exact up to a stated number of pixels, and in bounded memory beyond it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.metrics.curves import Counts, Flags, Floats, area, aupro, auroc, average_precision, f1_max
+from adcli.metrics.curves import Counts, Flags, Floats, area, aupro, auroc
+from adcli.metrics.table import compute_all
 
 EXACT = 2**25
 """Pixels that are kept as they are; beyond them, values are sorted into bins."""
@@ -30,14 +31,6 @@ Keys = NDArray[np.uint32]
 
 UNSEEN = np.uint32(0)
 """The key of what was not looked at; those of all finite numbers are higher, in bins too."""
-
-METRICS: dict[str, Callable[[Counts], float]] = {
-    "auroc": auroc,
-    "average_precision": average_precision,
-    "f1_max": f1_max,
-    "aupro": lambda counts: aupro(counts, 0.3),
-    "aupro_0.05": lambda counts: aupro(counts, 0.05),
-}
 
 
 class Spots(NamedTuple):
@@ -257,7 +250,7 @@ class PixelMetrics:
         counts = self._counts(list(self._kinds.values()), self._good())
         if counts is None:
             return {}
-        found: dict[str, float | dict[str, float]] = {name: metric(counts) for name, metric in METRICS.items()}
+        found: dict[str, float | dict[str, float]] = {**compute_all("pixel", counts)}
         images = [keys for kind in self._kinds.values() for keys in kind.images]
         pimo = self._pimo()
         if pimo is not None:
@@ -265,8 +258,9 @@ class PixelMetrics:
         if self.unseen:
             found["unseen"] = self.unseen / self.defective
         if self._histogram is not None:
-            extremes = [counts.split(defects_first=first) for first in (True, False)]
-            error = {name: _spread_of(metric(counts), map(metric, extremes)) for name, metric in METRICS.items()}
+            extremes = [compute_all("pixel", counts.split(defects_first=first)) for first in (True, False)]
+            middle = compute_all("pixel", counts)
+            error = {key: _spread_of(value, (extreme[key] for extreme in extremes)) for key, value in middle.items()}
             if pimo is not None:
                 both = (float(pimo.areas(images, defects_first=first).mean()) for first in (True, False))
                 error["aupimo"] = _spread_of(float(pimo.areas(images).mean()), both) + 1 / KEPT

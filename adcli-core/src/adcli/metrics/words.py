@@ -3,15 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-NAMES = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "f1_max": "F1-max",
-    "fpr_at_95_tpr": "FPR at 95% TPR",
-    "aupro": "AUPRO",
-    "aupro_0.05": "AUPRO to 0.05",
-    "aupimo": "AUPIMO",
-}
+from adcli.metrics.table import METRICS
 
 
 def metric_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
@@ -35,7 +27,7 @@ def unseen(metrics: Mapping[str, Any] | None) -> str:
 def ranking(metrics: Mapping[str, Any] | None, level: str) -> dict[str, float]:
     """Return the metrics of ``"image"`` or ``"pixel"`` that need no threshold, by their usual names."""
     values = (metrics or {}).get(level) or {}
-    return {name: values[key] for key, name in NAMES.items() if key in values}
+    return {metric.label: values[metric.key] for metric in METRICS if metric.key in values}
 
 
 def verdict_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:

@@ -141,11 +141,12 @@ def _share(items: Shared, part: tuple[int, int]) -> Shared:
 
 def to_tensor(images: ImageBatch, device: torch.device | str = "cpu") -> Tensor:
     """Return images (N, H, W, 3), uint8, as a tensor (N, 3, H, W), float32 in [0, 1], laid out channels-last."""
-    pixels = torch.from_numpy(images)
+    # torch warns of arrays that must not be written to.
+    pixels = torch.from_numpy(np.require(images, requirements="W"))
     if torch.device(device).type == "cuda":
         # From other memory, a copy would wait until the device has nothing left to do.
         pixels = pixels.pin_memory()
-    return _scale(pixels.to(device, non_blocking=True))
+    return scale(pixels.to(device, non_blocking=True))
 
 
 def upload(batches: Iterator[list[Pixels]], device: torch.device) -> Iterator[Tensor]:
@@ -172,7 +173,7 @@ def upload(batches: Iterator[list[Pixels]], device: torch.device) -> Iterator[Te
             torch.cuda.current_stream(device).wait_stream(stream)
             following = copier.submit(copy_next)
             copied.record_stream(torch.cuda.current_stream(device))
-            yield _scale(copied)
+            yield scale(copied)
 
 
 def pin(images: Sequence[Pixels]) -> Tensor:
@@ -182,5 +183,6 @@ def pin(images: Sequence[Pixels]) -> Tensor:
     return pinned
 
 
-def _scale(images: Tensor) -> Tensor:
+def scale(images: Tensor) -> Tensor:
+    """Return images (N, H, W, 3), uint8, as (N, 3, H, W), float32 in [0, 1]."""
     return images.permute(0, 3, 1, 2).float().div_(255)

@@ -65,7 +65,7 @@ def to_float64(tensor: Tensor, memory_format: torch.memory_format = torch.preser
 
 
 def memory_share(device: torch.device, share: float, otherwise: int) -> int:
-    """Return bytes: a share of a GPU's whole memory, so that it is the same whatever else is there; else ``otherwise``."""
+    """Return a share of a GPU's whole memory in bytes, the same whatever else is there; else ``otherwise``."""
     if device.type != "cuda":
         return otherwise
     return int(torch.cuda.get_device_properties(device).total_memory * share)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from adcli._process.joining import (
+from adcli._process.torchrun import (
     explain_broken_connections,
     is_joined,
     joined,

@@ -7,11 +7,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from adcli.data.decoding import Pixels
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
-from adcli.nn.batches import to_tensor
+from adcli.nn.batches import pin, scale, to_tensor
 from adcli.nn.devices import exact_float32, pick_device
 from adcli.nn.model import Model
-from adcli.scoring.runtime import ImageBatch, Scored
+from adcli.scoring.runtime import ImageBatch, Scored, Start
 
 T = TypeVar("T")
 
@@ -41,18 +42,18 @@ class ModelRuntime:
             TrainingError: the memory does not suffice.
             PluginError: the model raised anything else but an ``AdcliError``.
         """
-        return self._guard(lambda: self._start(images)())
+        return self._guard(lambda: self._score(to_tensor(images, self.device))())
 
     @property
-    def start(self) -> Callable[[ImageBatch], Callable[[], Scored]] | None:
-        """On a GPU, what starts to score images and returns a function that waits for the result; else None.
+    def start(self) -> Start | None:
+        """On a GPU, what starts to score images; else None.
 
         While the device computes, the caller can prepare the next batch.
         """
-        return self._start_guarded if self.device.type == "cuda" else None
+        return self._start if self.device.type == "cuda" else None
 
-    def _start_guarded(self, images: ImageBatch) -> Callable[[], Scored]:
-        wait = self._guard(lambda: self._start(images))
+    def _start(self, images: Sequence[Pixels]) -> Callable[[], Scored]:
+        wait = self._guard(lambda: self._score(scale(pin(images).to(self.device, non_blocking=True))))
         return lambda: self._guard(wait)
 
     def _guard(self, work: Callable[[], T]) -> T:
@@ -67,10 +68,11 @@ class ModelRuntime:
             reason = one_line(error) + place(error, package)
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
 
-    def _start(self, images: ImageBatch) -> Callable[[], Scored]:
+    def _score(self, images: Tensor) -> Callable[[], Scored]:
+        """Score images (N, 3, H, W); on a GPU, this returns before the result is there."""
         # As when the run was calibrated: by default, a GPU convolves in less than float32.
         with torch.inference_mode(), exact_float32():
-            scores = self.model(to_tensor(images, self.device))
+            scores = self.model(images)
             found = [scores.image.float()] if scores.map is None else [scores.image.float(), scores.map[:, 0].float()]
         if self.device.type != "cuda":
             return lambda: _to_arrays([part.cpu() for part in found])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._bench import Timings, bench
     from adcli.pipeline._compare import Standing, Standings, compare_runs
     from adcli.pipeline._evaluate import evaluate
-    from adcli.pipeline._evaluation import Evaluation
+    from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
     from adcli.pipeline._open import find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._report import report
     from adcli.pipeline._train import Trained, resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
-    from adcli.pipeline.settings import TrainSettings
+    from adcli.pipeline.train_settings import TrainSettings
     from adcli.runs.run import Run
     from adcli.scoring.prediction import Prediction
 
@@ -69,7 +69,7 @@ _HOMES = {
     "adcli.pipeline._bench": ("Timings", "bench"),
     "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
     "adcli.pipeline._evaluate": ("evaluate",),
-    "adcli.pipeline._evaluation": ("Evaluation",),
+    "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
     "adcli.pipeline._open": ("find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
@@ -77,7 +77,7 @@ _HOMES = {
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._train": ("Trained", "resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
-    "adcli.pipeline.settings": ("TrainSettings",),
+    "adcli.pipeline.train_settings": ("TrainSettings",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),
 }

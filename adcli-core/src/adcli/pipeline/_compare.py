@@ -10,7 +10,7 @@ import numpy as np
 from adcli.errors import RunError
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
-from adcli.pipeline._evaluation import SCORES_FILE
+from adcli.pipeline._evaluation_pass import SCORES_FILE
 from adcli.runs.run import Run
 
 RESAMPLES = 2000

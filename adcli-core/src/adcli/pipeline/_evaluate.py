@@ -8,7 +8,7 @@ from typing import Any
 from adcli._files import publish, write_atomically
 from adcli.data.references import load_data
 from adcli.errors import DataError
-from adcli.pipeline._evaluation import (
+from adcli.pipeline._evaluation_pass import (
     EVALUATIONS,
     OWN,
     REPORT_FILE,

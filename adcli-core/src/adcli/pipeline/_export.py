@@ -23,13 +23,13 @@ from adcli.exports.writing import new_folder, seal_folder, write_graph
 from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._building import read_good_images
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline.settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
+from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
 from adcli.runs.run import Run
-from adcli.scoring.calibrating import CalibrationPlan, calibrate
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
+from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
 
 COMPARED = 50

@@ -11,8 +11,8 @@ from adcli.data.folder import images_in, labelled_images
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
-from adcli.pipeline.settings import TrainSettings, parse_calibration, parse_threshold
-from adcli.scoring.calibrating import CalibrationPlan
+from adcli.pipeline.train_settings import TrainSettings, parse_calibration, parse_threshold
+from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
 

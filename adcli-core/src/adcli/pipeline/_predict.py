@@ -8,7 +8,7 @@ import numpy as np
 
 from adcli._files import storing, write_atomically
 from adcli.data.folder import images_in
-from adcli.data.photograph import Photograph, Source
+from adcli.data.photograph import ImageLike, Photograph
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
 from adcli.report.overlays import draw_overlay
@@ -18,7 +18,7 @@ from adcli.scoring.scorer import Scorer
 
 
 def predict(
-    run: Opened | Scorer, images: Source | Iterable[Source], *, progress: Progress | None = None
+    run: Opened | Scorer, images: ImageLike | Iterable[ImageLike], *, progress: Progress | None = None
 ) -> Iterator[Prediction]:
     """Yield what a run or an export says of photographs, as they are scored.
 
@@ -35,21 +35,21 @@ def predict(
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
     several = _list_sources(images)
-    sources: Iterable[Source] = _expand(several)
+    sources: Iterable[ImageLike] = _expand(several)
     if isinstance(several, Sequence):
         sources = list(sources)
     count = len(sources) if isinstance(sources, list) else 0
     return (progress or Silent()).track(scorer(sources), count, "predicting")
 
 
-def _list_sources(images: Source | Iterable[Source]) -> Iterable[Source]:
+def _list_sources(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
     """Return several images as they are, and one as a list of one."""
     if isinstance(images, (Photograph, str, Path, bytes)):
         return [images]
     return [images] if isinstance(images, np.ndarray) and images.ndim < 4 else images
 
 
-def _expand(images: Iterable[Source]) -> Iterator[Source]:
+def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
     """Yield the images of every folder and pattern, and pass everything else on."""
     for image in images:
         if isinstance(image, (str, Path)):

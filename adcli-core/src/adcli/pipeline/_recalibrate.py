@@ -13,8 +13,8 @@ from adcli.errors import DataError, OptionError
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
 from adcli.runs.run import CALIBRATION_FILE, Run
-from adcli.scoring.calibrating import CalibrationPlan, calibrate
 from adcli.scoring.scorer import Scorer
+from adcli.scoring.thresholds import CalibrationPlan, calibrate
 
 
 def recalibrate(

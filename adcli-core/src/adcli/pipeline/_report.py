@@ -7,7 +7,7 @@ from typing import Any
 
 from adcli.errors import RunError
 from adcli.pipeline._evaluate import ORIGIN_FILE, evaluate
-from adcli.pipeline._evaluation import (
+from adcli.pipeline._evaluation_pass import (
     EVALUATIONS,
     METRICS_FILE,
     OWN,

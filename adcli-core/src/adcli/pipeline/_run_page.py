@@ -9,7 +9,7 @@ import numpy as np
 from adcli._files import write_atomically
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
-from adcli.pipeline._evaluation import Evaluation
+from adcli.pipeline._evaluation_pass import Evaluation
 from adcli.report.page import Card, Page, render
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration

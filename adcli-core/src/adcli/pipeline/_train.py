@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from adcli import __version__
 from adcli._files import file_digest, seal
 from adcli._plugins.registry import Provided, registry
-from adcli._process import joining
+from adcli._process import torchrun
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
@@ -53,17 +53,17 @@ from adcli.pipeline._building import (
     name_absolutely,
     read_good_images,
 )
-from adcli.pipeline._evaluation import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, evaluate_into
+from adcli.pipeline._evaluation_pass import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, evaluate_into
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._run_page import write_report
-from adcli.pipeline.settings import NOT_SETTINGS, TrainSettings, framing
+from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.find import find_interrupted, new_run_path
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
-from adcli.scoring.calibrating import CalibrationPlan, calibrate
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer
+from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
 
 
@@ -95,7 +95,7 @@ class _Job:
     record: dict[str, Any]
 
 
-@joining.joined()
+@torchrun.joined()
 def train(
     settings: TrainSettings, *, out: Path | None = None, progress: Progress | None = None, command: str = ""
 ) -> Trained:
@@ -111,19 +111,19 @@ def train(
         AdcliError: anything the user can put right; nothing that looks like a finished run is left behind.
     """
     progress = _silence_others(progress)
-    if out is not None and joining.rank() == 0:
+    if out is not None and torchrun.rank() == 0:
         # Before any image is read: it would be read for nothing.
         check_free(out)
     job = _prepare(settings, progress)
     history = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command}
     content = {**history, **job.settings.to_dict(), "record": job.record}
     partial = None
-    if joining.rank() == 0:
+    if torchrun.rank() == 0:
         partial = PartialRun.create(out or new_run_path(settings.model, job.data.name), content)
     return _carry_out(job, partial, content, progress)
 
 
-@joining.joined()
+@torchrun.joined()
 def resume(reference: str | Path, *, progress: Progress | None = None) -> Trained:
     """Continue an interrupted run to the result it would have had.
 
@@ -131,11 +131,11 @@ def resume(reference: str | Path, *, progress: Progress | None = None) -> Traine
         RunError: there is no such run, another process works on it, or its data changed.
     """
     progress, partial = _silence_others(progress), None
-    if joining.rank() == 0:
+    if torchrun.rank() == 0:
         partial, content = PartialRun.resume(find_interrupted(str(reference)))
-        joining.on_first(lambda: content)
+        torchrun.on_first(lambda: content)
     else:
-        content = joining.on_first(dict)
+        content = torchrun.on_first(dict)
     content.pop("format", None)
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(partial.finish(), None))
@@ -147,7 +147,7 @@ def resume(reference: str | Path, *, progress: Progress | None = None) -> Traine
         raise RunError(f"{reference}: the image of --ignore has changed since; train anew.")
     if job.provided.spec.one_pass:
         progress.note(f"{job.settings.model} fits in one pass: starting over.")
-    elif before.get("processes", 1) != joining.world_size():
+    elif before.get("processes", 1) != torchrun.world_size():
         started = before.get("processes", 1)
         raise RunError(f"{reference}: was started with {started} process(es); continue it with as many.")
     # What was said of a replaced backbone is known only from the first attempt.
@@ -156,7 +156,7 @@ def resume(reference: str | Path, *, progress: Progress | None = None) -> Traine
 
 def _silence_others(progress: Progress | None) -> Progress:
     """Return what the first process speaks through; the others are silent."""
-    return progress if progress is not None and joining.rank() == 0 else Silent()
+    return progress if progress is not None and torchrun.rank() == 0 else Silent()
 
 
 def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
@@ -178,7 +178,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
     )
     items, digests = read_good_images(data.splits, spec, source, progress)
     plan = plan_calibration(settings, spec, data.splits, items)
-    if joining.world_size() > 1:
+    if torchrun.world_size() > 1:
         _check_processes(plan, items)
     batch_size = choose_batch_size(spec, settings, progress)
     complete = replace(
@@ -195,13 +195,13 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
         "plugin": {"distribution": plugin.distribution, "version": plugin.version},
         "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
         "data": {
-            "fingerprint": joining.on_first(lambda: fingerprint([item.path for item in items], digests)),
+            "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
             "fitted": len(plan.fit),
             "held_out": len(plan.good),
             "test": count_labels(data.splits.test),
             "skipped": len(source.skipped),
         },
-        **({"processes": joining.world_size()} if joining.world_size() > 1 else {}),
+        **({"processes": torchrun.world_size()} if torchrun.world_size() > 1 else {}),
         **({} if ignored is None else {"ignore": ignored_digest(ignored)}),
     }
     return _Job(
@@ -221,14 +221,14 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
 
 def _choose_options(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> ChosenOptions:
     """Choose the model's options in the first process: machines may differ in the weights that they can have."""
-    if joining.world_size() == 1:
+    if torchrun.world_size() == 1:
         return choose_options(spec, settings, progress)
 
     def choose() -> dict[str, Any]:
         found = choose_options(spec, settings, progress)
         return {"options": found.options.to_dict(), "backbone": found.default_backbone, "reason": found.reason}
 
-    values = joining.on_first(choose)
+    values = torchrun.on_first(choose)
     return ChosenOptions(spec.options.parse(values["options"]), values["backbone"], values["reason"])
 
 
@@ -239,7 +239,7 @@ def _check_processes(plan: CalibrationPlan, items: Sequence[Item]) -> None:
         OptionError: folds, whose models one process fits.
         DataError: fewer images than processes, or other ones.
     """
-    processes = joining.world_size()
+    processes = torchrun.world_size()
     if plan.folds:
         raise OptionError(
             f"--calibration {len(plan.folds)}-fold: works in a single process; under torchrun use a share such as 0.2."
@@ -247,13 +247,13 @@ def _check_processes(plan: CalibrationPlan, items: Sequence[Item]) -> None:
     if len(plan.fit) < processes:
         raise DataError(f"{processes} processes, but {len(plan.fit)} good image(s) to fit on; start fewer processes.")
     names = relative_names(item.path for item in items)
-    if joining.on_first(lambda: names) != names:
+    if torchrun.on_first(lambda: names) != names:
         raise DataError("the images are not those of the first process; give every machine the same --data.")
 
 
 def _carry_out(job: _Job, partial: PartialRun | None, content: dict[str, Any], progress: Progress) -> Trained:
     """Fit, calibrate, evaluate and finish; an error leaves the folder only if it holds something to go on from."""
-    checkpoints = Path(joining.on_first(lambda: str(partial.folder / CHECKPOINTS if partial else "")))
+    checkpoints = Path(torchrun.on_first(lambda: str(partial.folder / CHECKPOINTS if partial else "")))
     if partial is None:
         with repeatable(job.settings.seed):
             _fit(job, job.plan.fit, progress, checkpoints)
@@ -283,9 +283,9 @@ def _share(trained: Trained | None) -> Trained:
         values = {"path": str(run.path), "settings": dict(run.settings), "record": dict(run.record)}
         return values | {"calibration": run.calibration.to_json()}
 
-    if joining.world_size() == 1 and trained is not None:
+    if torchrun.world_size() == 1 and trained is not None:
         return trained
-    values = joining.on_first(describe)
+    values = torchrun.on_first(describe)
     if trained is not None:
         return trained
     path = Path(values["path"])

@@ -9,10 +9,10 @@ from typing import Any
 
 from adcli.data.references import Categories, load_data, several_categories
 from adcli.errors import AdcliError, BackboneError, DataError, MissingCategoryError, OptionError, StorageError
-from adcli.metrics.words import NAMES
+from adcli.metrics.table import METRICS
 from adcli.nn import distributed
 from adcli.pipeline._train import train
-from adcli.pipeline.settings import TrainSettings, parse_calibration
+from adcli.pipeline.train_settings import TrainSettings, parse_calibration
 from adcli.progress import Progress, Silent
 from adcli.runs.partial import check_free
 from adcli.runs.run import Run
@@ -68,7 +68,7 @@ class TrainedCategories:
 
 
 def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    shared = [name for name in NAMES if values and all(name in each for each in values)]
+    shared = [metric.key for metric in METRICS if values and all(metric.key in each for each in values)]
     return {name: fmean(each[name] for each in values) for name in shared}
 
 

@@ -31,7 +31,7 @@ class Run:
 
     Attributes:
         path: its folder.
-        settings: the settings of :class:`adcli.pipeline.settings.TrainSettings`, complete, as plain values.
+        settings: the settings of :class:`adcli.pipeline.train_settings.TrainSettings`, complete, as plain values.
         record: what happened: versions, digests, counts, timings.
         calibration: threshold and p-values.
     """

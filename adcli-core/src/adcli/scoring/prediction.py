@@ -46,6 +46,11 @@ class Prediction:
         self._photograph: Photograph | None = photograph
 
     @property
+    def verdict(self) -> str:
+        """``"defect"`` or ``"good"``; empty without a threshold."""
+        return "" if self.is_defect is None else "defect" if self.is_defect else "good"
+
+    @property
     def photograph(self) -> Photograph:
         """The photograph itself.
 

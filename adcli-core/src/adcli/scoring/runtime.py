@@ -1,7 +1,7 @@
 """What scores images: a callable from uint8 pixels to scores and maps, of a model or of an exported graph."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -16,6 +16,10 @@ ImageBatch = NDArray[np.uint8]
 
 Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Scores (N,) and anomaly maps (N, H, W) of a batch; None for a model that only classifies."""
+
+
+Start = Callable[[Sequence[NDArray[np.uint8]]], Callable[[], Scored]]
+"""Starts to score images (H, W, 3) of one size, and returns a function that waits for the result."""
 
 
 class Runtime(Protocol):
@@ -49,13 +53,13 @@ def score_batches(
 
     If the runtime can start and not wait (``runtime.start``), it computes with one batch while the next is prepared.
     """
-    start: Callable[[ImageBatch], Callable[[], Scored]] | None = getattr(runtime, "start", None)
+    start: Start | None = getattr(runtime, "start", None)
     if start is None:
         yield from ((batch, runtime(np.stack([pixels(part) for part in batch]))) for batch in batches)
         return
     before: tuple[list[T], Callable[[], Scored]] | None = None
     for batch in batches:
-        started = batch, start(np.stack([pixels(part) for part in batch]))
+        started = batch, start([pixels(part) for part in batch])
         if before is not None:
             yield before[0], before[1]()
         before = started

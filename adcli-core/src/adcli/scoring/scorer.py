@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.data.photograph import Photograph, Source
+from adcli.data.photograph import ImageLike, Photograph
 from adcli.data.source import Decoded, ImageSource, Item, in_batches
 from adcli.errors import TrainingError
 from adcli.scoring.calibration import Calibration
@@ -65,7 +65,7 @@ class Scorer:
     calibration: Calibration
     batch_size: int
 
-    def __call__(self, photographs: Iterable[Source]) -> Iterator[Prediction]:
+    def __call__(self, photographs: Iterable[ImageLike]) -> Iterator[Prediction]:
         """Yield what is said of photographs, or of what :func:`adcli.data.open_photograph` opens, in order.
 
         Raises:

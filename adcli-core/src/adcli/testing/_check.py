@@ -1,13 +1,13 @@
 """Checking a plugin against the rules for its kind, without pytest."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from adcli._plugins.registry import Names, Registry, registry
+from adcli._plugins.registry import registry
 from adcli.errors import OptionError, suggest
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, Kind, ModelSpec, Spec, load_target
+from adcli.specs import KINDS, Kind, ModelSpec, Spec, load_target
 from adcli.testing._kinds import Rules, WriteImages
 
 
@@ -15,31 +15,20 @@ class Facts(NamedTuple):
     """What the kit knows of a kind.
 
     Attributes:
-        spec: the class of its specs.
-        names: returns the names that plugins offer.
         module: has ``RULES``, and ``subject_of``, which makes what rules look at.
         arguments: what ``subject_of`` takes besides the plugin.
     """
 
-    spec: type[Spec]
-    names: Callable[[Registry], Names[Any]]
     module: str
     arguments: tuple[str, ...]
 
 
 FACTS: dict[Kind, Facts] = {
-    "model": Facts(ModelSpec, lambda plugins: plugins.models, "adcli.testing.models", ("options",)),
-    "dataset": Facts(
-        DatasetSpec, lambda plugins: plugins.datasets, "adcli.testing.datasets", ("options", "write_images")
-    ),
-    "backbone": Facts(BackboneSpec, lambda plugins: plugins.backbones, "adcli.testing.backbones", ()),
-    "exporter": Facts(ExporterSpec, lambda plugins: plugins.exporters, "adcli.testing.exporters", ("options", "model")),
+    "model": Facts("adcli.testing.models", ("options",)),
+    "dataset": Facts("adcli.testing.datasets", ("options", "write_images")),
+    "backbone": Facts("adcli.testing.backbones", ()),
+    "exporter": Facts("adcli.testing.exporters", ("options", "model")),
 }
-
-
-def names_by_kind() -> dict[Kind, Names[Any]]:
-    """Return all names that plugins offer."""
-    return {kind: facts.names(registry()) for kind, facts in FACTS.items()}
 
 
 def kind_of(plugin: str | Spec) -> Kind:
@@ -49,9 +38,9 @@ def kind_of(plugin: str | Spec) -> Kind:
         OptionError: no kind offers the name, or several do.
     """
     if not isinstance(plugin, str):
-        return next(kind for kind, facts in FACTS.items() if facts.spec is type(plugin))
+        return KINDS[type(plugin)]
     prefix, colon, _ = plugin.partition(":")
-    offered = names_by_kind()
+    offered = registry().by_kind
     kinds = [kind for kind, known in offered.items() if known.get(prefix + colon) is not None]
     if not kinds:
         everything = [name for known in offered.values() for name in known]

@@ -24,12 +24,12 @@ from adcli.nn.batches import Batches
 from adcli.nn.model import Model
 from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._export import Evidence, measure
-from adcli.pipeline.settings import TrainSettings
+from adcli.pipeline.train_settings import TrainSettings
 from adcli.progress import Silent
 from adcli.runs.run import Run
-from adcli.scoring.calibrating import CalibrationPlan, calibrate
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
+from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ExporterSpec, ModelSpec, load_target
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
 from adcli.testing.models import SIZE, damaged_images, good_images, save_images

@@ -14,7 +14,11 @@ class CflowOptions(BackboneOptions):
     fibre: int = option(256, "Patches of a step.", ge=1)
     epochs: int = option(200, "Passes over the images (25 times 8 in the official code).", ge=1)
     learning_rate: float = option(2e-4, "Step size of Adam at its highest.", gt=0)
-    memory: int = option(1024, "Megabytes of features to keep; beyond, they are computed again in every pass.", ge=0)
+    memory: int = option(
+        1024,
+        "Megabytes of features to keep, or a quarter of a GPU if that is more; others are computed in every pass.",
+        ge=0,
+    )
     sigma: float = option(0.0, "Standard deviation of the map's Gaussian blur, in pixels; the official code: 0.", ge=0)
 
 

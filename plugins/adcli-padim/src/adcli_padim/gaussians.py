@@ -153,7 +153,9 @@ class NestedGaussians(nn.Module):
         """Set the Gaussians from sums over ``count`` images, the regularisation added to every variance."""
         chain: list[_Conditional] = []
         for level, part in zip(self.levels, moments.parts, strict=False):
+            assert isinstance(level, ConditionalGaussians)
             chain.append(_estimate_conditional(part, chain, count, regularisation))
+            assert isinstance(level, ConditionalGaussians)
             mean, device = part.origin + part.total / count, level.mean.device
             level.mean = mean.reshape(*part.grid, -1).float().to(device)
             level.whitening = chain[-1].whitening.float().to(device)

@@ -1,6 +1,10 @@
 """Greedy k-centre selection: a small set of points that leaves no point far from it."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -63,8 +67,12 @@ def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: float, co
         floor: the least of these, if points outside the block may lie as far.
         count: how many to pick at most.
     """
-    matrix = _squared_distances(points, norms, points, norms).cpu().numpy()
-    remaining = nearest.cpu().numpy()
+    distances = _squared_distances(points, norms, points, norms)
+    if distances.is_cuda and can_compile_kernels():
+        from adcli_patchcore.picking import pick_on_gpu
+
+        return pick_on_gpu(distances, nearest, floor, count)
+    matrix, remaining = distances.cpu().numpy(), nearest.cpu().numpy()
     found: list[int] = []
     while len(found) < min(count, len(points)):
         farthest = int(remaining.argmax())
@@ -75,6 +83,13 @@ def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: float, co
         # A point never comes twice, even among duplicates at distance zero.
         remaining[farthest] = -np.inf
     return found
+
+
+@cache
+def can_compile_kernels() -> bool:
+    """Tell whether Triton is there, which comes with torch for CUDA on Linux, and the C compiler that it calls."""
+    compilers = os.environ.get("CC", ""), "cc", "gcc", "clang"
+    return find_spec("triton") is not None and any(map(shutil.which, filter(None, compilers)))
 
 
 def _update(distances: Tensor, points: Tensor, norms: Tensor, picked: Tensor) -> None:

@@ -22,7 +22,9 @@ class ReverseDistillationOptions(BackboneOptions):
     )
     combine: Literal["add", "multiply"] = option("add", "How the maps of the three layers become one.")
     memory: int = option(
-        2048, "Megabytes of the teacher's maps to keep; beyond, they are computed again in every pass.", ge=0
+        2048,
+        "Megabytes of the teacher's maps to keep, or a quarter of a GPU if more; others are computed in every pass.",
+        ge=0,
     )
     sigma: float = option(4.0, "Standard deviation of the map's Gaussian blur, in pixels.", ge=0)
 

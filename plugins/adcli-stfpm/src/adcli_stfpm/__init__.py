@@ -15,7 +15,9 @@ class StfpmOptions(BackboneOptions):
     weight_decay: float = option(1e-4, "Its weight decay.", ge=0)
     held_out: float = option(0.2, "Share of the good images that picks the best epoch; 0 keeps the last.", ge=0, lt=1)
     memory: int = option(
-        512, "Megabytes of the teacher's maps to keep; beyond, they are computed again in every pass.", ge=0
+        512,
+        "Megabytes of the teacher's maps to keep, or a quarter of a GPU if more; others are computed in every pass.",
+        ge=0,
     )
     sigma: float = option(0.0, "Standard deviation of the map's Gaussian blur, in pixels; the official code: 0.", ge=0)
 

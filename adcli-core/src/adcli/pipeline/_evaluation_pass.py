@@ -111,15 +111,9 @@ def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progr
     writer.writerow(["image", "label", "defect", "score", "p_value", "verdict"])
     names = relative_names(item.sample.image for item in evaluation.tested)
     for name, (sample, said) in zip(names, evaluation.tested, strict=True):
-        verdict = name_verdict(said.is_defect)
-        writer.writerow([name, sample.label, sample.defect, repr(said.score), said.p_value, verdict])
+        writer.writerow([name, sample.label, sample.defect, repr(said.score), said.p_value, said.verdict])
     write_atomically(folder / SCORES_FILE, text.getvalue())
     return evaluation
-
-
-def name_verdict(is_defect: bool | None) -> str:
-    """Return ``"defect"``, ``"good"``, or nothing without a threshold."""
-    return "" if is_defect is None else "defect" if is_defect else "good"
 
 
 def copy_to_top(folder: Path, run: Path) -> None:
