@@ -1,5 +1,6 @@
 """Streams of photographs and of model inputs: decoded in threads, ahead of their use, within bounds on memory."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -155,7 +156,7 @@ def read_ahead(
 ) -> Iterator[tuple[T, Result]]:
     """Yield items and what is loaded of them, in order, loaded in threads before it is needed.
 
-    At most :data:`AHEAD` results wait, or as many as fit :data:`AHEAD_BYTES` if all are as large as the largest so far.
+    At most :data:`AHEAD` results wait, and no thread begins another while they take :data:`AHEAD_BYTES`.
 
     Args:
         items: taken from one by one, as results are.
@@ -167,23 +168,40 @@ def read_ahead(
     if workers == 0:
         yield from ((item, load(item)) for item in items)
         return
-    remaining, largest = iter(items), 0
+    room, held, wanted, closed = threading.Condition(), 0, 0, False
+
+    def load_in_turn(number: int, item: T) -> Result:
+        nonlocal held
+        with room:
+            # Never wait with the one that the caller waits for.
+            room.wait_for(lambda: held < AHEAD_BYTES or number <= wanted or closed)
+        result = load(item)
+        with room:
+            held += size(result)
+        return result
+
+    remaining = enumerate(items)
     waiting: deque[tuple[T, Result | Future[Result]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
-                limit = max(workers, min(AHEAD, AHEAD_BYTES // largest) if largest else 0)
-                for item in islice(remaining, max(limit - len(waiting), 0)):
+                for number, item in islice(remaining, AHEAD - len(waiting)):
                     found = known(item)
-                    waiting.append((item, pool.submit(load, item) if found is None else found))
+                    waiting.append((item, pool.submit(load_in_turn, number, item) if found is None else found))
                 if not waiting:
                     return
                 item, future = waiting.popleft()
                 result = future.result() if isinstance(future, Future) else future
-                largest = max(largest, size(result))
+                with room:
+                    held -= size(result) if isinstance(future, Future) else 0
+                    wanted += 1
+                    room.notify_all()
                 yield item, result
                 del result, future
         finally:
+            with room:
+                closed = True
+                room.notify_all()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
