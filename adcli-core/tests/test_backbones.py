@@ -13,7 +13,7 @@ from adcli import BackboneOptions
 from adcli.errors import AdcliError, BackboneError
 from adcli.nn._folding import fold_batch_norms
 from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
-from adcli.nn.weights import weights_unavailable
+from adcli.nn.weights import first_torchvision_weights, weights_unavailable
 
 
 def make(backbone: str, *layers: int, **options: object) -> Backbone:
@@ -183,3 +183,21 @@ def test_an_unreachable_hub_is_noticed_within_seconds(monkeypatch: pytest.Monkey
     assert time.perf_counter() - start < 4
     assert reason is not None
     assert "192.0.2.1" in reason
+
+
+class RunsCode:
+    """What a hostile file of weights holds."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+
+def test_code_in_the_cache_of_torchvision_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    file = first_torchvision_weights("resnet18").url.rpartition("/")[2]
+    torch.save({"conv1.weight": RunsCode()}, tmp_path / "checkpoints" / file)
+    with pytest.raises(BackboneError, match="refused as weights; remove its file from"):
+        create_backbone(BackboneOptions(backbone="torchvision:resnet18"))
+    assert not (tmp_path / "ran").exists()

@@ -1,5 +1,6 @@
 """Backbones from torchvision."""
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,13 @@ def _load_torchvision(network: nn.Module, argument: str, local: Path | None) -> 
     reason = torchvision_unavailable(argument)
     if reason:
         raise BackboneError(f"torchvision:{argument}: {reason} {WAYS_OUT}")
-    network.load_state_dict(first_torchvision_weights(argument).get_state_dict(progress=False, check_hash=True))
+    try:
+        # torchvision's own loading would run whatever code lies in the cache.
+        weights = first_torchvision_weights(argument)
+        network.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except pickle.UnpicklingError:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise BackboneError(f"torchvision:{argument}: refused as weights; remove its file from {folder}.") from None
 
 
 class SequentialFeatures(nn.Module):
