@@ -22,7 +22,7 @@ def largest_difference(subject: Subject) -> float:
     for path in (sample.image for sample in subject.evidence.compared):
         pixels = read_image(path)
         fitting = resize(pixels, SIZE)[None]
-        expected, expected_map = subject.original.runtime(fitting)
+        expected, expected_map = subject.original_runtime(fitting)
         for count in (1, 2, 5):
             # Between copies turned over, which score otherwise, an image must score as alone.
             images = np.stack([pixels, pixels[::-1], pixels[:, ::-1], pixels[::-1, ::-1], 255 - pixels][:count])

@@ -47,7 +47,7 @@ def test_integers_agree_on_good_images_and_are_smaller() -> None:
     quantised = Checked("openvino", options=options, model="padim").subject()
     images = np.stack([read_image(item.path) for item in quantised.evidence.plan.good])
     # Of untrained weights, damaged images score so far from good ones that no share of the good range holds for them.
-    difference = quantised.relative(quantised.runtime(images)[0], quantised.original.runtime(images)[0])
+    difference = quantised.relative(quantised.runtime(images)[0], quantised.original_runtime(images)[0])
     assert difference <= TOLERANCES["int8"]
     graphs = [(subject.export.path / subject.export.facts["file"]).read_text() for subject in (whole, quantised)]
     assert ["FakeQuantize" in graph for graph in graphs] == [False, True]
@@ -102,7 +102,7 @@ def test_an_image_brighter_than_any_seen_is_not_cut_off() -> None:
 
 def test_a_bank_is_stored_once() -> None:
     subject = Checked("openvino", model="patchcore").subject()
-    weights = sum(tensor.numel() * 4 for tensor in subject.original.source.model.weights().values())
+    weights = sum(tensor.numel() * 4 for tensor in subject.original.model.weights().values())
     file = subject.export.path / subject.export.facts["file"]
     assert file.with_suffix(".bin").stat().st_size < 1.05 * weights + 2**17
 

@@ -102,7 +102,7 @@ class Checked:
         """Return what the rules look at, for tests that look at more.
 
         Of an exporter: ``export``, a small model exported into a folder of its own; ``runtime``, that folder opened;
-        ``original``, the run it comes from; ``evidence``, the images. The same ones each time in a process.
+        ``original``, what was exported, and ``original_runtime``; ``evidence``, the images. Made once in a process.
         """
         return load_target(f"{FACTS[self.kind].module}:subject_of")(self.plugin, **self.arguments)
 

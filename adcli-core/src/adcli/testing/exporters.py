@@ -120,6 +120,11 @@ class Subject:
         """The exported graph."""
         return self.load(self.export)
 
+    @cached_property
+    def original_runtime(self) -> Runtime:
+        """The model that was exported."""
+        return ModelRuntime(self.original.model, torch.device("cpu"))
+
     @property
     def calibration(self) -> Calibration:
         """The run's calibration."""
@@ -188,9 +193,8 @@ def facts_describe_the_graph(subject: Subject) -> None:
 def scores_equal_the_original(subject: Subject) -> None:
     """Scores are finite float32 and equal the model's within the stated tolerance, maps within ten times as much."""
     tolerance = float(subject.export.facts["tolerance"])
-    original = ModelRuntime(subject.original.model, torch.device("cpu"))
     for image in _mixed_images():
-        expected, expected_map = original(image[None])
+        expected, expected_map = subject.original_runtime(image[None])
         scores, maps = subject.runtime(image[None].copy())
         assert scores.dtype == np.float32, f"scores are {scores.dtype}"
         assert shape(maps) == shape(expected_map), f"maps: {shape(maps)}, not {shape(expected_map)}"
