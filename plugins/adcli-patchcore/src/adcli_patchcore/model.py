@@ -131,7 +131,7 @@ class PatchCore(Model):
         constants, would otherwise hold the whole bank a second time.
         """
         norms = self.bank.square().sum(dim=1)
-        best, nearest, exact = rows.new_empty(len(rows), 0), torch.empty(0), torch.empty(0)
+        best, nearest, exact = torch.empty(0), torch.empty(0), torch.empty(0)
         for start in range(0, len(self.bank), BANK_BLOCK):
             block = self.bank[start : start + BANK_BLOCK]
             relative = torch.addmm(norms[start : start + BANK_BLOCK], rows, block.T, alpha=-2)
