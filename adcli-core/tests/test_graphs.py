@@ -98,7 +98,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
         "graph": record,
         "graph_pool_handle": tuple,
         "current_device": lambda: 0,
-        "default_generators": [Generator()],
         "stream": lambda stream: contextlib.nullcontext(),
         "device": lambda device: contextlib.nullcontext(),
     }
@@ -174,10 +173,12 @@ def test_what_cannot_be_recorded_is_told_once_and_computed_as_before(gpu: Any, m
         yield
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    generator = Generator()
+    monkeypatch.setattr(torch.cuda, "default_generators", [generator])
     monkeypatch.setattr(torch.cuda, "graph", refuse)
     _, runtime, cpu = runtimes(gpu)
     with pytest.warns(UserWarning, match="batches of 1 cannot be a CUDA graph.*not permitted") as told:
         found = [runtime(IMAGES[:1])[0] for _ in range(5)]
     assert len(told) == 1
-    assert torch.cuda.default_generators[0].restored == 1
+    assert generator.restored == 1
     np.testing.assert_array_equal(np.stack(found), np.stack([cpu(IMAGES[:1])[0]] * 5))

@@ -98,7 +98,7 @@ def _pool_channels(maps: Tensor, channels: int) -> Tensor:
     """Average adjacent channels adaptively: (N, C, H, W) to (N, channels, H, W)."""
     _, before, height, width = maps.shape
     if before % channels == 0:
-        # Groups of equal size: a mean. A GPU would take thirty times as long to interpolate it if it were not channels-last.
+        # Groups of equal size: a mean. Interpolating it would take a GPU thirty times as long if not channels-last.
         mean = maps.reshape(-1, channels, before // channels, height, width).mean(dim=2)
         return mean.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     # Else groups overlap, as torch's adaptive pooling has them along its last axis: one line of channels a position.
