@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from adcli.data.decoding import Pixels
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
+from adcli.nn._graphs import GraphedComputation
 from adcli.nn.batches import pin, scale, to_tensor
 from adcli.nn.devices import exact_float32, pick_device
 from adcli.nn.model import Model
@@ -42,7 +44,9 @@ class ModelRuntime:
             TrainingError: the memory does not suffice.
             PluginError: the model raised anything else but an ``AdcliError``.
         """
-        return self._guard(lambda: self._score(to_tensor(images, self.device))())
+        if self.start is not None:
+            return self.start(list(images))()
+        return self._guard(lambda: self._score(images))
 
     @property
     def start(self) -> Start | None:
@@ -53,7 +57,7 @@ class ModelRuntime:
         return self._start if self.device.type == "cuda" else None
 
     def _start(self, images: Sequence[Pixels]) -> Callable[[], Scored]:
-        wait = self._guard(lambda: self._score(scale(pin(images).to(self.device, non_blocking=True))))
+        wait = self._guard(lambda: self._launch(pin(images)))
         return lambda: self._guard(wait)
 
     def _guard(self, work: Callable[[], T]) -> T:
@@ -68,25 +72,29 @@ class ModelRuntime:
             reason = one_line(error) + place(error, package)
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
 
-    def _score(self, images: Tensor) -> Callable[[], Scored]:
-        """Score images (N, 3, H, W); on a GPU, this returns before the result is there."""
+    def _score(self, images: ImageBatch) -> Scored:
         # As when the run was calibrated: by default, a GPU convolves in less than float32.
         with torch.inference_mode(), exact_float32():
-            scores = self.model(images)
-            found = [scores.image.float()] if scores.map is None else [scores.image.float(), scores.map[:, 0].float()]
-        if self.device.type != "cuda":
-            return lambda: _to_arrays([part.cpu() for part in found])
-        copies = [torch.empty(part.shape, pin_memory=True).copy_(part, non_blocking=True) for part in found]
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record(torch.cuda.current_stream(self.device))
+            scores, maps = self.model(to_tensor(images, self.device))
+        return scores.float().cpu().numpy(), None if maps is None else maps[:, 0].float().cpu().numpy()
 
-        def wait() -> Scored:
-            done.synchronize()
-            return _to_arrays(copies)
+    def _launch(self, pixels: Tensor) -> Callable[[], Scored]:
+        """Start to score pinned images (N, H, W, 3) on a GPU."""
+        with torch.inference_mode(), exact_float32():
+            wait = self._graphed(pixels)
 
-        return wait
+        def finish() -> Scored:
+            scores, maps = wait().tensor_split([1], dim=1)
+            return scores[:, 0].numpy(), maps.numpy().reshape(pixels.shape[:3]) if maps.numel() else None
 
+        return finish
 
-def _to_arrays(parts: Sequence[Tensor]) -> Scored:
-    scores, *maps = [part.numpy() for part in parts]
-    return scores, maps[0] if maps else None
+    @cached_property
+    def _graphed(self) -> GraphedComputation:
+        return GraphedComputation(self._compute, self.device)
+
+    def _compute(self, pixels: Tensor) -> Tensor:
+        """Score images (N, H, W, 3): scores and maps side by side, (N, 1 + H W), which one copy fetches."""
+        scores = self.model(scale(pixels))
+        maps = [] if scores.map is None else [scores.map[:, 0].flatten(1).float()]
+        return torch.cat([scores.image.float()[:, None], *maps], dim=1)

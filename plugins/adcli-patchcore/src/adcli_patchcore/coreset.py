@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adcli.nn import memory_share
+from adcli_patchcore.halves import Halves, has_matrix_units
 
 BLOCK = 2048
 DISTANCES = 16384 * BLOCK // 8
@@ -37,34 +38,36 @@ def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = 
     # About the mean, distances are the same and lose fewer digits to cancellation.
     points = points - points.mean(dim=0)
     norms = points.square().sum(dim=1)
+    halves = Halves.of(points, torch.zeros_like(points[0])) if has_matrix_units(points.device) else None
     distances = torch.full_like(norms, torch.inf)
     picked = torch.tensor([first], device=points.device)
     yield first
     done = 1
     while done < count:
-        _update(distances, points, norms, picked)
-        found = _picks_of_block(distances, points, norms, min(block, len(points)), count - done)
-        yield from found
-        done += len(found)
-        picked = torch.tensor(found, device=points.device)
+        lower_distances(distances, points, norms, points[picked], norms[picked], halves)
+        # Marked as picked.
+        distances[picked] = -torch.inf
+        nearest, candidates = torch.topk(distances, min(block, len(points)))
+        floor = find_floor(nearest, len(points))
+        found = picks_among(points[candidates], norms[candidates], nearest, floor, count - done)
+        picked = candidates[found]
+        yield from picked.cpu().tolist()
+        done += len(picked)
 
 
-def _picks_of_block(distances: Tensor, points: Tensor, norms: Tensor, block: int, count: int) -> list[int]:
-    nearest, candidates = torch.topk(distances, block)
-    floor = float(nearest[-1]) if block < len(points) else -np.inf
-    found = picks_among(points[candidates], norms[candidates], nearest, floor, count)
-    index: list[int] = candidates[torch.tensor(found, device=points.device)].cpu().tolist()
-    return index
+def find_floor(nearest: Tensor, total: int) -> Tensor:
+    """Return what no point outside a block is farther than, (); ``nearest`` are its candidates' distances, falling."""
+    return nearest[-1] if len(nearest) < total else nearest.new_full((), -torch.inf)
 
 
-def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: float, count: int) -> list[int]:
+def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: Tensor, count: int) -> Tensor:
     """Return the greedy picks among a block's candidates, up to ``count``, while they lie no nearer than the floor.
 
     Args:
         points: the candidates, (N, D).
         norms: their squared norms, (N,).
         nearest: their squared distances to all picks before, (N,).
-        floor: the least of these, if points outside the block may lie as far.
+        floor: the least of these, if points outside the block may lie as far, ().
         count: how many to pick at most.
     """
     distances = _squared_distances(points, norms, points, norms)
@@ -72,17 +75,17 @@ def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: float, co
         from adcli_patchcore.picking import pick_on_gpu
 
         return pick_on_gpu(distances, nearest, floor, count)
-    matrix, remaining = distances.cpu().numpy(), nearest.cpu().numpy()
+    matrix, remaining, least = distances.cpu().numpy(), nearest.cpu().numpy(), float(floor)
     found: list[int] = []
     while len(found) < min(count, len(points)):
         farthest = int(remaining.argmax())
-        if remaining[farthest] < floor:
+        if remaining[farthest] < least:
             break
         found.append(farthest)
         np.minimum(remaining, matrix[farthest], out=remaining)
         # A point never comes twice, even among duplicates at distance zero.
         remaining[farthest] = -np.inf
-    return found
+    return torch.tensor(found, dtype=torch.int64, device=points.device)
 
 
 @cache
@@ -92,21 +95,30 @@ def can_compile_kernels() -> bool:
     return find_spec("triton") is not None and any(map(shutil.which, filter(None, compilers)))
 
 
-def _update(distances: Tensor, points: Tensor, norms: Tensor, picked: Tensor) -> None:
-    """Lower the squared distances of all points to the picks, in place, and mark these as picked."""
-    lower_distances(distances, points, norms, points[picked], norms[picked])
-    distances[picked] = -torch.inf
+def lower_distances(
+    distances: Tensor,
+    points: Tensor,
+    norms: Tensor,
+    chosen: Tensor,
+    chosen_norms: Tensor,
+    halves: Halves | None = None,
+) -> None:
+    """Lower the squared distances of all points to those chosen, in place, a bounded number of points at a time.
 
-
-def lower_distances(distances: Tensor, points: Tensor, norms: Tensor, chosen: Tensor, chosen_norms: Tensor) -> None:
-    """Lower the squared distances of all points to those chosen, in place, a bounded number of points at a time."""
+    With the points as halves, a GPU's matrix units compute.
+    """
     # On a GPU, fewer and larger products: it would else spend its time on starting them.
     distances_at_a_time = memory_share(points.device, 1 / 160, 4 * DISTANCES) // 4
     rows = max(distances_at_a_time // max(len(chosen), 1), 256)
+    columns = chosen.T if halves is None else halves.split_columns(chosen)
     for start in range(0, len(points), rows):
         part = slice(start, start + rows)
-        nearest = _squared_distances(points[part], norms[part], chosen, chosen_norms).amin(dim=1)
-        torch.minimum(distances[part], nearest, out=distances[part])
+        # The point's own norm is added to the least sum alone, which rounds to the same as the least of all.
+        if halves is None:
+            least = torch.addmm(chosen_norms, points[part], columns, alpha=-2).amin(dim=1)
+        else:
+            least = halves.compare(part, columns).amin(dim=1).mul_(2 / halves.scale.square())
+        torch.minimum(distances[part], least.add_(norms[part]).clamp_(min=0), out=distances[part])
 
 
 def _squared_distances(rows: Tensor, row_norms: Tensor, columns: Tensor, column_norms: Tensor) -> Tensor:

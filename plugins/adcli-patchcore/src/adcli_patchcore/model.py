@@ -20,8 +20,18 @@ from torch.nn import functional as F
 
 from adcli import Progress
 from adcli.data import Size
-from adcli.nn import Batches, Model, Scores, create_backbone, distributed, patch_embedding, upsample_and_blur
+from adcli.nn import (
+    Batches,
+    Model,
+    Scores,
+    create_backbone,
+    distributed,
+    memory_share,
+    patch_embedding,
+    upsample_and_blur,
+)
 from adcli_patchcore import PatchcoreOptions, sharded
+from adcli_patchcore.halves import Halves, has_matrix_units
 from adcli_patchcore.held import HeldPatches
 
 BANK_BLOCK = 2048
@@ -130,11 +140,11 @@ class PatchCore(Model):
         differences r - b. They are taken while the block is at hand, as an exported graph, in which blocks are
         constants, would otherwise hold the whole bank a second time.
         """
-        norms = self.bank.square().sum(dim=1)
+        width, compare = self._comparison(rows)
         best, nearest, exact = torch.empty(0), torch.empty(0), torch.empty(0)
-        for start in range(0, len(self.bank), BANK_BLOCK):
-            block = self.bank[start : start + BANK_BLOCK]
-            relative = torch.addmm(norms[start : start + BANK_BLOCK], rows, block.T, alpha=-2)
+        for start in range(0, len(self.bank), width):
+            block = self.bank[start : start + width]
+            relative = compare(slice(start, start + width))
             relative, index = _smallest(relative, min(count, len(block)))
             differences = [rows - block[index[:, i]] for i in range(index.shape[1])]
             distances = torch.stack([difference.square().sum(dim=1) for difference in differences], dim=1)
@@ -146,6 +156,16 @@ class PatchCore(Model):
             nearest = torch.cat([nearest, index + start], dim=1).gather(1, order)
             exact = torch.cat([exact, distances], dim=1).gather(1, order)
         return nearest, exact
+
+    def _comparison(self, rows: Tensor) -> tuple[int, Callable[[slice], Tensor]]:
+        """Return how many bank members to compare rows (P, D) with at a time, and what does: it orders them, (P, M)."""
+        if has_matrix_units(rows.device):
+            halves = Halves.of(rows, self.bank.mean(dim=0), self.bank)
+            columns = halves.split_columns(self.bank)
+            width = max(memory_share(rows.device, 1 / 40, 0) // (4 * len(rows)), BANK_BLOCK) // 8 * 8
+            return width, lambda part: halves.compare(slice(None), columns[part])
+        norms = self.bank.square().sum(dim=1)
+        return BANK_BLOCK, lambda part: torch.addmm(norms[part], rows, self.bank[part].T, alpha=-2)
 
     def _weight(self, rows: Tensor, nearest: Tensor, patch_scores: Tensor) -> Tensor:
         """Return Eq. 7's factor of the image score, (N,): low if the nearest member's own neighbours are as near."""

@@ -13,10 +13,11 @@ def _pick(matrix, nearest, found, done, floor, count, size, WIDTH: tl.constexpr)
     """Write the picks and their number; one program, which holds the candidates' distances in registers."""
     columns = tl.arange(0, WIDTH)
     inside = columns < size
+    least = tl.load(floor)
     remaining = tl.load(nearest + columns, mask=inside, other=-float("inf"))
     picked = 0
     distance, farthest = tl.max(remaining, axis=0, return_indices=True)
-    while (picked < count) & (distance >= floor):
+    while (picked < count) & (distance >= least):
         tl.store(found + picked, farthest)
         row = tl.load(matrix + farthest * size + columns, mask=inside, other=-float("inf"))
         remaining = tl.minimum(remaining, row)
@@ -27,18 +28,17 @@ def _pick(matrix, nearest, found, done, floor, count, size, WIDTH: tl.constexpr)
     tl.store(done, picked)
 
 
-def pick_on_gpu(matrix: Tensor, nearest: Tensor, floor: float, count: int) -> list[int]:
+def pick_on_gpu(matrix: Tensor, nearest: Tensor, floor: Tensor, count: int) -> Tensor:
     """Return the greedy picks among candidates; see :func:`adcli_patchcore.coreset.picks_among`.
 
     Args:
         matrix: the candidates' squared distances, (N, N), contiguous.
         nearest: their squared distances to all picks before, (N,).
-        floor: picks end at a smaller distance.
+        floor: picks end at a smaller distance, ().
         count: how many to pick at most.
     """
     size = len(nearest)
-    found = torch.empty(size + 1, dtype=torch.int32, device=nearest.device)
+    found = torch.empty(size + 1, dtype=torch.int64, device=nearest.device)
     width = triton.next_power_of_2(size)
     _pick[(1,)](matrix, nearest, found, found[size:], floor, min(count, size), size, WIDTH=width, num_warps=8)
-    *picks, number = found.cpu().tolist()
-    return picks[:number]
+    return found[: int(found[size])]

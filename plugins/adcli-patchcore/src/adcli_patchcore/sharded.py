@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adcli.nn import distributed, to_float64
-from adcli_patchcore.coreset import BLOCK, greedy_k_centre, lower_distances, picks_among
+from adcli_patchcore.coreset import BLOCK, find_floor, greedy_k_centre, lower_distances, picks_among
 
 
 def k_centre(points: Tensor, count: int, *, first: int = 0) -> Iterator[int]:
@@ -45,8 +45,7 @@ def sharded_k_centre(points: Tensor, count: int, *, first: int = 0, block: int =
         mine = picked[(picked >= offset) & (picked < offset + len(points))] - offset
         distances[mine] = -torch.inf
         nearest, numbers, candidates = _farthest(distances, points, offset, min(block, total))
-        floor = float(nearest[-1]) if block < total else -float("inf")
-        found = _pick_in_first(candidates, nearest, floor, count - done)
+        found = _pick_in_first(candidates, nearest, find_floor(nearest, total), count - done)
         picked, chosen = numbers[found], candidates[found]
         yield from picked.tolist()
         done += len(picked)
@@ -93,9 +92,9 @@ def _farthest(distances: Tensor, points: Tensor, offset: int, block: int) -> tup
     return nearest, offered[1][order], offered[2][order]
 
 
-def _pick_in_first(candidates: Tensor, nearest: Tensor, floor: float, count: int) -> Tensor:
+def _pick_in_first(candidates: Tensor, nearest: Tensor, floor: Tensor, count: int) -> Tensor:
     """Return the picks among a block's candidates; the first process decides, as roundings may differ."""
-    found: list[int] = []
+    found = torch.empty(0, dtype=torch.int64, device=candidates.device)
     if distributed.rank() == 0:
         found = picks_among(candidates, candidates.square().sum(dim=1), nearest, floor, count)
-    return distributed.gather(torch.tensor(found, dtype=torch.int64, device=candidates.device))
+    return distributed.gather(found)
