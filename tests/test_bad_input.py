@@ -213,3 +213,46 @@ def test_a_failing_plugin_fit_is_one_line(adcli: Adcli, parts: Path, monkeypatch
     monkeypatch.setattr(PatchCore, "fit", fit)
     outcome = adcli("train", "--model", "patchcore", "--data", parts, *QUICK)
     assert_one_line(outcome, 6, "adcli-patchcore", "a bug of the plugin")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../..", ".hidden", "a/b", "{}/victim"])
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_an_evaluation_lies_in_its_run_whatever_its_name(
+    adcli: Adcli, trained: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/photo.txt").write_text("precious")
+    assert_one_line(adcli(command, trained, "--name", name.format(tmp_path)), 2, "--name must be the plain name")
+    assert (tmp_path / "victim/photo.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("out", ["file", "file/inside", "taken"])
+def test_where_no_table_can_be_written_nothing_is_scored(
+    adcli: Adcli, trained: Path, parts: Path, tmp_path: Path, out: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "taken/predictions.csv").mkdir(parents=True)
+    outcome = adcli("predict", trained, parts / "test/good", "--out", tmp_path / out)
+    assert_one_line(outcome, 9, "predictions.csv")
+    assert not outcome.out
+
+
+def test_empty_names_are_not_the_current_folder(adcli: Adcli, trained: Path) -> None:
+    assert_one_line(adcli("predict", trained, ""), 4, "empty")
+    assert_one_line(
+        adcli("train", "--model", "padim", "--backbone", "random:resnet18", "--data", ""), 4, "--data is empty"
+    )
+
+
+def test_one_setting_is_given_in_one_way(adcli: Adcli) -> None:
+    twice = ("--backbone", "embedded", "-o", "backbone=random:resnet18")
+    assert_one_line(adcli("train", "--model", "padim", *twice), 2, "--backbone is the same as -o backbone")
+
+
+def test_a_backbone_needs_layers(adcli: Adcli, parts: Path) -> None:
+    outcome = adcli("train", "--model", "padim", "--backbone", "random:resnet18", "-o", "layers=", "--data", parts)
+    assert_one_line(outcome, 2, "-o layers must name at least one layer")
+
+
+def test_only_groups_have_commands_to_ask_help_for(adcli: Adcli) -> None:
+    assert_one_line(adcli("help", "train", "x"), 2, "'train' has no command 'x'")

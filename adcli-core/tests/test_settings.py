@@ -120,3 +120,11 @@ def test_settings_survive_being_stored() -> None:
     assert TrainSettings.parse(settings.to_dict()) == TrainSettings(
         model="m", options={"layers": [1, 2]}, image_size="64x32", threshold="1.5"
     )
+
+
+def test_options_of_a_config_that_names_no_model_are_those_of_any() -> None:
+    assert merge({"options": {"sigma": 8}}, {"model": "padim", "options": {"layers": 1}}).options == {
+        "sigma": 8,
+        "layers": 1,
+    }
+    assert merge({"model": "dfm", "options": {"sigma": 8}}, {"model": "padim", "options": {}}).options == {}

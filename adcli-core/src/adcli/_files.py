@@ -66,7 +66,8 @@ def writing_lines(path: Path) -> Iterator[Callable[[str], object]]:
         with storing(path):
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -28,7 +28,7 @@ from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
-from adcli.errors import PluginError, StorageError, one_line
+from adcli.errors import OptionError, PluginError, StorageError, one_line
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
 
@@ -120,7 +120,8 @@ def show_help(ctx: click.Context, command: tuple[str, ...]) -> None:
     """Show what a command does, as COMMAND --help does."""
     found = ctx.find_root()
     for name in command:
-        assert isinstance(found.command, click.Group)
+        if not isinstance(found.command, click.Group):
+            raise OptionError(f"'{found.command_path.removeprefix('adcli ')}' has no command '{name}'.")
         _, inner, _ = found.command.resolve_command(found, [name])
         assert inner is not None
         found = click.Context(inner, parent=found, info_name=name)

@@ -1,8 +1,10 @@
 """``adcli predict``."""
 
 import csv
+import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -62,6 +64,8 @@ def predict(
         raise OptionError(f"give a run, and then images: adcli predict last {run}")
     if overlays and out is None:
         raise OptionError("needs --out DIR to write the pictures to.", option="--overlays")
+    if out is not None:
+        _check_table(out / "predictions.csv")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     scorer = pipeline.open_scorer(pipeline.find(run), **drop_missing(scoring))
@@ -149,6 +153,16 @@ def _csv_line(cells: Iterable[Any]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
+
+
+def _check_table(path: Path) -> None:
+    """Make sure, before anything is scored, that a table can be written."""
+    from adcli._files import storing
+
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _write_rows(rows: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:

@@ -56,6 +56,8 @@ def train(
         raise OptionError(f"'{ctx.args[0]}' is not an option; images are given as --data {ctx.args[0]}")
     given = {name: value for name, value in flags.items() if value not in (None, {})}
     if backbone is not None:
+        if "backbone" in given.get("options", {}):
+            raise OptionError("is the same as -o backbone; give one of them.", option="--backbone")
         given["options"] = {**given.get("options", {}), "backbone": backbone}
         name_key(ctx, "backbone", "--backbone")
     if resume is not None and (given or config or out):

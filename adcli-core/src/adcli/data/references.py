@@ -42,6 +42,8 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
         DataError: no such folder or data set, or it cannot be used.
         OptionError: several categories.
     """
+    if reference == "":
+        raise DataError("--data is empty; give a folder, a table or the name of a data set.")
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         file = make_absolute(reference.removeprefix(TABLE))
         return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from adcli.errors import BackboneError
+from adcli.errors import BackboneError, OptionError
 from adcli.nn._folding import fold_batch_norms
 from adcli.options import BackboneOptions
 
@@ -106,6 +106,8 @@ def create_backbone(options: BackboneOptions, *, pretrained: bool = True, traina
     Raises:
         BackboneError: no such backbone or layer, or its weights cannot be had.
     """
+    if not options.layers:
+        raise OptionError("must name at least one layer.", option="layers")
     request = BackboneRequest(tuple(sorted(options.layers)), pretrained, options.weights if pretrained else None)
     provided, argument = find_backbone(options.backbone)
     return build_backbone(provided, argument, request, trainable=trainable)

@@ -9,12 +9,12 @@ from adcli._files import publish, write_atomically
 from adcli.data.references import load_data
 from adcli.errors import DataError
 from adcli.pipeline._evaluation_pass import (
-    EVALUATIONS,
     OWN,
     REPORT_FILE,
     Evaluation,
     copy_to_top,
     evaluate_into,
+    find_folder,
 )
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import write_report
@@ -48,13 +48,15 @@ def evaluate(
         DataError: the data set has nothing to test on.
     """
     progress = progress or Silent()
+    if name is not None:
+        find_folder(run.path, name)
     options = dict(run.settings["data_options"]) if data is None else {}
     loaded = load_data(data if data is not None else run.settings["data"], options | dict(data_options or {}))
     progress.note(loaded.splits.description)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     scorer = scorer or open_scorer(run)
-    folder = run.path / EVALUATIONS / (name or (OWN if data is None else loaded.name))
+    folder = find_folder(run.path, (OWN if data is None else loaded.name) if name is None else name)
     temporary = folder.with_name(f".{folder.name}.partial")
     evaluation = evaluate_into(temporary, scorer, loaded.splits.test, progress)
     write_report(temporary / REPORT_FILE, run, evaluation, loaded.name)

@@ -17,6 +17,7 @@ from adcli._files import storing, write_atomically
 from adcli.data.decoding import read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample
+from adcli.errors import OptionError
 from adcli.metrics import PixelMetrics, summarise
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
@@ -114,6 +115,17 @@ def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progr
         writer.writerow([name, sample.label, sample.defect, repr(said.score), said.p_value, said.verdict])
     write_atomically(folder / SCORES_FILE, text.getvalue())
     return evaluation
+
+
+def find_folder(run: Path, name: str) -> Path:
+    """Return the folder of an evaluation of a run, which lies in the run whatever its name.
+
+    Raises:
+        OptionError: the name is not that of a folder.
+    """
+    if not name or name.startswith(".") or Path(name).name != name or "\\" in name:
+        raise OptionError(f"must be the plain name of a folder, not '{name}'.", option="--name")
+    return run / EVALUATIONS / name
 
 
 def copy_to_top(folder: Path, run: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from adcli._files import storing, write_atomically
 from adcli.data.folder import images_in
 from adcli.data.photograph import ImageLike, Photograph
+from adcli.errors import DataError
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
 from adcli.report.overlays import draw_overlay
@@ -31,7 +32,7 @@ def predict(
         progress: receives progress.
 
     Raises:
-        DataError: an image cannot be read, or there are none.
+        DataError: an image cannot be read, or a folder or a pattern has none.
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
     several = _list_sources(images)
@@ -52,6 +53,8 @@ def _list_sources(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike
 def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
     """Yield the images of every folder and pattern, and pass everything else on."""
     for image in images:
+        if isinstance(image, str) and not image:
+            raise DataError("the name of an image is empty.")
         if isinstance(image, (str, Path)):
             yield from images_in([Path(image)])
         else:

@@ -201,7 +201,7 @@ def merge(config: Mapping[str, Any], given: Mapping[str, Any]) -> TrainSettings:
     for key, value in given.items():
         if key in ("options", "data_options"):
             owner = "model" if key == "options" else "data"
-            kept = config.get(key) if given.get(owner, config.get(owner)) == config.get(owner) else None
+            kept = config.get(key) if owner not in config or given.get(owner, config[owner]) == config[owner] else None
             value = {**(kept or {}), **value}
         merged[key] = value
     return TrainSettings.parse(merged)
