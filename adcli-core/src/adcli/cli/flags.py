@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
@@ -24,6 +24,13 @@ SCORING = ("skip_unreadable", "batch_size", "device", "workers")
 
 _TYPED, _NAMES = "adcli.typed", "adcli.names"
 """Where a context keeps the arguments as typed, and what ``-o`` and ``-d`` called each key."""
+
+
+# A generic class since click 8.2.
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice
 
 
 class Flag(click.Option):
@@ -47,7 +54,7 @@ class Operand(click.Argument):
         return self.metavar or self.human_readable_name.upper(), self.help or ""
 
 
-class Choice(click.Choice[str]):
+class Choice(_Choice):
     """One of several words."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
