@@ -147,6 +147,38 @@ def name_of(item: object) -> str:
     return str(source) if isinstance(source, (str, Path)) else getattr(source, "name", f"image {number}")
 
 
+class _Room:
+    """What waits may take :data:`AHEAD_BYTES`: threads begin another load only while there is room."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held = self._wanted = 0
+        self._closed = False
+
+    def wait(self, number: int) -> None:
+        """Wait until there is room; never with the load that the caller waits for."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held < AHEAD_BYTES or number <= self._wanted or self._closed)
+
+    def fill(self, size: int) -> None:
+        """Count what was loaded."""
+        with self._changed:
+            self._held += size
+
+    def hand_on(self, size: int) -> None:
+        """Count what no longer waits; the caller waits for the next from now on."""
+        with self._changed:
+            self._held -= size
+            self._wanted += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Have no thread wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
 def read_ahead(
     items: Iterable[T],
     load: Callable[[T], Result],
@@ -168,16 +200,12 @@ def read_ahead(
     if workers == 0:
         yield from ((item, load(item)) for item in items)
         return
-    room, held, wanted, closed = threading.Condition(), 0, 0, False
+    room = _Room()
 
     def load_in_turn(number: int, item: T) -> Result:
-        nonlocal held
-        with room:
-            # Never wait with the one that the caller waits for.
-            room.wait_for(lambda: held < AHEAD_BYTES or number <= wanted or closed)
+        room.wait(number)
         result = load(item)
-        with room:
-            held += size(result)
+        room.fill(size(result))
         return result
 
     remaining = enumerate(items)
@@ -192,16 +220,11 @@ def read_ahead(
                     return
                 item, future = waiting.popleft()
                 result = future.result() if isinstance(future, Future) else future
-                with room:
-                    held -= size(result) if isinstance(future, Future) else 0
-                    wanted += 1
-                    room.notify_all()
+                room.hand_on(size(result) if isinstance(future, Future) else 0)
                 yield item, result
                 del result, future
         finally:
-            with room:
-                closed = True
-                room.notify_all()
+            room.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -100,18 +100,22 @@ def export(
     with new_folder(final) as folder:
         manifest, runtime = write_graph(provided, parsed, source, folder)
         calibration = _calibrate(source, runtime, evidence, progress)
-        manifest["calibration"] = {
-            "method": calibration.method,
-            "images": calibration.n,
-            "rate": calibration.rate,
-            "achievable_rate": calibration.achievable_rate,
-            "scored_by": "run" if evidence.plan.folds else "export",
-        }
+        manifest["calibration"] = _describe(calibration, evidence.plan)
         tolerance = read_tolerance(manifest["graph"])
         manifest["measured"] = measure(source, runtime, calibration, evidence, tolerance, progress)
         seal_folder(folder, manifest, calibration, run.framing)
         del runtime
     return Export.open(final)
+
+
+def _describe(calibration: Calibration, plan: CalibrationPlan) -> dict[str, Any]:
+    return {
+        "method": calibration.method,
+        "images": calibration.n,
+        "rate": calibration.rate,
+        "achievable_rate": calibration.achievable_rate,
+        "scored_by": "run" if plan.folds else "export",
+    }
 
 
 def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:

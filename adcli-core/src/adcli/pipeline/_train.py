@@ -188,21 +188,13 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
         image_size=f"{size[0]}x{size[1]}",
         ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
-    plugin = provided.plugin
-    record = {
-        "core": __version__,
-        "model": spec.name,
-        "plugin": {"distribution": plugin.distribution, "version": plugin.version},
-        "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
-        "data": {
-            "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
-            "fitted": len(plan.fit),
-            "held_out": len(plan.good),
-            "test": count_labels(data.splits.test),
-            "skipped": len(source.skipped),
-        },
+    record = _record(provided, chosen, data, plan) | {
         **({"processes": torchrun.world_size()} if torchrun.world_size() > 1 else {}),
         **({} if ignored is None else {"ignore": ignored_digest(ignored)}),
+    }
+    record["data"] |= {
+        "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
+        "skipped": len(source.skipped),
     }
     return _Job(
         settings=complete,
@@ -217,6 +209,18 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
         source=source,
         record=record,
     )
+
+
+def _record(provided: Provided[ModelSpec], chosen: ChosenOptions, data: Data, plan: CalibrationPlan) -> dict[str, Any]:
+    """Return what is known of a run before it begins."""
+    plugin = provided.plugin
+    return {
+        "core": __version__,
+        "model": provided.spec.name,
+        "plugin": {"distribution": plugin.distribution, "version": plugin.version},
+        "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
+        "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test)},
+    }
 
 
 def _choose_options(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> ChosenOptions:
