@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adcli.data.source import ImageSource
 from adcli.nn.batches import to_tensor, upload
+from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import ImageBatch, Scored, score_batches
+from adcli.scoring.scorer import Scorer
 
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8))
 BATCHES = [IMAGES[:3], IMAGES[3:6], IMAGES[6:]]
@@ -110,3 +113,15 @@ def test_the_next_batch_is_started_before_the_last_one_is_waited_for() -> None:
 def test_a_runtime_that_cannot_start_scores_batch_by_batch() -> None:
     found = list(score_batches(Starting().__call__, BATCHES, lambda image: image))
     np.testing.assert_array_equal(np.concatenate([scores for _, (scores, _) in found]), Starting()(np.stack(IMAGES))[0])
+
+
+def test_a_list_that_grows_is_answered_line_by_line_on_a_gpu_too() -> None:
+    taken: list[int] = []
+
+    def growing() -> Iterator[NDArray[np.uint8]]:
+        for i in range(3):
+            taken.append(i)
+            yield np.full((8, 8, 3), i, np.uint8)
+
+    scorer = Scorer(Starting(), ImageSource((8, 8), workers=0), Calibration.none(), batch_size=1)
+    assert [(prediction.score, len(taken)) for prediction in scorer(growing())] == [(0, 1), (1, 2), (2, 3)]

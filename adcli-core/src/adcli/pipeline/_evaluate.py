@@ -14,7 +14,7 @@ from adcli.pipeline._evaluation_pass import (
     Evaluation,
     copy_to_top,
     evaluate_into,
-    find_folder,
+    name_folder,
 )
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import write_report
@@ -49,14 +49,14 @@ def evaluate(
     """
     progress = progress or Silent()
     if name is not None:
-        find_folder(run.path, name)
+        name_folder(run.path, name)
     options = dict(run.settings["data_options"]) if data is None else {}
     loaded = load_data(data if data is not None else run.settings["data"], options | dict(data_options or {}))
     progress.note(loaded.splits.description)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     scorer = scorer or open_scorer(run)
-    folder = find_folder(run.path, (OWN if data is None else loaded.name) if name is None else name)
+    folder = name_folder(run.path, (OWN if data is None else loaded.name) if name is None else name)
     temporary = folder.with_name(f".{folder.name}.partial")
     evaluation = evaluate_into(temporary, scorer, loaded.splits.test, progress)
     write_report(temporary / REPORT_FILE, run, evaluation, loaded.name)

@@ -117,7 +117,7 @@ def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progr
     return evaluation
 
 
-def find_folder(run: Path, name: str) -> Path:
+def name_folder(run: Path, name: str) -> Path:
     """Return the folder of an evaluation of a run, which lies in the run whatever its name.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from adcli.errors import RunError
 from adcli.pipeline._evaluate import ORIGIN_FILE, evaluate
-from adcli.pipeline._evaluation_pass import METRICS_FILE, OWN, REPORT_FILE, find_folder
+from adcli.pipeline._evaluation_pass import METRICS_FILE, OWN, REPORT_FILE, name_folder
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import shows, write_report
 from adcli.progress import Progress, Silent
@@ -36,7 +36,7 @@ def report(
         RunError: there is no such evaluation, or it does not say what it was made from.
         DataError: its images are gone.
     """
-    folder = run.path if name is None else find_folder(run.path, name)
+    folder = run.path if name is None else name_folder(run.path, name)
     if name is not None and not folder.is_dir():
         raise RunError(f"{folder}: no such evaluation; make it with 'adcli evaluate RUN --data REF --name {name}'.")
     page, progress = folder / REPORT_FILE, progress or Silent()

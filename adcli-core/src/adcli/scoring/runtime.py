@@ -23,7 +23,7 @@ Start = Callable[[Sequence[NDArray[np.uint8]]], Callable[[], Scored]]
 
 
 class Runtime(Protocol):
-    """Scores images with an exported graph."""
+    """Scores images, with a model or with an exported graph."""
 
     def __call__(self, images: ImageBatch) -> Scored:
         """Score images (N, H, W, 3), RGB, of any size: scores (N,), maps (N, h, w) at the model's size or None."""
@@ -47,14 +47,19 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
 
 
 def score_batches(
-    runtime: Runtime, batches: Iterable[list[T]], pixels: Callable[[T], NDArray[np.uint8]]
+    runtime: Runtime,
+    batches: Iterable[list[T]],
+    pixels: Callable[[T], NDArray[np.uint8]],
+    *,
+    overlap: bool = True,
 ) -> Iterator[tuple[list[T], Scored]]:
     """Yield batches and what a runtime says of them.
 
     If the runtime can start and not wait (``runtime.start``), it computes with one batch while the next is prepared.
+    Whoever asks for batches of one wants each answer before the next image is there, and so no overlap.
     """
     start: Start | None = getattr(runtime, "start", None)
-    if start is None:
+    if start is None or not overlap:
         yield from ((batch, runtime(np.stack([pixels(part) for part in batch]))) for batch in batches)
         return
     before: tuple[list[T], Callable[[], Scored]] | None = None

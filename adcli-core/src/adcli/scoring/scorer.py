@@ -26,10 +26,11 @@ def score_inputs(
     """Yield the score and the map (h, w) of each input in order, computed a batch at a time in float32.
 
     Raises:
-        TrainingError: a score, or a value of a map, is no finite number.
+        TrainingError: a score, or a value of a map, is not finite.
     """
     batches = in_batches(inputs, batch_size, BATCH_BYTES, lambda pair: _held(pair[0]))
-    for batch, (scores, maps) in score_batches(runtime, batches, lambda pair: pair[1].pixels):
+    scored = score_batches(runtime, batches, lambda pair: pair[1].pixels, overlap=batch_size > 1)
+    for batch, (scores, maps) in scored:
         for i, (subject, image) in enumerate(batch):
             if not np.isfinite(scores[i]):
                 raise TrainingError(
@@ -70,7 +71,7 @@ class Scorer:
 
         Raises:
             DataError: one cannot be read, and the source is not to skip it.
-            TrainingError: a score, or a value of a map, is no finite number.
+            TrainingError: a score, or a value of a map, is not finite.
         """
         inputs = self.source.photographs(photographs)
         for photograph, _, score, model_map in score_inputs(self.runtime, inputs, self.batch_size):
