@@ -1,4 +1,7 @@
-"""Devices, precisions and seeds: what a fit computes on, in which precision, and how it can be repeated."""
+"""Devices, precisions and seeds: what fits and scores are computed on, how exactly, and how they can be repeated.
+
+GPUs are also treated apart in ``batches`` (copies of the next batch), ``runtime`` (scoring) and ``_cuda_graphs``.
+"""
 
 import contextlib
 import random

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adcli.data.decoding import Pixels
 from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
-from adcli.nn._graphs import GraphedComputation
+from adcli.nn._cuda_graphs import GraphedComputation
 from adcli.nn.batches import pin, scale, to_tensor
 from adcli.nn.devices import exact_float32, pick_device
 from adcli.nn.model import Model

@@ -8,6 +8,11 @@ Example::
     for prediction in pipeline.predict(trained.run, ["photos/new"]):
         print(prediction.name, prediction.score, prediction.is_defect)
 
+A service opens a run or an export once, and scores what is in memory::
+
+    scorer = pipeline.open_scorer(pipeline.find("last"))
+    (prediction,) = pipeline.predict(scorer, [uploaded_bytes])
+
 Each name is imported when it is first used: predicting with an export, which needs no torch, imports none.
 """
 

@@ -1,4 +1,7 @@
-"""From photographs to predictions, as a stream: nothing is held beyond one batch. Nothing here imports torch."""
+"""From photographs to predictions, as a stream: nothing is held beyond one batch. Nothing here imports torch.
+
+A stage between the two, such as tiles, wraps the :class:`~adcli.scoring.runtime.Runtime` that a scorer is given.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
