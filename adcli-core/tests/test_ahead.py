@@ -30,10 +30,9 @@ def test_what_loading_raises_comes_in_its_place(error: type[BaseException], wher
             raise error("here")
         return -item
 
-    came = []
+    came: list[tuple[int, int]] = []
     with pytest.raises(error, match="here"):
-        for item, result in read_ahead(range(40), load, size, workers):
-            came.append((item, result))
+        came.extend(read_ahead(range(40), load, size, workers))
     assert came == [(item, -item) for item in range(where)]
 
 
@@ -47,11 +46,10 @@ def test_what_taking_an_item_raises_comes_after_all_items_before(
         yield from range(where)
         raise error("here")
 
-    came = []
+    came: list[tuple[int, int]] = []
     with pytest.raises(error, match="here"):
-        for _, result in read_ahead(items(), lambda item: -item, size, workers):
-            came.append(result)
-    assert came == [-item for item in range(where)]
+        came.extend(read_ahead(items(), lambda item: -item, size, workers))
+    assert came == [(item, -item) for item in range(where)]
 
 
 @THREADS
