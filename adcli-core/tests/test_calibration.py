@@ -164,7 +164,7 @@ def test_scores_with_the_tail_of_an_exponential_are_seldom_called_far() -> None:
     called = [len(named(random.exponential(size=20).tolist()).explain()) > 1 for _ in range(1000)]
     normal = [len(named(random.normal(size=20).tolist()).explain()) > 1 for _ in range(1000)]
     assert np.mean(called) < 4 / 20 + 0.02
-    assert np.mean(normal) < 0.03
+    assert np.mean(normal) < 0.09
 
 
 @pytest.mark.parametrize(

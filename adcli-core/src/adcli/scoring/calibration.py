@@ -215,8 +215,8 @@ class Calibration:
         """Return sentences: which image sets the threshold, whether it lies far from the others, and what helps then.
 
         Far is farther above the next score than that is above the median of those below. By chance, about 4 in n
-        calibrations have such an image if scores have the tail of an exponential distribution, and with n = 20 normally
-        distributed scores, 2 in 100.
+        calibrations have such an image if scores have the tail of an exponential distribution, and with 20 normally
+        distributed scores, 6 in 100.
         """
         name, rank = self.threshold_image, self._rank
         if name is None:
