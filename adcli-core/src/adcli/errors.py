@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from adcli._commands import install_command
+
 
 class AdcliError(click.ClickException):
     """Something the user can put right; the command line prints it as one line, without a traceback."""
@@ -165,4 +167,5 @@ def needing_torch() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("adcli"):
             raise
-        raise PluginError(f"this needs the package '{error.name}': pip install 'adcli-core[torch]'.") from None
+        command = install_command("adcli-core[torch]")
+        raise PluginError(f"this needs the package '{error.name}': {command}") from None
