@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from adcli.data.ahead import load_all
 from adcli.data.decoding import Size, read_mask_size, read_size
 from adcli.data.framing import Framing
 from adcli.data.samples import Sample, have_same_aspect
-from adcli.data.source import read_ahead
 from adcli.data.splitting import READERS
 from adcli.errors import DataError
 
@@ -35,7 +35,7 @@ def check_headers(samples: Sequence[Sample], framing: Framing) -> Iterator[Probl
     def look(sample: Sample) -> str | None:
         return _find_problem(sample, lambda size: None if suits(size) else _misfit(framing, size, sample.image))
 
-    for sample, message in read_ahead(samples, look, lambda _: 0, READERS):
+    for sample, message in zip(samples, load_all(samples, look, READERS), strict=True):
         yield None if message is None else Problem(sample, message)
 
 
