@@ -101,10 +101,10 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Start here:
-      adcli train -m patchcore --data FOLDER   learn what good parts look like
-      adcli predict last IMAGES                score new images
-      adcli models                             what can be trained
-      adcli help COMMAND                       what a command does
+      adcli train -m patchcore --data FOLDER   learn from it
+      adcli predict last IMAGES    score new images
+      adcli models                 what can be trained
+      adcli help COMMAND           what a command does
     """
     ctx.color = wants_colour()
     if torchrun.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
@@ -174,7 +174,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except click.ClickException as error:
-        return _show(error)
+        return _show(error, arguments)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
@@ -186,13 +186,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         if error.filename is not None or error.errno not in _NO_ROOM:
             raise
         sys.stdout = None
-        return _show(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))
+        return _show(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."), arguments)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _show(error: click.ClickException) -> int:
+def _show(error: click.ClickException, arguments: Sequence[str] | None) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
     if not (isinstance(error, torchrun.PeerError) and error.printed):
-        show_error(error)
+        show_error(error, sys.argv[1:] if arguments is None else arguments)
     return error.exit_code
