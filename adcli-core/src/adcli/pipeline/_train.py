@@ -58,7 +58,7 @@ from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._run_page import write_report
 from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, framing
 from adcli.progress import Progress, Silent
-from adcli.runs.find import find_interrupted, new_run_path
+from adcli.runs.find import find_interrupted, now
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -119,7 +119,10 @@ def train(
     content = {**history, **job.settings.to_dict(), "record": job.record}
     partial = None
     if torchrun.rank() == 0:
-        partial = PartialRun.create(out or new_run_path(settings.model, job.data.name), content)
+        if out is None:
+            partial = PartialRun.create_named(settings.model, job.data.name, content)
+        else:
+            partial = PartialRun.create(out, content)
     return _carry_out(job, partial, content, progress)
 
 
@@ -276,6 +279,8 @@ def _carry_out(job: _Job, partial: PartialRun | None, content: dict[str, Any], p
         partial.log("interrupted")
         progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
         raise
+    finally:
+        partial.leave()
 
 
 def _share(trained: Trained | None) -> Trained:
@@ -327,6 +332,7 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
         "device": str(job.device),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "timings": laps.seconds,
+        "finished": now(),
     }
     settings = {name: value for name, value in content.items() if name != "record"}
     page = (partial.folder if evaluation is None else folder) / REPORT_FILE
@@ -385,7 +391,7 @@ def _fit(
         raise
     except Exception as error:
         if partial is not None:
-            partial.log(traceback.format_exc())
+            partial.log("failed:", *traceback.format_exc().splitlines())
         reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
         raise PluginError(f"model '{job.settings.model}' of {job.provided.plugin} failed to fit ({reason}).") from error
     model.set_precision(torch.float32)
