@@ -1,7 +1,7 @@
 """Changing a finished folder, a run or an export: everything that belongs together appears in one step.
 
-A command prepares its files in ``.adcli-changes`` in that folder. Renaming what it prepared to ``committed`` is the step:
-before it nothing has changed, and after it the files are moved to their places, by whoever comes next if need be.
+A command prepares its files in ``.adcli-changes`` in that folder. Renaming what it prepared to ``committed`` is the
+step: before it nothing has changed, and after it the files are moved to their places, by whoever comes next if need be.
 A new folder is made in ``.NAME.making`` beside its place, and renamed.
 """
 

@@ -21,7 +21,6 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
 }
-_OTHER = "choose another place"
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -54,9 +53,8 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; {_REMEDIES.get(error.errno, _OTHER)}."
-        ) from None
+        remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}.") from None
 
 
 @contextlib.contextmanager
@@ -64,12 +62,11 @@ def writing_lines(path: Path) -> Iterator[Callable[[str], object]]:
     """Give a function that writes text to a file, which has its name once everything is written, or is not there."""
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as binary:
-        with io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True) as file:
-            yield file.write
-            with storing(path):
-                file.flush()
-                _replace(binary, path)
+    with _temporary(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True) as file:
+        yield file.write
+        with storing(path):
+            file.flush()
+            _replace(binary, path)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -25,7 +25,7 @@ _FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance
 
 @contextlib.contextmanager
 def new_folder(final: Path, *, run: Path | None = None, replace: bool = False) -> Iterator[Path]:
-    """Give a folder to write an export into, which becomes ``final`` at the end, or leaves nothing behind after an error.
+    """Give a folder to write an export into, which becomes ``final`` at the end; after an error, nothing is left.
 
     Args:
         final: the exported folder.
