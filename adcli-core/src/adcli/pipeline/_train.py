@@ -59,7 +59,7 @@ from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._run_page import write_report
 from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
-from adcli.runs.find import find_interrupted, now
+from adcli.runs.find import find_interrupted
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -334,7 +334,6 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
         "device": str(job.device),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "timings": laps.seconds,
-        "finished": now(),
     }
     settings = {name: value for name, value in content.items() if name != "record"}
     page = (partial.folder if evaluation is None else folder) / REPORT_FILE

@@ -12,7 +12,7 @@ from adcli._changes import LOCK, enter, inside
 from adcli._files import seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock
 from adcli.errors import RunError, StorageError, printable
-from adcli.runs.find import new_run_path
+from adcli.runs.find import new_run_path, now
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
@@ -138,6 +138,7 @@ class PartialRun:
             StorageError: something has the run's name by now; the run stays where it was made.
         """
         self._complete = True
+        self._note_time()
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         if os.path.lexists(self.final):
             self._lock.release()
@@ -152,6 +153,13 @@ class PartialRun:
         self._lock.release()
         self._remove_empty_parent()
         return Run.open(self.final)
+
+    def _note_time(self) -> None:
+        """Write down that the run is finished now, unless it was before, and only its name was missing."""
+        content = _read_run_file(inside(self.folder, RUN_FILE))
+        record = content["record"]
+        if "finished" not in record:
+            self.write(RUN_FILE, seal({**content, "record": {**record, "finished": now()}}))
 
     def leave(self) -> None:
         """Let another process take the run up."""
