@@ -110,8 +110,8 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 
     \b
     In the environment:
-      ADCLI_DISABLE=NAME,...   leave out plugins, by name or distribution
-      ADCLI_TRACE=1            print every call of a plugin and its time on stderr
+      ADCLI_DISABLE=NAME,...   leave plugins out, by name
+      ADCLI_TRACE=1            print the calls of plugins
     """
     # What adds commands is known, and may fail, only now.
     registry().commands(_own_commands(ctx))

@@ -128,7 +128,7 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
     \b
     Examples:
       adcli plugin new my_model
-      adcli plugin new line3 --kind dataset --out plugins/line3
+      adcli plugin new line3 --kind dataset --out line3
     """
     from adcli._plugins.template import PluginNames, write_package
 

@@ -129,7 +129,8 @@ class ImageSource:
             if not isinstance(result, DataError):
                 yield item, result
             elif self.skip_unreadable:
-                self.skipped[name_of(item)] = result.format_message()
+                # What to do about it has been done.
+                self.skipped[name_of(item)] = result.message
             else:
                 raise result
 

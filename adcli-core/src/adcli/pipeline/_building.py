@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adcli._commands import install_command
 from adcli._plugins.registry import registry
-from adcli.data.decoding import REMEDY
 from adcli.data.references import Data, make_absolute, with_absolute_paths
 from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
@@ -47,7 +47,7 @@ def read_good_images(
     read = progress.track(source.stream(items), len(items), "checking images")
     digests = {item: image.digest for item, image in read}
     for message in source.skipped.values():
-        progress.note(f"skipped: {message.removesuffix(f' {REMEDY}')}")
+        progress.note(f"skipped: {message}")
     return [item for item in items if item in digests], [digests[item] for item in items if item in digests]
 
 
@@ -102,6 +102,6 @@ def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> Bac
         return replace(options, backbone=FALLBACK)
     progress.note(
         f"warning: backbone {options.backbone}: {reason} Using '{UNTRAINED_FALLBACK}', which has learnt nothing: "
-        "expect poor results. Install adcli-embedded, or use -o weights=FILE."
+        f"expect poor results. Use -o weights=FILE, or type: {install_command('adcli-embedded')}"
     )
     return replace(options, backbone=UNTRAINED_FALLBACK)

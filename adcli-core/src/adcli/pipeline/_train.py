@@ -56,9 +56,9 @@ from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._job import Job, KeptFit, Trained
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._usable import keep_usable
-from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, framing
+from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
-from adcli.runs.find import find_interrupted, new_run_path
+from adcli.runs.find import find_interrupted
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -86,12 +86,16 @@ def train(
     if out is not None and torchrun.rank() == 0:
         # Before any image is read: it would be read for nothing.
         check_free(out)
+    check_places(settings)
     job = _prepare(settings, progress)
     history = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command}
     content = {**history, **job.settings.to_dict(), "record": job.record}
     partial = None
     if torchrun.rank() == 0:
-        partial = PartialRun.create(out or new_run_path(settings.model, job.data.name), content)
+        if out is None:
+            partial = PartialRun.create_named(settings.model, job.data.name, content)
+        else:
+            partial = PartialRun.create(out, content)
     return _carry_out(job, partial, content, progress)
 
 
@@ -275,6 +279,8 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
         partial.log("interrupted")
         progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
         raise
+    finally:
+        partial.leave()
 
 
 def _share(trained: Trained | None) -> Trained:
@@ -377,7 +383,7 @@ def _fit(
         if is_out_of_memory(error):
             raise LackOfMemoryError from None
         if partial is not None:
-            partial.log(traceback.format_exc())
+            partial.log("failed:", *traceback.format_exc().splitlines())
         reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
         raise PluginError(f"model '{job.settings.model}' of {job.provided.plugin} failed to fit ({reason}).") from error
     model.set_precision(torch.float32)
