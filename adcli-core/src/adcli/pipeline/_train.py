@@ -270,17 +270,26 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
     except AdcliError as error:
         with contextlib.suppress(StorageError):
             partial.log(f"error: {error.format_message()}")
-        if "fit" in partial.read()["record"]:
+        if _holds_fit(partial):
             progress.note(f"the fit is kept; go on with: {quote('adcli', 'train', '--resume', partial.folder)}")
         elif not checkpoints.is_dir():
             partial.abandon()
         raise
     except KeyboardInterrupt:
         partial.log("interrupted")
-        progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
+        progress.note(f"interrupted; continue with: {quote('adcli', 'train', '--resume', partial.folder)}")
         raise
     finally:
         partial.leave()
+
+
+def _holds_fit(partial: PartialRun) -> bool:
+    """Tell whether a run that could not be finished holds a fit to go on from."""
+    try:
+        return "fit" in partial.read()["record"]
+    except RunError:
+        # The folder has the run's own name by now.
+        return False
 
 
 def _share(trained: Trained | None) -> Trained:

@@ -119,7 +119,7 @@ class PartialRun:
 
     def read(self) -> dict[str, Any]:
         """Return the content of its ``run.yaml``."""
-        return _read_run_file(self.folder / RUN_FILE)
+        return _read_run_file(inside(self.folder, RUN_FILE))
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file of the run."""
