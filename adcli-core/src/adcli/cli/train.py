@@ -195,7 +195,7 @@ def _fit_seconds(result: "CategoryResult") -> float | None:
 
 def _rows(trained: "TrainedCategories") -> Iterator[list[str]]:
     for result in trained.results:
-        what = str(relative(result.run.path)) if result.run else result.error.format_message() if result.error else ""
+        what = result.error.format_message() if result.error else str(relative(result.run.path)) if result.run else ""
         seconds = [f"{value:.1f}" if value is not None else "" for value in (_fit_seconds(result), result.seconds)]
         yield [result.category, *_format_metrics(result.metrics or {}), *seconds, what]
     finished = trained.finished
