@@ -203,7 +203,9 @@ class Names(Generic[SpecT]):
         provided = self.get(f"{made_by['distribution']}/{name}")
         if provided is None:
             absent = [plugin for plugin in self._absent if plugin.is_called(made_by["distribution"])]
-            reason = f"{absent[0]} {absent[0].explain_absence()}." if absent else _explain_missing(made_by["distribution"])
+            reason = (
+                f"{absent[0]} {absent[0].explain_absence()}." if absent else _explain_missing(made_by["distribution"])
+            )
             raise PluginError(f"{what}: was made with {maker}, but {reason}")
         if not _can_read(made_by["version"], provided.plugin.version):
             raise PluginError(f"{what}: was made with {maker}; {provided.plugin} cannot read it, install {maker}.")

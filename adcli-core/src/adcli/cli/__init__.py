@@ -186,7 +186,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         if error.filename is not None or error.errno not in _NO_ROOM:
             raise
         sys.stdout = None
-        return _show(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."), arguments)
+        return _show(
+            StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."), arguments
+        )
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -380,7 +380,8 @@ def _fit(
         model.fit(batches)
     except (torch.OutOfMemoryError, MemoryError):
         raise TrainingError(
-            "not enough memory to fit; lower --batch-size or --image-size, or see 'adcli models show'."
+            "not enough memory to fit; lower --batch-size or --image-size, or see "
+            f"'adcli models show {job.settings.model}'."
         ) from None
     except AdcliError:
         raise
