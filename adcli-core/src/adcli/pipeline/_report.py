@@ -7,7 +7,7 @@ from typing import Any
 
 from adcli.errors import RunError
 from adcli.pipeline._evaluate import ORIGIN_FILE, evaluate
-from adcli.pipeline._evaluation_pass import METRICS_FILE, OWN, REPORT_FILE, name_folder
+from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, name_folder
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import shows, write_report
 from adcli.progress import Progress, Silent
@@ -46,7 +46,8 @@ def report(
     if name is not None:
         data, options = _origin(folder)
         evaluate(run, data, options, scorer=scorer(run), name=name, progress=progress)
-    elif (run.path / METRICS_FILE).is_file():
+    elif (run.path / METRICS_FILE).is_file() or (run.path / EVALUATIONS / OWN).is_dir():
+        # Without its metrics, a run that was evaluated must not look like one that had nothing to test.
         evaluate(run, scorer=scorer(run), progress=progress)
     else:
         write_report(page, run, None)
