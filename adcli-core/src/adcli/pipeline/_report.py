@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from adcli._commands import quote
 from adcli.errors import RunError
 from adcli.pipeline._evaluate import ORIGIN_FILE, evaluate
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, name_folder
@@ -38,7 +39,8 @@ def report(
     """
     folder = run.path if name is None else name_folder(run.path, name)
     if name is not None and not folder.is_dir():
-        raise RunError(f"{folder}: no such evaluation; make it with 'adcli evaluate RUN --data REF --name {name}'.")
+        command = quote("adcli", "evaluate", run.path, "--data", "REF", "--name", name)
+        raise RunError(f"{folder}: no such evaluation; make it with: {command}")
     page, progress = folder / REPORT_FILE, progress or Silent()
     if shows(page, run.calibration):
         return page
@@ -62,7 +64,5 @@ def _origin(folder: Path) -> tuple[str | None, Mapping[str, Any]]:
         origin = json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))
         return origin["data"], origin["data_options"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"{folder}: does not say what it was made from; evaluate it again with 'adcli evaluate RUN --data REF "
-            f"--name {folder.name}'."
-        ) from None
+        command = quote("adcli", "evaluate", folder.parents[1], "--data", "REF", "--name", folder.name)
+        raise RunError(f"{folder}: does not say what it was made from; evaluate it again with: {command}") from None

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from adcli import __version__
+from adcli._commands import quote
 from adcli._files import file_digest, seal
 from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
@@ -275,7 +276,7 @@ def _carry_out(job: _Job, partial: PartialRun | None, content: dict[str, Any], p
         raise
     except KeyboardInterrupt:
         partial.log("interrupted")
-        progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
+        progress.note(f"interrupted; continue with: {quote('adcli', 'train', '--resume', partial.folder)}")
         raise
 
 
