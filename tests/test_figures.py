@@ -41,7 +41,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             outcome = in_own_process(*shlex.split(command.format(demo=demo)), cwd=folder)
             assert outcome.code == 0, outcome
             lines += outcome.out.splitlines()
-        metrics = {name: json.loads((folder / f"runs/{name}/metrics.json").read_text()) for name in ("patchcore", "dfm")}
+        metrics = {
+            name: json.loads((folder / f"runs/{name}/metrics.json").read_text()) for name in ("patchcore", "dfm")
+        }
         lines += [_row(name, found) for name, found in metrics.items()]
     return lines
 
