@@ -21,6 +21,7 @@ from adcli import pipeline
 from adcli.cli import cli
 from adcli.cli.console import lay_out, wrap
 from adcli.cli.flags import SCORING, SECTIONS
+from adcli.errors import suggest
 from adcli.pipeline.train_settings import BATCH_SIZE, FIELDS, TrainSettings
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -158,15 +159,13 @@ def test_paths_are_relative_unless_they_were_typed_absolute(adcli: Adcli, parts:
         assert outcome.err.startswith(f"{named}: train and test folders"), outcome.err
 
 
-def test_of_many_names_the_nearest_are_listed(adcli: Adcli) -> None:
-    for number in range(70):
-        folder = Path(f"runs/20260101-{number:06}-dfm-{'cable' if number == 7 else 'wood'}")
-        folder.mkdir(parents=True)
-        (folder / "run.yaml").touch()
-    message = adcli("predict", "cables", "x.png").err
-    assert "000007-dfm-cable" in message
-    assert message.count("dfm") == 3
+def test_of_many_names_the_nearest_are_listed() -> None:
+    names = [f"part-{number:02}-{'cable' if number == 7 else 'wood'}" for number in range(70)]
+    message = suggest("cables", names)
+    assert "part-07-cable" in message
+    assert message.count("part") == 3
     assert "67 more" in message
+    assert suggest("x", names[:3]) == f" Known: {', '.join(names[:3])}."
 
 
 @pytest.mark.parametrize("columns", [60, 80])
