@@ -219,7 +219,7 @@ def measure(
     if problem:
         raise ExportError(
             f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. "
-            "Other options may do better, see 'adcli exporters show'."
+            "Other options of the exporter may do better."
         )
     some = itertools.islice(_read(samples, evidence.source), BATCH_SIZE)
     pixels = [resize(image, size) for image, _ in some]

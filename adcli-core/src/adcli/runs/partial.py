@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli._changes import LOCK, enter, inside
+from adcli._commands import quote
 from adcli._files import seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock
 from adcli.errors import RunError, StorageError, printable
@@ -41,9 +42,13 @@ def check_free(final: Path) -> None:
     if holder:
         raise _TakenError(f"--out {final}: {holder} is making a run of that name; choose another folder.")
     raise _TakenError(
-        f"--out {final}: an interrupted run of that name lies in {folder}; continue it with "
-        f"'adcli train --resume {folder}', or remove it with 'adcli runs rm {folder}'."
+        f"--out {final}: an interrupted run of that name lies in {folder}; continue it: "
+        f"{_resuming(folder)}; or remove it: {quote('adcli', 'runs', 'rm', folder)}"
     )
+
+
+def _resuming(folder: Path) -> str:
+    return quote("adcli", "train", "--resume", folder)
 
 
 def _place(final: Path) -> Path:
@@ -109,7 +114,7 @@ class PartialRun:
             if os.path.lexists(final):
                 raise RunError(
                     f"{final}: exists, so the interrupted run {folder} cannot become it; move one of the two away, and "
-                    f"continue with 'adcli train --resume {folder}'."
+                    f"continue: {_resuming(folder)}"
                 )
         except BaseException:
             lock.release()
@@ -148,7 +153,7 @@ class PartialRun:
             self._lock.release()
             raise StorageError(
                 f"{self.final}: appeared meanwhile, and is left as it is; the run lies complete in {self.folder}: move "
-                f"{self.final} away, and 'adcli train --resume {self.folder}' gives the run its name."
+                f"{self.final} away, and give the run its name: {_resuming(self.folder)}"
             )
         with storing(self.final):
             sync_all(self.folder)
