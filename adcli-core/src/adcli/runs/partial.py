@@ -117,6 +117,10 @@ class PartialRun:
         _remove_unfinished(folder)
         return cls(folder, final, lock), content
 
+    def read(self) -> dict[str, Any]:
+        """Return the content of its ``run.yaml``."""
+        return _read_run_file(self.folder / RUN_FILE)
+
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file of the run."""
         write_atomically(inside(self.folder, name), content)
