@@ -83,7 +83,7 @@ FORMATS = "table, csv, json or jsonl"
         ("train --config options.yaml -o epochs=few", "-o epochs must be an integer, not 'few'."),
         ("train", "--model must be given; 'adcli models' lists what can be trained."),
         ("train photos", "'photos' is not an option; images are given as --data photos"),
-        ("train -m padim --resume x", "--resume takes no other settings: the run continues with its own."),
+        ("train -m padim --resume x", "--resume takes --data and -d alone: the run has its own settings."),
         ("predict run --workers -1 x.png", "--workers must be at least 0, not -1."),
         ("predict photos", "give a run, and then images: adcli predict last photos"),
         ("predict run x.png --format tabel", f"--format must be {FORMATS}, not 'tabel'. Did you mean 'table'?"),

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 @flag(
     "--out", type=NewPlace(), metavar="DIR", section="Run", complete="folders", help="The run (runs/DATE-MODEL-DATA)."
 )
-@flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run as it was.")
+@flag(
+    "--resume",
+    metavar="RUN",
+    section="Run",
+    complete="interrupted",
+    help="Continue an interrupted run as it was; --data if its images moved.",
+)
 @json_flag
 @click.pass_context
 def train(
@@ -66,13 +72,16 @@ def train(
             raise OptionError("is the same as -o backbone; give one of them.", option="--backbone")
         given["options"] = {**given.get("options", {}), "backbone": backbone}
         name_key(ctx, "backbone", "--backbone")
-    if resume is not None and (given or config or out):
-        raise OptionError("takes no other settings: the run continues with its own.", option="--resume")
+    if resume is not None and ({*given} - {"data", "data_options"} or config or out):
+        raise OptionError(
+            "takes --data and -d alone: the run has its own settings.",
+            option="--resume",
+        )
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     with _naming_config(config, given):
         if resume is not None:
-            trained = pipeline.resume(resume, progress=progress)
+            trained = pipeline.resume(resume, **given, progress=progress)
         else:
             settings = _read_settings(ctx, config, given)
             if _names_several(settings):

@@ -111,7 +111,7 @@ class Ending:
         problem = _explain(error)
         with contextlib.suppress(StorageError):
             if type(problem) is AdcliError:
-                self.partial.log("".join(traceback.format_exception(error)))
+                self.partial.log("failed:", *"".join(traceback.format_exception(error)).splitlines())
             self.partial.log(f"not evaluated: {_reason(problem)}")
         return problem
 

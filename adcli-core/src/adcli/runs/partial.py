@@ -17,6 +17,8 @@ from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
 CHECKPOINTS = "checkpoints"
+TRAINING_FILE = "training.csv"
+"""The training images that it began with, as in ``images.csv``; gone in a finished run, which has that."""
 
 _WAIT_SECONDS = 30.0
 """How long a run waits for another to get its name, which takes milliseconds."""
@@ -144,6 +146,8 @@ class PartialRun:
         self._complete = True
         self._note_time()
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        with storing(self.folder):
+            (self.folder / TRAINING_FILE).unlink(missing_ok=True)
         if os.path.lexists(self.final):
             self._lock.release()
             raise StorageError(
