@@ -233,6 +233,8 @@ def test_an_export_is_replaced_in_one_step_and_nothing_else_in_its_folder(tmp_pa
     with new_folder(final, run=tmp_path / "run") as folder:
         write_export(folder, graph="old", left="old")
     (final / "mine").write_text("only copy")
+    (final / "calibrations").mkdir()
+    (final / "calibrations/0002.json").write_text("of the old one")
     with new_folder(final, run=tmp_path / "run", replace=True) as folder:
         write_export(folder, graph="new")
         assert (final / "graph").read_text() == "old"

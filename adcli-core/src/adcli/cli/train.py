@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     metavar="RUN",
     section="Run",
     complete="interrupted",
-    help="Continue an interrupted run as it was; --data if its images moved.",
+    help="Continue an interrupted run.",
 )
 @json_flag
 @click.pass_context

@@ -124,8 +124,11 @@ class PartialRun:
         return _read_run_file(self.folder / RUN_FILE)
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file of the run."""
-        write_atomically(inside(self.folder, name), content)
+        """Write a file of the run, perhaps in a folder of its own."""
+        path = inside(self.folder, name)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_atomically(path, content)
 
     def log(self, text: str, *more: str) -> None:
         """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
