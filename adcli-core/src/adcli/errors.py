@@ -1,6 +1,7 @@
 """Errors that a user can cause: one line that names the file or option and says what to do, with an exit code each."""
 
 import contextlib
+import errno
 from collections.abc import Iterable, Iterator
 
 import click
@@ -80,8 +81,41 @@ class ExportError(AdcliError):
     exit_code = 10
 
 
+class LackOfMemoryError(AdcliError):
+    """The memory of the machine, of a GPU, or what a limit leaves of it, does not suffice."""
+
+    exit_code = 11
+
+    def __init__(self) -> None:
+        super().__init__(
+            "not enough memory; lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show'."
+        )
+
+
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+
+
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "bad allocation",
+    "failed to map segment",
+    "can't start new thread",
+)
+"""How torch, OpenVINO, the loader of libraries and Python say that there is no memory, if not by a type of error."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error, or what it came from, is that there is no memory left."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    # An error of adcli's own quotes others, of plugins for example, and says what to do itself.
+    library = isinstance(error, (RuntimeError, ImportError)) and not isinstance(error, click.ClickException)
+    return library and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def one_line(text: object) -> str:

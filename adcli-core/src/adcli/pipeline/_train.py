@@ -32,11 +32,12 @@ from adcli.data.source import ImageSource, Item
 from adcli.errors import (
     AdcliError,
     DataError,
+    LackOfMemoryError,
     OptionError,
     PluginError,
     RunError,
     StorageError,
-    TrainingError,
+    is_out_of_memory,
     one_line,
     place,
 )
@@ -377,13 +378,11 @@ def _fit(
     batches = Batches(items, job.source, batch_size=job.batch_size, seed=job.settings.seed, session=session)
     try:
         model.fit(batches)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise TrainingError(
-            "not enough memory to fit; lower --batch-size or --image-size, or see 'adcli models show'."
-        ) from None
     except AdcliError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise LackOfMemoryError from None
         if partial is not None:
             partial.log(traceback.format_exc())
         reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
