@@ -52,7 +52,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {REMEDY}") from None
 
 
 def decode_levels(content: bytes, name: object) -> Pixels:
@@ -71,13 +71,14 @@ def decode_levels(content: bytes, name: object) -> Pixels:
     except Image.DecompressionBombError:
         raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image that can be read. {_REMEDY}") from None
+        raise DataError(f"{name}: not an image that can be read. {REMEDY}") from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{name}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{name}: the image is damaged ({_one_line(error)}). {REMEDY}") from None
 
 
-_REMEDY = "Remove it, or use --skip-unreadable."
+REMEDY = "Remove it, or use --skip-unreadable."
+"""How the message ends of what could be read if it were another file."""
 
 
 def _one_line(error: Exception) -> str:

@@ -63,6 +63,7 @@ from adcli.runs.find import find_interrupted, new_run_path
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
@@ -307,6 +308,7 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
     model = _fit(job, job.plan.fit, progress, partial.folder / CHECKPOINTS, partial, laps)
     laps.end("fit")
     _save_weights(model, partial.folder / WEIGHTS_FILE)
+    weights = file_digest(partial.folder / WEIGHTS_FILE)
     runtime = ModelRuntime(model, job.device)
     calibration = calibrate(
         job.plan,
@@ -320,11 +322,11 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
     laps.end("calibrate")
     evaluation, folder = None, partial.folder / EVALUATIONS / OWN
     if job.data.splits.test:
-        scorer = Scorer(runtime, job.source, calibration, job.batch_size)
+        scorer = Scorer(runtime, job.source, calibration, job.batch_size, Origin(partial.final.name, weights))
         evaluation = evaluate_into(folder, scorer, job.data.splits.test, progress)
     laps.end("evaluate")
     record = job.record | {
-        "weights": file_digest(partial.folder / WEIGHTS_FILE),
+        "weights": weights,
         "device": str(job.device),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         "timings": laps.seconds,

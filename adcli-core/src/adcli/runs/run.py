@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Run:
             raise RunError(f"{path}: the run was not finished; continue it with 'adcli train --resume {path.name}'.")
         settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
         return cls(path, settings, content["record"], _read_calibration(path / CALIBRATION_FILE))
+
+    @property
+    def origin(self) -> Origin:
+        """What verdicts of this run are traced back to."""
+        return Origin(self.name, str(self.record.get("weights", "")))
 
     @property
     def image_size(self) -> Size:

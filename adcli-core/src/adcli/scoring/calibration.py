@@ -11,6 +11,7 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,7 +165,7 @@ class Calibration:
         above = sum(score > self.image_threshold for score in self.image_scores)
         return f" ({above} of {self.n} held-out good images lie above it)"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells this calibration from any other."""
         return _digest(self._content())
