@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -41,10 +42,19 @@ def is_terminal() -> bool:
 
 
 def style_verdict(word: str, text: str) -> str:
-    """Colour a text by a verdict, and write a defect large on a terminal."""
+    """Colour a text by a verdict, and write what is not good large on a terminal."""
     if not is_terminal():
         return text
-    return click.style(text.upper(), fg="red", bold=True) if word == "defect" else click.style(text, fg="green")
+    colours = {"defect": "red", "unreadable": "yellow"}
+    return click.style(text.upper(), fg=colours[word], bold=True) if word in colours else click.style(text, fg="green")
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def escape_control(text: str) -> str:
+    """Return a text as one line with nothing in it that a terminal obeys, or that cannot be encoded."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def show_error(error: click.ClickException) -> None:
@@ -123,7 +133,7 @@ class ConsoleProgress:
             self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:
-        matters = text.startswith(("warning", "skipped"))
+        matters = text.startswith(("warning", "skipped", "unreadable"))
         if text and (matters or self.voice != "quiet"):
             shown = wrap(text, self.console.width) if self.console.is_terminal else text
             style = "yellow" if text.startswith("warning") else "dim"

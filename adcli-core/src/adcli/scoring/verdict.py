@@ -65,7 +65,8 @@ class VerdictRecord:
             "model": prediction.origin.model,
             "calibration": prediction.calibration.digest,
             "verdict": prediction.verdict,
-            "problem": prediction.problem,
+            # The name has its own field.
+            "problem": prediction.problem.removeprefix(f"{prediction.name}: "),
         }
         return cls(
             **(stated | more),
