@@ -39,6 +39,6 @@ def evaluate(
     failed = len(evaluation.unreadable) + len(evaluation.without_mask)
     if failed and not scoring.get("skip_unreadable"):
         raise DataError(
-            f"{folder}: {failed} images or masks could not be read, and are missing in the metrics; mend them, or accept "
-            "that with --skip-unreadable."
+            f"{folder}: {failed} images or masks could not be read, and are missing in the metrics; mend them, or "
+            "accept that with --skip-unreadable."
         )

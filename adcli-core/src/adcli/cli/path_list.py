@@ -59,5 +59,5 @@ def _read(stream: BinaryIO) -> bytes:
 def _check_length(line: str) -> None:
     if len(line) > LINE_BYTES:
         raise DataError(
-            f"the list on stdin has a line of more than {LINE_BYTES} characters, which is no path; give one path a line."
+            f"the list on stdin has a line of more than {LINE_BYTES} characters, which is no path; give a path a line."
         )

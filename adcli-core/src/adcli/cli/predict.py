@@ -186,7 +186,9 @@ class _Answers:
             DataError: the first that could not.
         """
         if self.unreadable and (fail_on_defect or not skip_unreadable):
-            advice = "--fail-on-defect lets nothing pass" if skip_unreadable else "--skip-unreadable makes it no failure"
+            advice = (
+                "--fail-on-defect lets nothing pass" if skip_unreadable else "--skip-unreadable makes it no failure"
+            )
             raise DataError(
                 f"{self.unreadable} of {self.images} without a verdict: {self._first_problem.rstrip('.')}; {advice}."
             )

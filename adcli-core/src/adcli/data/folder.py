@@ -327,6 +327,6 @@ def common_folder(paths: Iterable[str | Path]) -> Path | None:
 def _fixed_folder(path: Path) -> str:
     """Return the absolute folder of a file, a folder itself, or the folder above the first part of a pattern."""
     if path.is_dir():
-        return os.path.abspath(path)
+        return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
     fixed = path if path.exists() else Path(*takewhile(lambda part: not glob.has_magic(part), path.parts), "any")
-    return os.path.abspath(fixed.parent)
+    return os.path.abspath(fixed.parent)  # noqa: PTH100

@@ -70,8 +70,9 @@ def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike | Unreadable]:
 def draw(predictions: Iterable[Prediction], folder: Path, root: Path | None = None) -> Iterator[Prediction]:
     """Write a picture of each photograph into a folder, and pass the prediction on; its ``picture`` is the file.
 
-    Pictures lie in the folder as the photographs lie in ``root``. A photograph outside of it, or all without a root, has
-    the folders of its name. Names are compared without case, and no picture replaces another: later ones get a number.
+    Pictures lie in the folder as the photographs lie in ``root``. A photograph outside of it, or any without a root,
+    has the folders of its name. Names are compared without case, and no picture replaces another: later ones get a
+    number.
 
     Args:
         predictions: as they come; of those that cannot be read, nothing is drawn.
@@ -131,7 +132,7 @@ class PictureNames:
         if prediction.path is None:
             named = PurePath(_NO_FILE_NAME.sub("_", prediction.name))
         else:
-            named, whole = prediction.path, Path(os.path.abspath(prediction.path))
+            named, whole = prediction.path, Path(os.path.abspath(prediction.path))  # noqa: PTH100
             if self.root is not None and whole.is_relative_to(self.root):
                 named = whole.relative_to(self.root)
         return [part for part in named.parts if part not in (named.anchor, "..")] or ["image"]

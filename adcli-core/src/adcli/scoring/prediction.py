@@ -1,7 +1,7 @@
 """All that is said of one photograph, in one type."""
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Prediction:
         framing: Framing,
         origin: Origin = UNKNOWN,
     ) -> None:
-        self.time = datetime.now(timezone.utc)
+        self.time = datetime.now(UTC)
         self.problem = photograph.problem if isinstance(photograph, Unreadable) else ""
         self.name, self.path, self.digest = photograph.name, photograph.path, photograph.digest
         self.size: Size = photograph.size
@@ -104,7 +104,7 @@ class Prediction:
 
     @cached_property
     def marked(self) -> Marked | None:
-        """Which pixels (H, W) of a defect are marked, see :func:`adcli.scoring.regions.mark`; else, or without map, None."""
+        """Which pixels (H, W) of a defect are marked, see ``adcli.scoring.regions.mark``; None of others, or without a map."""
         return mark(self.map, self.calibration.pixel_threshold) if self.is_defect and self.map is not None else None
 
     @cached_property

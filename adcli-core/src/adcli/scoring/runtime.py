@@ -77,9 +77,7 @@ def score_batches(
     begun.raise_error()
 
 
-def _begin(
-    runtime: Runtime, start: Start | None, pixels: Sequence[NDArray[np.uint8] | None]
-) -> Callable[[], Scored]:
+def _begin(runtime: Runtime, start: Start | None, pixels: Sequence[NDArray[np.uint8] | None]) -> Callable[[], Scored]:
     """Have pixels scored, at once or when the result is asked for."""
     readable = [image for image in pixels if image is not None]
     if not readable:

@@ -40,7 +40,9 @@ def score_inputs(
     for entry, said in _score(runtime, inputs, batch_size):
         assert not isinstance(entry, Unreadable)
         assert said is not None
-        yield *entry, *said
+        subject, image = entry
+        score, model_map = said
+        yield subject, image, score, model_map
 
 
 def _score(

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,9 @@ class VerdictRecord:
         return {"format": FORMAT, **asdict(self), "regions": [asdict(region) for region in self.regions]}
 
     def to_cells(self) -> list[str]:
-        """Return the cells of a table: regions as ``X Y WIDTH HEIGHT AREA PEAK; ...``, and nothing for what is missing."""
-        regions = ("{0.x} {0.y} {0.width} {0.height} {0.area} {0.peak!r}".format(region) for region in self.regions)
-        values = {**vars(self), "format": FORMAT, "regions": "; ".join(regions)}
+        """Return the cells of a table: regions as ``X Y WIDTH HEIGHT AREA PEAK; ...``; what is missing is empty."""
+        regions = "; ".join(" ".join(map(repr, astuple(region))) for region in self.regions)
+        values = {**vars(self), "format": FORMAT, "regions": regions}
         return [_cell(values[name]) for name in COLUMNS]
 
     @classmethod

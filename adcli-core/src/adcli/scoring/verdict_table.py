@@ -1,4 +1,4 @@
-"""A table of verdict records that grows: each row is on disk when it is written, and a later command goes on with it."""
+"""A table of verdict records that grows: a row that is written is on disk, and a later command goes on with it."""
 
 import contextlib
 import errno
