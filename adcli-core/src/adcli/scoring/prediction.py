@@ -104,7 +104,7 @@ class Prediction:
 
     @cached_property
     def marked(self) -> Marked | None:
-        """Which pixels (H, W) of a defect are marked, see ``adcli.scoring.regions.mark``; None of others, or without a map."""
+        """Which pixels (H, W) of a defect ``adcli.scoring.regions.mark`` marks; None of others, or without a map."""
         return mark(self.map, self.calibration.pixel_threshold) if self.is_defect and self.map is not None else None
 
     @cached_property
