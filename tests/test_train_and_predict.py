@@ -192,7 +192,7 @@ def test_another_false_alarm_rate_needs_no_new_images(adcli: Adcli, parts: Path)
     assert [row["verdict"] == "defect" for row in loose] == [row["p_value"] <= 0.5 for row in loose]
     assert sum(row["verdict"] == "defect" for row in loose) > sum(row["verdict"] == "defect" for row in strict)
     assert adcli("calibrate", run, "--false-alarm-rate", "0.5").code == 0
-    assert [row for row in predicted(adcli, run, parts / "train/good")] == [row for row in loose]
+    assert predicted(adcli, run, parts / "train/good") == loose
     given = train(adcli, parts, "--threshold", "1.5")
     for command in (("predict", given, parts / "test/good"), ("calibrate", given)):
         assert_one_line(adcli(*command, "--false-alarm-rate", "0.1"), 2, "does not come from good images")
