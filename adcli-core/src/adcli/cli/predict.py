@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, escape_control, load_pipeline, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import DEFECT_FOUND, DataError, OptionError
@@ -65,7 +66,7 @@ def predict(
     --batch-size 1 --workers 0 answers each line at once.
     """
     if not paths:
-        raise OptionError(f"give a run, and then images: adcli predict last {run}")
+        raise OptionError(_explain_lack(run))
     for given, option in ((overlays, "--overlays"), (append, "--append")):
         if given and out is None:
             raise OptionError("needs --out DIR, where predictions.csv is written.", option=option)
@@ -74,10 +75,10 @@ def predict(
     skip_unreadable = bool(scoring.get("skip_unreadable"))
     images = _find_images(paths, skip_unreadable)
     with _table(out, append, progress) as table:
-        scorer = pipeline.open_scorer(pipeline.find(run), **drop_missing(scoring))
+        scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
         if false_alarm_rate is not None:
             scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
-            progress.note(f"threshold {scorer.calibration.promise()}")
+        progress.note(f"threshold {scorer.calibration.promise()}")
         with _Answers("json" if as_json else form, out, table, scorer.calibration, progress) as answers:
             # A bar between the lines of a table on the same terminal would be noise.
             predictions = pipeline.predict(scorer, images, progress=None if sys.stdout.isatty() else progress)
@@ -86,6 +87,20 @@ def predict(
     if fail_on_defect and answers.defects:
         ctx.exit(DEFECT_FOUND)
     answers.check(skip_unreadable, fail_on_defect)
+
+
+def _explain_lack(only: str) -> str:
+    """Return what is missing if a single word was given: images, or a run."""
+    from adcli.errors import RunError
+    from adcli.runs.find import find_folder
+
+    try:
+        folder = find_folder(only)
+    except RunError:
+        return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
+    if any((folder / name).is_file() for name in ("run.yaml", "manifest.yaml")):
+        return f"give images, too: {quote('adcli', 'predict', only, 'IMAGES')}"
+    return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
 
 
 def _find_images(paths: tuple[str, ...], skip_unreadable: bool) -> Iterable[str | Path]:

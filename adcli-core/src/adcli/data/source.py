@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from adcli.data.ahead import read_ahead
-from adcli.data.decoding import REMEDY, Pixels, Size
+from adcli.data.decoding import Pixels, Size
 from adcli.data.framing import PLAIN, Framing
 from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
 from adcli.errors import DataError
@@ -52,6 +52,7 @@ class ImageSource:
 
     Attributes:
         skipped: what was wrong with each image that was left out, by name.
+        digests: sha256 of each file that was read, by path, for those who want them; None keeps none.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ImageSource:
         self.skip_unreadable = skip_unreadable
         self.framing = framing
         self.skipped: dict[str, str] = {}
+        self.digests: dict[Path, str] | None = None
         self._cache: dict[Item, Decoded] = {}
         self._cached_bytes = 0
 
@@ -78,6 +80,8 @@ class ImageSource:
         Raises:
             DataError: it does not suit the framing.
         """
+        if self.digests is not None and photograph.path is not None:
+            self.digests[photograph.path] = photograph.digest
         pixels = self.framing.fitted(photograph.pixels, self.size, photograph.name)
         return Decoded(pixels, photograph.size, photograph.digest)
 
@@ -111,7 +115,7 @@ class ImageSource:
                 return photograph, self.fit(photograph)
             except DataError as error:
                 path = Path(source) if isinstance(source, (str, Path)) else getattr(source, "path", None)
-                return Unreadable(name_of(numbered), _reason(error), path)
+                return Unreadable(name_of(numbered), error.message, path)
 
         def held(loaded: tuple[Photograph, Decoded] | Unreadable) -> int:
             return 0 if isinstance(loaded, Unreadable) else loaded[0].pixels.nbytes
@@ -141,14 +145,10 @@ class ImageSource:
             if not isinstance(result, DataError):
                 yield item, result
             elif self.skip_unreadable:
-                self.skipped[name_of(item)] = _reason(result)
+                # What to do about it has been done.
+                self.skipped[name_of(item)] = result.message
             else:
                 raise result
-
-
-def _reason(error: DataError) -> str:
-    """Return what is wrong with an image, without what to do for those whom it stops."""
-    return error.format_message().removesuffix(REMEDY).rstrip()
 
 
 def name_of(item: object) -> str:

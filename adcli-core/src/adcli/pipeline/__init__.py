@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from adcli.pipeline._evaluate import evaluate
     from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
+    from adcli.pipeline._job import Trained
+    from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._recalibrate import recalibrate
     from adcli.pipeline._report import report
-    from adcli.pipeline._train import Trained, resume, train
+    from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline.train_settings import TrainSettings
     from adcli.runs.run import Run
@@ -51,6 +53,7 @@ __all__ = [
     "TrainSettings",
     "Trained",
     "TrainedCategories",
+    "annotate_run",
     "bench",
     "compare_runs",
     "draw",
@@ -62,6 +65,8 @@ __all__ = [
     "open_scorer",
     "predict",
     "recalibrate",
+    "remove_run",
+    "rename_run",
     "report",
     "resume",
     "train",
@@ -76,11 +81,13 @@ _HOMES = {
     "adcli.pipeline._evaluate": ("evaluate",),
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
+    "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._recalibrate": ("recalibrate",),
     "adcli.pipeline._report": ("report",),
-    "adcli.pipeline._train": ("Trained", "resume", "train"),
+    "adcli.pipeline._job": ("Trained",),
+    "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline.train_settings": ("TrainSettings",),
     "adcli.runs.run": ("Run",),

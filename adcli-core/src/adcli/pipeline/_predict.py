@@ -64,7 +64,7 @@ def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike | Unreadable]:
         try:
             yield from images_in([image])
         except DataError as error:
-            yield Unreadable(str(image), error.format_message(), Path(image))
+            yield Unreadable(str(image), error.message, Path(image))
 
 
 def draw(predictions: Iterable[Prediction], folder: Path, root: Path | None = None) -> Iterator[Prediction]:
