@@ -102,6 +102,8 @@ class VerdictRecord:
         """Read a row of a table, by column; raises :class:`ValueError` that says what is wrong with it."""
         try:
             values: dict[str, Any] = {name: row[name] for name in COLUMNS if name != "regions"}
+            if None in values.values():
+                raise KeyError
             values["format"] = int(row["format"])
             for name in ("score", "p_value", "threshold"):
                 values[name] = float(row[name]) if row[name] else None
