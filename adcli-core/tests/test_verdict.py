@@ -118,7 +118,7 @@ def test_a_cell_of_any_length_is_read_or_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(csv_line(COLUMNS) + csv_line(long.to_cells()))
     assert [record for record, _ in read_table(tmp_path / "t.csv")] == [long]
     (tmp_path / "t.csv").write_text(csv_line(COLUMNS) + csv_line(["x" * (20 << 20)]))
-    with pytest.raises(ValueError, match="line 2"):
+    with pytest.raises(ValueError, match="larger than"):
         list(read_table(tmp_path / "t.csv"))
 
 
@@ -156,7 +156,7 @@ def test_what_a_kill_left_of_a_row_is_cut_off_wherever_it_was_torn(tmp_path: Pat
         kept = sum(end >= size for size in (len(header) + len(whole), len(header) + len(whole) + len(last)))
         with growing_table(path, append=True) as table:
             table.write(DEFECT)
-        assert rows(path) == [GOOD, record][:kept] + [DEFECT]
+        assert rows(path) == [*[GOOD, record][:kept], DEFECT]
 
 
 def test_a_full_disk_costs_the_row_and_leaves_a_whole_table(tmp_path: Path) -> None:

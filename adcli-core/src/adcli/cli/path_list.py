@@ -23,17 +23,18 @@ def read_paths(stdin: TextIO | None) -> Iterator[str]:
     """
     if stdin is None:
         raise OptionError("reads a list of paths from stdin, which is closed.", option="'-'")
-    return _lines(stdin.buffer, stdin.encoding)
+    return _lines(stdin)
 
 
-def _lines(stream: BinaryIO, encoding: str) -> Iterator[str]:
+def _lines(stdin: TextIO) -> Iterator[str]:
+    stream = stdin.buffer
     head = _read(stream)
     while len(head) < 3 and any(mark.startswith(head) for mark in _MARKS) and (more := _read(stream)):
         head += more
     mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
     # Names are bytes to most systems, so that what is no text must stay what it is.
     errors = "replace" if _MARKS.get(mark, "").startswith("utf-16") else "surrogateescape"
-    decoder = codecs.getincrementaldecoder(_MARKS.get(mark, encoding))(errors)
+    decoder = codecs.getincrementaldecoder(_MARKS.get(mark, stdin.encoding))(errors)
     text, chunk, ended = "", head.removeprefix(mark), not head
     while True:
         *lines, text = (text + decoder.decode(chunk, ended)).split("\n")
