@@ -176,6 +176,7 @@ def test_pictures_have_the_folders_of_the_images_and_rows_name_them(adcli: Adcli
     assert [row["picture"] for row in table(Path("col/predictions.csv"))] == pictures
     again = adcli("predict", trained, "col", "--overlays", "--out", "col", "--append")
     assert "18 images, " in again.err
+    assert "left out 18 pictures made by 'adcli predict'" in again.err
     more = [row["picture"] for row in table(Path("col/predictions.csv"))]
     assert len(set(more)) == len(more) == 36
 
@@ -222,3 +223,20 @@ def test_an_evaluation_says_what_it_could_not_read_and_finishes(
     assert outcome.code == 0, outcome.err
     compared = adcli("compare", run, run, "--name", "again", "--json")
     assert json.loads(compared.out)["n_good"] == 5
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+def test_closed_streams_are_no_fault_of_a_prediction(trained: Path, photos: Path, tmp_path: Path, form: str) -> None:
+    command = f"{sys.executable} -m adcli predict {trained}"
+    out = ["--out", "day", "--format", form, str(photos / "000.png")]
+    closed = subprocess.run(
+        ["sh", "-c", f'{command} "$@" >&-', "sh", *out], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, "Traceback" in closed.stderr) == (0, False), closed.stderr
+    assert len(table(tmp_path / "day/predictions.csv")) == 1
+
+
+def test_a_list_on_a_closed_stdin_is_one_line(trained: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m adcli predict {trained} - <&-"
+    closed = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert_one_line(Outcome(closed.returncode, closed.stdout, closed.stderr), 2, "'-'", "closed")

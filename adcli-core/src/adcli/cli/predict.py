@@ -73,7 +73,7 @@ def predict(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     skip_unreadable = bool(scoring.get("skip_unreadable"))
-    images = _find_images(paths, skip_unreadable)
+    images = _find_images(paths, skip_unreadable, progress)
     with _table(out, append, progress) as table:
         scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
         if false_alarm_rate is not None:
@@ -81,7 +81,7 @@ def predict(
         progress.note(f"threshold {scorer.calibration.promise()}")
         with _Answers("json" if as_json else form, out, table, scorer.calibration, progress) as answers:
             # A bar between the lines of a table on the same terminal would be noise.
-            predictions = pipeline.predict(scorer, images, progress=None if sys.stdout.isatty() else progress)
+            predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)
             for prediction in _draw(predictions, out, paths) if overlays and out else predictions:
                 answers.take(prediction)
     if fail_on_defect and answers.defects:
@@ -103,12 +103,16 @@ def _explain_lack(only: str) -> str:
     return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
 
 
-def _find_images(paths: tuple[str, ...], skip_unreadable: bool) -> Iterable[str | Path]:
+def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: ConsoleProgress) -> Iterable[str | Path]:
     """Return the images, or for '-' those on stdin, as they come; paths that are wrong end the command at once."""
     if "-" not in paths:
-        from adcli.data.folder import images_in
+        from adcli.data.folder import count_pictures, images_in
 
-        return paths if skip_unreadable else list(images_in(paths))
+        images = paths if skip_unreadable else list(images_in(paths))
+        with contextlib.suppress(DataError):
+            if drawn := sum(count_pictures(Path(path)) for path in paths):
+                progress.note(f"left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'")
+        return images
     if len(paths) > 1:
         raise OptionError("takes all paths from stdin; give no others.", option="'-'")
     from adcli.cli.path_list import read_paths
@@ -249,8 +253,15 @@ def _table_line(record: "VerdictRecord") -> str:
 
 def _print_exactly(text: str) -> None:
     """Print what a program may read: a pipe gets names as they are, a terminal nothing that it would obey."""
-    if sys.stdout.isatty():
+    if sys.stdout is None:
+        return
+    if _is_terminal():
         text = "".join(escape_control(line) + "\n" for line in text.split("\n")[:-1])
     encoding = sys.stdout.encoding or "utf-8"
     # Else click takes colours out, and with them parts of names.
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, color=True)
+
+
+def _is_terminal() -> bool:
+    """Tell whether a person sees what is printed, whatever is said about colours."""
+    return sys.stdout is not None and sys.stdout.isatty()

@@ -252,7 +252,10 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def count_pictures(folder: Path) -> int:
-    """Return how many images :func:`find_images` leaves out since ``adcli predict`` drew them."""
+    """Return how many images :func:`find_images` leaves out, as ``adcli predict`` drew them; 0 of what is no folder."""
+    with reading(folder):
+        if not folder.is_dir():
+            return 0
     _, made = _search(folder)
     return sum(len(find_images(pictures)) for pictures in made)
 
@@ -317,10 +320,10 @@ def _images_at(path: Path) -> Sequence[Path]:
 
 
 def common_folder(paths: Iterable[str | Path]) -> Path | None:
-    """Return the absolute folder that all that files, folders and patterns name lies in; None across drives."""
+    """Return the absolute folder in which all lies that paths and patterns name; None if there is none."""
     try:
         return Path(os.path.commonpath([_fixed_folder(Path(path)) for path in paths]))
-    except ValueError:
+    except (ValueError, OSError):
         return None
 
 
