@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,17 @@ def test_an_image_that_cannot_be_read_is_a_row_and_changes_no_other(tmp_path: Pa
     assert json.loads((tmp_path / "out/metrics.json").read_text())["unreadable"] == {"images": len(broken), "masks": 0}
     assert len(notes) == len(broken)
     assert str(tmp_path) not in (tmp_path / "out/scores.csv").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, names are text")
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"cr\rname.png", b"new\nline.png", b'quo"te, and comma.png'])
+def test_an_image_of_any_name_is_one_row_that_all_readers_of_csv_find(tmp_path: Path, name: bytes) -> None:
+    samples = write_samples(tmp_path / "data")
+    odd = samples[0].image.rename(samples[0].image.with_name(os.fsdecode(name)))
+    _, rows, _ = evaluate(tmp_path / "out", [Sample(odd, "good"), *samples[1:]])
+    assert len(rows) == 8
+    assert rows[0]["image"] == "good/" + name.decode(errors="backslashreplace").replace("\\xe9", "\\udce9")
+    assert rows[0]["score"] == "10.0"
 
 
 @pytest.mark.parametrize("how", ["damaged", "gone", "an empty folder"])

@@ -46,6 +46,8 @@ CLASHES = [
     [f"{LONG}/a.png", f"{LONG}/{LONG}1.png", f"{LONG}/{LONG}2.png"],
     ["../a.png", "a.png", "/a.png", "../../a.png"],
     ["new\nline.png", "new line.png"],
+    ["caf\udce9.png", "caf.png", "caf\udce8.png"],
+    ["esc\x1b[0m.png", "cr\rname.png"],
 ]
 
 

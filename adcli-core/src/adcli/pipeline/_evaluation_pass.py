@@ -137,7 +137,8 @@ def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progr
         folder.mkdir(parents=True, exist_ok=True)
     evaluation = evaluate_samples(scorer, samples, progress)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
-    write_atomically(folder / SCORES_FILE, "".join(_score_lines(evaluation, samples)))
+    lines = "".join(_score_lines(evaluation, samples))
+    write_atomically(folder / SCORES_FILE, lines.encode(errors="backslashreplace"))
     return evaluation
 
 
