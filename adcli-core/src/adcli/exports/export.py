@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adcli.nn.model import Model
     from adcli.runs.run import Run
 from adcli.data.decoding import Pixels, Size
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
@@ -81,6 +82,12 @@ class Export:
             _check_file(inside(path, name, ExportError), digest)
         text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+
+    @property
+    def origin(self) -> Origin:
+        """What verdicts of this export are traced back to: the run that it was made from."""
+        made_from = self.manifest.get("run", {})
+        return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
 
     @property
     def image_size(self) -> Size:
