@@ -44,7 +44,12 @@ class Guarded(Generic[T]):
 
 
 def guard(
-    subjects: Sequence[T], digests: Sequence[str], fitted: Collection[str], where: str, remedy: str
+    subjects: Sequence[T],
+    digests: Sequence[str],
+    fitted: Collection[str],
+    where: str,
+    remedy: str,
+    counted: Collection[str] = (),
 ) -> Guarded[T]:
     """Leave out images that the model is fitted to, and all but one of those with equal files.
 
@@ -53,13 +58,14 @@ def guard(
         digests: of their files, in the same order; one that is empty is not known, and equals no other.
         fitted: digests of the files that the model is fitted to.
         where: the option that named the images.
-        remedy: what to do if none is left.
+        remedy: what to do if the model is fitted to all of them.
+        counted: digests of images that count already, so that these are copies.
 
     Raises:
-        DataError: none is left.
+        DataError: the model is fitted to all of them.
     """
     kept: list[T] = []
-    seen: set[str] = set()
+    seen = set(counted)
     count = {"fitted": 0, "copies": 0}
     for subject, digest in zip(subjects, digests, strict=True):
         if digest and digest in fitted:
@@ -69,7 +75,7 @@ def guard(
         else:
             kept.append(subject)
             seen.add(digest)
-    if subjects and not kept:
+    if subjects and count["fitted"] == len(subjects):
         raise DataError(
             f"{where}: the model is fitted to all {len(subjects)} images, or to copies of them, so that they say "
             f"nothing of new ones; {remedy}."

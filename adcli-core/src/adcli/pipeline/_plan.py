@@ -141,11 +141,24 @@ def guard_samples(
     where: str,
     note: Callable[[str], None],
     *,
+    counted: Collection[str] = (),
     skip_unreadable: bool = False,
 ) -> list[Sample]:
-    """Return the samples that the model is not fitted to, each once, and note what is left out; raises as `guard`."""
+    """Return the samples that the model is not fitted to, each once, and note what is left out.
+
+    Args:
+        samples: labelled images.
+        fitted: digests of the images that the model is fitted to.
+        where: the option that named the samples.
+        note: is told what is left out.
+        counted: digests of images that count already.
+        skip_unreadable: leave it to whoever decodes a file to say that it cannot be read.
+
+    Raises:
+        DataError: the model is fitted to all of them.
+    """
     digests = digests_of([sample.image for sample in samples], skip_unreadable=skip_unreadable)
-    guarded = guard(samples, digests, fitted, where, "give images that the model has not seen")
+    guarded = guard(samples, digests, fitted, where, "give images that it has not seen", counted)
     for line in guarded.notes(where):
         note(line)
     return list(guarded.kept)

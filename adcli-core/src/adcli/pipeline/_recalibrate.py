@@ -3,7 +3,7 @@
 Nothing here imports torch.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -12,13 +12,12 @@ from adcli._changes import changing, inside
 from adcli._commands import quote
 from adcli.data.fingerprint import fingerprint
 from adcli.data.folder import labelled_images
-from adcli.data.guarding import digests_of, guard
-from adcli.data.references import load_data, make_absolute
-from adcli.data.samples import Sample
-from adcli.data.source import Item, items_of
+from adcli.data.guarding import digests_of
+from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
-from adcli.exports.writing import format_sealed
+from adcli.exports.writing import format_calibrated
+from adcli.pipeline._good_images import read_given
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._plan import guard_samples
 from adcli.pipeline._threshold_picture import draw_threshold_image
@@ -160,50 +159,17 @@ def _check_request(
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
 
 
-def _from_images(
-    opened: Run | Export, data: str, rate: float | None, scorer: Scorer, progress: Progress
-) -> _Found:
+def _from_images(opened: Run | Export, data: str, rate: float | None, scorer: Scorer, progress: Progress) -> _Found:
     """Calibrate with good images that the model has not seen."""
-    items, reference, left_out = _read_good_images(data, fitted_to(opened), progress)
-    plan = CalibrationPlan(method="folder", rate=_default_rate(opened) if rate is None else rate, good=items)
+    given = read_given(data, fitted_to(opened), progress)
+    plan = CalibrationPlan(method="folder", rate=_default_rate(opened) if rate is None else rate, good=given.items)
     found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
     if not found.n:
-        raise DataError(f"--data {data}: none of its {len(items)} good images can be read; give others.")
-    paths = [item.path for item in items]
-    given = fingerprint(paths, digests_of(paths, skip_unreadable=True))
-    found = replace(found, given=given)
-    return _Found(found, reference, left_out, draw_threshold_image(found, plan, scorer.runtime, scorer.source))
-
-
-def _read_good_images(
-    data: str, fitted: Collection[str], progress: Progress
-) -> tuple[list[Item], str, dict[str, int]]:
-    """Return good images that the model is not fitted to, each once; where they are; and what was left out."""
-    loaded = load_data(data, {}, all_good=True)
-    where = f"--data {data}"
-    paths = [sample.image for sample in loaded.splits.train]
-    if not paths:
-        raise DataError(f"{where}: has no good images.")
-    guarded = guard(
-        paths, digests_of(paths, skip_unreadable=True), fitted, where, "give images that it has not seen"
-    )
-    others = count_others(loaded.splits.test, loaded.splits.validation)
-    for line in (*guarded.notes(where), *describe_others(others, where)):
-        progress.note(line)
-    return list(items_of(guarded.kept)), loaded.reference or "", {**guarded.left_out, **others}
-
-
-def count_others(*splits: Sequence[Sample]) -> dict[str, int]:
-    """Return how many samples of a data set do not calibrate, by what they are."""
-    samples = [sample for split in splits for sample in split]
-    defects = sum(sample.label == "defect" for sample in samples)
-    return {name: count for name, count in (("defects", defects), ("other splits", len(samples) - defects)) if count}
-
-
-def describe_others(others: dict[str, int], where: str) -> Sequence[str]:
-    """Return sentences on the samples of a data set that do not calibrate."""
-    words = {"defects": "defective images", "other splits": "images that its test and validation splits keep"}
-    return [f"{where}: left out {count} {words[name]}; good images alone calibrate." for name, count in others.items()]
+        raise DataError(f"--data {data}: none of its {len(given.items)} good images can be read; give others.")
+    paths = [item.path for item in given.items]
+    found = replace(found, given=fingerprint(paths, digests_of(paths, skip_unreadable=True)))
+    picture = draw_threshold_image(found, plan, scorer.runtime, scorer.source)
+    return _Found(found, given.reference, given.left_out, picture)
 
 
 def _from_scores(opened: Run | Export, before: Calibration | None, rate: float | None) -> _Found:
@@ -277,7 +243,7 @@ def _stage(opened: Run | Export, staged: Path, kept: KeptCalibration, picture: b
     """Write all that a calibration changes, to appear in one step."""
     files = kept_files(kept, picture)
     if isinstance(opened, Export):
-        files |= format_sealed(opened, kept.calibration)
+        files |= format_calibrated(opened, kept.calibration)
     else:
         files[LOG_FILE] = _read_log(opened.path) + _describe(kept).encode()
     for name, content in files.items():

@@ -46,10 +46,11 @@ class KeptCalibration:
 
     def to_json(self) -> str:
         """Return JSON that ends with its own digest."""
-        content = self._content()
+        content = self.to_dict()
         return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
 
-    def _content(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
         return {
             "format": FORMAT,
             "number": self.number,
@@ -92,6 +93,20 @@ def now() -> str:
 def entry_path(number: int, suffix: str = ".json") -> str:
     """Return the name of what is kept of a calibration, below the folder of its run or export."""
     return f"{FOLDER}/{number:04}{suffix}"
+
+
+def kept_files(kept: KeptCalibration, picture: bytes | None) -> dict[str, bytes]:
+    """Return what a calibration adds to its run or export, and changes there, by name.
+
+    Args:
+        kept: the calibration that comes into force.
+        picture: a JPEG of the image that sets the threshold, if there is one.
+    """
+    files = {
+        entry_path(kept.number): kept.to_json().encode(),
+        CALIBRATION_FILE: kept.calibration.to_json().encode(),
+    }
+    return files if picture is None else {**files, entry_path(kept.number, ".jpg"): picture}
 
 
 def list_numbers(root: Path) -> list[int]:

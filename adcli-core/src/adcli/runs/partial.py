@@ -70,7 +70,9 @@ class PartialRun:
         return _read_run_file(self.folder / RUN_FILE)
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file of the run."""
+        """Write a file of the run, perhaps in a folder of its own."""
+        with storing(self.folder / name):
+            (self.folder / name).parent.mkdir(exist_ok=True)
         write_atomically(self.folder / name, content)
 
     def log(self, text: str) -> None:

@@ -222,7 +222,8 @@ def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
     if above > 2 * folds.achievable_rate * folds.n + 1:
         raise OptionError(
             f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {len(plan.fit)} images "
-            "that the model was fitted to, since this model's scores differ in scale from fit to fit; use a share like 0.2."
+            "that the model was fitted to, since this model's scores differ in scale from fit to fit; use a share like "
+            "0.2."
         )
 
 
