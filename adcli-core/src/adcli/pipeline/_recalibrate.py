@@ -153,7 +153,7 @@ def _check_request(
     if data is None and rate is None and threshold is None:
         raise OptionError(
             "give good images with --data, another --false-alarm-rate, or a --threshold; "
-            f"{quote('adcli', 'calibrate', opened.path, '--list')} lists what there was, and --undo goes back."
+            f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo goes back."
         )
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")

@@ -236,8 +236,8 @@ class Calibration:
         name, rank = self.threshold_image, self._rank
         if name is None:
             return []
-        place = "the largest" if rank == self.n else f"number {rank}"
-        sentences = [f"The image that sets the threshold is {name}: its score is {place} of {self.n}."]
+        place = f"the largest of {self.n}" if rank == self.n else f"number {self.n + 1 - rank} from the top of {self.n}"
+        sentences = [f"The image that sets the threshold is {name}: its score is {place}."]
         if self._is_rough:
             sentences.append(
                 f"The threshold lies above that score by {self.rounding[0]:.2g}, since rounding moves scores by as "
