@@ -89,7 +89,7 @@ def test_images_that_the_model_was_fitted_to_are_left_out_by_content(
     assert opened.calibration.n == 8 + len(held_out)
     shutil.rmtree(tmp_path / "x", ignore_errors=True)
     for path in mixed.iterdir():
-        if path.name[0] == "5" or path.name.startswith("again") or content_digest(path) in held_out:
+        if path.stem.isdigit() or path.stem == "again" or content_digest(path) in held_out:
             path.unlink()
     before = states(run.path)
     assert_one_line(adcli(*command, "--data", mixed), 4, str(mixed), "fitted to all 19 images", "give good images")
@@ -119,8 +119,7 @@ def test_the_image_that_sets_the_threshold_is_named_and_shown(
     adcli: Adcli, subject: Run | Export, good: Path, tmp_path: Path
 ) -> None:
     far = draw_good(tmp_path / "far", range(700, 720))
-    bright, _ = draw_part(1)
-    Image.fromarray((np.asarray(bright) // 2 + 90).astype(np.uint8)).save(far / "odd.png")
+    draw_part(1, defect=True)[0].save(far / "odd.png")
     outcome = adcli("calibrate", subject.path, "--data", far, "--false-alarm-rate", 0.01)
     assert outcome.code == 0, outcome.err
     assert "The image that sets the threshold is odd.png" in outcome.out
@@ -157,12 +156,11 @@ def test_verdicts_on_identical_renderings_do_not_depend_on_the_batch_size(adcli:
         text = PngImagePlugin.PngInfo()
         text.add_text("number", str(i))
         Image.fromarray(pixels).save(tmp_path / f"same/{i}.png", pnginfo=text)
-    model = ("-m", "padim", "--backbone", "random:resnet18", "--image-size", 64, "--data", tmp_path / "same")
+    model = ("-m", "padim", "--backbone", "embedded", "--image-size", 64, "--data", tmp_path / "same")
     for trained_with in (1, 16):
         out = tmp_path / f"run-{trained_with}"
         outcome = adcli("train", *model, "--batch-size", trained_with, "--out", out)
         assert outcome.code == 0, outcome.err
-        assert "rounding moves scores" in outcome.out
         for batch_size in (1, 3, 16):
             rows = json.loads(adcli("predict", out, tmp_path / "same", "--batch-size", batch_size, "--json").out)
             assert {row["verdict"] for row in rows} == {"good"}

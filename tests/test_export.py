@@ -138,7 +138,8 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "matplotlib", "safetensors",
 def without_torch(cwd: Path, *arguments: object) -> Outcome:
     """Run ``adcli`` in a process that can import nothing heavy."""
     command = [sys.executable, "-c", WITHOUT_TORCH.format(heavy=HEAVY), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(THIRD_PARTY)}
+    path = os.pathsep.join([str(THIRD_PARTY), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
