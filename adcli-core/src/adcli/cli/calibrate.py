@@ -64,7 +64,7 @@ def calibrate(
     _check_alone(listed, undo, wanted)
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    opened = pipeline.find(run, repairing=True)
+    opened = pipeline.find(run, progress=progress, repairing=True)
     if listed:
         _print_list(pipeline.calibrations(opened), opened.calibration.number, as_json)
         return
