@@ -1,10 +1,12 @@
 """Read folders of images as data sets."""
 
+import contextlib
 import glob
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
+from adcli._files import exists, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
 from adcli.data.formats import IMAGE_SUFFIXES
@@ -44,7 +46,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
         raise OptionError("data set 'folder' needs a folder: --data FOLDER.")
     if category is not None:
         raise OptionError(f"data set 'folder' has no categories; for '{category}', give its own folder.")
-    if not options.root.is_dir():
+    if not is_folder(options.root):
         raise _no_folder(options.root)
     root = _unwrap(options.root)
     train = _find_folder(root, TRAIN)
@@ -57,7 +59,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
 
 
 def _no_folder(root: Path) -> DataError:
-    if not root.exists():
+    if not exists(root):
         return DataError(f"{root}: no such folder.")
     hint = f"; for a table use --data table:{root}" if root.suffix.lower() in table.SUFFIXES else ""
     return DataError(f"{root}: is a file, not a folder{hint}.")
@@ -130,17 +132,28 @@ def labelled_images(folder: Path) -> list[Sample]:
     in the given folder or next to it, and may hold a folder for each kind.
 
     Raises:
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or cannot be listed.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{folder}: no such folder.")
     samples = []
-    for kind in _find_kinds(folder):
-        if kind.name.lower() in GOOD_NAMES:
-            samples += [Sample(path, "good") for path in find_images(kind)]
-        else:
-            samples += _label_defects(folder, kind)
+    with _listing(folder):
+        for kind in _find_kinds(folder):
+            if kind.name.lower() in GOOD_NAMES:
+                samples += [Sample(path, "good") for path in find_images(kind)]
+            else:
+                samples += _label_defects(folder, kind)
     return samples
+
+
+@contextlib.contextmanager
+def _listing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: cannot be listed ({error.strerror}); give another folder."
+        ) from None
 
 
 def _find_kinds(folder: Path) -> Iterator[Path]:
@@ -221,11 +234,12 @@ def _is_image(path: Path) -> bool:
 
 def find_images(folder: Path) -> list[Path]:
     """Return all images in a folder and its subfolders, sorted by path, without hidden files and folders."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if _is_image(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    with _listing(folder):
+        found = [
+            path
+            for path in folder.rglob("*")
+            if _is_image(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -239,12 +253,12 @@ def images_in(paths: Iterable[Path]) -> Iterator[Path]:
         DataError: a path does not exist, a folder has no images, or nothing fits a pattern.
     """
     for path in paths:
-        if path.is_dir():
+        if is_folder(path):
             images = find_images(path)
             if not images:
                 raise DataError(f"{path}: no images in this folder.")
             yield from images
-        elif path.exists():
+        elif exists(path):
             yield path
         elif glob.has_magic(str(path)):
             found = sorted(map(Path, glob.iglob(str(path), recursive=True)))  # noqa: PTH207 - Path.glob refuses absolute patterns
