@@ -75,7 +75,9 @@ def predict(
     skip_unreadable = bool(scoring.get("skip_unreadable"))
     images = _find_images(paths, skip_unreadable, progress)
     with _table(out, append, progress) as table:
-        scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
+        opened = pipeline.find(run, progress=progress)
+        progress.note(pipeline.calibrated_since(opened))
+        scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
         if false_alarm_rate is not None:
             scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
         progress.note(f"threshold {scorer.calibration.promise()}")
