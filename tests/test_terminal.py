@@ -103,7 +103,7 @@ LONG, TOO_LONG = "x" * 300, os.strerror(errno.ENAMETOOLONG)
         ("train --config no_device.yaml --device npu", f"--device npu: {DEVICES}"),
         ("runs --dir wrong.yaml", "--dir wrong.yaml: no such folder."),
         ("runs --dir nowhere", "--dir nowhere: no such folder."),
-        ("train -m padim --resume x", "--resume takes no other settings: the run continues with its own."),
+        ("train -m padim --resume x", "--resume takes --data and -d alone: the run has its own settings."),
         ("predict run --workers -1 x.png", "--workers must be at least 0, not -1."),
         ("predict photos", "give a run, and then images: adcli predict last photos"),
         ("predict run x.png --format tabel", f"--format must be {FORMATS}, not 'tabel'. Did you mean 'table'?"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adcli.errors import one_line
+from adcli.errors import one_line, printable
 
 if TYPE_CHECKING:
     from adcli.progress import ProgressEvent
@@ -45,10 +45,11 @@ def is_terminal() -> bool:
 
 
 def style_verdict(word: str, text: str) -> str:
-    """Colour a text by a verdict, and write a defect large on a terminal."""
+    """Colour a text by a verdict, and write what is not good large on a terminal."""
     if not is_terminal():
         return text
-    return click.style(text.upper(), fg="red", bold=True) if word == "defect" else click.style(text, fg="green")
+    colours = {"defect": "red", "unreadable": "yellow"}
+    return click.style(text.upper(), fg=colours[word], bold=True) if word in colours else click.style(text, fg="green")
 
 
 def show_error(error: click.ClickException, arguments: Sequence[str]) -> None:
@@ -56,7 +57,7 @@ def show_error(error: click.ClickException, arguments: Sequence[str]) -> None:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
-    message = as_typed(" ".join(error.format_message()[:2000].splitlines()), arguments)
+    message = as_typed(printable(error.format_message()[:2000]), arguments)
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True, color=wants_colour())
 
 
@@ -128,8 +129,8 @@ class ConsoleProgress:
             self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:
-        text = as_typed(text, self.typed)
-        matters = text.startswith(("warning", "skipped"))
+        text = printable(as_typed(text, self.typed))
+        matters = text.startswith(("warning", "skipped", "unreadable"))
         if text and (matters or self.voice != "quiet"):
             shown = wrap(text, self.console.width) if self.console.is_terminal else text
             style = "yellow" if text.startswith("warning") else "dim"
@@ -231,7 +232,7 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[str]], empty: str,
         empty: the line.
         typed: columns that hold what one has to type, which are never cut, nor wrapped, nor left out.
     """
-    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
+    lines = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
     if not lines:
         click.echo(empty)
     elif not is_terminal():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
 @flag("--config", type=Place(), metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
 @out_flag("The run (runs/DATE-MODEL-DATA).", section="Run")
-@flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run as it was.")
+@flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run.")
 @json_flag
 @click.pass_context
 def train(
@@ -64,13 +64,16 @@ def train(
             raise OptionError("is the same as -o backbone; give one of them.", option="--backbone")
         given["options"] = {**given.get("options", {}), "backbone": backbone}
         name_key(ctx, "backbone", "--backbone")
-    if resume is not None and (given or config or out):
-        raise OptionError("takes no other settings: the run continues with its own.", option="--resume")
+    if resume is not None and ({*given} - {"data", "data_options"} or config or out):
+        raise OptionError(
+            "takes --data and -d alone: the run has its own settings.",
+            option="--resume",
+        )
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     with _naming_config(config, given):
         if resume is not None:
-            trained = pipeline.resume(resume, progress=progress)
+            trained = pipeline.resume(resume, **given, progress=progress)
         else:
             settings = _read_settings(ctx, config, given)
             if _names_several(settings):
@@ -193,7 +196,7 @@ def _fit_seconds(result: "CategoryResult") -> float | None:
 
 def _rows(trained: "TrainedCategories") -> Iterator[list[str]]:
     for result in trained.results:
-        what = str(relative(result.run.path)) if result.run else result.error.format_message() if result.error else ""
+        what = result.error.format_message() if result.error else str(relative(result.run.path)) if result.run else ""
         seconds = [f"{value:.1f}" if value is not None else "" for value in (_fit_seconds(result), result.seconds)]
         yield [result.category, *_format_metrics(result.metrics or {}), *seconds, what]
     finished = trained.finished

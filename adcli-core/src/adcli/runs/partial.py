@@ -18,6 +18,8 @@ from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
 CHECKPOINTS = "checkpoints"
+TRAINING_FILE = "training.csv"
+"""The training images that it began with, as in ``images.csv``; gone in a finished run, which has that."""
 
 _WAIT_SECONDS = 30.0
 """How long a run waits for another to get its name, which takes milliseconds."""
@@ -124,11 +126,14 @@ class PartialRun:
 
     def read(self) -> dict[str, Any]:
         """Return the content of its ``run.yaml``."""
-        return _read_run_file(self.folder / RUN_FILE)
+        return _read_run_file(inside(self.folder, RUN_FILE))
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file of the run."""
-        write_atomically(inside(self.folder, name), content)
+        """Write a file of the run, perhaps in a folder of its own."""
+        path = inside(self.folder, name)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_atomically(path, content)
 
     def log(self, text: str, *more: str) -> None:
         """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
@@ -149,6 +154,8 @@ class PartialRun:
         self._complete = True
         self._note_time()
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        with storing(self.folder):
+            (self.folder / TRAINING_FILE).unlink(missing_ok=True)
         if os.path.lexists(self.final):
             self._lock.release()
             raise StorageError(
