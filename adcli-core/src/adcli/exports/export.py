@@ -125,7 +125,8 @@ def list_files(path: Path) -> list[str]:
     file = inside(path, MANIFEST_FILE, ExportError)
     try:
         manifest = unseal(file.read_text(encoding="utf-8"), file, ExportError)
-        return [MANIFEST_FILE, *map(str, manifest["files"])]
+        history = [kept.relative_to(path).as_posix() for kept in sorted(path.glob("calibrations/[0-9]*.*"))]
+        return [MANIFEST_FILE, *map(str, manifest["files"]), *history]
     except (OSError, UnicodeDecodeError, KeyError, TypeError):
         raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
 

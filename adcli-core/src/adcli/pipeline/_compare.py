@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adcli._changes import inside
+from adcli._commands import quote
 from adcli.errors import RunError
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
@@ -98,8 +99,9 @@ def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
             rows = list(csv.DictReader(file))
         return {(row["image"], row["label"]): float(row["score"]) for row in rows if row["label"]}
     except (OSError, UnicodeDecodeError):
+        run, name = path.parents[2], path.parent.name
         raise RunError(
-            f"{path.parent}: no such evaluation; make it with 'adcli evaluate RUN --name {path.parent.name}'."
+            f"{path.parent}: no such evaluation; make it with: {quote('adcli', 'evaluate', run, '--name', name)}"
         ) from None
     except (KeyError, ValueError, TypeError):
         raise RunError(f"{path}: is no table of scores; evaluate the run again.") from None

@@ -11,6 +11,7 @@ from adcli.scoring.runtime import Runtime
 if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli._changes import inside
+from adcli._commands import quote
 from adcli._files import file_digest, unseal
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
@@ -61,7 +62,8 @@ class Run:
         """
         content = _read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
-            raise RunError(f"{path}: the run was not finished; continue it with 'adcli train --resume {path.name}'.")
+            command = quote("adcli", "train", "--resume", path)
+            raise RunError(f"{path}: the run was not finished; continue it: {command}")
         settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
         return cls(path, settings, content["record"], _read_calibration(inside(path, CALIBRATION_FILE)))
 
