@@ -45,10 +45,11 @@ def is_terminal() -> bool:
 
 
 def style_verdict(word: str, text: str) -> str:
-    """Colour a text by a verdict, and write a defect large on a terminal."""
+    """Colour a text by a verdict, and write what is not good large on a terminal."""
     if not is_terminal():
         return text
-    return click.style(text.upper(), fg="red", bold=True) if word == "defect" else click.style(text, fg="green")
+    colours = {"defect": "red", "unreadable": "yellow"}
+    return click.style(text.upper(), fg=colours[word], bold=True) if word in colours else click.style(text, fg="green")
 
 
 def show_error(error: click.ClickException, arguments: Sequence[str]) -> None:
@@ -129,7 +130,7 @@ class ConsoleProgress:
 
     def note(self, text: str) -> None:
         text = printable(as_typed(text, self.typed))
-        matters = text.startswith(("warning", "skipped"))
+        matters = text.startswith(("warning", "skipped", "unreadable"))
         if text and (matters or self.voice != "quiet"):
             shown = wrap(text, self.console.width) if self.console.is_terminal else text
             style = "yellow" if text.startswith("warning") else "dim"

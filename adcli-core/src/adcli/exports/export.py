@@ -21,6 +21,7 @@ from adcli.scoring.calibration import Calibration
 if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli.data.decoding import Pixels, Size
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
@@ -98,6 +99,12 @@ class Export:
             raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back with '{command}'.") from None
         text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+
+    @property
+    def origin(self) -> Origin:
+        """What verdicts of this export are traced back to: the run that it was made from."""
+        made_from = self.manifest.get("run", {})
+        return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
 
     @property
     def fitted(self) -> frozenset[str]:

@@ -67,6 +67,7 @@ from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
@@ -396,7 +397,8 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     for name, data in kept_files(first, picture).items():
         partial.write(name, data)
     laps.end("calibrate")
-    scorer = Scorer(runtime, job.source, calibration, job.batch_size)
+    origin = Origin(partial.final.name, kept["weights"])
+    scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)
     ending = Ending(
         job=job,
         partial=partial,

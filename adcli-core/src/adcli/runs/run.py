@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class Run:
             return ""
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
+
+    @property
+    def origin(self) -> Origin:
+        """What verdicts of this run are traced back to."""
+        return Origin(self.name, str(self.record.get("weights", "")))
 
     @property
     def image_size(self) -> Size:
