@@ -57,14 +57,17 @@ from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._job import Job, KeptFit, Trained
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
+from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.pipeline._usable import keep_usable
 from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
+from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
 from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
@@ -224,7 +227,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     source.digests = {}
     items, digests = read_good_images(data.splits, spec, source, progress)
     source.digests.update(zip((item.path for item in items), digests, strict=True))
-    plan = plan_calibration(settings, spec, data.splits, items)
+    plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
     if torchrun.rank() == 0:
         data, plan = keep_usable(settings, data, plan, source, progress)
     if torchrun.world_size() > 1:
@@ -325,17 +328,26 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
     except AdcliError as error:
         with contextlib.suppress(StorageError):
             partial.log(f"error: {error.format_message()}")
-        if "fit" in partial.read()["record"]:
+        if _holds_fit(partial):
             progress.note(f"the fit is kept; go on with: {quote('adcli', 'train', '--resume', partial.folder)}")
         elif not checkpoints.is_dir():
             partial.abandon()
         raise
     except KeyboardInterrupt:
         partial.log("interrupted")
-        progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
+        progress.note(f"interrupted; continue with: {quote('adcli', 'train', '--resume', partial.folder)}")
         raise
     finally:
         partial.leave()
+
+
+def _holds_fit(partial: PartialRun) -> bool:
+    """Tell whether a run that could not be finished holds a fit to go on from."""
+    try:
+        return "fit" in partial.read()["record"]
+    except RunError:
+        # The folder has the run's own name by now.
+        return False
 
 
 def _share(trained: Trained | None) -> Trained:
@@ -378,9 +390,15 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
         batch_size=job.batch_size,
         progress=progress,
     )
-    partial.write(CALIBRATION_FILE, calibration.to_json())
+    calibration = replace(calibration, weights=kept["weights"], number=1)
+    picture = draw_threshold_image(calibration, job.plan, runtime, job.source)
+    reference = job.settings.calibration if job.plan.method == "folder" else job.settings.data or ""
+    first = KeptCalibration(calibration, now(), content["command"], reference, job.plan.left_out)
+    for name, data in kept_files(first, picture).items():
+        partial.write(name, data)
     laps.end("calibrate")
-    scorer = Scorer(runtime, job.source, calibration, job.batch_size)
+    origin = Origin(partial.final.name, kept["weights"])
+    scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)
     ending = Ending(
         job=job,
         partial=partial,
