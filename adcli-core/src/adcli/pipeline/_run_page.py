@@ -1,5 +1,7 @@
 """The page of a run or of an evaluation: what it shows, and whether it shows the run as it is now."""
 
+import contextlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation
 from adcli.report.page import Card, Page, render
+from adcli.runs.find import runs_folder
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
 
@@ -44,8 +47,10 @@ def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
     labelled = [item for item in tested if item.sample.label is not None]
     subtitle = f"evaluated on {on or 'the test images'}" if evaluation else "without test images"
     return Page(
-        title=run.name,
-        subtitle=f"{run.settings['model']}, {subtitle}",
+        title=f"{run.settings['model']} on {_name(run.settings['data'])}",
+        run=run.name,
+        reference=_reference(run.path),
+        subtitle=f"run {run.name}, {subtitle}",
         facts=_facts(run, [item.sample for item in tested]),
         calibration=run.calibration,
         metrics=evaluation.metrics if evaluation else {},
@@ -55,6 +60,16 @@ def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
         tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
     )
+
+
+def _reference(path: Path) -> str:
+    """Return what a command calls a run, as a shell reads it: by its name if it lies where runs are looked for."""
+    if path.absolute().parent == runs_folder().absolute():
+        return shlex.quote(path.name)
+    with contextlib.suppress(ValueError):
+        path = path.absolute().relative_to(Path.cwd())
+    # A path that begins with a dash would be read as an option.
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def _cards(evaluation: Evaluation) -> Sequence[Card]:
