@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from adcli._changes import inside
 from adcli._files import write_atomically
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation
-from adcli.report.page import Card, Page, render
+from adcli.report.cards import embed
+from adcli.report.page import Card, Cause, Page, render
 from adcli.runs.find import runs_folder
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
@@ -21,7 +23,9 @@ _HEAD = 4096
 """Bytes of a page within which it says which calibration it shows."""
 
 
-def write_report(path: Path, run: Run, evaluation: Evaluation | None, on: str = "") -> None:
+def write_report(
+    path: Path, run: Run, evaluation: Evaluation | None, on: str = "", *, files: Path | None = None
+) -> None:
     """Write the page of a run.
 
     Args:
@@ -29,8 +33,9 @@ def write_report(path: Path, run: Run, evaluation: Evaluation | None, on: str = 
         run: a finished run, or one that is about to be.
         evaluation: what was found in test images; None where there are none.
         on: what they are, in words.
+        files: where the run's files lie, if they are not at its path yet.
     """
-    write_atomically(path, render(_page(run, evaluation, on)))
+    write_atomically(path, render(_page(run, evaluation, on, files or run.path)))
 
 
 def shows(path: Path, calibration: Calibration) -> bool:
@@ -42,7 +47,7 @@ def shows(path: Path, calibration: Calibration) -> bool:
         return False
 
 
-def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
+def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page:
     tested = evaluation.tested if evaluation else ()
     labelled = [item for item in tested if item.sample.label is not None]
     subtitle = f"evaluated on {on or 'the test images'}" if evaluation else "without test images"
@@ -59,6 +64,23 @@ def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
         cards=_cards(evaluation) if evaluation else (),
         tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
+        unreadable=dict(evaluation.skipped) if evaluation else {},
+        cause=_cause(run.calibration, files),
+    )
+
+
+def _cause(calibration: Calibration, files: Path) -> Cause | None:
+    name, scores = calibration.threshold_image, calibration.image_scores
+    if name is None:
+        return None
+    at = calibration.images.index(name)
+    picture = inside(files, f"calibrations/{calibration.number:04}.jpg")
+    return Cause(
+        name,
+        scores[at],
+        scores[at - 1] if at else None,
+        calibration.explain(),
+        embed(picture) if picture.is_file() else "",
     )
 
 

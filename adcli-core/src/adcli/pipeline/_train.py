@@ -330,7 +330,8 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
     }
     settings = {name: value for name, value in content.items() if name != "record"}
     page = (partial.folder if evaluation is None else folder) / REPORT_FILE
-    write_report(page, Run(partial.final, settings, record, calibration), evaluation, job.data.name)
+    made = Run(partial.final, settings, record, calibration)
+    write_report(page, made, evaluation, job.data.name, files=partial.folder)
     if evaluation is not None:
         copy_to_top(folder, partial.folder)
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))

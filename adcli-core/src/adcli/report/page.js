@@ -44,7 +44,7 @@ for (const button of $$(".card button")) {
   button.addEventListener("click", () => {
     const card = button.closest(".card");
     const shown = document.createElement("div");
-    shown.className = card.className;
+    shown.classList.toggle("passed", card.classList.contains("passed"));
     shown.append(card.querySelector(".words").cloneNode(true), card.querySelector("svg").cloneNode(true));
     dialog.lastElementChild.replaceChildren(shown);
     dialog.showModal();
@@ -173,7 +173,7 @@ function show(threshold) {
   for (const cell of $$("[data-count]")) cell.textContent = counts ? counts[cell.dataset.count] : "";
   for (const table of $$(".counts")) table.hidden = !counts;
   for (const element of $$("[data-only=tried]")) element.hidden = !tried;
-  for (const element of $$("[data-only=own]")) element.hidden = tried;
+  $("#reset").disabled = !tried;
   movePlots(threshold);
   regroup(threshold);
 }
@@ -189,6 +189,7 @@ if (steps.length > 1) {
   slider.addEventListener("input", () => show(steps[slider.value]));
   $("#reset").addEventListener("click", () => {
     reset();
+    // The button is of no more use, and would take the focus with it.
     slider.focus();
   });
   // A browser keeps the slider's place when the page is loaded again.

@@ -65,14 +65,16 @@ class Cause:
     """The good image whose score is the threshold.
 
     Attributes:
-        name: of the image; empty if it is not known.
-        score: the threshold.
+        name: of the image.
+        score: its score.
+        below: the next lower score of a good image; None if there is none.
         sentences: what can be said of it, and what helps.
         picture: what it looks like, as a data URI; empty if there is none.
     """
 
     name: str
     score: float
+    below: float | None
     sentences: Sequence[str]
     picture: str = ""
 
@@ -172,12 +174,12 @@ def _drawings(page: Page) -> Iterator[tuple[str, str]]:
 
 MEANINGS = {
     "AUROC": "how often a defective one scores above a good one: 1 is always, 0.5 is chance",
-    "AP": "average precision: how many of the highest scores are truly defective, averaged over all defective ones; 1 is perfect",
+    "AP": "average precision: how pure the highest scores are in defective ones; 1 is perfect",
     "F1-max": "the best balance of defects found and false alarms that any threshold would reach; 1 is perfect",
     "FPR at 95% TPR": "share of good images rejected by a threshold that finds 95% of the defective ones; 0 is perfect",
-    "AUPRO": "share of each defective region that is found while up to 30% of the good pixels are marked; every region counts the same, large or small; 1 is perfect",
-    "AUPRO to 0.05": "the same while up to 5% of the good pixels are marked",
-    "AUPIMO": "share of each defect that is found while hardly any pixel of good images is marked, 1 in 100,000 to 1 in 10,000; 1 is perfect",
+    "AUPRO": "share of each defective region found, large or small, while up to 30% of good pixels are marked; 1 is best",
+    "AUPRO to 0.05": "the same while up to 5% of good pixels are marked; 1 is best",
+    "AUPIMO": "share of each defect found while at most 1 in 10,000 pixels of good images is marked; 1 is best",
 }
 """What a metric says, in words, by its label."""
 
@@ -201,7 +203,14 @@ def _kinds(metrics: Mapping[str, Any]) -> tuple[Mapping[str, tuple[str, str]], M
 GROUPS: tuple[tuple[str | None, bool, str, str, str, str], ...] = (
     ("good", True, "FALSE ALARM", "wrong", "False alarms", "Good images above the threshold, the highest score first."),
     ("defect", False, "MISSED", "wrong", "Misses", "Defective images not above the threshold, the lowest score first."),
-    ("defect", True, "DEFECT", "found", "Defects found", "Defective images above the threshold, the highest score first."),
+    (
+        "defect",
+        True,
+        "DEFECT",
+        "found",
+        "Defects found",
+        "Defective images above the threshold, the highest score first.",
+    ),
     (None, True, "DEFECT", "found", "Called defective", "Images without a label above the threshold."),
     (None, False, "GOOD", "good", "Called good", "Images without a label not above the threshold."),
     ("good", False, "GOOD", "good", "Good and passed", "Good images not above the threshold, the highest score first."),

@@ -47,9 +47,7 @@ def count_verdicts(scores: Floats, is_defect: Flags, threshold: float | None) ->
     return Verdicts(found, defective - found, alarms, good - alarms, defective, good)
 
 
-def list_scores(
-    calibration: Calibration, scores: Floats, is_defect: Flags, shown: Sequence[Scored]
-) -> dict[str, Any]:
+def list_scores(calibration: Calibration, scores: Floats, is_defect: Flags, shown: Sequence[Scored]) -> dict[str, Any]:
     """Return the scores behind a page, for its script.
 
     Args:
