@@ -177,7 +177,7 @@ MEANINGS = {
     "AP": "average precision: how pure the highest scores are in defective ones; 1 is perfect",
     "F1-max": "the best balance of defects found and false alarms that any threshold would reach; 1 is perfect",
     "FPR at 95% TPR": "share of good images rejected by a threshold that finds 95% of the defective ones; 0 is perfect",
-    "AUPRO": "share of each defective region found, large or small, while up to 30% of good pixels are marked; 1 is best",
+    "AUPRO": "share of each defective region found, all alike, while up to 30% of good pixels are marked; 1 is best",
     "AUPRO to 0.05": "the same while up to 5% of good pixels are marked; 1 is best",
     "AUPIMO": "share of each defect found while at most 1 in 10,000 pixels of good images is marked; 1 is best",
 }
