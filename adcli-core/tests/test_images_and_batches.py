@@ -11,7 +11,7 @@ import torch
 from inputs import decode
 from PIL import Image
 
-from adcli.data import ImageSource, items_of
+from adcli.data import ImageSource, ahead, items_of
 from adcli.data import source as images_module
 from adcli.data.photograph import Photograph, open_photograph
 from adcli.errors import DataError
@@ -72,7 +72,7 @@ def test_decoding_stays_a_bounded_number_of_images_ahead(paths: list[Path], monk
         return open_photograph(path)
 
     monkeypatch.setattr(images_module, "open_photograph", counting)
-    monkeypatch.setattr(images_module, "AHEAD", 3)
+    monkeypatch.setattr(ahead, "AHEAD", 3)
     stream = ImageSource(SIZE, workers=2, cache_bytes=0).stream(items_of(paths))
     next(stream)
     time.sleep(0.2)
@@ -89,8 +89,8 @@ def test_what_is_read_ahead_stays_within_its_bytes(monkeypatch: pytest.MonkeyPat
             most[0] = max(most[0], waiting[0])
         return bytes(size)
 
-    monkeypatch.setattr(images_module, "AHEAD_BYTES", 10_000)
-    for _, loaded in images_module.read_ahead([1_000] * 5 + [4_000] * 20, load, len, workers=2):
+    monkeypatch.setattr(ahead, "AHEAD_BYTES", 10_000)
+    for _, loaded in ahead.read_ahead([1_000] * 5 + [4_000] * 20, load, len, workers=2):
         time.sleep(0.002)
         with lock:
             waiting[0] -= len(loaded)
@@ -111,7 +111,7 @@ def test_an_endless_list_is_taken_from_only_as_far_as_it_is_needed(paths: list[P
     stream = ImageSource(SIZE, workers=workers).photographs(endless())
     for _ in range(5):
         next(stream)
-    assert len(taken) <= 5 + images_module.AHEAD
+    assert len(taken) <= 5 + ahead.AHEAD
 
 
 def test_an_unreadable_image_is_raised_or_collected(paths: list[Path]) -> None:

@@ -5,11 +5,13 @@ This module holds what a plugin's entry-point module needs, and imports nothing 
 
 from importlib.metadata import version
 
+from adcli._commands import install_command
 from adcli.errors import (
     AdcliError,
     BackboneError,
     DataError,
     ExportError,
+    LackOfMemoryError,
     MissingCategoryError,
     OptionError,
     PluginError,
@@ -35,6 +37,7 @@ __all__ = [
     "DatasetSpec",
     "ExportError",
     "ExporterSpec",
+    "LackOfMemoryError",
     "MissingCategoryError",
     "ModelSpec",
     "OptionError",
@@ -48,6 +51,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "hookimpl",
+    "install_command",
     "one_line",
     "option",
 ]

@@ -1,9 +1,12 @@
 """Errors that a user can cause: one line that names the file or option and says what to do, with an exit code each."""
 
 import contextlib
+import errno
 from collections.abc import Iterable, Iterator
 
 import click
+
+from adcli._commands import install_command
 
 
 class AdcliError(click.ClickException):
@@ -35,9 +38,25 @@ class OptionError(AdcliError):
 
 
 class DataError(AdcliError):
-    """A data set, a folder or an image cannot be used."""
+    """A data set, a folder or an image cannot be used.
+
+    Args:
+        message: what is wrong.
+        remedy: what to do about it, a sentence; left out where that has been done already.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def format_message(self) -> str:
+        """Return both sentences."""
+        return f"{self.message} {self.remedy}".rstrip()
+
+    def __str__(self) -> str:
+        return self.format_message()
 
 
 class MissingCategoryError(DataError):
@@ -80,8 +99,41 @@ class ExportError(AdcliError):
     exit_code = 10
 
 
+class LackOfMemoryError(AdcliError):
+    """The memory of the machine, of a GPU, or what a limit leaves of it, does not suffice."""
+
+    exit_code = 11
+
+    def __init__(self) -> None:
+        super().__init__(
+            "not enough memory; lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show'."
+        )
+
+
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+
+
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "bad allocation",
+    "failed to map segment",
+    "can't start new thread",
+)
+"""How torch, OpenVINO, the loader of libraries and Python say that there is no memory, if not by a type of error."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error, or what it came from, is that there is no memory left."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    # An error of adcli's own quotes others, of plugins for example, and says what to do itself.
+    library = isinstance(error, (RuntimeError, ImportError)) and not isinstance(error, click.ClickException)
+    return library and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def one_line(text: object) -> str:
@@ -107,16 +159,26 @@ def place(error: BaseException, package: str) -> str:
     return ""
 
 
+_AT_A_GLANCE, _FEW = 20, 3
+
+
 def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is, if wanted."""
+    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is, if wanted.
+
+    Of more than can be read at a glance, it has the nearest.
+    """
     import difflib
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f" Known: {', '.join(names[:20])}{more}." if names and listed else ""
+    if not names or not listed:
+        return ""
+    if len(names) <= _AT_A_GLANCE:
+        return f" Known: {', '.join(names)}."
+    nearest = difflib.get_close_matches(name, names, n=_FEW, cutoff=0)
+    return f" Nearest: {', '.join(nearest)}; there are {len(names) - len(nearest)} more."
 
 
 @contextlib.contextmanager
@@ -131,4 +193,5 @@ def needing_torch() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("adcli"):
             raise
-        raise PluginError(f"this needs the package '{error.name}': pip install 'adcli-core[torch]'.") from None
+        command = install_command("adcli-core[torch]")
+        raise PluginError(f"this needs the package '{error.name}': {command}") from None

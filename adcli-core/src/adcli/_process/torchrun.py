@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,8 @@ def joined() -> Iterator[None]:
         yield
         return
     group = _join()
-    before = _handle_sigterm(_raise_when_terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    _handle_sigterm(partial(_raise_when_terminated, before))
     try:
         yield
     except BaseException as error:
@@ -206,7 +208,8 @@ def _leave_after_error(group: _Group, error: BaseException) -> BaseException:
         group.report(error)
     # Closes the connections, which wakes those that wait for this process.
     _leave()
-    prints = group.claim_to_print()
+    # Of being interrupted nothing is printed, so that nobody need wait for the first process.
+    prints = not isinstance(error, click.ClickException) or group.claim_to_print()
     if group.rank == 0:
         with contextlib.suppress(RuntimeError):
             group.store.set(_FIRST_LEFT, "yes")
@@ -221,17 +224,19 @@ def _wait_until(done: Callable[[], bool]) -> None:
         time.sleep(POLL)
 
 
-def _handle_sigterm(action: Any) -> Any:
-    """Set what SIGTERM does, and return what it did before; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        return signal.SIG_DFL
-    return signal.signal(signal.SIGTERM, action)
+def _handle_sigterm(action: Any) -> None:
+    """Set what SIGTERM does; only the main thread can."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, action)
 
 
-def _raise_when_terminated(number: int, frame: FrameType | None) -> None:
-    """Raise another process's error if that is why the launcher terminates this one; else stop as for Ctrl-C."""
+def _raise_when_terminated(before: Any, number: int, frame: FrameType | None) -> None:
+    """Raise another process's error if that is why the launcher terminates this one; else stop as it did before."""
     if _group is not None and _group.read_report() is not None:
         raise _group.explain(None)
+    if callable(before):
+        _handle_sigterm(before)
+        signal.raise_signal(number)
     raise KeyboardInterrupt
 
 

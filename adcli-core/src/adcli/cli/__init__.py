@@ -11,8 +11,9 @@ import click
 from adcli._plugins.tracing import trace_failure
 from adcli._process import torchrun
 from adcli._process.allocation import keep_freed_memory
-from adcli._process.ending import end
+from adcli._process.ending import run_to_the_end
 from adcli._process.imports import let_imports_last
+from adcli._process.interruption import end_when_told, told_code
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
@@ -28,7 +29,7 @@ from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
-from adcli.errors import OptionError, PluginError, StorageError, one_line
+from adcli.errors import LackOfMemoryError, OptionError, PluginError, StorageError, is_out_of_memory, one_line
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
 
@@ -101,10 +102,10 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Start here:
-      adcli train -m patchcore --data FOLDER   learn what good parts look like
-      adcli predict last IMAGES                score new images
-      adcli models                             what can be trained
-      adcli help COMMAND                       what a command does
+      adcli train -m patchcore --data FOLDER   learn from it
+      adcli predict last IMAGES    score new images
+      adcli models                 what can be trained
+      adcli help COMMAND           what a command does
     """
     ctx.color = wants_colour()
     if torchrun.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
@@ -159,40 +160,56 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     if arguments is not None:
         sys.exit(_run(arguments))
+    end_when_told()
     let_imports_last()
-    end(_run(None))
+    run_to_the_end(lambda: _run(None))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        if VARIABLE in os.environ:
-            from adcli.cli.shells import register
-
-            register()
-        with torchrun.joined():
-            outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except click.ClickException as error:
-        return _show(error)
+        return _run_command(arguments)
     except (click.Abort, KeyboardInterrupt):
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; point stdout away so that nothing is flushed into it at exit.
-        sys.stdout = None
-        return 0
-    except OSError as error:
-        # What has a file's name is no failure to write to stdout, nor is what a network raises.
-        if error.filename is not None or error.errno not in _NO_ROOM:
-            raise
-        sys.stdout = None
-        return _show(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))
+        return told_code() or 130
+    except Exception as error:
+        # What is raised while a command is being interrupted, such as by a library half imported, is no fault.
+        if told_code():
+            return told_code()
+        return _explain(error, arguments)
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
+    if VARIABLE in os.environ:
+        from adcli.cli.shells import register
+
+        register()
+    with torchrun.joined():
+        outcome: Any = cli.main(arguments, prog_name="adcli", standalone_mode=False)
+    if sys.stdout is not None:
+        sys.stdout.flush()
     return outcome if isinstance(outcome, int) else 0
 
 
-def _show(error: click.ClickException) -> int:
+def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
+    """Print an error that a user can cause, and return its exit code; raise any other."""
+    if any(is_out_of_memory(each) for each in (error, error.__cause__) if each is not None):
+        return _show(LackOfMemoryError(), arguments)
+    if isinstance(error, click.ClickException):
+        return _show(error, arguments)
+    if isinstance(error, BrokenPipeError):
+        # The reader of a pipe has seen enough; point stdout away so that nothing is flushed into it at exit.
+        sys.stdout = None
+        return 0
+    # What has a file's name is no failure to write to stdout, nor is what a network raises.
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+        sys.stdout = None
+        problem = f"cannot write the output: {error.strerror}; redirect it to where there is room."
+        return _show(StorageError(problem), arguments)
+    raise error
+
+
+def _show(error: click.ClickException, arguments: Sequence[str] | None) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
     if not (isinstance(error, torchrun.PeerError) and error.printed):
-        show_error(error)
+        show_error(error, sys.argv[1:] if arguments is None else arguments)
     return error.exit_code

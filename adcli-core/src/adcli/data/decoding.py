@@ -52,7 +52,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 def decode_levels(content: bytes, name: object) -> Pixels:
@@ -71,10 +71,10 @@ def decode_levels(content: bytes, name: object) -> Pixels:
     except Image.DecompressionBombError:
         raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image that can be read. {_REMEDY}") from None
+        raise DataError(f"{name}: not an image that can be read.", remedy=_REMEDY) from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{name}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 _REMEDY = "Remove it, or use --skip-unreadable."

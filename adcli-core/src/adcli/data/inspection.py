@@ -3,23 +3,19 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from adcli.data.ahead import load_all
 from adcli.data.decoding import Size, read_image, read_mask
 from adcli.data.formats import open_image
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.errors import DataError
 from adcli.progress import Progress, Silent
-
-BATCH = 256
-"""Images read ahead at most; only a digest and a few words of each are kept."""
 
 Kind = Literal["unreadable", "duplicate", "empty mask", "mask size", "unreadable mask"]
 
@@ -105,7 +101,7 @@ def inspect_data(
     data = load_data(reference, dict(options or {}))
     found = Inspection(data.reference or "demo", data.splits.description, _count(data.splits))
     total = sum(len(samples) for samples in _name_splits(data.splits).values())
-    looks = _look_at_all(data.splits, max(workers, 1))
+    looks = _look_at_all(data.splits, workers)
     first: dict[bytes, tuple[str, Path]] = {}
     for look in (progress or Silent()).track(looks, total, "reading images"):
         found.findings += look.findings
@@ -132,11 +128,9 @@ def _count(splits: Splits) -> dict[str, dict[str, int]]:
 
 
 def _look_at_all(splits: Splits, workers: int) -> Iterator[_Look]:
-    """Yield a look at each sample, in order."""
+    """Return a look at each sample, in order."""
     samples = ((name, sample) for name, part in _name_splits(splits).items() for sample in part)
-    with ThreadPoolExecutor(workers) as pool:
-        while batch := list(islice(samples, BATCH)):
-            yield from pool.map(_look_at, *zip(*batch, strict=True))
+    return load_all(samples, lambda named: _look_at(*named), workers)
 
 
 def _look_at(split: str, sample: Sample) -> _Look:

@@ -1,25 +1,16 @@
 """Streams of photographs and of model inputs: decoded in threads, ahead of their use, within bounds on memory."""
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from adcli.data.ahead import read_ahead
 from adcli.data.decoding import Pixels, Size
 from adcli.data.framing import PLAIN, Framing
 from adcli.data.photograph import ImageLike, Photograph, open_photograph
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
-
-AHEAD = 32
-"""Images that are decoded before their use, at most."""
-
-AHEAD_BYTES = 64 << 20
-"""What those may take in memory; a thread that decodes a larger one goes beyond by that one."""
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -134,7 +125,8 @@ class ImageSource:
             if not isinstance(result, DataError):
                 yield item, result
             elif self.skip_unreadable:
-                self.skipped[name_of(item)] = result.format_message()
+                # What to do about it has been done.
+                self.skipped[name_of(item)] = result.message
             else:
                 raise result
 
@@ -145,87 +137,6 @@ def name_of(item: object) -> str:
         return str(item.path)
     number, source = item if isinstance(item, tuple) else (0, item)
     return str(source) if isinstance(source, (str, Path)) else getattr(source, "name", f"image {number}")
-
-
-class _Room:
-    """What waits may take :data:`AHEAD_BYTES`: threads begin another load only while there is room."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._held = self._wanted = 0
-        self._closed = False
-
-    def wait(self, number: int) -> None:
-        """Wait until there is room; never with the load that the caller waits for."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._held < AHEAD_BYTES or number <= self._wanted or self._closed)
-
-    def fill(self, size: int) -> None:
-        """Count what was loaded."""
-        with self._changed:
-            self._held += size
-
-    def hand_on(self, size: int) -> None:
-        """Count what no longer waits; the caller waits for the next from now on."""
-        with self._changed:
-            self._held -= size
-            self._wanted += 1
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Have no thread wait any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-def read_ahead(
-    items: Iterable[T],
-    load: Callable[[T], Result],
-    size: Callable[[Result], int],
-    workers: int,
-    known: Callable[[T], Result | None] = lambda _: None,
-) -> Iterator[tuple[T, Result]]:
-    """Yield items and what is loaded of them, in order, loaded in threads before it is needed.
-
-    At most :data:`AHEAD` results wait, and no thread begins another while they take :data:`AHEAD_BYTES`.
-
-    Args:
-        items: taken from one by one, as results are.
-        load: called in a thread; it must not raise what the caller has to see in order.
-        size: bytes that a result takes.
-        workers: threads; with 0, each result is loaded when it is asked for.
-        known: returns a result that need not be loaded; a thread would take longer than to look it up.
-    """
-    if workers == 0:
-        yield from ((item, load(item)) for item in items)
-        return
-    room = _Room()
-
-    def load_in_turn(number: int, item: T) -> Result:
-        room.wait(number)
-        result = load(item)
-        room.fill(size(result))
-        return result
-
-    remaining = enumerate(items)
-    waiting: deque[tuple[T, Result | Future[Result]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while True:
-                for number, item in islice(remaining, AHEAD - len(waiting)):
-                    found = known(item)
-                    waiting.append((item, pool.submit(load_in_turn, number, item) if found is None else found))
-                if not waiting:
-                    return
-                item, future = waiting.popleft()
-                result = future.result() if isinstance(future, Future) else future
-                room.hand_on(size(result) if isinstance(future, Future) else 0)
-                yield item, result
-                del result, future
-        finally:
-            room.close()
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def in_batches(

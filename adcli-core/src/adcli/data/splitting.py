@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from adcli.data.ahead import load_all
 from adcli.errors import DataError
 
 READERS = 8
@@ -26,8 +26,7 @@ def content_digest(path: Path) -> str:
 
 def content_digests(paths: Sequence[Path], workers: int = READERS) -> list[str]:
     """Return the digest of each file, read in threads; raises as :func:`content_digest`."""
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        return list(pool.map(content_digest, paths))
+    return list(load_all(paths, content_digest, workers))
 
 
 def held_out(paths: Sequence[Path], share: float, seed: int = 0) -> set[Path]:

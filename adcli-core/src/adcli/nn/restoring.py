@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Size
-from adcli.errors import PluginError, RunError, TrainingError
+from adcli.errors import PluginError, RunError
 from adcli.nn.model import Model
 from adcli.nn.weights import Undrawn
 from adcli.options import Options
@@ -26,16 +25,8 @@ def build_model(provided: Provided[ModelSpec], options: Options, size: Size, *, 
     model_class = provided.load(provided.spec.target)
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
         raise PluginError(f"model '{provided.spec.name}' of {provided.plugin}: {provided.spec.target} is no Model.")
-
-    def make() -> Model:
-        try:
-            return model_class(options, image_size=size, pretrained=pretrained)
-        except torch.OutOfMemoryError:
-            raise TrainingError(
-                f"model '{provided.spec.name}': not enough memory to make it; see its options."
-            ) from None
-
-    return provided.guard("it cannot be made", make)
+    model: type[Model] = model_class
+    return provided.guard("it cannot be made", lambda: model(options, image_size=size, pretrained=pretrained))
 
 
 def restore_model(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adcli.data.decoding import Pixels
-from adcli.errors import AdcliError, PluginError, TrainingError, one_line, place
+from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, one_line, place
 from adcli.nn._cuda_graphs import GraphedComputation
 from adcli.nn.batches import pin, scale, to_tensor
 from adcli.nn.devices import exact_float32, pick_device
@@ -41,7 +41,7 @@ class ModelRuntime:
         """Score images (N, H, W, 3): scores (N,), maps (N, H, W) or None.
 
         Raises:
-            TrainingError: the memory does not suffice.
+            LackOfMemoryError: the memory does not suffice.
             PluginError: the model raised anything else but an ``AdcliError``.
         """
         if self.start is not None:
@@ -65,9 +65,9 @@ class ModelRuntime:
             return work()
         except AdcliError:
             raise
-        except (torch.OutOfMemoryError, MemoryError):
-            raise TrainingError("not enough memory to score; lower --batch-size.") from None
         except Exception as error:
+            if is_out_of_memory(error):
+                raise LackOfMemoryError from None
             package = type(self.model).__module__.partition(".")[0]
             reason = one_line(error) + place(error, package)
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error

@@ -32,11 +32,12 @@ from adcli.data.source import ImageSource, Item
 from adcli.errors import (
     AdcliError,
     DataError,
+    LackOfMemoryError,
     OptionError,
     PluginError,
     RunError,
     StorageError,
-    TrainingError,
+    is_out_of_memory,
     one_line,
     place,
 )
@@ -56,7 +57,7 @@ from adcli.pipeline._building import (
 from adcli.pipeline._evaluation_pass import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, evaluate_into
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._run_page import write_report
-from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, framing
+from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.find import find_interrupted, new_run_path
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
@@ -114,6 +115,7 @@ def train(
     if out is not None and torchrun.rank() == 0:
         # Before any image is read: it would be read for nothing.
         check_free(out)
+    check_places(settings)
     job = _prepare(settings, progress)
     history = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command}
     content = {**history, **job.settings.to_dict(), "record": job.record}
@@ -378,13 +380,11 @@ def _fit(
     batches = Batches(items, job.source, batch_size=job.batch_size, seed=job.settings.seed, session=session)
     try:
         model.fit(batches)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise TrainingError(
-            "not enough memory to fit; lower --batch-size or --image-size, or see 'adcli models show'."
-        ) from None
     except AdcliError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise LackOfMemoryError from None
         if partial is not None:
             partial.log(traceback.format_exc())
         reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])

@@ -12,7 +12,7 @@ from adcli.errors import AdcliError, BackboneError, DataError, MissingCategoryEr
 from adcli.metrics.table import METRICS
 from adcli.nn import distributed
 from adcli.pipeline._train import train
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration
+from adcli.pipeline.train_settings import TrainSettings, check_places, parse_calibration
 from adcli.progress import Progress, Silent
 from adcli.runs.partial import check_free
 from adcli.runs.run import Run
@@ -96,6 +96,7 @@ def train_categories(
     if asked is None:
         raise OptionError(f"--data {settings.data}: does not name several categories; train on it alone.")
     _check_settings(settings, asked)
+    check_places(settings)
     if out is not None:
         for name in asked.names:
             check_free(out / name)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.errors import AdcliError, PluginError, one_line
+from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, one_line
 
 T = TypeVar("T")
 
@@ -42,6 +42,8 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
     except AdcliError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise LackOfMemoryError from None
         reason = one_line(error)
         raise PluginError(f"{failure} ({reason}).") from error
 

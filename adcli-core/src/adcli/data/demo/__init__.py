@@ -1,17 +1,20 @@
 """The demo data: drawn on first use and kept in the user's cache."""
 
+import io
 import os
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import folder
+from adcli.data.ahead import load_all
 from adcli.data.demo.drawing import DEFECTS, draw
 from adcli.data.samples import Splits, count_labels
 from adcli.errors import OptionError, StorageError
@@ -54,16 +57,20 @@ def _draw_all(root: Path) -> None:
     """Draw the data set under a temporary name, and rename it once it is complete."""
     temporary = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda task: _draw_one(temporary, *task), _list_tasks()))
+        # Threads draw and this one writes, so that nothing is written any more once it has stopped.
+        for files in load_all(_list_tasks(), lambda task: _draw_one(*task), os.cpu_count() or 1):
+            for name, content in files.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).write_bytes(content)
         temporary.rename(root)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         # Another process may have drawn the same files in the meantime.
         if not root.is_dir():
             raise StorageError(
                 f"cannot write {root}: {error.strerror or error}; set ADCLI_CACHE to a folder."
             ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _list_tasks() -> Iterator[_Task]:
@@ -78,13 +85,16 @@ def _list_tasks() -> Iterator[_Task]:
             seed += 1
 
 
-def _draw_one(root: Path, place: str, seed: int, defect: str | None) -> None:
+def _draw_one(place: str, seed: int, defect: str | None) -> dict[str, bytes]:
+    """Return an image's file, and that of its mask if it has a defect, by their names."""
     pixels, mask = draw(seed, defect)
-    _save(Image.fromarray(pixels), root / f"{place}.png")
+    files = {f"{place}.png": _png(pixels)}
     if defect is not None:
-        _save(Image.fromarray(mask), root / f"{place.replace('test/', 'ground_truth/')}_mask.png")
+        files[f"{place.replace('test/', 'ground_truth/')}_mask.png"] = _png(mask)
+    return files
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, compress_level=1)
+def _png(pixels: NDArray[Any]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG", compress_level=1)
+    return content.getvalue()
