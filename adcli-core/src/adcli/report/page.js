@@ -136,16 +136,24 @@ function keyOf({ score, label }, threshold) {
   return threshold === null ? "" : `${label}${score > threshold ? 1 : 0}`;
 }
 
+// Cards that are in their place stay there: moving them costs time. Those of other groups are taken by these.
+function arrange(place, cards) {
+  const own = new Set(cards);
+  let next = place.firstElementChild;
+  for (const card of cards) {
+    while (next && !own.has(next)) next = next.nextElementSibling;
+    if (card === next) next = next.nextElementSibling;
+    else place.insertBefore(card, next);
+  }
+}
+
 function regroup(threshold) {
   for (const group of $$(".group[data-key]")) {
     const { key, word, tone } = group.dataset;
     const cards = falling.filter((image) => keyOf(image, threshold) === key).map((image) => image.card);
     // Misses rise: the lowest score is the worst of them.
     if (key === "d0") cards.reverse();
-    const place = group.querySelector(".cards");
-    if (cards.length !== place.children.length || cards.some((card, i) => card !== place.children[i])) {
-      place.replaceChildren(...cards);
-    }
+    arrange(group.querySelector(".cards"), cards);
     group.querySelector(".count").textContent = cards.length;
     for (const card of cards) {
       const verdict = card.querySelector(".verdict");
