@@ -69,7 +69,9 @@ def predict(
         _check_table(out / "predictions.csv")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    scorer = pipeline.open_scorer(pipeline.find(run), **drop_missing(scoring))
+    opened = pipeline.find(run)
+    progress.note(pipeline.calibrated_since(opened))
+    scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
     if false_alarm_rate is not None:
         scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
         progress.note(f"threshold {scorer.calibration.promise()}")

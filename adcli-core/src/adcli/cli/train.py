@@ -83,6 +83,8 @@ def train(
             trained = pipeline.train(settings, out=out, progress=progress, command=_command())
     if torchrun.rank() == 0:
         _print_outcome(trained, as_json)
+        if trained.not_evaluated is not None:
+            raise trained.not_evaluated
 
 
 @contextlib.contextmanager
@@ -142,7 +144,8 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     run, evaluation = trained.run, trained.evaluation
     metrics = evaluation.metrics if evaluation else None
     if as_json:
-        print_json(_describe_run(run, metrics))
+        problem = trained.not_evaluated
+        print_json({**_describe_run(run, metrics), "not_evaluated": problem and problem.format_message()})
         return
     from adcli.metrics.words import metric_lines
 
@@ -151,6 +154,8 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     for line in metric_lines(metrics):
         print_line(line)
     print_fact("threshold", run.calibration.promise())
+    for sentence in run.calibration.explain():
+        print_fact("", sentence)
     print_fact("look at", f"{path / 'report.html'}    ({quote('adcli', 'report', path, '--open')})")
     print_fact("go on", quote("adcli", "predict", path, "IMAGES"))
 
@@ -164,7 +169,8 @@ def _print_categories(trained: "TrainedCategories", as_json: bool) -> None:
     failed = trained.failed
     if failed:
         named = ", ".join(result.category for result in failed)
-        raise AdcliError(f"{len(failed)} of {len(trained.results)} categories have no run: {named}; see above.")
+        lacking = "a run" if all(result.run is None for result in failed) else "a run or its evaluation"
+        raise AdcliError(f"{len(failed)} of {len(trained.results)} categories lack {lacking}: {named}; see above.")
 
 
 def _describe_categories(trained: "TrainedCategories") -> dict[str, Any]:

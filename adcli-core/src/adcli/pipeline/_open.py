@@ -23,8 +23,12 @@ def load(reference: str | Path) -> Run:
     return Run.open(path)
 
 
-def find(reference: str | Path) -> Run | Export:
+def find(reference: str | Path, *, repairing: bool = False) -> Run | Export:
     """Open the run or the export that a path, a name or ``last`` stands for; ``last/exports/NAME`` works as well.
+
+    Args:
+        reference: the path, the name or ``last``.
+        repairing: take a run or an export whose calibration is damaged, without verdicts.
 
     Raises:
         RunError: there is none, or the run is unfinished, damaged, or from a newer core.
@@ -32,14 +36,19 @@ def find(reference: str | Path) -> Run | Export:
     """
     path = find_folder(str(reference))
     if _is_export(path):
-        return Export.open(path)
+        return Export.open(path, repairing=repairing)
     if not (path / RUN_FILE).is_file():
         raise RunError(f"{path}: neither a run (it has no {RUN_FILE}) nor an export (it has no {MANIFEST_FILE}).")
-    return Run.open(path)
+    return Run.open(path, repairing=repairing)
 
 
 def _is_export(path: Path) -> bool:
     return (path / MANIFEST_FILE).is_file() and not (path / RUN_FILE).is_file()
+
+
+def calibrated_since(opened: Run | Export) -> str:
+    """Say whether the run that an export lies in was calibrated since it was made; nothing if not."""
+    return opened.find_newer_calibration() if isinstance(opened, Export) else ""
 
 
 def open_scorer(

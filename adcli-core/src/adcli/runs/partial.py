@@ -65,8 +65,14 @@ class PartialRun:
             raise RunError(f"{final}: exists, so the interrupted run {folder} cannot become it; remove one of the two.")
         return cls(folder, final), content
 
+    def read(self) -> dict[str, Any]:
+        """Return the content of its ``run.yaml``."""
+        return _read_run_file(self.folder / RUN_FILE)
+
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file of the run."""
+        """Write a file of the run, perhaps in a folder of its own."""
+        with storing(self.folder / name):
+            (self.folder / name).parent.mkdir(exist_ok=True)
         write_atomically(self.folder / name, content)
 
     def log(self, text: str) -> None:
