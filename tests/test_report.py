@@ -83,7 +83,7 @@ def test_what_is_missing_is_said_in_one_line_and_the_page_stays(adcli: Adcli, pa
     adcli("calibrate", run, "--false-alarm-rate", 0.4)
     before = (run / "report.html").read_bytes()
     shutil.rmtree(tmp_path / "data")
-    assert_one_line(adcli("report", run), 4, str(tmp_path / "data"))
+    assert_one_line(adcli("report", run), 4, "data: no such folder")
     assert (run / "report.html").read_bytes() == before
     assert_one_line(adcli("report", "nothing"), 5, "nothing")
 

@@ -1,7 +1,6 @@
 """The page of a run or of an evaluation: what it shows, and whether it shows the run as it is now."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from adcli._changes import inside
+from adcli._commands import quote
 from adcli._files import write_atomically
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation
 from adcli.report.cards import embed
 from adcli.report.page import Card, Cause, Page, render
+from adcli.runs.calibrations import entry_path, read_kept
 from adcli.runs.find import runs_folder
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
@@ -42,7 +43,7 @@ def shows(path: Path, calibration: Calibration) -> bool:
     """Tell whether there is a page that shows this calibration."""
     try:
         with path.open("rb") as file:
-            return calibration.digest.encode() in file.read(_HEAD)
+            return f"{calibration.digest} {calibration.number}".encode() in file.read(_HEAD)
     except OSError:
         return False
 
@@ -50,11 +51,14 @@ def shows(path: Path, calibration: Calibration) -> bool:
 def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page:
     tested = evaluation.tested if evaluation else ()
     labelled = [item for item in tested if item.sample.label is not None]
-    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else "without test images"
+    without = (
+        f"not evaluated: {run.record['not_evaluated']}" if "not_evaluated" in run.record else "without test images"
+    )
+    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else without
     return Page(
         title=f"{run.settings['model']} on {_name(run.settings['data'])}",
         run=run.name,
-        reference=_reference(run.path),
+        command=_calibrate_command(run.path),
         subtitle=f"run {run.name}, {subtitle}",
         facts=_facts(run, [item.sample for item in tested]),
         calibration=run.calibration,
@@ -65,6 +69,7 @@ def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page
         tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
         unreadable=dict(evaluation.skipped) if evaluation else {},
+        made=_describe_making(run.calibration, files),
         cause=_cause(run.calibration, files),
     )
 
@@ -74,24 +79,29 @@ def _cause(calibration: Calibration, files: Path) -> Cause | None:
     if name is None:
         return None
     at = calibration.images.index(name)
-    picture = inside(files, f"calibrations/{calibration.number:04}.jpg")
-    return Cause(
-        name,
-        scores[at],
-        scores[at - 1] if at else None,
-        calibration.explain(),
-        embed(picture) if picture.is_file() else "",
-    )
+    below = scores[at - 1] if at else None
+    picture = inside(files, entry_path(calibration.number, ".jpg"))
+    return Cause(name, scores[at], below, calibration.explain(), embed(picture) if picture.is_file() else "")
 
 
-def _reference(path: Path) -> str:
-    """Return what a command calls a run, as a shell reads it: by its name if it lies where runs are looked for."""
+def _describe_making(calibration: Calibration, files: Path) -> str:
+    """Return which of a run's calibrations this is, when and how it was made; empty if that is not kept."""
+    if not inside(files, entry_path(calibration.number)).is_file():
+        return ""
+    kept = read_kept(files, calibration.number)
+    how = f" by '{kept.command}'" if kept.command else ""
+    back = f"; it brings back calibration {kept.restores}" if kept.restores is not None else ""
+    return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}."
+
+
+def _calibrate_command(path: Path) -> str:
+    """Return what begins a command that calibrates a run: by its name if it lies where runs are looked for."""
     if path.absolute().parent == runs_folder().absolute():
-        return shlex.quote(path.name)
+        path = Path(path.name)
     with contextlib.suppress(ValueError):
-        path = path.absolute().relative_to(Path.cwd())
-    # A path that begins with a dash would be read as an option.
-    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+        path = path.absolute().relative_to(Path.cwd()) if path.is_absolute() else path
+    # What begins with a dash would be read as an option.
+    return quote("adcli", "calibrate", f"./{path}" if str(path).startswith("-") else path)
 
 
 def _cards(evaluation: Evaluation) -> Sequence[Card]:

@@ -86,7 +86,7 @@ class Page:
     Attributes:
         title: what was trained on what.
         run: the run's name.
-        reference: what a command calls the run, as a shell reads it.
+        command: what begins a command that calibrates the run, as a shell reads it.
         subtitle: what was evaluated.
         facts: what was run, a few words each.
         calibration: threshold, and the scores of the good images that set it.
@@ -103,7 +103,7 @@ class Page:
 
     title: str
     run: str
-    reference: str
+    command: str
     subtitle: str
     facts: Mapping[str, str]
     calibration: Calibration
