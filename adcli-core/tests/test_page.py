@@ -158,7 +158,7 @@ def test_the_image_that_sets_the_threshold_is_named_shown_and_explained() -> Non
     cause = Cause("good/odd.png", 25.557, 17.17, ["It lies far from the others."], part().photo)
     text = render(page(cause=cause, made="Calibration 2 of 2."))
     words = " ".join(checked(text).words)
-    assert "good/odd.png , a good image, scores 25.557; the next lower score is 17.17, the lowest of all 0." in words
+    assert "good/odd.png, score 25.557; the next lower one is 17.17, the lowest 0 It lies" in words
     assert "It lies far from the others." in words
     assert "Calibration 2 of 2." in words
     assert f'<img src="{part().photo}"' in text

@@ -68,10 +68,20 @@ def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page
         cards=_cards(evaluation) if evaluation else (),
         tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
-        unreadable=dict(evaluation.skipped) if evaluation else {},
+        unreadable=_unreadable(evaluation.skipped) if evaluation else {},
         made=_describe_making(run.calibration, files),
         cause=_cause(run.calibration, files),
     )
+
+
+def _unreadable(problems: Mapping[str, str]) -> Mapping[str, str]:
+    """Return why images could not be read, by names and with reasons that do not repeat their folders."""
+    names = relative_names(map(Path, problems))
+    reasons = (
+        reason.removeprefix(f"{path}: ").replace(path, name)
+        for name, (path, reason) in zip(names, problems.items(), strict=True)
+    )
+    return dict(zip(names, reasons, strict=True))
 
 
 def _cause(calibration: Calibration, files: Path) -> Cause | None:
