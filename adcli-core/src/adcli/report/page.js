@@ -179,6 +179,7 @@ function show(threshold) {
   $("[data-said=command]").textContent = tried ? `${$("#try").dataset.command} ${threshold}` : "";
   slider.setAttribute("aria-valuetext", `${value}${tried ? "" : ", the run's own"}${words && `: ${words}`}`);
   for (const cell of $$("[data-count]")) cell.textContent = counts ? counts[cell.dataset.count] : "";
+  for (const ending of $$("[data-only=several]")) ending.hidden = counts?.alarms === 1;
   for (const table of $$(".counts")) table.hidden = !counts;
   for (const element of $$("[data-only=tried]")) element.hidden = !tried;
   $("#reset").disabled = !tried;
