@@ -128,6 +128,15 @@ def test_a_lost_page_is_made_again_the_same(adcli: Adcli, run: Path) -> None:
     assert words(run / "report.html") == before
 
 
+def test_a_run_that_lost_its_metrics_is_none_without_test_images(adcli: Adcli, run: Path) -> None:
+    before = words(run / "report.html")
+    for name in ("report.html", "metrics.json"):
+        (run / name).unlink()
+    assert adcli("report", run).code == 0
+    assert words(run / "report.html") == before
+    assert (run / "metrics.json").is_file()
+
+
 def test_an_evaluation_of_other_images_has_a_page_of_its_own(adcli: Adcli, run: Path, parts: Path) -> None:
     top = (run / "report.html").read_bytes()
     assert adcli("evaluate", run, "--data", parts, "--name", "more").code == 0

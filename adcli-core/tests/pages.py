@@ -32,7 +32,7 @@ def part(*, damaged: bool = True, noise: float = 0.0, seed: int = 0) -> Picture:
         mask[DEFECT] = True
         anomaly_map[DEFECT] = 1.0
     image = pixels.clip(0, 255).astype(np.uint8)
-    return picture(image, anomaly_map, pixel_threshold=0.5, map_range=(0.0, 1.0), mask=mask)
+    return picture(image, anomaly_map, marked=mask if damaged else None, map_range=(0.0, 1.0), mask=mask)
 
 
 def cards() -> list[Card]:

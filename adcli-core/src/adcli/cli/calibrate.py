@@ -58,13 +58,13 @@ def calibrate(
     wanted = {
         "data": data,
         "rate": false_alarm_rate,
-        "threshold": None if threshold is None else parse_threshold(threshold),
+        "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
     }
     _check_alone(listed, undo, wanted)
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    opened = pipeline.find(run, repairing=True)
+    opened = pipeline.find(run, progress=progress, repairing=True)
     if listed:
         _print_list(pipeline.calibrations(opened), opened.calibration.number, as_json)
         return
@@ -99,7 +99,7 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
         }
         print_json({"run": str(opened.path), **thresholds, **explained})
         return
-    print_fact("before", before.promise())
+    print_fact("before", before.promise() if before.number else "could not be read")
     print_fact("threshold", after.promise())
     for sentence in after.explain():
         print_fact("", sentence)

@@ -54,7 +54,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=REMEDY) from None
+        raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 def decode_levels(content: bytes, name: object) -> Pixels:
@@ -87,7 +87,9 @@ def read_size(path: Path, *, thorough: bool = False) -> Size:
 
 
 def _upright_size(image: Image.Image, thorough: bool) -> Size:
-    width, height = image.size
+    tags = getattr(image, "tag_v2", None)
+    # Of a TIFF, it depends on Pillow's version whether its size is that before or after turning it upright.
+    width, height = (tags[256], tags[257]) if image.format == "TIFF" and tags else image.size
     # Pillow decodes a PNG to look for what its header lacks.
     in_header = image.format != "PNG" or not {"exif", "Raw profile type exif"}.isdisjoint(image.info)
     orientation = image.getexif().get(ExifTags.Base.Orientation) if in_header or thorough else None
@@ -104,14 +106,13 @@ def _naming_image(name: object) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image that can be read.", remedy=REMEDY) from None
+        raise DataError(f"{name}: not an image that can be read.", remedy=_REMEDY) from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=REMEDY) from None
+        raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
-REMEDY = "Remove it, or use --skip-unreadable."
-"""What messages on damaged images end with."""
+_REMEDY = "Remove it, or use --skip-unreadable."
 
 
 def _one_line(error: Exception) -> str:

@@ -50,7 +50,7 @@ def _misfit(framing: Framing, size: Size, name: Path | str) -> str | None:
     try:
         framing.check(size, name)
     except DataError as error:
-        return error.format_message()
+        return error.message
     return None
 
 
@@ -59,7 +59,7 @@ def _find_problem(sample: Sample, misfit: Callable[[Size], str | None]) -> str |
         # A file that seems to be wrong is worth decoding, to be sure of its orientation.
         return _compare(sample, misfit, thorough=False) and _compare(sample, misfit, thorough=True)
     except DataError as error:
-        return error.format_message()
+        return error.message
 
 
 def _compare(sample: Sample, misfit: Callable[[Size], str | None], *, thorough: bool) -> str | None:

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
-from adcli.data.framing import FRAMING_FILE, PLAIN, Framing, read_framing
+from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import AdcliError, ExportError, OptionError, one_line
+from adcli.runs.calibrations import list_files as list_calibrations
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli.data.decoding import Pixels, Size
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
@@ -83,12 +86,12 @@ class Export:
         Raises:
             ExportError: a file is missing or was changed since, or a newer core wrote the folder.
         """
-        manifest = _read_manifest(path / MANIFEST_FILE)
+        manifest = _read_manifest(inside(path, MANIFEST_FILE, ExportError))
         for name, digest in manifest["files"].items():
             if name != CALIBRATION_FILE:
-                _check_file(path / name, digest)
+                _check_file(inside(path, name, ExportError), digest)
         try:
-            _check_file(path / CALIBRATION_FILE, manifest["files"][CALIBRATION_FILE])
+            _check_file(inside(path, CALIBRATION_FILE, ExportError), manifest["files"][CALIBRATION_FILE])
         except ExportError as error:
             if repairing:
                 return cls(path, manifest, Calibration.none())
@@ -96,6 +99,12 @@ class Export:
             raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back with '{command}'.") from None
         text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+
+    @property
+    def origin(self) -> Origin:
+        """What verdicts of this export are traced back to: the run that it was made from."""
+        made_from = self.manifest.get("run", {})
+        return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
 
     @property
     def fitted(self) -> frozenset[str]:
@@ -137,7 +146,10 @@ class Export:
     @property
     def framing(self) -> Framing:
         """What is done to images before the graph gets them."""
-        return read_framing(self.path) if FRAMING_FILE in self.manifest["files"] else PLAIN
+        if FRAMING_FILE not in self.manifest["files"]:
+            return PLAIN
+        inside(self.path, IGNORE_FILE, ExportError)
+        return read_framing(self.path)
 
     def runtime(self, device: str = "auto") -> Runtime:
         """Load what scores images with the graph; only the plugin that made the export is needed.
@@ -151,6 +163,20 @@ class Export:
         provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
         return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
+
+
+def list_files(path: Path) -> list[str]:
+    """Return the names of the files that an exported folder is made of, whatever state they are in.
+
+    Raises:
+        ExportError: it is no exported folder, or its manifest is damaged.
+    """
+    file = inside(path, MANIFEST_FILE, ExportError)
+    try:
+        manifest = unseal(file.read_text(encoding="utf-8"), file, ExportError)
+        return [MANIFEST_FILE, *map(str, manifest["files"]), *list_calibrations(path)]
+    except (OSError, UnicodeDecodeError, KeyError, TypeError):
+        raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -168,6 +194,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     if not manifest.keys() >= _KEYS or not manifest["files"].keys() >= {CALIBRATION_FILE, FITTED_FILE}:
         raise ExportError(f"{path}: is no manifest of an export; export the run again.")
+    if manifest["graph"].get("file") not in manifest["files"]:
+        raise ExportError(f"{path}: does not list the file of its graph; export the run again.")
     return manifest
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
     from adcli.pipeline._job import Trained
+    from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import calibrated_since, find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._recalibrate import calibrations, recalibrate, undo_calibration
@@ -54,6 +55,7 @@ __all__ = [
     "TrainSettings",
     "Trained",
     "TrainedCategories",
+    "annotate_run",
     "bench",
     "calibrated_since",
     "calibrations",
@@ -67,6 +69,8 @@ __all__ = [
     "open_scorer",
     "predict",
     "recalibrate",
+    "remove_run",
+    "rename_run",
     "report",
     "resume",
     "train",
@@ -82,6 +86,7 @@ _HOMES = {
     "adcli.pipeline._evaluate": ("evaluate",),
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
+    "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "undo_calibration"),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from adcli._commands import install_command
 from adcli._plugins.registry import registry
-from adcli.data.decoding import REMEDY
 from adcli.data.references import Data, make_absolute, with_absolute_paths
 from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
@@ -48,7 +47,7 @@ def read_good_images(
     read = progress.track(source.stream(items), len(items), "checking images")
     digests = {item: image.digest for item, image in read}
     for message in source.skipped.values():
-        progress.note(f"skipped: {message.removesuffix(f' {REMEDY}')}")
+        progress.note(f"skipped: {message}")
     return [item for item in items if item in digests], [digests[item] for item in items if item in digests]
 
 

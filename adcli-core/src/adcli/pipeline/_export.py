@@ -16,9 +16,9 @@ from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError, StorageError
+from adcli.errors import DataError, ExportError
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
-from adcli.exports.export import MANIFEST_FILE, Export, ExportSource
+from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
 from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._building import read_good_images
@@ -28,7 +28,7 @@ from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSetting
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import read_kept
 from adcli.runs.images import fitted_digests
-from adcli.runs.run import Run
+from adcli.runs.run import EXPORTS, Run
 from adcli.scoring.calibration import Calibration, Method
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
@@ -98,16 +98,14 @@ def export(
     progress = progress or Silent()
     provided = registry().exporters[to]
     parsed = provided.spec.options.parse(dict(options or {}))
-    final = out or run.path / "exports" / provided.spec.name
-    _check_place(final, force)
-    model = run.restore()
-    spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
-    evidence = _gather_evidence(run, spec, data, workers, progress)
-    source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
-    with new_folder(final) as folder:
+    final = out or run.path / EXPORTS / provided.spec.name
+    with new_folder(final, run=run.path, replace=force) as folder:
+        model = run.restore()
+        spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
+        evidence = _gather_evidence(run, spec, data, workers, progress)
+        source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
         manifest, runtime = write_graph(provided, parsed, source, folder)
-        found = _calibrate(source, runtime, evidence, progress)
-        calibration = replace(found, weights=run.record["weights"], number=1)
+        calibration = _calibrate(source, runtime, evidence, progress)
         tolerance = read_tolerance(manifest["graph"])
         manifest["measured"] = measure(source, runtime, calibration, evidence, tolerance, progress)
         seal_folder(folder, manifest, calibration, run.framing, fitted_digests(run.path))
@@ -115,18 +113,6 @@ def export(
         keep_first(folder, calibration, evidence.left_out)
         del runtime
     return Export.open(final)
-
-
-def _check_place(final: Path, force: bool) -> None:
-    if not final.exists():
-        return
-    if not force:
-        raise StorageError(f"--out {final}: exists already; replace it with --force, or choose another --out.")
-    if not (final / MANIFEST_FILE).is_file():
-        raise StorageError(
-            f"--out {final}: has no {MANIFEST_FILE}, and --force replaces exports alone; move it away, or choose "
-            "another --out."
-        )
 
 
 def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
@@ -234,10 +220,13 @@ def _calibrate(source: ExportSource, runtime: Runtime, evidence: Evidence, progr
     if evidence.plan.folds:
         # Every image fitted the model that is exported; the folds' models are gone.
         progress.note("calibrated in folds: the export keeps the run's thresholds.")
-        return source.run.calibration
-    found = calibrate(evidence.plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
-    # A threshold that was found on labelled images since is taken over as a value.
-    return replace(found, method="f1") if source.run.calibration.method == "f1" and found.method == "value" else found
+        found = source.run.calibration
+    else:
+        found = calibrate(evidence.plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
+    if source.run.calibration.method == "f1" and found.method == "value":
+        # What was found on labelled images after the training is taken over as a value.
+        found = replace(found, method="f1")
+    return replace(found, weights=source.run.record["weights"], number=1)
 
 
 def measure(
@@ -269,7 +258,7 @@ def measure(
     if problem:
         raise ExportError(
             f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. If that is close "
-            "enough, allow more; other options may do better, see 'adcli exporters show'."
+            "enough, allow more; other options of the exporter may do better."
         )
     some = itertools.islice(_read(samples, evidence.source), BATCH_SIZE)
     pixels = [resize(image, size) for image, _ in some]

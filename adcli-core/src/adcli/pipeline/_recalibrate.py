@@ -3,7 +3,8 @@
 Nothing here imports torch.
 """
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,7 +16,7 @@ from adcli.data.folder import labelled_images
 from adcli.data.guarding import digests_of
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
-from adcli.exports.export import Export
+from adcli.exports.export import MANIFEST_FILE, Export
 from adcli.exports.writing import format_calibrated
 from adcli.pipeline._good_images import read_given
 from adcli.pipeline._open import open_scorer
@@ -85,7 +86,7 @@ def recalibrate(
     """
     progress = progress or Silent()
     _check_request(opened, data, rate, threshold, validation)
-    with changing(opened.path, CALIBRATION_FILE) as staged:
+    with _changing(opened) as staged:
         before, problem = find_in_force(opened.path, _weights(opened))
         if problem:
             progress.note(f"warning: {problem}")
@@ -118,7 +119,7 @@ def undo_calibration(opened: Calibrated, *, command: str = "") -> Calibrated:
         RunError: there was none before, or another process calibrates it.
     """
     root = opened.path
-    with changing(root, CALIBRATION_FILE) as staged:
+    with _changing(opened) as staged:
         previous = find_previous(root, _weights(opened))
         before, _ = find_in_force(root, _weights(opened))
         kept = replace(
@@ -143,6 +144,28 @@ def calibrations(opened: Run | Export) -> Sequence[KeptCalibration]:
     return read_all(opened.path)
 
 
+@contextlib.contextmanager
+def _changing(opened: Run | Export) -> Iterator[Path]:
+    """Give a folder for all that a calibration changes, to appear in one step, while nobody else calibrates.
+
+    Raises:
+        RunError: somebody does, or has put another export in the place of this one.
+    """
+    # Whatever writes a manifest takes turns, or it would name files that another has replaced.
+    target = MANIFEST_FILE if isinstance(opened, Export) else CALIBRATION_FILE
+    with changing(opened.path, target) as staged:
+        now = type(opened).open(opened.path, repairing=True)
+        if _weights(now) != _weights(opened) or _graph_files(now) != _graph_files(opened):
+            raise RunError(f"{opened.path}: was replaced a moment ago; give the command again.")
+        yield staged
+
+
+def _graph_files(opened: Run | Export) -> dict[str, str]:
+    files = dict(opened.manifest["files"]) if isinstance(opened, Export) else {}
+    files.pop(CALIBRATION_FILE, None)
+    return files
+
+
 def _check_request(
     opened: Run | Export,
     data: str | None,
@@ -153,7 +176,7 @@ def _check_request(
     if data is None and rate is None and threshold is None:
         raise OptionError(
             "give good images with --data, another --false-alarm-rate, or a --threshold; "
-            f"{quote('adcli', 'calibrate', opened.path, '--list')} lists what there was, and --undo goes back."
+            f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo goes back."
         )
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")

@@ -51,10 +51,7 @@ def shows(path: Path, calibration: Calibration) -> bool:
 def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page:
     tested = evaluation.tested if evaluation else ()
     labelled = [item for item in tested if item.sample.label is not None]
-    without = (
-        f"not evaluated: {run.record['not_evaluated']}" if "not_evaluated" in run.record else "without test images"
-    )
-    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else without
+    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else _why_untested(run)
     return Page(
         title=f"{run.settings['model']} on {_name(run.settings['data'])}",
         run=run.name,
@@ -68,20 +65,32 @@ def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page
         cards=_cards(evaluation) if evaluation else (),
         tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
-        unreadable=_unreadable(evaluation.skipped) if evaluation else {},
+        unreadable=_unreadable(evaluation) if evaluation else {},
         made=_describe_making(run.calibration, files),
         cause=_cause(run.calibration, files),
     )
 
 
-def _unreadable(problems: Mapping[str, str]) -> Mapping[str, str]:
-    """Return why images could not be read, by names and with reasons that do not repeat their folders."""
-    names = relative_names(map(Path, problems))
-    reasons = (
-        reason.removeprefix(f"{path}: ").replace(path, name)
-        for name, (path, reason) in zip(names, problems.items(), strict=True)
-    )
-    return dict(zip(names, reasons, strict=True))
+def _why_untested(run: Run) -> str:
+    reason = run.record.get("not_evaluated")
+    return f"not evaluated: {reason}" if reason else "without test images"
+
+
+def _names(evaluation: Evaluation) -> Mapping[Path, str]:
+    """Return what the page calls each image, by its path."""
+    paths = [item.sample.image for item in (*evaluation.tested, *evaluation.unreadable)]
+    return dict(zip(paths, relative_names(paths), strict=True))
+
+
+def _unreadable(evaluation: Evaluation) -> Mapping[str, str]:
+    """Return why images could not be read, by name; the reasons do not repeat their folders."""
+    names = _names(evaluation)
+    return {
+        names[sample.image]: said.problem.removeprefix(f"{sample.image}: ").replace(
+            str(sample.image), sample.image.name
+        )
+        for sample, said in evaluation.unreadable
+    }
 
 
 def _cause(calibration: Calibration, files: Path) -> Cause | None:
@@ -115,8 +124,7 @@ def _calibrate_command(path: Path) -> str:
 
 
 def _cards(evaluation: Evaluation) -> Sequence[Card]:
-    paths = [item.sample.image for item in evaluation.tested]
-    names = dict(zip(paths, relative_names(paths), strict=True))
+    names = _names(evaluation)
     return [
         Card(names[sample.image], sample.label, sample.defect, said.score, said.p_value, said.is_defect, picture)
         for sample, said, picture in evaluation.shown

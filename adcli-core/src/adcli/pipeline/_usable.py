@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adcli.data.decoding import REMEDY
 from adcli.data.headers import Problem, check_headers
 from adcli.data.references import Data
 from adcli.data.samples import Sample
@@ -38,17 +37,17 @@ def keep_usable(
     if not settings.skip_unreadable:
         raise DataError(_summarise(problems))
     for problem in problems:
-        message = problem.message.removesuffix(f" {REMEDY}")
-        source.skipped[str(problem.sample.image)] = message
-        progress.note(f"skipped: {message}")
+        source.skipped[str(problem.sample.image)] = problem.message
+        progress.note(f"skipped: {problem.message}")
     return _without({problem.sample for problem in problems}, settings, data, plan)
 
 
 def _summarise(problems: Sequence[Problem]) -> str:
-    first, others = problems[0].message.removesuffix(f" {REMEDY}"), len(problems) - 1
+    first, others = problems[0].message, len(problems) - 1
     if not others:
-        return f"{first} Repair or remove it, or leave it out with --skip-unreadable."
-    return f"{first} {others} more such files: repair or remove them, or leave them out with --skip-unreadable."
+        return f"{first} Repair or remove it, or use --skip-unreadable."
+    files = "file" if others == 1 else "files"
+    return f"{first} {others} more such {files}; repair or remove them, or use --skip-unreadable."
 
 
 def _without(

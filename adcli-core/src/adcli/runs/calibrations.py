@@ -109,12 +109,17 @@ def kept_files(kept: KeptCalibration, picture: bytes | None) -> dict[str, bytes]
     return files if picture is None else {**files, entry_path(kept.number, ".jpg"): picture}
 
 
+def list_files(root: Path) -> list[str]:
+    """Return the names of all that is kept of the calibrations of a run or an export, whatever state it is in."""
+    folder = inside(root, FOLDER)
+    found = folder.iterdir() if folder.is_dir() else ()
+    names = [path.name for path in found if path.stem.isdecimal() and path.suffix in (".json", ".jpg")]
+    return [f"{FOLDER}/{name}" for name in sorted(names)]
+
+
 def list_numbers(root: Path) -> list[int]:
     """Return the numbers of the calibrations that are kept, ascending."""
-    folder = inside(root, FOLDER)
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal())
+    return sorted(int(Path(name).stem) for name in list_files(root) if name.endswith(".json"))
 
 
 def read_kept(root: Path, number: int) -> KeptCalibration:

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -236,8 +237,8 @@ class Calibration:
         name, rank = self.threshold_image, self._rank
         if name is None:
             return []
-        place = "the largest" if rank == self.n else f"number {rank}"
-        sentences = [f"The image that sets the threshold is {name}: its score is {place} of {self.n}."]
+        place = f"the largest of {self.n}" if rank == self.n else f"number {self.n + 1 - rank} from the top of {self.n}"
+        sentences = [f"The image that sets the threshold is {name}: its score is {place}."]
         if self._is_rough:
             sentences.append(
                 f"The threshold lies above that score by {self.rounding[0]:.2g}, since rounding moves scores by as "
@@ -289,7 +290,7 @@ class Calibration:
         above = sum(score > self.image_threshold for score in self.image_scores)
         return f" ({above} of {self.n} held-out good images lie above it)"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells this calibration from any other, whatever number it has in its history."""
         return _digest(self._content())

@@ -140,7 +140,7 @@ class GoodScores:
         if of_other_models or self.batch_size > 1:
             alone = self._score_again(inputs, 1)
         if of_other_models or min(self.batch_size, len(ranked)) < TOGETHER:
-            together = self._score_again(inputs * TOGETHER, TOGETHER)[: len(inputs)]
+            together = self._score_again((inputs * TOGETHER)[:TOGETHER], TOGETHER)[: len(inputs)]
         moved = [
             (abs(one.score - other.score), abs((one.maximum or 0) - (other.maximum or 0)))
             for one, other in zip(alone, together, strict=True)
