@@ -62,11 +62,6 @@ class Evaluation:
     unreadable: Sequence[Tested] = ()
     without_mask: Mapping[Path, str] = field(default_factory=dict)
 
-    @property
-    def skipped(self) -> Mapping[str, str]:
-        """Why each image that could not be read could not, by name."""
-        return {said.name: said.problem for _, said in self.unreadable}
-
 
 def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
     """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes.
