@@ -85,7 +85,7 @@ class Ending:
         if evaluation is None:
             self.laps.end("evaluate")
             run = self._describe({} if problem is None else {"not_evaluated": _reason(problem)})
-            write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name)
+            write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name, files=self.partial.folder)
         self.partial.write(RUN_FILE, seal({"format": FORMAT, **self.content, "record": dict(run.record)}))
         finished = conclude(self.partial, self.progress)
         for sentence in describe_copies(read_images(finished.path)):
@@ -97,7 +97,7 @@ class Ending:
         evaluation = evaluate_into(folder, self.scorer, self.job.data.splits.test, self.progress)
         self.laps.end("evaluate")
         run = self._describe({})
-        write_report(folder / REPORT_FILE, run, evaluation, self.job.data.name)
+        write_report(folder / REPORT_FILE, run, evaluation, self.job.data.name, files=self.partial.folder)
         copy_to_top(folder, self.partial.folder)
         return evaluation, run
 
