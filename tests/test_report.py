@@ -129,11 +129,11 @@ def test_a_lost_page_is_made_again_the_same(adcli: Adcli, run: Path) -> None:
 
 
 def test_a_run_that_lost_its_metrics_is_none_without_test_images(adcli: Adcli, run: Path) -> None:
-    before = words(run / "report.html")
     for name in ("report.html", "metrics.json"):
         (run / name).unlink()
     assert adcli("report", run).code == 0
-    assert words(run / "report.html") == before
+    assert "AUROC" in words(run / "report.html")
+    assert (run / "report.html").read_text().count("<article") == 12
     assert (run / "metrics.json").is_file()
 
 

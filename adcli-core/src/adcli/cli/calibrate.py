@@ -49,11 +49,11 @@ def calibrate(
 
     \b
     Examples:
-      adcli calibrate last --data photos/good-this-week
+      adcli calibrate last --data photos/new-good
       adcli calibrate last --false-alarm-rate 0.05
       adcli calibrate last --list
       adcli calibrate last --undo
-      adcli calibrate last/exports/openvino --data photos/good-this-week
+      adcli calibrate last/exports/openvino --data photos
     """
     wanted = {
         "data": data,
