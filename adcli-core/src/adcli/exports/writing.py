@@ -13,7 +13,7 @@ from adcli._changes import changing, give_name, inside, making, settle
 from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomically
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
-from adcli.errors import AdcliError, PluginError, StorageError, one_line
+from adcli.errors import AdcliError, PluginError, RunError, StorageError, one_line
 from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
@@ -87,6 +87,8 @@ def _replacing(final: Path) -> Iterator[Path]:
     # The target is that of a calibration of the export, which must not come between.
     before = list_files(final)
     with changing(final, CALIBRATION_FILE, replaced=before) as staged:
+        if list_files(final) != before:
+            raise RunError(f"{final}: another command has just changed it; export again.")
         yield staged
         for path in staged.rglob("*"):
             name = path.relative_to(staged).as_posix()

@@ -31,6 +31,7 @@ from adcli.pipeline._job import Job, Trained
 from adcli.pipeline._run_page import write_report
 from adcli.pipeline._seen_images import describe_copies, list_seen
 from adcli.progress import Progress
+from adcli.runs.find import now
 from adcli.runs.images import IMAGES_FILE, format_images, read_images
 from adcli.runs.partial import LOG_FILE, PartialRun
 from adcli.runs.run import FORMAT, RUN_FILE, Run
@@ -126,6 +127,7 @@ class Ending:
             "device": str(job.device),
             "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
             "timings": dict(self.laps.seconds),
+            "finished": now(),
             **more,
         }
         settings = {name: value for name, value in self.content.items() if name != "record"}
