@@ -285,6 +285,10 @@ def test_a_damaged_history_stops_nothing_but_going_back_to_it(adcli: Adcli, subj
     damage(subject.path / "calibrations/0001.json")
     assert_one_line(adcli("calibrate", subject.path, "--undo"), 5, "0001.json")
     assert adcli("calibrate", subject.path, "--data", good).code == 0
+    shutil.rmtree(subject.path / "calibrations")
+    assert adcli("calibrate", subject.path, "--threshold", 1).code == 0
+    assert pipeline.find(subject.path).calibration.number == 4
+    assert_one_line(adcli("calibrate", subject.path, "--undo"), 5, "0003.json", "missing")
     assert adcli("predict", subject.path, good).code == 0
 
 
@@ -350,7 +354,7 @@ def test_an_export_is_replaced_only_by_force_and_only_if_it_is_one(adcli: Adcli,
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/photo.png").write_text("mine")
     outcome = adcli("export", run.path, "--to", "npz", "--out", tmp_path / "precious", "--force")
-    assert_one_line(outcome, 9, "precious", "--force replaces exports alone")
+    assert_one_line(outcome, 10, "precious", "no export that could be replaced")
     assert (tmp_path / "precious/photo.png").read_text() == "mine"
 
 

@@ -96,11 +96,12 @@ def test_no_part_passes_the_gate_without_a_verdict(
 
 
 def test_paths_that_were_typed_wrongly_end_the_command_before_the_model_is_loaded(
-    adcli: Adcli, photos: Path, tmp_path: Path
+    adcli: Adcli, run: Path, photos: Path, tmp_path: Path
 ) -> None:
+    (run / "model.safetensors").unlink()
     (tmp_path / "empty").mkdir()
     for wrong in ("gone.png", "empty", "none*.png", "", "x" * 5000):
-        outcome = adcli("predict", "no-such-run", photos / "000.png", wrong, "--out", "day")
+        outcome = adcli("predict", run, photos / "000.png", wrong, "--out", "day")
         assert_one_line(outcome, 4, wrong[:20])
         assert not outcome.out
         assert not Path("day").exists()

@@ -32,7 +32,8 @@ def part(*, damaged: bool = True, noise: float = 0.0, seed: int = 0) -> Picture:
         mask[DEFECT] = True
         anomaly_map[DEFECT] = 1.0
     image = pixels.clip(0, 255).astype(np.uint8)
-    return picture(image, anomaly_map, marked=mask if damaged else None, map_range=(0.0, 1.0), mask=mask)
+    marked = None if anomaly_map is None else anomaly_map > 0.5
+    return picture(image, anomaly_map, marked=marked, map_range=(0.0, 1.0), mask=mask)
 
 
 def cards() -> list[Card]:

@@ -50,7 +50,7 @@ def export(
         options,
         out=out,
         data=data,
-        replace=force,
+        force=force,
         progress=progress,
         **drop_missing(computing),
     )

@@ -73,9 +73,9 @@ def predict(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     skip_unreadable = bool(scoring.get("skip_unreadable"))
+    opened = pipeline.find(run, progress=progress)
     images = _find_images(paths, skip_unreadable, progress)
     with _table(out, append, progress) as table:
-        opened = pipeline.find(run, progress=progress)
         progress.note(pipeline.calibrated_since(opened))
         scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
         if false_alarm_rate is not None:

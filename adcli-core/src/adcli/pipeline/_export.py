@@ -16,7 +16,7 @@ from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError
+from adcli.errors import DataError, ExportError, RunError
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
@@ -146,13 +146,13 @@ def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, 
 
 def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     """Find the images again that 'adcli calibrate' was given."""
-    calibration = run.calibration
-    reference = read_kept(run.path, calibration.number).data
+    calibration, reference = run.calibration, "images that are not recorded"
     plan = CalibrationPlan(method="folder", rate=calibration.rate)
     try:
+        reference = read_kept(run.path, calibration.number).data
         splits = load_data(reference, {}, all_good=True).splits
         good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.digests)
-    except DataError as error:
+    except (DataError, RunError) as error:
         raise DataError(
             f"{run.path}: was calibrated since with {calibration.n} images of {reference}, such as "
             f"{calibration.images[0]}, which cannot be used ({error.message.rstrip('.')}); give them, or other good "
@@ -197,7 +197,10 @@ def _as_calibrated_since(run: Run, plan: CalibrationPlan) -> CalibrationPlan:
 
 def _is_first(run: Run) -> bool:
     """Tell whether the calibration in force is that of the training."""
-    kept = read_kept(run.path, run.calibration.number)
+    try:
+        kept = read_kept(run.path, run.calibration.number)
+    except RunError:
+        return False
     return (kept.restores or kept.number) == 1
 
 

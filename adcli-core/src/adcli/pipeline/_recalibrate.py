@@ -124,7 +124,7 @@ def undo_calibration(opened: Calibrated, *, command: str = "") -> Calibrated:
         before, _ = find_in_force(root, _weights(opened))
         kept = replace(
             previous,
-            calibration=replace(previous.calibration, number=next_number(root)),
+            calibration=replace(previous.calibration, number=next_number(root, before)),
             time=now(),
             command=command,
             replaced=before.number if before else None,
@@ -203,7 +203,8 @@ def _from_scores(opened: Run | Export, before: Calibration | None, rate: float |
             "good images with --data DIR."
         )
     found = _Found(before if rate is None else before.at_rate(rate))
-    if before.number:
+    with contextlib.suppress(RunError):
+        # Without a history, the scores are there all the same.
         found.data = read_kept(opened.path, before.number).data
     return found
 
@@ -256,7 +257,7 @@ def _weights(opened: Run | Export) -> str:
 
 def _keep(opened: Run | Export, found: _Found, before: Calibration | None, command: str) -> KeptCalibration:
     """Return the calibration with its number and what is kept with it."""
-    number = next_number(opened.path)
+    number = next_number(opened.path, before)
     calibration = replace(found.calibration, weights=_weights(opened), number=number)
     replaced = before.number if before else number - 1
     return KeptCalibration(calibration, now(), command, found.data, found.left_out, replaced or None)

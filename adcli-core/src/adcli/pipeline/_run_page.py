@@ -143,6 +143,7 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "size": str(settings["image_size"]) + (", letterbox" if settings.get("fit") == "letterbox" else ""),
         "looked at": _looked_at(settings),
         "trained": str(settings.get("created", ""))[:16].replace("T", " "),
+        "note": run.note,
     }
     return {name: value for name, value in facts.items() if value}
 

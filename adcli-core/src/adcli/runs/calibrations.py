@@ -194,9 +194,9 @@ def _of_model(kept: KeptCalibration, root: Path, weights: str) -> KeptCalibratio
     return kept
 
 
-def next_number(root: Path) -> int:
-    """Return the number of the next calibration."""
-    return max(list_numbers(root), default=0) + 1
+def next_number(root: Path, in_force: Calibration | None) -> int:
+    """Return the number of the next calibration, which none had before, even if the history is lost."""
+    return max([0 if in_force is None else in_force.number, *list_numbers(root)]) + 1
 
 
 def read_all(root: Path) -> Sequence[KeptCalibration]:
