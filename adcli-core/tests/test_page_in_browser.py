@@ -212,7 +212,17 @@ def contrast(first: np.ndarray, second: np.ndarray) -> float:
 def test_words_and_plots_stand_out_in_both_colour_schemes(browser: Any, path: Path, scheme: str, width: int) -> None:
     opened = Shown(browser, path, width, scheme)
     opened.view.locator("#slider").press("Home")
-    selectors = ("h1", ".tile", ".cause div", ".counts", "#try", ".warning", "figure", ".card .words", ".details")
+    selectors = (
+        "h1",
+        ".tile",
+        ".cause div",
+        ".counts",
+        "#try",
+        ".warning",
+        ".plots figure",
+        ".card .words",
+        ".details",
+    )
     for selector in selectors:
         seen = opened.pixels(selector)
         colours, counts = np.unique(seen.reshape(-1, 3), axis=0, return_counts=True)

@@ -64,7 +64,7 @@ def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page
         is_defect=np.array([item.sample.label == "defect" for item in labelled], bool),
         cards=_cards(evaluation) if evaluation else (),
         tested=len(tested),
-        details=dict(_flat("", {**run.settings, **run.record})),
+        details=_details(run),
         unreadable=_unreadable(evaluation) if evaluation else {},
         made=_describe_making(run.calibration, files),
         cause=_cause(run.calibration, files),
@@ -163,6 +163,14 @@ def _name(data: str | None) -> str:
 def _replaced(backbone: Mapping[str, Any]) -> str:
     default = backbone.get("default_not_available")
     return f", in place of {default}" if default else ""
+
+
+def _details(run: Run) -> Mapping[str, str]:
+    """Return every setting and record of a run by its dotted name."""
+    content = {**run.settings, **run.record}
+    # When a run was finished is not known while its first page is written, and a page is the same whenever it is made.
+    content.pop("finished", None)
+    return dict(_flat("", content))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
