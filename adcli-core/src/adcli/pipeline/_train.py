@@ -229,7 +229,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     source.digests.update(zip((item.path for item in items), digests, strict=True))
     plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
     if torchrun.rank() == 0:
-        data, plan = keep_usable(settings, data, plan, source, progress)
+        plan = keep_usable(settings, data.splits.test, plan, source, progress)
     if torchrun.world_size() > 1:
         _check_processes(plan, items)
     batch_size = choose_batch_size(spec, settings, progress)
