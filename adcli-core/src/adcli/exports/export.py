@@ -96,7 +96,7 @@ class Export:
             if repairing:
                 return cls(path, manifest, Calibration.none())
             command = quote("adcli", "calibrate", path, "--undo")
-            raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back with '{command}'.") from None
+            raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back: {command}") from None
         text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 
@@ -121,14 +121,12 @@ class Export:
         made = self.manifest["run"]
         if run.record["weights"] != made["weights"] or run.calibration.digest == made["calibration"]:
             return ""
-        own, new = (
-            f"{it.image_threshold:.6g}" if it.image_threshold is not None else "none"
-            for it in (self.calibration, run.calibration)
-        )
+        values = (it.calibration.image_threshold for it in (run, self))
+        new, own = ("none" if value is None else f"{value:.6g}" for value in values)
         again = quote("adcli", "export", beside, "--to", self.manifest["exporter"], "--out", self.path, "--force")
         return (
-            f"its run was calibrated since this export was made: the run's threshold is {new}, the export's {own}; "
-            f"calibrate the export too ({quote('adcli', 'calibrate', self.path)} ...), or export again: {again}"
+            f"{self.path}: its run was calibrated since this export was made: the run's threshold is {new}, the "
+            f"export's {own}; calibrate the export as well, or export again: {again}"
         )
 
     @property

@@ -173,9 +173,9 @@ def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
     except RunError as error:
         if repairing:
             return Calibration.none()
+        command = quote("adcli", "calibrate", root, "--undo")
         raise RunError(
-            f"{error.message.rstrip('.')}; bring it back with 'adcli calibrate {root} --undo', or set another with "
-            f"'adcli calibrate {root} --data DIR'."
+            f"{error.message.rstrip('.')}; set another with 'adcli calibrate --data', or bring it back: {command}"
         ) from None
 
 
