@@ -149,7 +149,7 @@ def test_prediction_with_an_export_never_imports_torch(exported: Path, parts: Pa
     assert "adcli-mean" in without_torch(tmp_path, "plugins").out
     outcome = without_torch(tmp_path, "predict", exported, parts / "test", "--out", "seen", "--overlays", "--json")
     assert outcome.code == 0, outcome.err
-    assert len(json.loads(outcome.out)) == len(list((tmp_path / "seen/maps").iterdir())) == 12
+    assert len(json.loads(outcome.out)) == len(list((tmp_path / "seen/maps").rglob("*.png"))) == 12
     outcome = without_torch(tmp_path, "bench", exported, parts / "test/good", "--json")
     assert outcome.code == 0, outcome.err
 
