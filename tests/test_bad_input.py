@@ -99,6 +99,7 @@ def test_an_unreadable_image_is_named_or_skipped(adcli: Adcli, spoiled: Path, mo
     assert outcome.code == 0, outcome.err
     assert "zz_text.png" in outcome.err
     assert "zz_cut.jpg" in outcome.err
+    assert "--skip-unreadable" not in outcome.err
     record = yaml.safe_load((Path(json.loads(outcome.out)["run"]) / "run.yaml").read_text())["record"]
     assert record["data"]["skipped"] == 2
 

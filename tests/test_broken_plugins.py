@@ -7,6 +7,8 @@ import pytest
 from plugins_on_disk import MODEL, install, run
 from support import THIRD_PARTY, assert_one_line
 
+from adcli import install_command
+
 RETURNS = "from adcli import ModelSpec, Options, hookimpl\n@hookimpl\ndef adcli_models():\n    {body}\n"
 SPEC = 'ModelSpec(name="shaky", target="shaky.model:Model", options=Options, summary="a model")'
 
@@ -106,16 +108,19 @@ def test_what_a_plugin_prints_does_not_spoil_json(tmp_path: Path) -> None:
     assert line == "warning: plugin adcli-loud 1.0 printed to stdout while it was loaded ('hello there')"
 
 
+UPGRADE_BOTH = install_command("adcli-core", "adcli-broken", flags=["--upgrade"])
+
+
 @pytest.mark.parametrize(
     ("code", "extra", "remedy"),
     [
-        ("from adcli import Thing", {"needs": ("adcli-core>=99",)}, "pip install --upgrade adcli-core adcli-broken"),
-        ("import adcli.gone", {}, "pip install --upgrade adcli-core adcli-broken"),
+        ("from adcli import Thing", {"needs": ("adcli-core>=99",)}, UPGRADE_BOTH),
+        ("import adcli.gone", {}, UPGRADE_BOTH),
         ("import no_such_module", {}, "the package that has 'no_such_module'"),
         (
             "import no_such_module",
             {"needs": ("no-such-package>=2",)},
-            "'pip install adcli-broken' to add what it requires",
+            "add what it requires: pip install adcli-broken;",
         ),
         ("import adcli_broken.gone", {}, "pip install --force-reinstall --no-deps adcli-broken"),
         ("def (", {}, "pip install --force-reinstall --no-deps adcli-broken"),

@@ -123,7 +123,7 @@ def test_a_name_that_cannot_be_used_is_refused(adcli: Adcli, tmp_path: Path, nam
 def test_new_says_what_to_do_next(adcli: Adcli, tmp_path: Path) -> None:
     outcome = adcli("plugin", "new", "line-3", "--kind", "dataset")
     assert outcome.code == 0, outcome
-    for words in ("adcli-line-3", 'pip install -e "./adcli-line-3[test]"', "adcli plugin check line_3 -d root=FOLDER"):
+    for words in ("adcli-line-3", "pip install -e './adcli-line-3[test]'", "adcli plugin check line_3 -d root=FOLDER"):
         assert words in outcome.out
     assert (tmp_path / "adcli-line-3/src/adcli_line_3/reader.py").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["adcli-line-3"]

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from plugins_on_disk import MODEL, install, run
 from support import THIRD_PARTY, Adcli, assert_one_line
 
+from adcli import _commands
 from adcli._plugins import remedies
 from adcli._plugins.registry import CORE, Names, registry
 from adcli.specs import DatasetSpec, ExporterSpec, ModelSpec
@@ -269,18 +271,22 @@ def test_the_package_of_everything_we_offer_is_among_the_guesses() -> None:
             assert item.plugin.distribution in (CORE, *remedies.guess_packages(names.kind, item.spec.name))
 
 
+def fail_to_find(name: str) -> Distribution:
+    raise PackageNotFoundError(name)
+
+
 @pytest.mark.parametrize(
     ("spec_type", "name", "words"),
     [
-        (ExporterSpec, "openvino", "unknown exporter 'openvino'. Is adcli-openvino installed?"),
-        (ModelSpec, "adcli-padim/padim", "unknown model 'adcli-padim/padim'. Is adcli-padim installed?"),
-        (DatasetSpec, "visa", "unknown data set 'visa'. Is adcli-datasets or adcli-visa installed?"),
+        (ExporterSpec, "foo", "unknown exporter 'foo'. Is adcli-foo installed?"),
+        (ModelSpec, "adcli-foo/bar", "unknown model 'adcli-foo/bar'. Is adcli-foo installed?"),
+        (DatasetSpec, "foo", "unknown data set 'foo'. Is adcli-datasets or adcli-foo installed?"),
     ],
 )
 def test_an_unknown_name_asks_for_the_package_that_may_have_it(
     spec_type: type[ModelSpec], name: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remedies, "find_distribution", lambda name: None)
+    monkeypatch.setattr(_commands, "distribution", fail_to_find)
     assert Names(spec_type, []).explain_unknown(name) == words
 
 

@@ -116,7 +116,7 @@ def test_a_calibration_round_trips_and_a_changed_one_is_refused(tmp_path: Path) 
     path = tmp_path / "calibration.json"
     path.write_text(calibration.to_json())
     assert Calibration.from_json(path.read_text(), source=path) == calibration
-    given = replace(calibration, given="a fingerprint")
+    given = replace(named([3.0, 1.0, 2.0]), given="a fingerprint", weights="of a model", number=7)
     assert Calibration.from_json(given.to_json(), source=path) == given
     content = json.loads(path.read_text())
     content["image_threshold"] = 0.0
@@ -124,3 +124,68 @@ def test_a_calibration_round_trips_and_a_changed_one_is_refused(tmp_path: Path) 
         Calibration.from_json(json.dumps(content), source=path)
     with pytest.raises(RunError, match=r"calibration\.json"):
         Calibration.from_json("{", source=path)
+
+
+def named(scores: list[float], rate: float = 0.01) -> Calibration:
+    """Return a calibration whose images are called by the rank of their scores."""
+    order = np.argsort(scores)
+    names = {int(i): f"{rank}.png" for rank, i in enumerate(order, 1)}
+    calibration = Calibration.conformal(scores, None, rate, "held-out")
+    return calibration.of_images([(score, names[i], f"digest of {names[i]}") for i, score in enumerate(scores)])
+
+
+@pytest.mark.parametrize(("n", "rate"), [(1, 0.01), (20, 0.01), (24, 0.2), (200, 0.01), (1500, 0.01)])
+def test_the_image_that_sets_the_threshold_is_named(n: int, rate: float) -> None:
+    scores = np.random.default_rng(n).normal(size=n).tolist()
+    calibration = named(scores, rate)
+    assert calibration.threshold_image is not None
+    rank = int(calibration.threshold_image.removesuffix(".png"))
+    assert calibration.image_threshold == sorted(scores)[rank - 1]
+    assert calibration.threshold_image in calibration.explain()[0]
+    assert list(calibration.image_scores) == sorted(scores)
+    assert calibration.digests == tuple(f"digest of {name}" for name in calibration.images)
+    other = calibration.at_rate(0.5)
+    assert other.threshold_image == f"{sorted(scores).index(other.image_threshold) + 1}.png"
+
+
+@pytest.mark.parametrize("n", [10, 24, 200, 1500])
+def test_an_image_far_from_the_others_is_pointed_out_with_what_helps(n: int) -> None:
+    usual = np.random.default_rng(n).normal(10, 1, size=n - 1).tolist()
+    calibration = named([*usual, 25.6], 1 / (n + 1))
+    far, remedy = calibration.explain()[1:]
+    assert f"{max(usual):.6g}" in far
+    rate = float(remedy.split("--false-alarm-rate ")[1].rstrip("."))
+    assert calibration.at_rate(rate).image_threshold == max(usual)
+    assert len(named([*usual, max(usual) + 0.1], 1 / (n + 1)).explain()) == 1
+
+
+def test_scores_with_the_tail_of_an_exponential_are_seldom_called_far() -> None:
+    random = np.random.default_rng(1)
+    called = [len(named(random.exponential(size=20).tolist()).explain()) > 1 for _ in range(1000)]
+    normal = [len(named(random.normal(size=20).tolist()).explain()) > 1 for _ in range(1000)]
+    assert np.mean(called) < 4 / 20 + 0.02
+    assert np.mean(normal) < 0.09
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        Calibration.none(),
+        Calibration.at_value(3.0, [1.0], None, 0.1).of_images([(1.0, "a", "b")]),
+        Calibration.conformal([1.0, 2.0], None, 0.1, "folder"),
+    ],
+)
+def test_nothing_is_explained_if_no_known_image_sets_the_threshold(calibration: Calibration) -> None:
+    assert calibration.threshold_image is None
+    assert calibration.explain() == []
+
+
+def test_thresholds_lie_above_what_rounding_does_and_p_values_agree() -> None:
+    calibration = Calibration.conformal([0.0] * 10, [0.0] * 10, 0.05, "held-out").above_rounding(1e-4, 1e-3)
+    assert (calibration.image_threshold, calibration.pixel_threshold) == (1e-4, 1e-3)
+    assert calibration.is_defect(7e-5) is False
+    assert calibration.p_value(7e-5) == 1
+    assert calibration.is_defect(2e-4) is True
+    assert calibration.p_value(2e-4) == pytest.approx(1 / 11)
+    assert calibration.at_rate(0.3).image_threshold == 1e-4
+    assert Calibration.at_value(0.5, [0.0], None, 0.1).above_rounding(0.1, 0).image_threshold == 0.5

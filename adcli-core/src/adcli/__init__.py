@@ -5,6 +5,7 @@ This module holds what a plugin's entry-point module needs, and imports nothing 
 
 from importlib.metadata import version
 
+from adcli._commands import install_command
 from adcli.errors import (
     AdcliError,
     BackboneError,
@@ -50,6 +51,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "hookimpl",
+    "install_command",
     "one_line",
     "option",
 ]

@@ -86,7 +86,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             raise
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the system write a file or the entries of a folder to disk, where it can."""
     if os.name == "nt" and path.is_dir():
         return
@@ -101,10 +101,10 @@ def publish(temporary: Path, final: Path) -> None:
     """Give a complete folder its name, replacing a folder of that name; both lie on one file system."""
     with storing(final):
         for path in [*temporary.rglob("*"), temporary]:
-            _sync(path)
+            sync(path)
         retired = final.with_name(f".{final.name}.old-{os.getpid()}")
         if final.exists():
             final.rename(retired)
         temporary.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
         shutil.rmtree(retired, ignore_errors=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from adcli._commands import install_command
+
 
 class AdcliError(click.ClickException):
     """Something the user can put right; the command line prints it as one line, without a traceback."""
@@ -36,9 +38,25 @@ class OptionError(AdcliError):
 
 
 class DataError(AdcliError):
-    """A data set, a folder or an image cannot be used."""
+    """A data set, a folder or an image cannot be used.
+
+    Args:
+        message: what is wrong.
+        remedy: what to do about it, a sentence; left out where that has been done already.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def format_message(self) -> str:
+        """Return both sentences."""
+        return f"{self.message} {self.remedy}".rstrip()
+
+    def __str__(self) -> str:
+        return self.format_message()
 
 
 class MissingCategoryError(DataError):
@@ -143,16 +161,26 @@ def place(error: BaseException, package: str) -> str:
     return ""
 
 
+_AT_A_GLANCE, _FEW = 20, 3
+
+
 def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is, if wanted."""
+    """Return ``" Did you mean 'x'?"`` for the closest known name, else a list of what there is, if wanted.
+
+    Of more than can be read at a glance, it has the nearest.
+    """
     import difflib
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f" Known: {', '.join(names[:20])}{more}." if names and listed else ""
+    if not names or not listed:
+        return ""
+    if len(names) <= _AT_A_GLANCE:
+        return f" Known: {', '.join(names)}."
+    nearest = difflib.get_close_matches(name, names, n=_FEW, cutoff=0)
+    return f" Nearest: {', '.join(nearest)}; there are {len(names) - len(nearest)} more."
 
 
 @contextlib.contextmanager
@@ -167,4 +195,5 @@ def needing_torch() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("adcli"):
             raise
-        raise PluginError(f"this needs the package '{error.name}': pip install 'adcli-core[torch]'.") from None
+        command = install_command("adcli-core[torch]")
+        raise PluginError(f"this needs the package '{error.name}': {command}") from None

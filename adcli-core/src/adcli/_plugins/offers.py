@@ -180,10 +180,14 @@ class Names(Generic[SpecT]):
 
     def _guess_package(self, provider: str, bare: str) -> str:
         """Return a sentence that names the packages to look for, unless they are installed and do not have it."""
-        from adcli._plugins.remedies import find_distribution, guess_packages
+        from adcli._commands import find_distribution, find_sibling, install_command
+        from adcli._plugins.remedies import guess_packages
 
         packages = [provider] if provider else guess_packages(self.kind, bare)
         absent = [package for package in packages if find_distribution(package) is None]
+        near = next(filter(find_sibling, absent), "")
+        if near:
+            return f" It may be in {near}: {install_command(near)}"
         return f" Is {' or '.join(absent)} installed?" if absent else ""
 
     def find_maker(self, name: str, made_by: Mapping[str, str], what: object) -> Provided[SpecT]:
@@ -201,11 +205,21 @@ class Names(Generic[SpecT]):
         provided = self.get(f"{made_by['distribution']}/{name}")
         if provided is None:
             absent = [plugin for plugin in self._absent if plugin.is_called(made_by["distribution"])]
-            reason = f"{absent[0]} {absent[0].explain_absence()}" if absent else "it is not installed; install it"
-            raise PluginError(f"{what}: was made with {maker}, but {reason}.")
+            reason = (
+                f"{absent[0]} {absent[0].explain_absence()}." if absent else _explain_missing(made_by["distribution"])
+            )
+            raise PluginError(f"{what}: was made with {maker}, but {reason}")
         if not _can_read(made_by["version"], provided.plugin.version):
             raise PluginError(f"{what}: was made with {maker}; {provided.plugin} cannot read it, install {maker}.")
         return provided
+
+
+def _explain_missing(distribution: str) -> str:
+    """Return what to do about a plugin that is not installed; what a stranger's file names is no command to paste."""
+    from adcli._commands import find_sibling, install_command
+
+    known = find_sibling(distribution)
+    return f"it is not installed: {install_command(distribution)}" if known else "it is not installed; install it."
 
 
 def _can_read(made_by: str, installed: str) -> bool:

@@ -1,14 +1,13 @@
 """Suggest what will most likely repair a plugin that failed. Only imported after a failure."""
 
 import platform
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from adcli import __version__
+from adcli._commands import CORE, find_checkout, find_distribution, install_command
 from adcli.specs import kind_in_words
-
-CORE = "adcli-core"
 
 
 def guess_packages(kind: str, name: str) -> list[str]:
@@ -44,26 +43,21 @@ def _suggest_repair(error: BaseException, name: str) -> str:
         return "install it again"
     missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if find_conflict(name) or missing == "adcli":
-        return f"upgrade both, so that they fit together: pip install --upgrade {CORE} {name}"
+        command = install_command(CORE, name, flags=["--upgrade"])
+        return f"upgrade both, so that they fit together: {command}"
     if missing and missing not in (point.module.partition(".")[0] for point in found.entry_points):
         # Given a package that is installed, pip adds what it requires and lacks.
-        return f"run 'pip install {name}' to add what it requires, or install the package that has '{missing}'"
+        return f"add what it requires: {install_command(name)}; or install the package that has '{missing}'"
+    folder, editable = find_checkout(name)
+    if editable:
+        return f"mend it in {folder}{_compare_python(found)}"
     if missing or isinstance(error, SyntaxError):
-        return (
-            f"its files are missing or damaged{_compare_python(found)}: pip install --force-reinstall --no-deps {name}"
-        )
-    return f"upgrade it with 'pip install --upgrade {name}', or tell its author"
+        command = install_command(name, flags=["--force-reinstall", "--no-deps"])
+        return f"its files are missing or damaged{_compare_python(found)}: {command}"
+    return f"upgrade it: {install_command(name, flags=['--upgrade'])}; or tell its author"
 
 
 def _compare_python(found: Distribution) -> str:
     if "Requires-Python" not in found.metadata:
         return ""
     return f" (it needs Python {found.metadata['Requires-Python']}, this is {platform.python_version()})"
-
-
-def find_distribution(name: str) -> Distribution | None:
-    """Return an installed distribution by its name."""
-    try:
-        return distribution(name)
-    except (PackageNotFoundError, ValueError):
-        return None

@@ -102,10 +102,10 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Start here:
-      adcli train -m patchcore --data FOLDER   learn what good parts look like
-      adcli predict last IMAGES                score new images
-      adcli models                             what can be trained
-      adcli help COMMAND                       what a command does
+      adcli train -m patchcore --data FOLDER   learn from it
+      adcli predict last IMAGES    score new images
+      adcli models                 what can be trained
+      adcli help COMMAND           what a command does
     """
     ctx.color = wants_colour()
     if torchrun.world_size() > 1 and ctx.invoked_subcommand in cli.commands and ctx.invoked_subcommand != "train":
@@ -174,7 +174,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         # What is raised while a command is being interrupted, such as by a library half imported, is no fault.
         if told_code():
             return told_code()
-        return _explain(error)
+        return _explain(error, arguments)
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:
@@ -189,12 +189,12 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
     """Print an error that a user can cause, and return its exit code; raise any other."""
     if is_out_of_memory(error):
-        return _show(LackOfMemoryError())
+        return _show(LackOfMemoryError(), arguments)
     if isinstance(error, click.ClickException):
-        return _show(error)
+        return _show(error, arguments)
     if isinstance(error, BrokenPipeError):
         # The reader of a pipe has seen enough; point stdout away so that nothing is flushed into it at exit.
         sys.stdout = None
@@ -202,13 +202,14 @@ def _explain(error: Exception) -> int:
     # What has a file's name is no failure to write to stdout, nor is what a network raises.
     if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
         sys.stdout = None
-        return _show(StorageError(f"cannot write the output: {error.strerror}; redirect it to where there is room."))
+        problem = f"cannot write the output: {error.strerror}; redirect it to where there is room."
+        return _show(StorageError(problem), arguments)
     raise error
 
 
-def _show(error: click.ClickException) -> int:
+def _show(error: click.ClickException, arguments: Sequence[str] | None) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
     if not (isinstance(error, torchrun.PeerError) and error.printed):
-        show_error(error)
+        show_error(error, sys.argv[1:] if arguments is None else arguments)
     return error.exit_code

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
 from adcli.cli.flags import RUN, SCORING, Command, drop_missing, json_flag, operand, setting, settings
 
@@ -46,4 +47,6 @@ def calibrate(run: str, data: str | None, false_alarm_rate: float | None, as_jso
         return
     print_fact("before", before.promise())
     print_fact("threshold", after.promise())
-    print_fact("go on", f"adcli report {relative(opened.path)}    (the report was made with the threshold before)")
+    print_fact(
+        "go on", f"{quote('adcli', 'report', relative(opened.path))}    (the report was made with the threshold before)"
+    )

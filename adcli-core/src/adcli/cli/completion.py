@@ -16,9 +16,12 @@ def completion(shell: str) -> None:
     It completes commands, options, models and their options, runs, data sets and paths.
 
     \b
-    In ~/.bashrc:                  eval "$(adcli completion bash)"
-    In ~/.zshrc, after compinit:   eval "$(adcli completion zsh)"
-    In ~/.config/fish/config.fish: adcli completion fish | source
+    In ~/.bashrc:
+      eval "$(adcli completion bash)"
+    In ~/.zshrc, after compinit:
+      eval "$(adcli completion zsh)"
+    In ~/.config/fish/config.fish:
+      adcli completion fish | source
     """
     from adcli.cli.shells import print_script
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from adcli.progress import ProgressEvent
 
 T = TypeVar("T")
+
+TYPED = "adcli.typed"
+"""Where a click context keeps the arguments as typed."""
 
 
 def voice() -> str:
@@ -47,12 +51,12 @@ def style_verdict(word: str, text: str) -> str:
     return click.style(text.upper(), fg="red", bold=True) if word == "defect" else click.style(text, fg="green")
 
 
-def show_error(error: click.ClickException) -> None:
-    """Print what was wrong on stderr: for a wrong usage also the usage."""
+def show_error(error: click.ClickException, typed: Sequence[str]) -> None:
+    """Print what was wrong on stderr: for a wrong usage also the usage; ``typed`` are the command's arguments."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
-    message = " ".join(error.format_message()[:2000].splitlines())
+    message = as_typed(" ".join(error.format_message()[:2000].splitlines()), typed)
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True, color=wants_colour())
 
 
@@ -97,6 +101,8 @@ class ConsoleProgress:
 
         self.console = Console(stderr=True, highlight=False)
         self.voice = voice()
+        ctx = click.get_current_context(silent=True)
+        self.typed: Sequence[str] = ctx.meta.get(TYPED, ()) if ctx else ()
         self._bars: Any = None
 
     def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
@@ -123,6 +129,7 @@ class ConsoleProgress:
             self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:
+        text = as_typed(text, self.typed)
         matters = text.startswith(("warning", "skipped"))
         if text and (matters or self.voice != "quiet"):
             shown = wrap(text, self.console.width) if self.console.is_terminal else text
@@ -161,6 +168,23 @@ def print_line(line: str, indent: int = 11) -> None:
 def columns() -> int:
     """Return the width of the terminal."""
     return shutil.get_terminal_size().columns
+
+
+def as_typed(text: str, typed: Iterable[str]) -> str:
+    """Return a text for people, its paths below the current folder relative, unless absolute ones were typed.
+
+    Code makes paths absolute where a run keeps them, and its messages then name them so.
+
+    Args:
+        text: a message.
+        typed: the arguments of the command.
+    """
+    here = str(Path.cwd())
+    if here == os.sep or any(here in word for word in typed):
+        return text
+    # Nor in a command for pip, which takes a bare name for a package.
+    pattern = rf"pip install .*|(?<![\w/.\-]){re.escape(here + os.sep)}(?=[^\s'\"])"
+    return re.sub(pattern, lambda found: found[0] if found[0].startswith("pip ") else "", text)
 
 
 def relative(path: Path) -> Path:

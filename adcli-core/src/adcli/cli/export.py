@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
 from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand, out_flag, pairs, setting, settings
 
@@ -31,7 +32,7 @@ def export(
     \b
     Examples:
       adcli export last --to openvino
-      adcli predict last/exports/openvino photos/new      needs no torch
+      adcli predict last/exports/openvino photos/new
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
@@ -48,7 +49,7 @@ def export(
     for name, measured in _describe_measured(manifest["measured"]):
         print_fact(name, measured)
     print_fact("threshold", promise)
-    print_fact("go on", f"adcli predict {path} IMAGES")
+    print_fact("go on", quote("adcli", "predict", path, "IMAGES"))
 
 
 def _describe_measured(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,18 @@
 """The commands' options: made from what settings declare, in groups, each given once, and named as they were typed."""
 
+import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from adcli.cli.console import explain, print_versions, voice
-from adcli.errors import OptionError, suggest
+from adcli._commands import quote
+from adcli.cli.console import TYPED, explain, print_versions, voice
+from adcli.errors import OptionError, StorageError, suggest
 from adcli.options import list_choices, validate
 from adcli.pipeline.train_settings import FIELDS, TrainSettings
 
@@ -22,8 +26,8 @@ OPENED = "A path, a name under runs, or 'last'; or an export, such as last/expor
 SCORING = ("skip_unreadable", "batch_size", "device", "workers")
 """The settings that every command takes which scores images with a finished run."""
 
-_TYPED, _NAMES = "adcli.typed", "adcli.names"
-"""Where a context keeps the arguments as typed, and what ``-o`` and ``-d`` called each key."""
+_NAMES = "adcli.names"
+"""Where a context keeps what ``-o`` and ``-d`` called each key."""
 
 
 # A generic class since click 8.2.
@@ -60,11 +64,57 @@ class Choice(_Choice):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value in self.choices:
             return str(value)
-        name = spell(ctx, param) if ctx and param else "the value"
         raise OptionError(
             f"must be {list_choices(self.choices)}, not '{value}'.{suggest(str(value), self.choices, listed=False)}",
-            option=name,
+            option=_name(param, ctx),
         )
+
+
+class Place(click.Path):
+    """A file or folder that is read: any path but an empty one."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value):
+            raise OptionError("is empty; give a path.", option=_name(param, ctx))
+        return Path(super().convert(value, param, ctx))
+
+
+class Folder(Place):
+    """A folder that is read."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises in a folder that may not be entered
+            raise OptionError(f"{path}: no such folder.", option=_name(param, ctx))
+        return path
+
+
+class NewPlace(Place):
+    """A folder that is written: what stands in its way is said before anything is computed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        where = f"{_name(param, ctx)} {path}"
+        for folder in (path, *path.parents):
+            try:
+                is_folder = stat.S_ISDIR(folder.stat().st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise StorageError(f"{where}: cannot be written ({reason}); choose another folder.") from None
+            if is_folder:
+                return path
+            raise StorageError(f"{where}: {folder} is a file; choose another folder.")
+        return path
+
+
+def _name(param: click.Parameter | None, ctx: click.Context | None) -> str:
+    """Return what the value that is parsed is called."""
+    return spell(ctx, param) if ctx and param else "the value"
 
 
 def _set_voice(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
@@ -89,10 +139,24 @@ class Command(click.Command):
         self.params.extend(VOICES)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_TYPED] = list(args)
+        ctx.meta[TYPED] = list(args)
         if not ctx.resilient_parsing:
+            self._refuse_equals(ctx, args)
             self._refuse_repetition(ctx, args)
         return super().parse_args(ctx, args)
+
+    def _refuse_equals(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse ``-q=3`` and ``-m=padim``: click would take the sign for an option, or for a part of the value."""
+        options = {name: parameter for parameter in self.get_params(ctx) for name in parameter.opts}
+        for argument in takewhile(lambda argument: argument != "--", args):
+            name, equals, value = argument.partition("=")
+            found = options.get(name) if equals else None
+            if not isinstance(found, click.Option):
+                continue
+            if found.is_flag:
+                raise OptionError(f"takes no value, not '{value}'.", option=name)
+            if not name.startswith("--"):
+                raise OptionError(f"takes its value after a space: {quote(name, value)}", option=name)
 
     def _refuse_repetition(self, ctx: click.Context, args: list[str]) -> None:
         # click itself takes the last of several values.
@@ -153,7 +217,7 @@ class Group(Command, click.Group):
 
 def spell(ctx: click.Context, parameter: click.Parameter) -> str:
     """Return an option as it was typed, ``-m`` or ``--model``."""
-    for argument in reversed(ctx.meta.get(_TYPED, ())):
+    for argument in reversed(ctx.meta.get(TYPED, ())):
         for name in parameter.opts:
             short = not name.startswith("--") and not argument.startswith("--")
             if argument.split("=")[0] == name or (short and argument.startswith(name)):
@@ -270,8 +334,7 @@ def operand(name: str, help: str, *, complete: str = "", **attributes: Any) -> C
 
 def out_flag(help: str) -> Callable[[Decorated], Decorated]:
     """Add ``--out``."""
-    path = click.Path(path_type=Path)
-    return flag("--out", section="Output", type=path, metavar="DIR", complete="folders", help=help)
+    return flag("--out", section="Output", type=NewPlace(), metavar="DIR", complete="folders", help=help)
 
 
 json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -1,15 +1,16 @@
 """``adcli models``, ``datasets``, ``backbones``, ``exporters`` and ``plugins``: who provides what."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
 
+from adcli._commands import quote
 from adcli._plugins.registry import Names, Plugin, Provided, registry
 from adcli.cli.console import print_json, print_line, print_table, report_failed_plugins
 from adcli.cli.flags import Command, Group, json_flag, operand
 from adcli.errors import PluginError, one_line
-from adcli.options import OptionInfo, Options
+from adcli.options import BackboneOptions, OptionInfo, Options
 from adcli.specs import DatasetSpec, Spec
 
 FILES = {"folder": "FOLDER", "table": "table:FILE.csv"}
@@ -56,8 +57,15 @@ def show_dataset(name: str, as_json: bool) -> None:
     spec = provided.spec
     facts = {"paper": spec.paper, "licence": spec.licence, "source": spec.source}
     facts |= {"categories": ", ".join(spec.categories), "layout": spec.layout}
-    command = f"adcli train --model patchcore --data {_name_reference(name, provided)}"
+    command = f"adcli train --model {suggest_model()} --data {_name_reference(name, provided)}"
     _show(provided, facts, spec.options, command, "-d", as_json)
+
+
+def suggest_model() -> str:
+    """Return a model that is installed, for a command to copy: patchcore, else one that fits in one pass, else any."""
+    offered = [provided.spec for provided in registry().models.offered]
+    quick = sorted(offered, key=lambda spec: (spec.name != "patchcore", not spec.one_pass, spec.name))
+    return quick[0].name if quick else "MODEL"
 
 
 def _name_reference(name: str, provided: Provided[DatasetSpec]) -> str:
@@ -102,8 +110,8 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 
     \b
     In the environment:
-      ADCLI_DISABLE=NAME,...   leave out plugins, by name or distribution
-      ADCLI_TRACE=1            print every call of a plugin and its time on stderr
+      ADCLI_DISABLE=NAME,...   leave plugins out, by name
+      ADCLI_TRACE=1            print the calls of plugins
     """
     # What adds commands is known, and may fail, only now.
     registry().commands(_own_commands(ctx))
@@ -197,8 +205,18 @@ def _show(
         "It has no options.",
         typed=("option", "type", "default", "allowed"),
     )
-    example = f" {flag} {described[0].name}={_text(described[0].default)}" if described and flag == "-o" else ""
-    click.echo(f"\n{command}{example}")
+    example = _example(options, described) if flag == "-o" else ""
+    click.echo(f"\n{command}{example and f' {flag} {example}'}")
+
+
+def _example(options: type[Options], described: Sequence[OptionInfo]) -> str:
+    """Return the first option of its own that can be given as it is by default; a named backbone may not be there."""
+    shared = {info.name for info in BackboneOptions.describe()}
+    for info in described:
+        text = _text(info.default)
+        if info.name not in shared and info.default is not None and text == "".join(text.split()):
+            return f"{info.name}={quote(text)}"
+    return ""
 
 
 def _describe_options(provided: Provided[Any], options: type[Options]) -> list[OptionInfo]:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
+from adcli._commands import quote
 from adcli._plugins.registry import registry
 from adcli.cli.console import print_fact, print_json, report_failed_plugins
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
+from adcli.cli.listing import suggest_model
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 
@@ -38,7 +40,7 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
     Examples:
       adcli plugin check my_model
       adcli plugin check line3 -d root=/archive/line3
-      adcli plugin check timm:resnet18.tv_in1k
+      adcli plugin check random:resnet18
     """
     report_failed_plugins()
     checked = _choose_subject(name, kind, data_options, options)
@@ -126,7 +128,7 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
     \b
     Examples:
       adcli plugin new my_model
-      adcli plugin new line3 --kind dataset --out plugins/line3
+      adcli plugin new line3 --kind dataset --out line3
     """
     from adcli._plugins.template import PluginNames, write_package
 
@@ -141,7 +143,7 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
 def _list_steps(name: str, kind: Kind, folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the commands to go on with."""
     place = folder if folder.is_absolute() or folder == Path() else f"./{folder}"
-    yield "install", f'pip install -e "{place}[test]"'
-    yield "test", f"pytest {folder}"
+    yield "install", quote("pip", "install", "-e", f"{place}[test]")
+    yield "test", quote("pytest", folder)
     yield "check", f"adcli plugin check {name}{' -d root=FOLDER' if kind == 'dataset' else ''}"
-    yield "use", f"{_USE[kind].format(name=name, model=next(iter(registry().models), 'MODEL'))}"
+    yield "use", f"{_USE[kind].format(name=name, model=suggest_model())}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import OptionError
@@ -61,7 +62,7 @@ def predict(
     on stdin grows while it is read, --batch-size 1 --workers 0 answers each line at once.
     """
     if not paths:
-        raise OptionError(f"give a run, and then images: adcli predict last {run}")
+        raise OptionError(_explain_lack(run))
     if overlays and out is None:
         raise OptionError("needs --out DIR to write the pictures to.", option="--overlays")
     if out is not None:
@@ -90,6 +91,20 @@ def predict(
         from adcli.errors import DEFECT_FOUND
 
         ctx.exit(DEFECT_FOUND)
+
+
+def _explain_lack(only: str) -> str:
+    """Return what is missing if a single word was given: images, or a run."""
+    from adcli.errors import RunError
+    from adcli.runs.find import find_folder
+
+    try:
+        folder = find_folder(only)
+    except RunError:
+        return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
+    if any((folder / name).is_file() for name in ("run.yaml", "manifest.yaml")):
+        return f"give images, too: {quote('adcli', 'predict', only, 'IMAGES')}"
+    return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
 
 
 def _read_paths(paths: tuple[str, ...]) -> Iterable[str]:

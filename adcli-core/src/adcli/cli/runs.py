@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli.cli.console import print_fact, print_json, print_line, print_table, relative
-from adcli.cli.flags import RUN, Group, flag, json_flag, operand
+from adcli.cli.flags import RUN, Folder, Group, flag, json_flag, operand
 
 if TYPE_CHECKING:
     from adcli.runs.find import Listed
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group, invoke_without_command=True)
 @flag(
-    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", complete="folders", help="Where to look (runs)."
+    "--dir", "folder", type=Folder(), metavar="DIR", complete="folders", help="Where to look (ADCLI_RUNS, else runs)."
 )
 @json_flag
 @click.pass_context

@@ -1,16 +1,18 @@
 """``adcli train``."""
 
-import shlex
+import contextlib
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from adcli._commands import quote
 from adcli._process import torchrun
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
-from adcli.cli.flags import Command, flag, json_flag, name_key, settings
+from adcli.cli.flags import Command, NewPlace, Place, flag, json_flag, name_key, settings
 from adcli.errors import AdcliError, OptionError
 from adcli.pipeline.train_settings import FIELDS, TrainSettings, merge, read_config
 
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
     from adcli.pipeline import CategoryResult, Trained, TrainedCategories
     from adcli.runs.run import Run
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command(cls=Command, context_settings={"allow_extra_args": True})
 @settings(*FIELDS)
 @flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
-@flag("--config", type=FILE, metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
-@flag("--out", type=FILE, metavar="DIR", section="Run", complete="folders", help="The run (runs/DATE-MODEL-DATA).")
+@flag("--config", type=Place(), metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
+@flag(
+    "--out", type=NewPlace(), metavar="DIR", section="Run", complete="folders", help="The run (runs/DATE-MODEL-DATA)."
+)
 @flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run as it was.")
 @json_flag
 @click.pass_context
@@ -47,13 +49,17 @@ def train(
 
     \b
     Examples:
-      adcli train -m reverse_distillation      the demo data, no network needed
-      adcli train -m patchcore --data photos   train/good, test/DEFECT, masks
-      adcli train -m padim --data mvtec_ad     every category, and the mean
-      adcli train --config runs/RUN/run.yaml   the same run again
+      adcli train -m patchcore             drawn demo data
+      adcli train -m patchcore --data photos
+      adcli train -m padim --data mvtec_ad
+      adcli train --config runs/RUN/run.yaml
+
+    \b
+    In the environment:
+      ADCLI_RUNS=DIR   where runs go and are sought (runs)
     """
     if ctx.args:
-        raise OptionError(f"'{ctx.args[0]}' is not an option; images are given as --data {ctx.args[0]}")
+        raise OptionError(_explain_extra(ctx.args[0]))
     given = {name: value for name, value in flags.items() if value not in (None, {})}
     if backbone is not None:
         if "backbone" in given.get("options", {}):
@@ -64,18 +70,43 @@ def train(
         raise OptionError("takes no other settings: the run continues with its own.", option="--resume")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    if resume is not None:
-        trained = pipeline.resume(resume, progress=progress)
-    else:
-        settings = _read_settings(ctx, config, given)
-        if _names_several(settings):
-            _print_categories(
-                pipeline.train_categories(settings, out=out, progress=progress, command=_command()), as_json
-            )
-            return
-        trained = pipeline.train(settings, out=out, progress=progress, command=_command())
+    with _naming_config(config, given):
+        if resume is not None:
+            trained = pipeline.resume(resume, progress=progress)
+        else:
+            settings = _read_settings(ctx, config, given)
+            if _names_several(settings):
+                _print_categories(
+                    pipeline.train_categories(settings, out=out, progress=progress, command=_command()), as_json
+                )
+                return
+            trained = pipeline.train(settings, out=out, progress=progress, command=_command())
     if torchrun.rank() == 0:
         _print_outcome(trained, as_json)
+        if trained.not_evaluated is not None:
+            raise trained.not_evaluated
+
+
+@contextlib.contextmanager
+def _naming_config(config: Path | None, given: Collection[str]) -> Iterator[None]:
+    """Have an error name a setting of a config file by the file, and not by an option that nobody typed."""
+    try:
+        yield
+    except AdcliError as error:
+        flag, _, rest = error.message.partition(" ")
+        name = flag.removeprefix("--").replace("-", "_")
+        if config is not None and flag.startswith("--") and name in {*FIELDS} - {*given}:
+            error.message = f"--config {config}: {name} {rest}"
+        raise
+
+
+def _explain_extra(word: str) -> str:
+    """Return what a word without an option before it was probably meant to be."""
+    from adcli._plugins.registry import registry
+
+    if not os.path.lexists(word) and word in registry().models:
+        return f"'{word}' stands alone; a model is given as --model {quote(word)}"
+    return f"'{word}' stands alone; images are given as --data {quote(word)}"
 
 
 def _read_settings(ctx: click.Context, config: Path | None, given: dict[str, Any]) -> TrainSettings:
@@ -101,7 +132,7 @@ def _names_several(settings: TrainSettings) -> bool:
 
 
 def _command() -> str:
-    return shlex.join(["adcli", *sys.argv[1:]])
+    return quote("adcli", *sys.argv[1:])
 
 
 def _describe_run(run: "Run", metrics: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -113,7 +144,8 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     run, evaluation = trained.run, trained.evaluation
     metrics = evaluation.metrics if evaluation else None
     if as_json:
-        print_json(_describe_run(run, metrics))
+        problem = trained.not_evaluated
+        print_json({**_describe_run(run, metrics), "not_evaluated": problem and problem.format_message()})
         return
     from adcli.metrics.words import metric_lines
 
@@ -122,8 +154,10 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     for line in metric_lines(metrics):
         print_line(line)
     print_fact("threshold", run.calibration.promise())
-    print_fact("look at", f"{path / 'report.html'}    (adcli report {path} --open)")
-    print_fact("go on", f"adcli predict {path} IMAGES")
+    for sentence in run.calibration.explain():
+        print_fact("", sentence)
+    print_fact("look at", f"{path / 'report.html'}    ({quote('adcli', 'report', path, '--open')})")
+    print_fact("go on", quote("adcli", "predict", path, "IMAGES"))
 
 
 def _print_categories(trained: "TrainedCategories", as_json: bool) -> None:
@@ -135,7 +169,8 @@ def _print_categories(trained: "TrainedCategories", as_json: bool) -> None:
     failed = trained.failed
     if failed:
         named = ", ".join(result.category for result in failed)
-        raise AdcliError(f"{len(failed)} of {len(trained.results)} categories have no run: {named}; see above.")
+        lacking = "a run" if all(result.run is None for result in failed) else "a run or its evaluation"
+        raise AdcliError(f"{len(failed)} of {len(trained.results)} categories lack {lacking}: {named}; see above.")
 
 
 def _describe_categories(trained: "TrainedCategories") -> dict[str, Any]:

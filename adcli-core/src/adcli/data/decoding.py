@@ -4,11 +4,13 @@ Training, calibration, evaluation, prediction and exported models all see ``resi
 :mod:`adcli.data.framing` takes of the image in between.
 """
 
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from adcli.data.formats import IMAGE_SUFFIXES, open_image
 from adcli.errors import DataError, one_line
@@ -52,7 +54,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 def decode_levels(content: bytes, name: object) -> Pixels:
@@ -62,19 +64,50 @@ def decode_levels(content: bytes, name: object) -> Pixels:
         content: the bytes of a file.
         name: of the image, for messages.
     """
+    with _naming_image(name), open_image(content) as image:
+        image.load()
+        # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image, name)
+
+
+def read_size(path: Path, *, thorough: bool = False) -> Size:
+    """Return height and width of an upright image from the file's header, without decoding it.
+
+    Args:
+        path: the file.
+        thorough: decode a PNG whose orientation, if it has one, stands behind its pixels, where it hardly ever does.
+
+    Raises:
+        DataError: the header tells that :func:`read_image` cannot read it.
+    """
+    with _naming_image(path), open_image(path) as image:
+        _check_range(image, path)
+        return _upright_size(image, thorough)
+
+
+def _upright_size(image: Image.Image, thorough: bool) -> Size:
+    width, height = image.size
+    # Pillow decodes a PNG to look for what its header lacks.
+    in_header = image.format != "PNG" or not {"exif", "Raw profile type exif"}.isdisjoint(image.info)
+    orientation = image.getexif().get(ExifTags.Base.Orientation) if in_header or thorough else None
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+@contextlib.contextmanager
+def _naming_image(name: object) -> Iterator[None]:
+    """Turn whatever Pillow raises of an image into a :class:`DataError` that names it."""
     try:
-        with open_image(content) as image:
-            image.load()
-            # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, name)
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such image.") from None
     except Image.DecompressionBombError:
         raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image that can be read. {_REMEDY}") from None
+        raise DataError(f"{name}: not an image that can be read.", remedy=_REMEDY) from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{name}: the image is damaged ({_one_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 _REMEDY = "Remove it, or use --skip-unreadable."
@@ -84,14 +117,22 @@ def _one_line(error: Exception) -> str:
     return one_line(str(error)) or type(error).__name__
 
 
+def _has_sixteen_bits(image: Image.Image) -> bool:
+    return image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None))
+
+
+def _check_range(image: Image.Image, name: object) -> None:
+    if image.mode in ("F", "I") and not _has_sixteen_bits(image):
+        raise DataError(f"{name}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
+
+
 def _to_rgb(image: Image.Image, name: object) -> Pixels:
-    if image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None)):
+    _check_range(image, name)
+    if _has_sixteen_bits(image):
         grey = np.rint(np.asarray(image, dtype=np.float32) * (255 / _SIXTEEN_BITS)).clip(0, 255).astype(np.uint8)
         return share_channels(grey)
     if image.mode == "L" and not image.has_transparency_data:
         return share_channels(np.asarray(image))
-    if image.mode in ("F", "I"):
-        raise DataError(f"{name}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
@@ -158,26 +199,56 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         DataError: the mask is missing or damaged, or the images of a folder differ in size.
     """
-    if not path.is_dir():
-        return _read_one_mask(path)
-    parts = {part: _read_one_mask(part) for part in sorted(path.iterdir()) if part.suffix.lower() in IMAGE_SUFFIXES}
-    if not parts:
-        raise DataError(f"{path}: a folder for the images of a mask, but there are none.")
-    if len({mask.shape for mask in parts.values()}) > 1:
-        sizes = ", ".join(f"{part.name} {mask.shape[0]} x {mask.shape[1]}" for part, mask in parts.items())
-        raise DataError(f"{path}: the images of a mask differ in size ({sizes}).")
+    parts = {part: _read_one_mask(part) for part in _mask_files(path)}
+    _check_alike(path, {part: (mask.shape[0], mask.shape[1]) for part, mask in parts.items()})
     merged: NDArray[np.bool_] = np.logical_or.reduce(list(parts.values()))
     return merged
 
 
-def _read_one_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask_size(path: Path, *, thorough: bool = False) -> Size:
+    """Return height and width of a mask from the headers of its files; raises as :func:`read_mask`, if they tell.
+
+    Args:
+        path: the file, or the folder of files that are merged.
+        thorough: as :func:`read_size` has it.
+    """
+    sizes = {}
+    for part in _mask_files(path):
+        with _naming_mask(part), open_image(part) as image:
+            sizes[part] = _upright_size(image, thorough)
+    _check_alike(path, sizes)
+    return next(iter(sizes.values()))
+
+
+def _mask_files(path: Path) -> Sequence[Path]:
+    with _naming_mask(path):
+        if not path.is_dir():
+            return [path]
+        parts = sorted(part for part in path.iterdir() if part.suffix.lower() in IMAGE_SUFFIXES)
+    if not parts:
+        raise DataError(f"{path}: a folder for the images of a mask, but there are none.")
+    return parts
+
+
+def _check_alike(path: Path, sizes: Mapping[Path, Size]) -> None:
+    if len(set(sizes.values())) > 1:
+        named = ", ".join(f"{part.name} {height} x {width}" for part, (height, width) in sizes.items())
+        raise DataError(f"{path}: the images of a mask differ in size ({named}).")
+
+
+@contextlib.contextmanager
+def _naming_mask(path: Path) -> Iterator[None]:
     try:
-        with open_image(path) as image:
-            lossy = image.format == "JPEG"
-            upright = ImageOps.exif_transpose(image)
-            values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "RGBA", "CMYK") else upright)
+        yield
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
+
+
+def _read_one_mask(path: Path) -> NDArray[np.bool_]:
+    with _naming_mask(path), open_image(path) as image:
+        lossy = image.format == "JPEG"
+        upright = ImageOps.exif_transpose(image)
+        values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "RGBA", "CMYK") else upright)
     if values.ndim == 3:
         values = values[:, :, :3].max(axis=2)
     return values >= 128 if lossy else values > 0

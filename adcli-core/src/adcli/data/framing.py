@@ -108,14 +108,14 @@ class Framing:
         if self.is_plain:
             return pixels
         original = (pixels.shape[0], pixels.shape[1])
-        self._check(original, name)
+        self._check_size(original, name)
         rows, columns = self.area(original)
         # A view would keep all of the image in the cache.
         part = pixels[rows, columns].copy()
         if self.ignored is not None:
             hidden = self._ignored_at(original)[rows, columns]
             if hidden.all():
-                raise DataError(f"{name}: nothing of it is left to look at; give another image with --ignore.")
+                raise self._nothing_left(name)
             part[hidden] = GREY
         return part
 
@@ -156,7 +156,17 @@ class Framing:
         assert self.ignored is not None
         return self.ignored if self.ignored.shape == original else scale_flags(self.ignored, original)
 
-    def _check(self, original: Size, name: object) -> None:
+    def check(self, original: Size, name: object) -> None:
+        """Check that an image of a size, (height, width), suits this; raises as :meth:`fitted`."""
+        self._check_size(original, name)
+        if self.ignored is not None and self._ignored_at(original)[self.area(original)].all():
+            raise self._nothing_left(name)
+
+    @staticmethod
+    def _nothing_left(name: object) -> DataError:
+        return DataError(f"{name}: nothing of it is left to look at; give another image with --ignore.")
+
+    def _check_size(self, original: Size, name: object) -> None:
         height, width = original
         has = f"{name}: is {width} pixels wide and {height} high"
         inside = (height, width)

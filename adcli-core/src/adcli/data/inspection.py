@@ -12,8 +12,9 @@ import numpy as np
 from adcli.data.ahead import load_all
 from adcli.data.decoding import Size, read_image, read_mask
 from adcli.data.formats import open_image
+from adcli.data.headers import compare_shapes
 from adcli.data.references import load_data
-from adcli.data.samples import Sample, Splits, have_same_aspect
+from adcli.data.samples import Sample, Splits
 from adcli.errors import DataError
 from adcli.progress import Progress, Silent
 
@@ -156,9 +157,8 @@ def _check_mask(sample: Sample, size: Size) -> Iterator[Finding]:
     except DataError as error:
         yield Finding("unreadable mask", sample.mask, error.format_message())
         return
-    height, width = mask.shape
-    if not have_same_aspect((height, width), size):
-        words = f"{sample.mask}: {width} x {height} pixels, a different shape from {sample.image}."
+    words = compare_shapes(sample, (mask.shape[0], mask.shape[1]), size)
+    if words:
         yield Finding("mask size", sample.mask, words)
     if not mask.any():
         yield Finding("empty mask", sample.mask, f"{sample.mask}: marks nothing, but {sample.image} is a defect.")

@@ -51,6 +51,7 @@ class ImageSource:
 
     Attributes:
         skipped: what was wrong with each image that was left out, by name.
+        digests: sha256 of each file that was read, by path, for those who want them; None keeps none.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ImageSource:
         self.skip_unreadable = skip_unreadable
         self.framing = framing
         self.skipped: dict[str, str] = {}
+        self.digests: dict[Path, str] | None = None
         self._cache: dict[Item, Decoded] = {}
         self._cached_bytes = 0
 
@@ -77,6 +79,8 @@ class ImageSource:
         Raises:
             DataError: it does not suit the framing.
         """
+        if self.digests is not None and photograph.path is not None:
+            self.digests[photograph.path] = photograph.digest
         pixels = self.framing.fitted(photograph.pixels, self.size, photograph.name)
         return Decoded(pixels, photograph.size, photograph.digest)
 
@@ -125,7 +129,8 @@ class ImageSource:
             if not isinstance(result, DataError):
                 yield item, result
             elif self.skip_unreadable:
-                self.skipped[name_of(item)] = result.format_message()
+                # What to do about it has been done.
+                self.skipped[name_of(item)] = result.message
             else:
                 raise result
 

@@ -22,8 +22,8 @@ from adcli.data.decoding import Pixels, Size
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
-FORMAT = 2
-"""2: the calibration holds the colours of maps."""
+FORMAT = 3
+"""2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
 
 MANIFEST_FILE = "manifest.yaml"
 _KEYS = frozenset({"format", "exporter", "plugin", "image_size", "graph", "files"})

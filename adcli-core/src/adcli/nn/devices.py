@@ -32,6 +32,9 @@ def pick_device(name: str) -> torch.device:
         return _own_gpu(name)
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise OptionError(f"--device {name}: is no device; give auto, cpu, cuda, cuda:N or mps.") from None
+    try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"--device {name}: not available here ({one_line(error)[:120]}).") from None

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from adcli.pipeline._evaluate import evaluate
     from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
+    from adcli.pipeline._job import Trained
     from adcli.pipeline._open import find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._recalibrate import recalibrate
     from adcli.pipeline._report import report
-    from adcli.pipeline._train import Trained, resume, train
+    from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline.train_settings import TrainSettings
     from adcli.runs.run import Run
@@ -80,7 +81,8 @@ _HOMES = {
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._recalibrate": ("recalibrate",),
     "adcli.pipeline._report": ("report",),
-    "adcli.pipeline._train": ("Trained", "resume", "train"),
+    "adcli.pipeline._job": ("Trained",),
+    "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline.train_settings": ("TrainSettings",),
     "adcli.runs.run": ("Run",),

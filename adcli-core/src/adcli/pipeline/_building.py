@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adcli._commands import install_command
 from adcli._plugins.registry import registry
 from adcli.data.references import Data, make_absolute, with_absolute_paths
 from adcli.data.samples import Splits
@@ -101,6 +102,6 @@ def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> Bac
         return replace(options, backbone=FALLBACK)
     progress.note(
         f"warning: backbone {options.backbone}: {reason} Using '{UNTRAINED_FALLBACK}', which has learnt nothing: "
-        "expect poor results. Install adcli-embedded, or use -o weights=FILE."
+        f"expect poor results. Use -o weights=FILE, or type: {install_command('adcli-embedded')}"
     )
     return replace(options, backbone=UNTRAINED_FALLBACK)

@@ -5,25 +5,24 @@ and finishes the run (:func:`_fit_to_finish`). Of several processes that torchru
 does the rest and says anything.
 """
 
-import platform
+import contextlib
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from adcli import __version__
-from adcli._files import file_digest, seal
+from adcli._commands import quote
+from adcli._files import file_digest, seal, sync
 from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
-from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
 from adcli.data.references import Data, load_data
@@ -44,9 +43,8 @@ from adcli.errors import (
 from adcli.nn.batches import Batches, Session
 from adcli.nn.devices import make_repeatable, pick_device, pick_precision, repeatable
 from adcli.nn.model import Model
-from adcli.nn.restoring import build_model
+from adcli.nn.restoring import build_model, restore_model
 from adcli.nn.runtime import ModelRuntime
-from adcli.options import Options
 from adcli.pipeline._building import (
     ChosenOptions,
     choose_batch_size,
@@ -54,10 +52,11 @@ from adcli.pipeline._building import (
     name_absolutely,
     read_good_images,
 )
-from adcli.pipeline._evaluation_pass import EVALUATIONS, OWN, REPORT_FILE, Evaluation, copy_to_top, evaluate_into
+from adcli.pipeline._finishing import Ending, Laps, conclude
+from adcli.pipeline._job import Job, KeptFit, Trained
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline._run_page import write_report
-from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, framing
+from adcli.pipeline._usable import keep_usable
+from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.find import find_interrupted, new_run_path
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
@@ -66,34 +65,6 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished run and, if the data has test images, its evaluation; of several processes, only the first has it.
-
-    If the machines share no file system, the run's folder lies on the first one's.
-    """
-
-    run: Run
-    evaluation: Evaluation | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """All that is decided before anything is computed."""
-
-    settings: TrainSettings
-    provided: Provided[ModelSpec]
-    options: Options
-    size: Size
-    batch_size: int
-    data: Data
-    plan: CalibrationPlan
-    device: torch.device
-    precision: torch.dtype
-    source: ImageSource
-    record: dict[str, Any]
 
 
 @torchrun.joined()
@@ -115,6 +86,7 @@ def train(
     if out is not None and torchrun.rank() == 0:
         # Before any image is read: it would be read for nothing.
         check_free(out)
+    check_places(settings)
     job = _prepare(settings, progress)
     history = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command}
     content = {**history, **job.settings.to_dict(), "record": job.record}
@@ -139,20 +111,40 @@ def resume(reference: str | Path, *, progress: Progress | None = None) -> Traine
         content = torchrun.on_first(dict)
     content.pop("format", None)
     if "weights" in content["record"]:
-        return _share(None if partial is None else Trained(partial.finish(), None))
+        return _share(None if partial is None else Trained(conclude(partial, progress), None))
     job = _prepare(TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS}), progress)
     before = content["record"]
     if job.record["data"]["fingerprint"] != before["data"]["fingerprint"]:
         raise RunError(f"{reference}: the training images have changed since; train anew.")
     if job.record.get("ignore") != before.get("ignore"):
         raise RunError(f"{reference}: the image of --ignore has changed since; train anew.")
-    if job.provided.spec.one_pass:
+    kept = torchrun.on_first(lambda: _find_kept_fit(partial, before, progress))
+    if kept is not None:
+        progress.note("the fit is kept: going on after it.")
+    elif job.provided.spec.one_pass:
         progress.note(f"{job.settings.model} fits in one pass: starting over.")
     elif before.get("processes", 1) != torchrun.world_size():
         started = before.get("processes", 1)
         raise RunError(f"{reference}: was started with {started} process(es); continue it with as many.")
-    # What was said of a replaced backbone is known only from the first attempt.
-    return _carry_out(replace(job, record=job.record | {"backbone": before["backbone"]}), partial, content, progress)
+    # What was said of a replaced backbone is known only from the first attempt, and who fitted from the fit.
+    true = {name: before[name] for name in ("backbone", *(_OF_FIT if kept else ())) if name in before}
+    return _carry_out(replace(job, record=job.record | true, kept_fit=kept), partial, content, progress)
+
+
+_OF_FIT = ("core", "plugin", "processes")
+"""What a run's record says of those who fitted it."""
+
+
+def _find_kept_fit(partial: PartialRun | None, record: Mapping[str, Any], progress: Progress) -> KeptFit | None:
+    """Return what an interrupted run says of its fit, if that is over and its weights are whole."""
+    kept: KeptFit | None = record.get("fit")
+    if partial is None or kept is None:
+        return None
+    path = partial.folder / WEIGHTS_FILE
+    if not path.is_file() or file_digest(path) != kept["weights"]:
+        progress.note(f"{path}: is missing or damaged; fitting again.")
+        return None
+    return kept
 
 
 def _silence_others(progress: Progress | None) -> Progress:
@@ -160,7 +152,7 @@ def _silence_others(progress: Progress | None) -> Progress:
     return progress if progress is not None and torchrun.rank() == 0 else Silent()
 
 
-def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
+def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     """Decide all there is to decide, from the settings and the data."""
     provided = registry().models[settings.model]
     spec = provided.spec
@@ -177,8 +169,12 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
         skip_unreadable=settings.skip_unreadable,
         framing=framing(settings, ignored),
     )
+    source.digests = {}
     items, digests = read_good_images(data.splits, spec, source, progress)
+    source.digests.update(zip((item.path for item in items), digests, strict=True))
     plan = plan_calibration(settings, spec, data.splits, items)
+    if torchrun.rank() == 0:
+        data, plan = keep_usable(settings, data, plan, source, progress)
     if torchrun.world_size() > 1:
         _check_processes(plan, items)
     batch_size = choose_batch_size(spec, settings, progress)
@@ -197,7 +193,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> _Job:
         "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
         "skipped": len(source.skipped),
     }
-    return _Job(
+    return Job(
         settings=complete,
         provided=provided,
         options=chosen.options,
@@ -256,7 +252,7 @@ def _check_processes(plan: CalibrationPlan, items: Sequence[Item]) -> None:
         raise DataError("the images are not those of the first process; give every machine the same --data.")
 
 
-def _carry_out(job: _Job, partial: PartialRun | None, content: dict[str, Any], progress: Progress) -> Trained:
+def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], progress: Progress) -> Trained:
     """Fit, calibrate, evaluate and finish; an error leaves the folder only if it holds something to go on from."""
     checkpoints = Path(torchrun.on_first(lambda: str(partial.folder / CHECKPOINTS if partial else "")))
     if partial is None:
@@ -269,8 +265,11 @@ def _carry_out(job: _Job, partial: PartialRun | None, content: dict[str, Any], p
             trained = _fit_to_finish(job, partial, content, progress)
         return _share(trained)
     except AdcliError as error:
-        partial.log(f"error: {error.format_message()}")
-        if not checkpoints.is_dir():
+        with contextlib.suppress(StorageError):
+            partial.log(f"error: {error.format_message()}")
+        if "fit" in partial.read()["record"]:
+            progress.note(f"the fit is kept; go on with: {quote('adcli', 'train', '--resume', partial.folder)}")
+        elif not checkpoints.is_dir():
             partial.abandon()
         raise
     except KeyboardInterrupt:
@@ -298,15 +297,17 @@ def _share(trained: Trained | None) -> Trained:
     return Trained(Run(path, values["settings"], values["record"], calibration), None)
 
 
-def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
+def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     """Make the run: weights, calibration, evaluation, page, and last of all ``run.yaml``."""
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {job.device}: {content['command'] or 'from Python'}")
     if job.source.framing.ignored is not None:
         partial.write(IGNORE_FILE, ignored_png(job.source.framing.ignored))
-    laps = _Laps(partial.log)
-    model = _fit(job, job.plan.fit, progress, partial.folder / CHECKPOINTS, partial, laps)
-    laps.end("fit")
-    _save_weights(model, partial.folder / WEIGHTS_FILE)
+    laps = Laps(partial.log)
+    if job.kept_fit is None:
+        model, kept = _fit_and_keep(job, partial, content, laps, progress)
+    else:
+        model, kept = _restore_fit(job, partial), job.kept_fit
+    laps.seconds |= kept["timings"]
     runtime = ModelRuntime(model, job.device)
     calibration = calibrate(
         job.plan,
@@ -318,52 +319,45 @@ def _fit_to_finish(job: _Job, partial: PartialRun, content: dict[str, Any], prog
     )
     partial.write(CALIBRATION_FILE, calibration.to_json())
     laps.end("calibrate")
-    evaluation, folder = None, partial.folder / EVALUATIONS / OWN
-    if job.data.splits.test:
-        scorer = Scorer(runtime, job.source, calibration, job.batch_size)
-        evaluation = evaluate_into(folder, scorer, job.data.splits.test, progress)
-    laps.end("evaluate")
-    record = job.record | {
-        "weights": file_digest(partial.folder / WEIGHTS_FILE),
-        "device": str(job.device),
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
-        "timings": laps.seconds,
-    }
-    settings = {name: value for name, value in content.items() if name != "record"}
-    page = (partial.folder if evaluation is None else folder) / REPORT_FILE
-    write_report(page, Run(partial.final, settings, record, calibration), evaluation, job.data.name)
-    if evaluation is not None:
-        copy_to_top(folder, partial.folder)
+    scorer = Scorer(runtime, job.source, calibration, job.batch_size)
+    ending = Ending(
+        job=job,
+        partial=partial,
+        content=content,
+        weights=kept["weights"],
+        scorer=scorer,
+        laps=laps,
+        progress=progress,
+    )
+    return ending.finish()
+
+
+def _fit_and_keep(
+    job: Job, partial: PartialRun, content: dict[str, Any], laps: Laps, progress: Progress
+) -> tuple[Model, KeptFit]:
+    """Fit, and put the weights where a resumed training finds them, whatever fails after this."""
+    model = _fit(job, job.plan.fit, progress, partial.folder / CHECKPOINTS, partial, laps)
+    laps.end("fit")
+    kept = KeptFit(weights=_save_weights(model, partial.folder / WEIGHTS_FILE), timings=dict(laps.seconds))
+    record = {**job.record, "fit": dict(kept)}
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))
-    run = partial.finish()
-    registry().call_each("adcli_run_finished", run=run)
-    for line in registry().take_hook_warnings():
-        progress.note(line)
-    return Trained(run, evaluation)
+    return model, kept
 
 
-class _Laps:
-    """Seconds that the parts of a training take."""
-
-    def __init__(self, log: Callable[[str], None]) -> None:
-        self.log, self.seconds = log, dict[str, float]()
-        self._since = time.perf_counter()
-
-    def end(self, name: str) -> None:
-        """Log a part that has ended; the next begins."""
-        now = time.perf_counter()
-        self.seconds[f"{name}_seconds"] = round(now - self._since, 3)
-        self.log(f"{name}: {now - self._since:.1f} s")
-        self._since = now
+def _restore_fit(job: Job, partial: PartialRun) -> Model:
+    """Return the model whose fit was over when the training was interrupted."""
+    made, by, options = job.record["model"], job.record["plugin"], job.settings.options
+    path = partial.folder / WEIGHTS_FILE
+    return restore_model(made, by, options, job.size, lambda: path, partial.folder).to(job.device)
 
 
 def _fit(
-    job: _Job,
+    job: Job,
     items: Sequence[Item],
     progress: Progress,
     checkpoints: Path | None = None,
     partial: PartialRun | None = None,
-    laps: _Laps | None = None,
+    laps: Laps | None = None,
 ) -> Model:
     """Make a model, fit it to good images, and return it in evaluation mode.
 
@@ -391,11 +385,16 @@ def _fit(
     return model.eval()
 
 
-def _save_weights(model: Model, path: Path) -> None:
+def _save_weights(model: Model, path: Path) -> str:
+    """Write the weights so that their name never stands for half of them; returns their digest."""
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        save_file(model.weights(), path)
+        save_file(model.weights(), temporary)
         # safetensors' own files are for their owner alone.
-        shutil.copymode(path.with_name(RUN_FILE), path)
+        shutil.copymode(path.with_name(RUN_FILE), temporary)
+        sync(temporary)
+        temporary.replace(path)
+        return file_digest(path)
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"cannot write {path}: {one_line(str(error))}; free space or choose another --out."

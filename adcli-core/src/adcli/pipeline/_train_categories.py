@@ -12,7 +12,7 @@ from adcli.errors import AdcliError, BackboneError, DataError, MissingCategoryEr
 from adcli.metrics.table import METRICS
 from adcli.nn import distributed
 from adcli.pipeline._train import train
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration
+from adcli.pipeline.train_settings import TrainSettings, check_places, parse_calibration
 from adcli.progress import Progress, Silent
 from adcli.runs.partial import check_free
 from adcli.runs.run import Run
@@ -25,9 +25,9 @@ class CategoryResult:
     Attributes:
         category: its name.
         seconds: how long all of it took.
-        run: the finished run; None where it failed.
-        metrics: what the run's ``metrics.json`` holds; None where it failed or there are no test images.
-        error: why there is no run.
+        run: the finished run; None if there is none.
+        metrics: what the run's ``metrics.json`` holds; None if there are no test images, or something failed.
+        error: why there is no run, or why a run has no evaluation though there are test images.
     """
 
     category: str
@@ -53,13 +53,13 @@ class TrainedCategories:
 
     @property
     def finished(self) -> list[CategoryResult]:
-        """The categories that have a run."""
-        return [result for result in self.results if result.run is not None]
+        """The categories of which nothing failed."""
+        return [result for result in self.results if result.error is None]
 
     @property
     def failed(self) -> list[CategoryResult]:
-        """The categories that have none."""
-        return [result for result in self.results if result.run is None]
+        """The categories without a run, or whose run could not be evaluated."""
+        return [result for result in self.results if result.error is not None]
 
     def mean(self) -> dict[str, dict[str, float]]:
         """Return the means over the finished categories, by level and metric; only of what each of them has."""
@@ -96,6 +96,7 @@ def train_categories(
     if asked is None:
         raise OptionError(f"--data {settings.data}: does not name several categories; train on it alone.")
     _check_settings(settings, asked)
+    check_places(settings)
     if out is not None:
         for name in asked.names:
             check_free(out / name)
@@ -167,4 +168,7 @@ def _each(
         progress.note(f"{name}: {trained.run.path}")
         # The evaluation's scores and pictures are not kept, so that memory does not grow with the categories.
         metrics = trained.evaluation.metrics if trained.evaluation else None
-        yield CategoryResult(name, time.perf_counter() - start, trained.run, metrics)
+        problem = trained.not_evaluated
+        if problem is not None:
+            progress.note(f"{name}: {problem.format_message()}")
+        yield CategoryResult(name, time.perf_counter() - start, trained.run, metrics, problem)

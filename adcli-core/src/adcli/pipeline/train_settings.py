@@ -5,13 +5,15 @@
 ``run.yaml`` stores it. A new setting is a field here, and its use. Nothing heavy is imported, so ``--help`` is quick.
 """
 
+import glob
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adcli.errors import OptionError, one_line, suggest
+from adcli.errors import DataError, OptionError, one_line, suggest
 from adcli.options import Options, declare, validate
 
 if TYPE_CHECKING:
@@ -35,10 +37,17 @@ def _by(parse: str) -> Callable[[str], object]:
     return check
 
 
+def _refuse_empty(text: str) -> None:
+    """Refuse what a shell makes of a variable that is not set: as a path it would be the current folder."""
+    if not text.strip():
+        raise OptionError("is empty; give a path.")
+
+
 def parse_calibration(text: str) -> float | int | Path | None:
     """Return a share of the images (float), a number of folds (int), a folder, or None for ``none``."""
     if text == "none":
         return None
+    _refuse_empty(text)
     folds = re.fullmatch(r"(\d+)-fold", text)
     if folds:
         if not 2 <= int(folds[1]) <= 100:
@@ -114,7 +123,7 @@ class TrainSettings(Options):
         "squash", "squash images to the model's size, or letterbox them to keep their aspect.", "Images", "HOW"
     )
     ignore: str | None = declare(
-        None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files"
+        None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files", check=_refuse_empty
     )
     batch_size: int | None = declare(None, "Images computed at a time.", "Computing", "N", ge=1, otherwise=BATCH_SIZE)
     seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0, le=2**32 - 1)
@@ -139,7 +148,7 @@ class TrainSettings(Options):
         None, "f1 (needs labelled images), or a number, instead.", "Calibration", "T", check=parse_threshold
     )
     validation: str | None = declare(
-        None, "Labelled images for --threshold f1.", "Calibration", "DIR", complete="folders"
+        None, "Labelled images for --threshold f1.", "Calibration", "DIR", complete="folders", check=_refuse_empty
     )
     skip_unreadable: bool = declare(False, "List unreadable images instead of stopping at the first.", "Data")
 
@@ -158,6 +167,24 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
     from adcli.data.framing import parse_framing
 
     return parse_framing(settings.region, settings.crop, settings.fit, ignored)
+
+
+def check_places(settings: TrainSettings) -> None:
+    """Check, before an image is read, that each file and folder that the settings name is there, and is for something.
+
+    Raises:
+        DataError: one is not there.
+        OptionError: validation images that nothing would look at.
+    """
+    if settings.validation is not None and settings.threshold != "f1":
+        raise OptionError(f"--validation {settings.validation}: is for --threshold f1; give both, or neither.")
+    calibration = parse_calibration(settings.calibration)
+    named = {"calibration": calibration, "validation": settings.validation, "ignore": settings.ignore}
+    for name, place in named.items():
+        # A pattern is no path, and what stands in the way of looking is said when it is read.
+        if isinstance(place, str | Path) and not os.path.lexists(place) and not glob.has_magic(str(place)):
+            what = "file" if name == "ignore" else "folder"
+            raise DataError(f"--{name} {place}: no such {what}.")
 
 
 NOT_SETTINGS = ("format", "created", "command", "record", "digest")

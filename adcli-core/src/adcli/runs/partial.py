@@ -65,6 +65,10 @@ class PartialRun:
             raise RunError(f"{final}: exists, so the interrupted run {folder} cannot become it; remove one of the two.")
         return cls(folder, final), content
 
+    def read(self) -> dict[str, Any]:
+        """Return the content of its ``run.yaml``."""
+        return _read_run_file(self.folder / RUN_FILE)
+
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file of the run."""
         write_atomically(self.folder / name, content)

@@ -16,8 +16,8 @@ from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
 from adcli.errors import DataError, RunError, needing_torch, one_line
 
-FORMAT = 2
-"""2: the calibration holds the colours of maps."""
+FORMAT = 3
+"""2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
 
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"

@@ -8,7 +8,9 @@ exchangeable scores of good images, a new good image exceeds the k-th smallest w
 import hashlib
 import json
 import math
+import statistics
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +23,9 @@ from adcli.errors import OptionError, RunError
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]
 Floats = NDArray[np.float64]
+
+FEWEST_JUDGED = 10
+"""Scores that it takes to say that one of them lies far from the others."""
 
 _MADE_BY = {"held-out": "held-out good images", "folder": "good images of a folder of their own", "k-fold": "folds"}
 
@@ -38,6 +43,12 @@ class Calibration:
         pixel_threshold: the same for the pixels of the map.
         given: fingerprint of the good images of ``adcli calibrate``; None where training chose them.
         map_range: map values at the two ends of the colour scale, the same for every picture of a run.
+        images: names of the good images, in the order of their scores; empty if they are not known.
+        digests: sha256 of their files, in the same order.
+        rounding: how far rounding moves a score and a map value, if that matters next to the range of good ones; the
+            thresholds lie above the scores that set them by as much.
+        weights: digest of the model that scored; empty if it is not kept.
+        number: of the calibration among those of its run or export; 0 if it is not one of them.
     """
 
     method: Method
@@ -48,6 +59,11 @@ class Calibration:
     pixel_threshold: float | None = None
     given: str | None = None
     map_range: tuple[float, float] = (0.0, 1.0)
+    images: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    rounding: tuple[float, float] = (0.0, 0.0)
+    weights: str = ""
+    number: int = 0
 
     @classmethod
     def conformal(
@@ -62,8 +78,7 @@ class Calibration:
         cls, value: float, image_scores: ArrayLike, map_maxima: ArrayLike | None, rate: float
     ) -> "Calibration":
         """Take the user's image threshold; good scores, if any, still give p-values and the pixel threshold."""
-        scores, maxima = _ascending(image_scores), _ascending(map_maxima)
-        return cls("value", rate, scores, maxima, value, conformal_threshold(maxima, rate))
+        return replace(cls.conformal(image_scores, map_maxima, rate, "value"), image_threshold=value)
 
     @classmethod
     def f1_optimal(
@@ -75,9 +90,8 @@ class Calibration:
         rate: float,
     ) -> "Calibration":
         """Set the image threshold that maximises F1 on labelled validation images."""
-        scores, maxima = _ascending(image_scores), _ascending(map_maxima)
         threshold = f1_threshold(np.asarray(validation_scores, np.float64), np.asarray(is_defect, bool))
-        return cls("f1", rate, scores, maxima, threshold, conformal_threshold(maxima, rate))
+        return replace(cls.conformal(image_scores, map_maxima, rate, "f1"), image_threshold=threshold)
 
     @classmethod
     def none(cls, rate: float = 0.01) -> "Calibration":
@@ -95,8 +109,42 @@ class Calibration:
                 f"--false-alarm-rate {rate:g}: this run's threshold does not come from good images; "
                 "set one from some with 'adcli calibrate RUN --data DIR'."
             )
-        other = Calibration.conformal(self.image_scores, self.map_maxima or None, rate, self.method)
-        return replace(other, given=self.given).with_colours(self.map_range[0])
+        other = replace(
+            self,
+            rate=rate,
+            image_threshold=conformal_threshold(self.image_scores, rate),
+            pixel_threshold=conformal_threshold(self.map_maxima, rate),
+        )
+        return other._raised().with_colours(self.map_range[0])
+
+    def of_images(self, scored: Sequence[tuple[float, str, str]]) -> "Calibration":
+        """Return the same with what its good images are.
+
+        Args:
+            scored: the score of each, its name, and the digest of its file.
+        """
+        ascending = sorted(scored)
+        return replace(
+            self,
+            image_scores=tuple(score for score, _, _ in ascending),
+            images=tuple(name for _, name, _ in ascending),
+            digests=tuple(digest for _, _, digest in ascending),
+        )
+
+    def above_rounding(self, score: float, map_value: float) -> "Calibration":
+        """Return the same with its thresholds, those that the user did not give, raised by what rounding does.
+
+        Args:
+            score: how far rounding moves a score.
+            map_value: how far it moves a value of a map.
+        """
+        return replace(self, rounding=(score, map_value))._raised()
+
+    def _raised(self) -> "Calibration":
+        image, pixel = self.image_threshold, self.pixel_threshold
+        if image is not None and self.keeps_a_rate:
+            image += self.rounding[0]
+        return replace(self, image_threshold=image, pixel_threshold=None if pixel is None else pixel + self.rounding[1])
 
     def with_colours(self, lowest: float, largest: float | None = None) -> "Calibration":
         """Return the same with a colour scale that has the pixel threshold in the middle.
@@ -127,12 +175,14 @@ class Calibration:
 
     def p_values(self, scores: ArrayLike) -> Floats:
         """Return (1 + number of calibration scores at least as high) / (n + 1) for each score."""
-        at_least = self.n - np.searchsorted(np.array(self.image_scores), np.asarray(scores, np.float64), side="left")
+        reached = np.asarray(scores, np.float64) - self.rounding[0]
+        at_least = self.n - np.searchsorted(np.array(self.image_scores), reached, side="left")
         return np.asarray((1.0 + at_least) / (self.n + 1), np.float64)
 
     def p_value(self, score: float) -> float | None:
         """Return the p-value of one score; None without good scores."""
-        return (1 + self.n - bisect_left(self.image_scores, score)) / (self.n + 1) if self.n else None
+        reached = score - self.rounding[0]
+        return (1 + self.n - bisect_left(self.image_scores, reached)) / (self.n + 1) if self.n else None
 
     def is_defect(self, score: float) -> bool | None:
         """Return the verdict on one score; None without a threshold."""
@@ -152,6 +202,61 @@ class Calibration:
             return f"{value}: about {kept} good images is rejected (an estimate from {source}){self._too_few(asked)}"
         return f"{value}: at most {kept} good images is rejected (from {source}){self._too_few(asked)}"
 
+    @property
+    def threshold_image(self) -> str | None:
+        """Name of the image whose score is the threshold; None if no image sets it, or its name is not known."""
+        return self.images[self._rank - 1] if self.keeps_a_rate and self.images else None
+
+    @property
+    def _rank(self) -> int:
+        return _rank(self.n, self.rate)
+
+    def explain(self) -> list[str]:
+        """Return sentences: which image sets the threshold, whether it lies far from the others, and what helps then.
+
+        Far is farther above the next score than that is above the median of those below. By chance, about 4 in n
+        calibrations have such an image if scores have the tail of an exponential distribution, and with 20 normally
+        distributed scores, 6 in 100.
+        """
+        name, rank = self.threshold_image, self._rank
+        if name is None:
+            return []
+        place = "the largest" if rank == self.n else f"number {rank}"
+        sentences = [f"The image that sets the threshold is {name}: its score is {place} of {self.n}."]
+        if self.rounding[0]:
+            sentences.append(
+                f"The threshold lies above that score by {self.rounding[0]:.2g}, since rounding moves scores by as "
+                "much from one batch size to another."
+            )
+        below = self.image_scores[: rank - 1]
+        if not self._is_far:
+            return sentences
+        return [
+            *sentences,
+            f"It lies far from the others: its score is {self.image_scores[rank - 1]:.6g}, the next is "
+            f"{below[-1]:.6g}, and half of the scores below are at most {statistics.median_low(below):.6g}.",
+            self._remedy(),
+        ]
+
+    @property
+    def _is_far(self) -> bool:
+        rank = self._rank
+        if rank < FEWEST_JUDGED:
+            return False
+        below, score = self.image_scores[: rank - 1], self.image_scores[rank - 1]
+        gap = score - below[-1]
+        return gap > max(below[-1] - statistics.median_low(below), self.rounding[0])
+
+    def _remedy(self) -> str:
+        # Rounded up, by less than 1 in n + 1: 2 in 21 is a little more than 0.095.
+        digits = 10 ** (len(str(self.n)) + 1)
+        rate = math.ceil(Fraction(self.n + 2 - self._rank, self.n + 1) * digits) / digits
+        folds = "" if self.method == "k-fold" else ", or train with --calibration 5-fold if the model fits in one pass"
+        return (
+            "Look at that image: if it is not good, remove it and train again. If it is, defects below its score are "
+            f"missed: calibrate with more good images{folds}, or take the next score with --false-alarm-rate {rate:g}."
+        )
+
     def _too_few(self, asked: str) -> str:
         if _achievable(self.n, self.rate) == Fraction(str(self.rate)):
             return ""
@@ -166,12 +271,12 @@ class Calibration:
 
     @property
     def digest(self) -> str:
-        """What tells this calibration from any other."""
+        """What tells this calibration from any other, whatever number it has in its history."""
         return _digest(self._content())
 
     def to_json(self) -> str:
         """Return JSON that carries its own digest."""
-        return json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n"
+        return json.dumps({"number": self.number, **self._content(), "digest": self.digest}, indent=1) + "\n"
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -183,6 +288,10 @@ class Calibration:
             "image_scores": list(self.image_scores),
             "map_maxima": list(self.map_maxima),
             "map_range": list(self.map_range),
+            "images": list(self.images),
+            "digests": list(self.digests),
+            "rounding": list(self.rounding),
+            "weights": self.weights,
             **({} if self.given is None else {"given": self.given}),
         }
 
@@ -191,18 +300,23 @@ class Calibration:
         """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
         try:
             content: dict[str, Any] = json.loads(text)
-            digest = content.pop("digest")
+            digest, number = content.pop("digest"), content.pop("number")
             if digest != _digest(content):
                 raise ValueError
             return cls(
-                content["method"],
-                content["rate"],
-                tuple(content["image_scores"]),
-                tuple(content["map_maxima"]),
-                content["image_threshold"],
-                content["pixel_threshold"],
-                content.get("given"),
-                (content["map_range"][0], content["map_range"][1]),
+                method=content["method"],
+                rate=content["rate"],
+                image_scores=tuple(content["image_scores"]),
+                map_maxima=tuple(content["map_maxima"]),
+                image_threshold=content["image_threshold"],
+                pixel_threshold=content["pixel_threshold"],
+                given=content.get("given"),
+                map_range=(content["map_range"][0], content["map_range"][1]),
+                images=tuple(content["images"]),
+                digests=tuple(content["digests"]),
+                rounding=(content["rounding"][0], content["rounding"][1]),
+                weights=content["weights"],
+                number=int(number),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{source}: was changed or damaged since it was written (its digest differs).") from None
@@ -210,11 +324,11 @@ class Calibration:
 
 def conformal_threshold(ascending: tuple[float, ...], rate: float) -> float | None:
     """Return the order statistic ceil((n + 1)(1 - rate)) of n good scores; the largest where n is too small for it."""
-    n = len(ascending)
-    if n == 0:
-        return None
-    rank = math.ceil((n + 1) * (1 - _achievable(n, rate)))
-    return ascending[rank - 1]
+    return ascending[_rank(len(ascending), rate) - 1] if ascending else None
+
+
+def _rank(n: int, rate: float) -> int:
+    return math.ceil((n + 1) * (1 - _achievable(n, rate)))
 
 
 def f1_threshold(scores: Floats, is_defect: NDArray[np.bool_]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adcli import AdcliError, PluginError, one_line
+from adcli import AdcliError, PluginError, install_command, one_line
 from adcli.data import FINE, Size
 from adcli.nn import Model
 
@@ -65,7 +65,7 @@ def build(model: Model, size: Size, batch: int | None) -> Any:
     try:
         import onnxscript  # noqa: F401
     except ImportError:
-        raise PluginError("exporting needs onnx and onnxscript: pip install 'adcli-onnx[export]'.") from None
+        raise PluginError(f"exporting needs onnx and onnxscript: {install_command('adcli-onnx[export]')}") from None
     # The sides differ from each other and from the model's, so that the tracer takes none for another.
     example = torch.randint(0, 256, (batch or 3, size[0] + 7, size[1] + 12, 3), dtype=torch.uint8)
     sides: dict[int, Any] = {1: torch.export.Dim("height", min=2), 2: torch.export.Dim("width", min=2)}

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import openvino as ov
 
-from adcli import AdcliError, PluginError
+from adcli import AdcliError, PluginError, install_command
 from adcli.data import Pixels
 
 
@@ -38,7 +38,7 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError:
-        raise PluginError("-o precision=int8 needs nncf: pip install 'adcli-openvino[int8]'.") from None
+        raise PluginError(f"-o precision=int8 needs nncf: {install_command('adcli-openvino[int8]')}") from None
     nncf.set_log_level(logging.ERROR)
     taken = [np.stack([image.transpose(2, 0, 1) / np.float32(255)] * batch) for image in islice(images, count)]
     if not taken:

@@ -1,0 +1,120 @@
+"""One process at a time: locks on files, which the system releases even if their holder is killed."""
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from adcli.errors import AdcliError, RunError, StorageError, one_line
+
+_POLL_SECONDS = 0.05
+
+
+class Lock:
+    """An exclusive lock on a file that is there while the lock is held; a killed holder leaves a file without a lock.
+
+    Args:
+        path: the file; its folder must exist, and it must not be a link.
+        what: what it protects, for messages.
+    """
+
+    def __init__(self, path: Path, what: Path) -> None:
+        self.path, self.what = path, what
+        self._descriptor: int | None = None
+
+    def acquire(self, wait: float = 0) -> None:
+        """Take the lock.
+
+        Args:
+            wait: seconds to wait for another holder.
+
+        Raises:
+            RunError: another process holds it; the message says which.
+            StorageError: the file cannot be written.
+        """
+        end = time.monotonic() + wait
+        while not self.try_acquire():
+            if time.monotonic() >= end:
+                raise RunError(f"{self.what}: {_describe_holder(self.path)} is at work on it; wait until that ends.")
+            time.sleep(_POLL_SECONDS)
+
+    def try_acquire(self) -> bool:
+        """Take the lock unless another process holds it; raises :class:`StorageError` if it cannot be written."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}.") from None
+        if not _lock(descriptor) or not self._is_same(descriptor):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(_describe_self()).encode())
+        return True
+
+    def _is_same(self, descriptor: int) -> bool:
+        """Tell whether the file still has its name: whoever held the lock before removed it."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat(follow_symlinks=False))
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Remove the file, and let the lock go."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        os.close(descriptor)
+
+    @contextlib.contextmanager
+    def held(self, wait: float = 0) -> Iterator[None]:
+        """Hold the lock; raises as :meth:`acquire`."""
+        self.acquire(wait)
+        try:
+            yield
+        finally:
+            self.release()
+
+
+def _describe_self() -> dict[str, object]:
+    name = Path(sys.argv[0]).name
+    command = ["adcli" if name in ("__main__.py", "adcli") else name, *sys.argv[1:]]
+    return {
+        "command": shlex.join(command),
+        "process": os.getpid(),
+        "host": platform.node(),
+        "since": time.strftime("%H:%M:%S"),
+    }
+
+
+def _describe_holder(path: Path) -> str:
+    """Return who holds a lock, as far as that can be read."""
+    try:
+        holder = json.loads(path.read_bytes()[:4096])
+        words = f"'{one_line(holder['command'])}' (process {int(holder['process'])}"
+        host = "" if holder["host"] == platform.node() else f" on {one_line(holder['host'])}"
+        return f"{words}{host}, since {one_line(holder['since'])})"
+    except (OSError, ValueError, TypeError, KeyError, AdcliError):
+        return "another process"
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""All that is decided before a training computes anything, and the outcome of a training."""
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import torch
+
+from adcli._plugins.registry import Provided
+from adcli.data.decoding import Size
+from adcli.data.references import Data
+from adcli.data.source import ImageSource
+from adcli.errors import AdcliError
+from adcli.options import Options
+from adcli.pipeline._evaluation_pass import Evaluation
+from adcli.pipeline.train_settings import TrainSettings
+from adcli.runs.run import Run
+from adcli.scoring.thresholds import CalibrationPlan
+from adcli.specs import ModelSpec
+
+
+class KeptFit(TypedDict):
+    """What ``run.yaml`` says of a fit that is over, before the run is finished: so that it is never done twice."""
+
+    weights: str
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that is decided before anything is computed.
+
+    Attributes:
+        kept_fit: of a training that was continued after its fit, what :class:`KeptFit` says; None if it is to fit.
+    """
+
+    settings: TrainSettings
+    provided: Provided[ModelSpec]
+    options: Options
+    size: Size
+    batch_size: int
+    data: Data
+    plan: CalibrationPlan
+    device: torch.device
+    precision: torch.dtype
+    source: ImageSource
+    record: dict[str, Any]
+    kept_fit: KeptFit | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run and, if the data has test images, its evaluation; of several processes, only the first has it.
+
+    If the machines share no file system, the run's folder lies on the first one's.
+
+    Attributes:
+        run: the run, which is complete without an evaluation too.
+        evaluation: of the data's test images; None if there are none, or if it failed.
+        not_evaluated: why it failed, and how to go on; its exit code is that of what went wrong.
+    """
+
+    run: Run
+    evaluation: Evaluation | None
+    not_evaluated: AdcliError | None = None
