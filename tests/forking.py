@@ -55,6 +55,7 @@ class Server:
     """Starts commands, one at a time."""
 
     def __init__(self) -> None:
+        # Threads that torch had started would not be there after a fork.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -108,10 +109,17 @@ def serve() -> None:
             _become(request, into)
         os.close(into)
         print(pid, flush=True)
-        with open(out, encoding="utf-8", errors="replace") as said:
-            text = said.read()
+        text = _read_all(out).decode(errors="replace")
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"code": os.waitstatus_to_exitcode(status), "said": text}), flush=True)
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts = []
+    while part := os.read(descriptor, 1 << 16):
+        parts.append(part)
+    os.close(descriptor)
+    return b"".join(parts)
 
 
 def _become(request: Mapping[str, Any], into: int) -> None:
