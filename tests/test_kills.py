@@ -182,16 +182,12 @@ class Workspace:
         """Give the next command on what may have changed, and check everything."""
         self._give_next(changes)
         self._check_elsewhere(changes)
-        left = [path for path in digests(self.root) if is_temporary(path)]
+        left = [path for path in digests(self.root) if is_temporary(path) and path not in self.before]
         assert not left, f"left for good: {left}"
         for run in sorted(self.root.glob("runs/[!.]*/")):
             self._check_run(run)
-        for export in [
-            *self.root.glob("runs/*/exports/*/"),
-            *self.root.glob("exported/"),
-            *self.root.glob("made/export/"),
-        ]:
-            self._check_export(export)
+        for manifest in self.root.rglob("manifest.yaml"):
+            self._check_export(manifest.parent)
         self._check_tables()
 
     def _give_next(self, changes: tuple[str, ...]) -> None:
