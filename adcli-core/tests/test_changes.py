@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adcli import RunError, StorageError
-from adcli._changes import CHANGES, changing, inside, settle
+from adcli._changes import CHANGES, LOCK, changing, inside, settle
 from adcli._locking import Lock
 
 
@@ -40,7 +40,7 @@ def _prepare(staged: Path) -> None:
 
 
 def test_a_target_is_replaced_as_a_whole_and_other_files_one_by_one(root: Path) -> None:
-    with changing(root, "evaluations/test") as staged:
+    with changing(root, "evaluations/test", whole=True) as staged:
         _prepare(staged)
         assert {name: text for name, text in _read(root).items() if not name.startswith(".")} == BEFORE
     assert _read(root) == AFTER
@@ -65,7 +65,7 @@ def test_two_commands_never_change_one_target_at_once_but_different_ones(root: P
         with changing(root, "calibration.json") as other:
             _write(other, "calibration.json", "new")
         _prepare(staged)
-    assert _read(root) == AFTER | {"calibration.json": "new"}
+    assert _read(root) == AFTER | {"calibration.json": "new", "evaluations/test/gone": "old"}
 
 
 def test_what_adcli_did_not_make_is_not_replaced(root: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_adcli_did_not_make_is_not_replaced(root: Path) -> None:
     assert _read(root) == BEFORE
 
 
-@pytest.mark.parametrize("link", [CHANGES, "evaluations", "evaluations/test", "top", ".lock"])
+@pytest.mark.parametrize("link", [CHANGES, "evaluations", "evaluations/test", "top", LOCK])
 def test_links_are_not_followed(root: Path, tmp_path: Path, link: str) -> None:
     precious = tmp_path / "precious"
     (precious / "test").mkdir(parents=True)
@@ -114,7 +114,7 @@ steps = {Path: "rename replace mkdir write_text unlink", shutil: "rmtree", _chan
 for owner, names in steps.items():
     for name in names.split():
         setattr(owner, name, counting(getattr(owner, name)))
-with _changes.changing(root, "evaluations/test") as staged:
+with _changes.changing(root, "evaluations/test", whole=True) as staged:
     for name in ("evaluations/test/a", "top", "added/deep"):
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         with open(staged / name, "w") as file:

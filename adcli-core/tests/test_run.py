@@ -94,7 +94,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
     partial = PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
-    with pytest.raises(RunError, match="another process"):
+    with pytest.raises(RunError, match=r"process \d+, since .*is at work on it"):
         PartialRun.resume(partial.folder)
 
 

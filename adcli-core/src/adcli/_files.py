@@ -1,18 +1,26 @@
-"""Files that are whole or not there: written atomically, sealed with a digest, published by renaming."""
+"""Files that are whole or not there: written atomically, sealed with a digest."""
 
 import contextlib
+import errno
 import hashlib
+import io
 import os
-import shutil
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
+from adcli._locking import lock_file
 from adcli.errors import AdcliError, RunError, StorageError
 
 _DIGEST = "digest: "
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
+}
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -45,45 +53,67 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another --out."
-        ) from None
+        remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}.") from None
 
 
 @contextlib.contextmanager
 def writing_lines(path: Path) -> Iterator[Callable[[str], object]]:
     """Give a function that writes text to a file, which has its name once everything is written, or is not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True) as file:
+        yield file.write
+        with storing(path):
+            file.flush()
+            _replace(binary, path)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that its name never stands for half of it."""
+    with _temporary(path) as file, storing(path):
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        _replace(file, path)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file beside a path, which is removed at the end unless it replaced that one.
+
+    It is locked meanwhile, so that :func:`remove_leftovers` knows it from what a killed process left.
+    """
+    temporary = path.with_name(f".adcli-{secrets.token_hex(6)}.tmp")
+    with storing(path):
+        file = temporary.open("xb")
     try:
-        with storing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = temporary.open("w", encoding="utf-8", newline="")
         with file:
-            yield file.write
-            with storing(path):
-                file.flush()
-                os.fsync(file.fileno())
-        with storing(path):
-            temporary.replace(path)
+            lock_file(file.fileno(), temporary)
+            yield file
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that its name never stands for half of it."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with storing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+def _replace(file: BinaryIO, path: Path) -> None:
+    """Give a file that is written the name of another, which it replaces."""
+    os.fsync(file.fileno())
+    if os.name == "nt":
+        # An open file keeps its name there.
+        file.close()
+    Path(file.name).replace(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files in a folder whose processes were killed; those of living ones stay."""
+    for path in folder.glob(".adcli-*.tmp"):
+        with contextlib.suppress(OSError, StorageError):
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if lock_file(descriptor, path):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def sync(path: Path) -> None:
@@ -97,14 +127,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def publish(temporary: Path, final: Path) -> None:
-    """Give a complete folder its name, replacing a folder of that name; both lie on one file system."""
-    with storing(final):
-        for path in [*temporary.rglob("*"), temporary]:
-            sync(path)
-        retired = final.with_name(f".{final.name}.old-{os.getpid()}")
-        if final.exists():
-            final.rename(retired)
-        temporary.rename(final)
-        sync(final.parent)
-        shutil.rmtree(retired, ignore_errors=True)
+def sync_all(folder: Path) -> None:
+    """Have the system write a folder and all in it to disk."""
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)

@@ -1,18 +1,21 @@
 """One process at a time: locks on files, which the system releases even if their holder is killed."""
 
 import contextlib
+import errno
 import json
 import os
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from adcli.errors import AdcliError, RunError, StorageError, one_line
 
 _POLL_SECONDS = 0.05
+_HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
+"""What a system answers if another holds a lock."""
 
 
 class Lock:
@@ -49,13 +52,31 @@ class Lock:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {error.strerror}.") from None
-        if not _lock(descriptor) or not self._is_same(descriptor):
+        try:
+            taken = lock_file(descriptor, self.path) and self._is_same(descriptor)
+        except StorageError:
+            os.close(descriptor)
+            raise
+        if not taken:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(_describe_self()).encode())
         return True
+
+    def find_holder(self) -> str:
+        """Return which other process holds the lock, in words; nothing if none does."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            return ""
+        try:
+            return (
+                "" if self._descriptor is not None or lock_file(descriptor, self.path) else _describe_holder(self.path)
+            )
+        finally:
+            os.close(descriptor)
 
     def _is_same(self, descriptor: int) -> bool:
         """Tell whether the file still has its name: whoever held the lock before removed it."""
@@ -72,6 +93,14 @@ class Lock:
         with contextlib.suppress(OSError):
             self.path.unlink()
         os.close(descriptor)
+
+    def move(self, rename: Callable[[], object], path: Path) -> None:
+        """Rename the folder of a lock that is held, which is then held at ``path``."""
+        if os.name == "nt":
+            # A folder with an open file is not renamed there.
+            self.release()
+        rename()
+        self.path = path
 
     @contextlib.contextmanager
     def held(self, wait: float = 0) -> Iterator[None]:
@@ -105,7 +134,12 @@ def _describe_holder(path: Path) -> str:
         return "another process"
 
 
-def _lock(descriptor: int) -> bool:
+def lock_file(descriptor: int, path: Path) -> bool:
+    """Lock an open file unless another has it locked; closing it, or the end of the process, lets it go.
+
+    Raises:
+        StorageError: its file system has no locks.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -115,6 +149,10 @@ def _lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        raise StorageError(
+            f"{path}: cannot be locked ({error.strerror}); choose a place on a file system that has locks."
+        ) from None
     return True

@@ -114,6 +114,19 @@ DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
 
 
+def printable(text: str) -> str:
+    """Return a text without line breaks and control characters, which would command a terminal or forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(map(_show, text))
+
+
+def _show(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return " " if letter.isspace() else f"\\x{ord(letter):02x}" if letter < "\u0100" else f"\\u{ord(letter):04x}"
+
+
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -144,7 +157,7 @@ def one_line(text: object) -> str:
         text = text.format_message()
     elif isinstance(text, BaseException):
         text = f"{type(text).__name__}: {text}"
-    line = " ".join(str(text).split())
+    line = " ".join(printable(str(text)).split())
     return line if len(line) <= 300 else f"{line[:297]}..."
 
 

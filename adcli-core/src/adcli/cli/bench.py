@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from adcli.cli.console import load_pipeline, print_json, print_table
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_table
 from adcli.cli.flags import OPENED, Command, drop_missing, json_flag, operand, settings
 from adcli.pipeline.train_settings import FIELDS
 
@@ -17,7 +17,7 @@ from adcli.pipeline.train_settings import FIELDS
 def bench(run: str, paths: tuple[str, ...], as_json: bool, **computing: Any) -> None:
     """Measure how fast a run or an export scores."""
     pipeline = load_pipeline()
-    timings = pipeline.bench(run, paths, **drop_missing(computing))
+    timings = pipeline.bench(run, paths, progress=ConsoleProgress(), **drop_missing(computing))
     if as_json:
         print_json(timings.to_dict())
         return

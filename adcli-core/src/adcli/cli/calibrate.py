@@ -33,7 +33,7 @@ def calibrate(run: str, data: str | None, false_alarm_rate: float | None, as_jso
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    opened = pipeline.load(run)
+    opened = pipeline.load(run, progress=progress)
     scorer = None
     if data is not None:
         scorer = pipeline.open_scorer(opened, **drop_missing(scoring))

@@ -2,7 +2,7 @@
 
 import click
 
-from adcli.cli.console import load_pipeline, print_json
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_json
 from adcli.cli.flags import RUN, Command, flag, json_flag, operand
 from adcli.errors import OptionError
 
@@ -30,8 +30,8 @@ def compare(runs: tuple[str, ...], name: str, as_json: bool) -> None:
     """
     if len(runs) < 2:
         raise OptionError("give two runs or more.")
-    pipeline = load_pipeline()
-    found = pipeline.compare_runs([pipeline.load(run) for run in runs], name)
+    pipeline, progress = load_pipeline(), ConsoleProgress()
+    found = pipeline.compare_runs([pipeline.load(run, progress=progress) for run in runs], name)
     if as_json:
         rows = [
             {

@@ -24,7 +24,7 @@ def evaluate(
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    opened = pipeline.load(run)
+    opened = pipeline.load(run, progress=progress)
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
     evaluation, folder = pipeline.evaluate(opened, data, data_options, scorer=scorer, name=name, progress=progress)
     for message in evaluation.skipped.values():

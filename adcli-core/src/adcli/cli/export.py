@@ -37,7 +37,13 @@ def export(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     exported = pipeline.export(
-        pipeline.load(run), to, options, out=out, data=data, progress=progress, **drop_missing(computing)
+        pipeline.load(run, progress=progress),
+        to,
+        options,
+        out=out,
+        data=data,
+        progress=progress,
+        **drop_missing(computing),
     )
     manifest = exported.manifest
     promise = exported.calibration.promise()

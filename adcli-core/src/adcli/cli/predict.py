@@ -69,10 +69,10 @@ def predict(
         _check_table(out / "predictions.csv")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    scorer = pipeline.open_scorer(pipeline.find(run), **drop_missing(scoring))
+    scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
     if false_alarm_rate is not None:
         scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
-        progress.note(f"threshold {scorer.calibration.promise()}")
+    progress.note(f"threshold {scorer.calibration.promise()}")
     # A bar between the lines of a table on the same terminal would be noise.
     bar = None if sys.stdout.isatty() else progress
     predictions: Iterable[Prediction] = pipeline.predict(scorer, _read_paths(paths), progress=bar)

@@ -24,7 +24,7 @@ def report(run: str, name: str | None, to_open: bool, as_json: bool, **scoring: 
     """
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    opened = pipeline.load(run)
+    opened = pipeline.load(run, progress=progress)
     page = pipeline.report(
         opened, name, scorer=partial(pipeline.open_scorer, **drop_missing(scoring)), progress=progress
     )

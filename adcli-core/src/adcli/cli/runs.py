@@ -1,15 +1,20 @@
 """``adcli runs``."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from adcli.cli.console import print_fact, print_json, print_line, print_table, relative
+from adcli._commands import quote
+from adcli.cli.console import ConsoleProgress, print_fact, print_json, print_line, print_table, relative
 from adcli.cli.flags import RUN, Folder, Group, flag, json_flag, operand
+from adcli.errors import OptionError, RunError
 
 if TYPE_CHECKING:
     from adcli.runs.find import Listed
+
+ANY = "A path or a name under runs, of a run in any state."
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 @json_flag
 @click.pass_context
 def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
-    """List runs: finished, interrupted, damaged."""
+    """List runs, the newest last, and those that are not finished; remove, rename and annotate them."""
     if ctx.invoked_subcommand is not None:
         return
     from adcli.runs.find import list_runs, runs_folder
@@ -28,9 +33,11 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    columns = ("name", "state", "model", "data", "image_auroc", "problem")
+    columns = ("name", "state", "finished", "model", "data", "image_auroc", "threshold", "note", "problem")
     for item in listed:
         item["data"] = item["data"] and relative(Path(item["data"]))
+        item["finished"] = _local_time(item["finished"])
+        item["threshold"] = None if item["threshold"] is None else f"{item['threshold']:.6g}"
     rows = [["" if item[column] is None else str(item[column]) for column in columns] for item in listed]
     empty = f"no runs in {folder or runs_folder()} yet; make one with 'adcli train'."
     print_table(columns, rows, empty, typed=("name", "model"))
@@ -38,25 +45,47 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
 
 def _describe(item: "Listed") -> dict[str, Any]:
     described: dict[str, Any] = {"name": item.path.name, "path": str(item.path), "state": item.state}
-    described |= {"model": None, "data": None, "image_auroc": None, "problem": item.problem}
+    described |= dict.fromkeys(("model", "data", "image_auroc", "threshold", "note"))
+    described |= {"finished": item.finished or None, "problem": item.problem}
     if item.state == "interrupted":
-        described["problem"] = f"continue with: adcli train --resume {item.path.name}"
+        described["problem"] = f"continue with: {quote('adcli', 'train', '--resume', item.path.name)}"
     if item.run is not None:
         auroc = _read_metrics(item.path).get("image", {}).get("auroc")
         described |= {
             "model": item.run.settings["model"],
             "data": item.run.settings["data"] or "demo",
             "image_auroc": None if auroc is None else round(auroc, 4),
+            "threshold": item.run.calibration.image_threshold,
+            "note": _read_note(item) or None,
         }
     return described
+
+
+def _local_time(finished: str | None) -> str:
+    """Return a time of UTC as a clock here shows it."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(finished or "").astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def _read_note(item: "Listed") -> str:
+    try:
+        return item.run.note if item.run else ""
+    except RunError as error:
+        return error.format_message()
 
 
 def _read_metrics(run: Path) -> dict[str, Any]:
     import json
 
+    from adcli._changes import inside
+
     try:
-        loaded = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        loaded = json.loads(inside(run, "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RunError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
@@ -68,18 +97,72 @@ def show(run: str, as_json: bool) -> None:
     """Show settings, record and metrics of a run."""
     from adcli.pipeline import load
 
-    opened = load(run)
+    opened = load(run, progress=ConsoleProgress())
     metrics = _read_metrics(opened.path)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}
-        print_json(content | {"promise": opened.calibration.promise()})
+        print_json(content | {"promise": opened.calibration.promise(), "note": opened.note or None})
         return
     import yaml
 
     from adcli.metrics.words import metric_lines
 
     print_fact("run", relative(opened.path))
+    if opened.note:
+        print_fact("note", opened.note)
     for line in metric_lines(metrics):
         print_line(line)
     print_fact("threshold", f"{opened.calibration.promise()}\n")
     click.echo(yaml.safe_dump({**opened.settings, "record": opened.record}, sort_keys=False, allow_unicode=True))
+
+
+@runs.command()
+@operand("names", ANY, complete="runs", nargs=-1, required=True, metavar="RUN...")
+@flag("--yes", is_flag=True, help="Remove without asking.")
+def rm(names: tuple[str, ...], yes: bool) -> None:
+    """Remove runs: finished, interrupted, damaged.
+
+    Only what adcli made is removed. If a folder also holds other files, these stay.
+    """
+    from adcli.pipeline import remove_run
+    from adcli.runs.find import find_any
+
+    # All are found before any is removed, and none is named twice.
+    paths = list({path.resolve(): path for path in map(find_any, names)}.values())
+    if not yes:
+        _ask(paths)
+    for path in paths:
+        left = remove_run(path)
+        print_fact("removed", relative(path))
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            print_fact("left", f"{relative(left[0])}{more}, which adcli did not make")
+
+
+def _ask(paths: list[Path]) -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise OptionError("is needed to remove runs if nobody can be asked.", option="--yes")
+    for path in paths:
+        click.echo(f"  {relative(path)}", err=True)
+    click.confirm(f"Remove {'this run' if len(paths) == 1 else f'these {len(paths)} runs'}?", abort=True, err=True)
+
+
+@runs.command()
+@operand("run", ANY, complete="runs")
+@operand("new", "The name that it is to have.")
+def rename(run: str, new: str) -> None:
+    """Give a run another name."""
+    from adcli.pipeline import rename_run
+    from adcli.runs.find import find_any
+
+    print_fact("run", relative(rename_run(find_any(run), new)))
+
+
+@runs.command()
+@operand("run", RUN, complete="runs")
+@operand("text", "What to keep with it, in place of an earlier note; '' removes that.")
+def note(run: str, text: str) -> None:
+    """Keep a note with a run; 'adcli runs' and its report show it."""
+    from adcli.pipeline import annotate_run, load
+
+    annotate_run(load(run, progress=ConsoleProgress()), text)

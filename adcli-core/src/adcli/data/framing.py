@@ -287,5 +287,5 @@ def read_framing(folder: Path) -> Framing:
     """Return the preparation whose :meth:`~Framing.files` lie in a folder."""
     described: Mapping[str, Any] = json.loads((folder / FRAMING_FILE).read_text(encoding="utf-8"))
     region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
-    ignored = None if described["ignore"] is None else read_ignored(folder / described["ignore"])
+    ignored = None if described["ignore"] is None else read_ignored(folder / IGNORE_FILE)
     return Framing(region, crop, described["fit"], ignored)

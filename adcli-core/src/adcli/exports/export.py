@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcli._changes import inside
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
-from adcli.data.framing import FRAMING_FILE, PLAIN, Framing, read_framing
+from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import ExportError, OptionError, one_line
 from adcli.runs.run import CALIBRATION_FILE
 from adcli.scoring.calibration import Calibration
@@ -75,9 +76,9 @@ class Export:
         Raises:
             ExportError: a file is missing or was changed since, or a newer core wrote the folder.
         """
-        manifest = _read_manifest(path / MANIFEST_FILE)
+        manifest = _read_manifest(inside(path, MANIFEST_FILE, ExportError))
         for name, digest in manifest["files"].items():
-            _check_file(path / name, digest)
+            _check_file(inside(path, name, ExportError), digest)
         text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 
@@ -96,7 +97,10 @@ class Export:
     @property
     def framing(self) -> Framing:
         """What is done to images before the graph gets them."""
-        return read_framing(self.path) if FRAMING_FILE in self.manifest["files"] else PLAIN
+        if FRAMING_FILE not in self.manifest["files"]:
+            return PLAIN
+        inside(self.path, IGNORE_FILE, ExportError)
+        return read_framing(self.path)
 
     def runtime(self, device: str = "auto") -> Runtime:
         """Load what scores images with the graph; only the plugin that made the export is needed.
@@ -110,6 +114,20 @@ class Export:
         provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
         return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
+
+
+def list_files(path: Path) -> list[str]:
+    """Return the names of the files that an exported folder is made of, whatever state they are in.
+
+    Raises:
+        ExportError: it is no exported folder, or its manifest is damaged.
+    """
+    file = inside(path, MANIFEST_FILE, ExportError)
+    try:
+        manifest = unseal(file.read_text(encoding="utf-8"), file, ExportError)
+        return [MANIFEST_FILE, *map(str, manifest["files"])]
+    except (OSError, UnicodeDecodeError, KeyError, TypeError):
+        raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -127,6 +145,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     if not manifest.keys() >= _KEYS or CALIBRATION_FILE not in manifest["files"]:
         raise ExportError(f"{path}: is no manifest of an export; export the run again.")
+    if manifest["graph"].get("file") not in manifest["files"]:
+        raise ExportError(f"{path}: does not list the file of its graph; export the run again.")
     return manifest
 
 

@@ -3,17 +3,17 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from adcli import __version__
-from adcli._files import file_digest, publish, seal, storing, write_atomically
+from adcli._changes import changing, give_name, inside, making, settle
+from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomically
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
 from adcli.errors import AdcliError, PluginError, StorageError, one_line
-from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource
+from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
 from adcli.runs.run import CALIBRATION_FILE
 from adcli.scoring.calibration import Calibration
@@ -24,22 +24,70 @@ _FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance
 
 
 @contextlib.contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes ``final`` at the end, or leaves nothing behind after an error."""
-    made = [folder for folder in final.parents if not folder.exists()]
-    temporary = final.with_name(f".{final.name}.partial")
-    try:
+def new_folder(final: Path, *, run: Path | None = None, replace: bool = False) -> Iterator[Path]:
+    """Give a folder to write an export into, which becomes ``final`` at the end; after an error, nothing is left.
+
+    Args:
+        final: the exported folder.
+        run: the run's folder, in which ``final`` may lie.
+        replace: put it in the place of an export of that name, in one step; other files in the folder stay.
+
+    Raises:
+        RunError: another process is at work on it.
+        StorageError: something else has its name, now or at the end, when the message says where the result lies.
+    """
+    name = _name_in_run(final, run)
+    if run is not None and name:
+        inside(run, name)
+    if replace and os.path.lexists(final):
+        made = _replacing(final)
+    else:
+        _check_free(final)
+        made = making(final) if run is None or not name else _adding(run, name, final)
+    with made as folder:
+        yield folder
+
+
+def _check_free(final: Path) -> None:
+    """Make sure that nothing has the name of an export that is to be; raises :class:`StorageError`."""
+    if os.path.lexists(final):
+        raise StorageError(f"--out {final}: exists already; choose another folder, or replace it with --force.")
+
+
+def _name_in_run(final: Path, run: Path | None) -> str:
+    """Return an export's name below the run that it lies in; nothing if it lies elsewhere."""
+    if run is None:
+        return ""
+    for place, root in ((final.absolute(), run.absolute()), (final.parent.resolve() / final.name, run.resolve())):
+        if place.is_relative_to(root):
+            return place.relative_to(root).as_posix()
+    return ""
+
+
+@contextlib.contextmanager
+def _adding(run: Path, name: str, final: Path) -> Iterator[Path]:
+    """Give a folder that becomes a new one in a run."""
+    with changing(run, name) as staged:
+        (staged / name).mkdir(parents=True)
+        yield staged / name
         with storing(final):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        yield temporary
-        publish(temporary, final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for folder in made:
-                folder.rmdir()
-        raise
+            sync_all(staged)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            give_name(staged / name, final)
+            sync(final.parent)
+
+
+@contextlib.contextmanager
+def _replacing(final: Path) -> Iterator[Path]:
+    """Give a folder whose files take the place of an export's; what is none of them is never touched."""
+    settle(final)
+    before = list_files(final)
+    with changing(final, MANIFEST_FILE, replaced=before) as staged:
+        yield staged
+        for path in staged.rglob("*"):
+            name = path.relative_to(staged).as_posix()
+            if path.is_file() and name not in before and os.path.lexists(final / name):
+                raise StorageError(f"{final / name}: is not of the export that is to be replaced; move it away.")
 
 
 def write_graph(

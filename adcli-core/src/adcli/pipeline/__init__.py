@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
     from adcli.pipeline._job import Trained
+    from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._recalibrate import recalibrate
@@ -52,6 +53,7 @@ __all__ = [
     "TrainSettings",
     "Trained",
     "TrainedCategories",
+    "annotate_run",
     "bench",
     "compare_runs",
     "draw",
@@ -63,6 +65,8 @@ __all__ = [
     "open_scorer",
     "predict",
     "recalibrate",
+    "remove_run",
+    "rename_run",
     "report",
     "resume",
     "train",
@@ -77,6 +81,7 @@ _HOMES = {
     "adcli.pipeline._evaluate": ("evaluate",),
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
+    "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._recalibrate": ("recalibrate",),

@@ -16,6 +16,7 @@ from PIL import Image
 from adcli.data.folder import images_in
 from adcli.data.source import Item
 from adcli.pipeline._open import find, open_scorer
+from adcli.progress import Progress
 from adcli.scoring.runtime import cores
 from adcli.scoring.scorer import Scorer
 
@@ -67,7 +68,12 @@ class Timings:
 
 
 def bench(
-    reference: str | Path, paths: Sequence[str | Path] = (), *, device: str = "auto", workers: int = 2
+    reference: str | Path,
+    paths: Sequence[str | Path] = (),
+    *,
+    device: str = "auto",
+    workers: int = 2,
+    progress: Progress | None = None,
 ) -> Timings:
     """Time a run or an export on images, or on drawn ones where none are given.
 
@@ -76,13 +82,14 @@ def bench(
         paths: image files and folders.
         device: where a run's model computes.
         workers: threads that decode images.
+        progress: is told which run the reference stands for.
 
     Raises:
         AdcliError: the run or export, or an image, cannot be read.
     """
     with _images(paths) as images:
         start = time.perf_counter()
-        scorer = open_scorer(find(reference), device=device, batch_size=BATCH, workers=workers)
+        scorer = open_scorer(find(reference, progress=progress), device=device, batch_size=BATCH, workers=workers)
         loaded = time.perf_counter()
         _score_file(scorer, images[0])
         first = time.perf_counter()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from adcli._changes import inside
 from adcli.errors import RunError
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
-from adcli.pipeline._evaluation_pass import SCORES_FILE
+from adcli.pipeline._evaluation_pass import SCORES_FILE, name_folder
 from adcli.runs.run import Run
 
 RESAMPLES = 2000
@@ -70,7 +71,7 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
     Raises:
         RunError: a run has no such evaluation, or they share no good or no defective images.
     """
-    tables = [_labelled_scores(run.path / "evaluations" / evaluation / SCORES_FILE) for run in runs]
+    tables = [_labelled_scores(inside(name_folder(run.path, evaluation), SCORES_FILE)) for run in runs]
     shared = sorted(set.intersection(*(set(table) for table in tables)))
     is_defect = np.array([label == "defect" for _, label in shared], bool)
     if not is_defect.any() or is_defect.all():

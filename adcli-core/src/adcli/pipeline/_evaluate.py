@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adcli._files import publish, write_atomically
-from adcli.data.references import load_data
-from adcli.errors import DataError
+from adcli._changes import changing, inside
+from adcli._files import write_atomically
+from adcli.data.references import Data, load_data
+from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
+    EVALUATIONS,
+    METRICS_FILE,
     OWN,
     REPORT_FILE,
     Evaluation,
     copy_to_top,
     evaluate_into,
+    make_name,
     name_folder,
 )
 from adcli.pipeline._open import open_scorer
@@ -23,6 +27,7 @@ from adcli.runs.run import Run
 from adcli.scoring.scorer import Scorer
 
 ORIGIN_FILE = "evaluation.json"
+_OWN_ORIGIN: dict[str, Any] = {"data": None, "data_options": {}}
 
 
 def evaluate(
@@ -41,11 +46,14 @@ def evaluate(
         data: what ``--data`` takes; the data set the run was trained on when None.
         data_options: options of the data set.
         scorer: the run's restored model, where the caller has it; see :func:`open_scorer`.
-        name: the evaluation's folder under ``evaluations``; the data set's name when None.
+        name: the evaluation's folder under ``evaluations``; when None, ``test`` for the run's own data, else the data
+            set's name, with a number if the evaluation of another has it.
         progress: receives progress and notes.
 
     Raises:
         DataError: the data set has nothing to test on.
+        OptionError: the name is that of an evaluation of other data.
+        RunError: another process evaluates into the same folder.
     """
     progress = progress or Silent()
     if name is not None:
@@ -55,15 +63,75 @@ def evaluate(
     progress.note(loaded.splits.description)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
-    scorer = scorer or open_scorer(run)
-    folder = name_folder(run.path, (OWN if data is None else loaded.name) if name is None else name)
-    temporary = folder.with_name(f".{folder.name}.partial")
-    evaluation = evaluate_into(temporary, scorer, loaded.splits.test, progress)
-    write_report(temporary / REPORT_FILE, run, evaluation, loaded.name)
-    given = {key: loaded.options[key] for key in data_options or {}}
-    origin = {"data": loaded.reference if data is not None else None, "data_options": given}
-    write_atomically(temporary / ORIGIN_FILE, json.dumps(origin, default=str) + "\n")
-    publish(temporary, folder)
-    if folder.name == OWN and data is None and not data_options:
-        copy_to_top(folder, run.path)
+    origin = _describe_origin(loaded, data, data_options or {})
+    folder = _choose_folder(run, loaded, origin, name)
+    with changing(run.path, f"{EVALUATIONS}/{folder.name}", marker=METRICS_FILE) as staged:
+        if _choose_folder(run, loaded, origin, name) != folder:
+            raise RunError(f"{folder}: another command has just made it, of other data; evaluate again.")
+        evaluation = _write(staged, run, folder.name, scorer or open_scorer(run), loaded, origin, progress)
     return evaluation, folder
+
+
+def _write(
+    staged: Path,
+    run: Run,
+    name: str,
+    scorer: Scorer,
+    loaded: Data,
+    origin: Mapping[str, Any],
+    progress: Progress,
+) -> Evaluation:
+    """Evaluate, and write all that belongs together."""
+    folder = staged / EVALUATIONS / name
+    evaluation = evaluate_into(folder, scorer, loaded.splits.test, progress)
+    write_report(folder / REPORT_FILE, run, evaluation, loaded.name)
+    write_atomically(folder / ORIGIN_FILE, json.dumps(origin) + "\n")
+    if name == OWN:
+        copy_to_top(folder, staged)
+    return evaluation
+
+
+def _describe_origin(loaded: Data, data: str | None, data_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what data an evaluation is of, as it is written down."""
+    given = {key: loaded.options[key] for key in data_options}
+    described: dict[str, Any] = json.loads(
+        json.dumps({"data": loaded.reference if data is not None else None, "data_options": given}, default=str)
+    )
+    return described
+
+
+def _choose_folder(run: Run, loaded: Data, origin: Mapping[str, Any], name: str | None) -> Path:
+    """Return the folder of an evaluation, which no evaluation of other data has.
+
+    Raises:
+        OptionError: the name that was given is taken.
+    """
+    chosen = name or (OWN if origin == _OWN_ORIGIN else make_name(loaded.name))
+    if _is_free(run, chosen, origin):
+        return name_folder(run.path, chosen)
+    if name is not None:
+        what = "the run's own data" if name == OWN else "other data"
+        raise OptionError(f"'{name}' is the evaluation of {what}; choose another.", option="--name")
+    number = 2
+    while not _is_free(run, f"{chosen}-{number}", origin):
+        number += 1
+    return name_folder(run.path, f"{chosen}-{number}")
+
+
+def _is_free(run: Run, name: str, origin: Mapping[str, Any]) -> bool:
+    """Tell whether an evaluation may have a name: there is none of that name, or it is of the same data."""
+    if name == OWN:
+        return origin == _OWN_ORIGIN
+    folder = name_folder(run.path, name)
+    return not folder.exists() or read_origin(folder) == origin
+
+
+def read_origin(folder: Path) -> dict[str, Any] | None:
+    """Return what data an evaluation is of; None if it does not say."""
+    if folder.name == OWN and not (folder / ORIGIN_FILE).exists():
+        return _OWN_ORIGIN
+    try:
+        origin = json.loads(inside(folder, ORIGIN_FILE).read_text(encoding="utf-8"))
+        return {"data": origin["data"], "data_options": dict(origin["data_options"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-import shutil
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli._changes import inside
 from adcli._files import storing, write_atomically
 from adcli.data.decoding import read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample
-from adcli.errors import OptionError
 from adcli.metrics import PixelMetrics, summarise
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
+from adcli.runs.find import check_name
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 
@@ -101,10 +102,9 @@ def _summarise(tested: Sequence[Tested], threshold: float | None, pixels: PixelM
 
 
 def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
-    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a new folder."""
+    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a folder."""
     with storing(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     evaluation = evaluate_samples(scorer, samples, progress)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
     text = io.StringIO()
@@ -122,15 +122,19 @@ def name_folder(run: Path, name: str) -> Path:
 
     Raises:
         OptionError: the name is not that of a folder.
+        RunError: a link stands in its place.
     """
-    if not name or name.startswith(".") or Path(name).name != name or "\\" in name:
-        raise OptionError(f"must be the plain name of a folder, not '{name}'.", option="--name")
-    return run / EVALUATIONS / name
+    return inside(run, f"{EVALUATIONS}/{check_name(name, '--name')}")
 
 
-def copy_to_top(folder: Path, run: Path) -> None:
-    """Copy a run's own evaluation to the top of the run's folder."""
+def make_name(text: str) -> str:
+    """Return a name of an evaluation for data of any name."""
+    return re.sub(r"[^\w.-]+", "-", text)[:60].strip("-.") or "data"
+
+
+def copy_to_top(folder: Path, top: Path) -> None:
+    """Copy a run's own evaluation to where the run's files are."""
     for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
-        with storing(run / name):
+        with storing(top / name):
             content = (folder / name).read_bytes()
-        write_atomically(run / name, content)
+        write_atomically(top / name, content)

@@ -16,7 +16,7 @@ from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError, StorageError
+from adcli.errors import DataError, ExportError
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import new_folder, seal_folder, write_graph
@@ -25,7 +25,7 @@ from adcli.pipeline._building import read_good_images
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
-from adcli.runs.run import Run
+from adcli.runs.run import EXPORTS, Run
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
@@ -68,6 +68,7 @@ def export(
     *,
     out: Path | None = None,
     data: str | None = None,
+    replace: bool = False,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Export:
@@ -79,6 +80,7 @@ def export(
         options: its options.
         out: the exported folder itself; ``exports/NAME`` in the run's folder when None.
         data: good images to calibrate and compare on, instead of those of the run.
+        replace: put it in the place of an export that is there, in one step.
         workers: threads that decode images.
         progress: receives progress and notes.
 
@@ -90,14 +92,12 @@ def export(
     progress = progress or Silent()
     provided = registry().exporters[to]
     parsed = provided.spec.options.parse(dict(options or {}))
-    final = out or run.path / "exports" / provided.spec.name
-    if final.exists():
-        raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
-    model = run.restore()
-    spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
-    evidence = _gather_evidence(run, spec, data, workers, progress)
-    source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
-    with new_folder(final) as folder:
+    final = out or run.path / EXPORTS / provided.spec.name
+    with new_folder(final, run=run.path, replace=replace) as folder:
+        model = run.restore()
+        spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
+        evidence = _gather_evidence(run, spec, data, workers, progress)
+        source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
         manifest, runtime = write_graph(provided, parsed, source, folder)
         calibration = _calibrate(source, runtime, evidence, progress)
         manifest["calibration"] = _describe(calibration, evidence.plan)

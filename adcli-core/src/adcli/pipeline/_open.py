@@ -2,40 +2,62 @@
 
 from pathlib import Path
 
+from adcli._changes import inside, settle
 from adcli.data.source import ImageSource
 from adcli.errors import RunError
 from adcli.exports.export import MANIFEST_FILE, Export
+from adcli.progress import Progress, Silent
 from adcli.runs.find import find_folder
-from adcli.runs.run import RUN_FILE, Run
+from adcli.runs.run import EXPORTS, RUN_FILE, Run
 from adcli.scoring.opened import Opened
 from adcli.scoring.scorer import Scorer
 
 
-def load(reference: str | Path) -> Run:
-    """Open the run that a path, a name or ``last`` stands for.
+def load(reference: str | Path, *, progress: Progress | None = None) -> Run:
+    """Open the run that a path, a name, the beginning of one or ``last`` stands for.
+
+    Args:
+        reference: what was given.
+        progress: is told which run it stands for, unless that is what it says.
 
     Raises:
         RunError: there is none, or it is unfinished, damaged, or from a newer core.
     """
-    path = find_folder(str(reference))
+    path = _find(reference, progress)
     if _is_export(path):
         raise RunError(f"{path}: is an export, which 'adcli predict' and 'adcli bench' take; this needs a run.")
     return Run.open(path)
 
 
-def find(reference: str | Path) -> Run | Export:
+def find(reference: str | Path, *, progress: Progress | None = None) -> Run | Export:
     """Open the run or the export that a path, a name or ``last`` stands for; ``last/exports/NAME`` works as well.
+
+    Args:
+        reference: what was given.
+        progress: is told which run it stands for, unless that is what it says.
 
     Raises:
         RunError: there is none, or the run is unfinished, damaged, or from a newer core.
         ExportError: the export is damaged, or from a newer core.
     """
-    path = find_folder(str(reference))
+    path = _find(reference, progress)
     if _is_export(path):
         return Export.open(path)
     if not (path / RUN_FILE).is_file():
         raise RunError(f"{path}: neither a run (it has no {RUN_FILE}) nor an export (it has no {MANIFEST_FILE}).")
     return Run.open(path)
+
+
+def _find(reference: str | Path, progress: Progress | None) -> Path:
+    """Return the folder of a run or export, after finishing or removing what a killed command left in it."""
+    path = find_folder(str(reference), (progress or Silent()).note)
+    run = path.parent.parent
+    if path.parent.name == EXPORTS and (run / RUN_FILE).is_file():
+        inside(run, f"{EXPORTS}/{path.name}")
+        settle(run)
+    if (path / RUN_FILE).is_file() or (path / MANIFEST_FILE).is_file():
+        settle(path)
+    return path
 
 
 def _is_export(path: Path) -> bool:

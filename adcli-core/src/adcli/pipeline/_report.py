@@ -1,13 +1,13 @@
 """The page of a finished run, made again when it no longer shows the run as it is."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from adcli._changes import changing, inside
 from adcli.errors import RunError
-from adcli.pipeline._evaluate import ORIGIN_FILE, evaluate
-from adcli.pipeline._evaluation_pass import METRICS_FILE, OWN, REPORT_FILE, name_folder
+from adcli.pipeline._evaluate import evaluate, read_origin
+from adcli.pipeline._evaluation_pass import METRICS_FILE, REPORT_FILE, name_folder
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import shows, write_report
 from adcli.progress import Progress, Silent
@@ -39,29 +39,27 @@ def report(
     folder = run.path if name is None else name_folder(run.path, name)
     if name is not None and not folder.is_dir():
         raise RunError(f"{folder}: no such evaluation; make it with 'adcli evaluate RUN --data REF --name {name}'.")
-    page, progress = folder / REPORT_FILE, progress or Silent()
+    page, progress = inside(folder, REPORT_FILE), progress or Silent()
     if shows(page, run.calibration):
         return page
     progress.note(f"{page}: {'shows other thresholds than the run has now' if page.exists() else 'missing'}; making it")
     if name is not None:
-        data, options = _origin(folder)
-        evaluate(run, data, options, scorer=scorer(run), name=name, progress=progress)
-    elif (run.path / METRICS_FILE).is_file():
+        origin = _read_origin(folder)
+        evaluate(run, origin["data"], origin["data_options"], scorer=scorer(run), name=name, progress=progress)
+    elif inside(run.path, METRICS_FILE).is_file():
         evaluate(run, scorer=scorer(run), progress=progress)
     else:
-        write_report(page, run, None)
+        with changing(run.path, REPORT_FILE) as staged:
+            write_report(staged / REPORT_FILE, run, None)
     return page
 
 
-def _origin(folder: Path) -> tuple[str | None, Mapping[str, Any]]:
+def _read_origin(folder: Path) -> Mapping[str, Any]:
     """Return the data that an evaluation was made from, as ``--data`` takes it, and its options."""
-    if folder.name == OWN and not (folder / ORIGIN_FILE).exists():
-        return None, {}
-    try:
-        origin = json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))
-        return origin["data"], origin["data_options"]
-    except (OSError, ValueError, KeyError, TypeError):
+    origin = read_origin(folder)
+    if origin is None:
         raise RunError(
-            f"{folder}: does not say what it was made from; evaluate it again with 'adcli evaluate RUN --data REF "
-            f"--name {folder.name}'."
-        ) from None
+            f"{folder}: does not say what it was made from; move it away, and evaluate again with "
+            f"'adcli evaluate RUN --data REF --name {folder.name}'."
+        )
+    return origin

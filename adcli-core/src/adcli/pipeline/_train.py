@@ -58,7 +58,7 @@ from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._usable import keep_usable
 from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
-from adcli.runs.find import find_interrupted, new_run_path
+from adcli.runs.find import find_interrupted
 from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -92,7 +92,10 @@ def train(
     content = {**history, **job.settings.to_dict(), "record": job.record}
     partial = None
     if torchrun.rank() == 0:
-        partial = PartialRun.create(out or new_run_path(settings.model, job.data.name), content)
+        if out is None:
+            partial = PartialRun.create_named(settings.model, job.data.name, content)
+        else:
+            partial = PartialRun.create(out, content)
     return _carry_out(job, partial, content, progress)
 
 
@@ -276,6 +279,8 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
         partial.log("interrupted")
         progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
         raise
+    finally:
+        partial.leave()
 
 
 def _share(trained: Trained | None) -> Trained:
@@ -378,7 +383,7 @@ def _fit(
         if is_out_of_memory(error):
             raise LackOfMemoryError from None
         if partial is not None:
-            partial.log(traceback.format_exc())
+            partial.log("failed:", *traceback.format_exc().splitlines())
         reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
         raise PluginError(f"model '{job.settings.model}' of {job.provided.plugin} failed to fit ({reason}).") from error
     model.set_precision(torch.float32)

@@ -1,17 +1,31 @@
-"""Finding runs: by path, by name, or as ``last``."""
+"""Finding runs: by path, by name or the beginning of one, or as ``last``."""
 
+import difflib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from adcli.errors import AdcliError, RunError, suggest
+from adcli._changes import LOCK, inside
+from adcli._locking import Lock
+from adcli.errors import AdcliError, OptionError, RunError, one_line
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
 
-_STAMP = re.compile(r"\d{8}-\d{6}-")
+_FINISHED = re.compile(rb"^  finished: '?([0-9T:.Z-]+)'?\r?$", re.MULTILINE)
+_TAIL = 1 << 16
+"""Bytes at the end of ``run.yaml`` in which the time is looked for: parsing hundreds of files would take seconds."""
+
+_LONGEST = 100
+"""Bytes of a name: on Windows, all of a path has room for 260."""
+
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{digit}" for kind in ("COM", "LPT") for digit in range(10))}
+
+NEAREST = 5
+"""Names that are suggested, at most."""
 
 
 def runs_folder() -> Path:
@@ -21,79 +35,224 @@ def runs_folder() -> Path:
 
 def new_run_path(model: str, data: str) -> Path:
     """Return a new run's folder, such as ``runs/20261123-141502-patchcore-bottle``."""
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", data).strip("-.") or "data"
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", data)[:100].strip("-.") or "data"
     moment = time.time()
     while True:
         name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(moment))}-{model.rpartition('/')[2]}-{slug}"
         path = runs_folder() / name
-        if not path.exists() and not (path.parent / PARTIAL / name).exists():
+        if not os.path.lexists(path) and not os.path.lexists(path.parent / PARTIAL / name):
             return path
         moment += 1
 
 
+def check_name(name: str, option: str) -> str:
+    """Return a name of a run or of a part of it, after making sure that it is one, on every system.
+
+    Raises:
+        OptionError: it is none; the message is about ``option``.
+    """
+    problem = _find_fault(name)
+    if problem:
+        raise OptionError(f"must be the plain name of a folder, and '{one_line(name)[:60]}' {problem}.", option=option)
+    return name
+
+
+def _find_fault(name: str) -> str:
+    """Return what is wrong with a name, or nothing."""
+    if not name or name != name.strip():
+        return "is empty, or begins or ends with a space"
+    if name.startswith((".", "-")) or name.endswith("."):
+        return "begins with '.' or '-', or ends with '.'"
+    if not name.isprintable() or any(letter in '/\\:*?"<>|' for letter in name):
+        return "has a character that a name cannot have"
+    if len(os.fsencode(name)) > _LONGEST:
+        return f"has more than {_LONGEST} bytes"
+    if name.partition(".")[0].upper() in _RESERVED:
+        return "has another meaning on Windows"
+    return ""
+
+
+def now() -> str:
+    """Return the time as ``run.yaml`` has it in ``finished``: UTC, with microseconds, so that it sorts as a text."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def read_finished(path: Path) -> str:
+    """Return when a run was finished, from its ``run.yaml``, without verifying that; nothing if it does not say."""
+    try:
+        with inside(path, RUN_FILE).open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
+            found = _FINISHED.findall(file.read(_TAIL))
+    except (OSError, RunError):
+        return ""
+    return found[-1].decode() if found else ""
+
+
 @dataclass(frozen=True)
 class Listed:
-    """A line of ``adcli runs``: a run that can be opened, one that was interrupted, or a folder that is damaged."""
+    """A line of ``adcli runs``.
+
+    Attributes:
+        path: the folder.
+        state: ``finished``; ``training``, by a process that is at work; ``interrupted``; or ``damaged``.
+        run: the run if it is finished.
+        problem: what is wrong with it, or who is at work on it.
+        finished: when, in UTC; empty if that is not known.
+    """
 
     path: Path
-    state: Literal["finished", "interrupted", "damaged"]
+    state: Literal["finished", "training", "interrupted", "damaged"]
     run: Run | None = None
     problem: str = ""
+    finished: str = ""
 
 
 def list_runs(folder: Path) -> Iterator[Listed]:
-    """Yield the runs in a folder by name, the interrupted ones last."""
-    for path in _run_folders(folder):
+    """Yield the runs in a folder by the time they were finished, and at the end those that are not."""
+    for finished, path in _finished_runs(folder):
         try:
-            yield Listed(path, "finished", Run.open(path))
+            yield Listed(path, "finished", Run.open(path), finished=finished)
         except AdcliError as error:
-            yield Listed(path, "damaged", problem=error.format_message())
+            yield Listed(path, "damaged", problem=error.format_message(), finished=finished)
     for path in _run_folders(folder / PARTIAL):
-        yield Listed(path, "interrupted")
+        holder = Lock(path / LOCK, path).find_holder()
+        yield Listed(path, "training" if holder else "interrupted", problem=holder)
+
+
+def _finished_runs(folder: Path) -> list[tuple[str, Path]]:
+    """Return the runs in a folder with the time that each was finished, the last at the end."""
+    return sorted((read_finished(path), path) for path in _run_folders(folder))
 
 
 def _run_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    """Return the folders of runs in a folder by name, whatever state they are in."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return sorted(filter(_is_run, found))
+    except OSError:
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and (path / RUN_FILE).is_file())
 
 
-def find_folder(reference: str) -> Path:
-    """Return the folder that a path, a name under the runs' folder, or ``last`` stands for.
+def _ignore(line: str) -> None:
+    pass
+
+
+def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path:
+    """Return the folder that a path, a name under the runs' folder, the beginning of one, or ``last`` stands for.
 
     A path into a run can begin in each of these ways, as in ``last/exports/openvino``.
 
+    Args:
+        reference: what was given.
+        note: is told which run it stands for, unless that is what it says.
+
     Raises:
-        RunError: there is no such folder.
+        RunError: there is no such folder, or several names begin so.
     """
-    first, _, rest = reference.partition("/")
-    if first == "last" and not Path(reference).is_dir():
-        path = _last() / rest if rest else _last()
-        if not path.is_dir():
-            raise RunError(f"{path}: no such folder.")
-        return path
     for path in (Path(reference), runs_folder() / reference):
-        if path.is_dir():
+        if reference and _is_folder(path):
             return path
-    names = [path.name for path in _run_folders(runs_folder())]
-    raise RunError(f"no run '{reference}'.{suggest(reference, names) if names else ' See adcli runs.'}")
+    first, _, rest = reference.partition("/")
+    if first == "last":
+        run, words = _find_last()
+    else:
+        run = _find_by_beginning(first or reference, runs_folder(), f"no run '{one_line(reference)}'")
+        words = f"'{first}' is {run}"
+    if not _is_folder(run / rest):
+        raise RunError(f"{run / rest}: no such folder.")
+    note(words)
+    return run / rest
 
 
-def _last() -> Path:
-    stamped = [path for path in _run_folders(runs_folder()) if _STAMP.match(path.name)]
-    if not stamped:
-        raise RunError(f"no run in {runs_folder()} yet; make one with 'adcli train', or give a run's path.")
-    return stamped[-1]
+def _is_folder(path: Path) -> bool:
+    """Tell whether there is a folder; unlike :meth:`Path.is_dir`, it raises nothing, such as for names too long."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
-def find_interrupted(reference: str) -> Path:
-    """Return the folder of the interrupted run that a path or a name stands for."""
+def _is_run(path: Path) -> bool:
+    return os.path.isfile(path / RUN_FILE)  # noqa: PTH113 - as above
+
+
+def _find_last() -> tuple[Path, str]:
+    """Return the run that was finished last and can be opened, and what to say of it."""
+    folder, passed_over = runs_folder(), []
+    for _, path in reversed(_finished_runs(folder)):
+        try:
+            Run.open(path)
+        except AdcliError:
+            passed_over.append(path.name)
+        else:
+            newer = f" ({_enumerate(passed_over)} cannot be opened)" if passed_over else ""
+            return path, f"'last' is {path}{newer}"
+    unfinished = [path.name for path in _run_folders(folder / PARTIAL)]
+    there = [
+        *([f"{_enumerate(passed_over)} cannot be opened"] if passed_over else []),
+        *([f"{_enumerate(unfinished)} not finished"] if unfinished else []),
+    ]
+    what = f" ({'; '.join(there)}: see 'adcli runs')" if there else ""
+    raise RunError(f"no finished run in {folder}{what}; make one with 'adcli train', or give a run's path.")
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NEAREST} more" if len(names) > NEAREST else ""
+    return ", ".join(map(one_line, names[:NEAREST])) + more
+
+
+def _find_by_beginning(start: str, folder: Path, otherwise: str) -> Path:
+    """Return the only run in a folder whose name begins so; raises :class:`RunError` with a message otherwise."""
+    names = [path.name for path in _run_folders(folder)]
+    found = [name for name in names if start and name.startswith(start)]
+    if len(found) == 1:
+        return folder / found[0]
+    if found:
+        raise RunError(
+            f"'{one_line(start)}': {len(found)} runs in {folder} begin so: {_enumerate(found)}; give more of the name."
+        )
+    raise RunError(f"{otherwise}.{_suggest(start, names)}")
+
+
+def _suggest(given: str, names: Sequence[str]) -> str:
+    """Return the names that are most like what was given, for a message."""
+    name = Path(given).name
+    nearest = difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.5)
+    # Names begin with a time: whoever types the rest has most of it right.
+    nearest += [known for known in names if name and name in known and known not in nearest]
+    if nearest:
+        return f" Did you mean {' or '.join(repr(one_line(known)) for known in nearest[:NEAREST])}?"
+    return " See 'adcli runs' for those there are, or give a path."
+
+
+def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) -> Path:
+    """Return the folder of the interrupted run that a path, a name or the beginning of one stands for.
+
+    Raises:
+        RunError: there is no such run, or it is finished.
+    """
     given = Path(reference)
     for path in (given, given.parent / PARTIAL / given.name, runs_folder() / PARTIAL / reference):
-        if path.parent.name == PARTIAL and path.is_dir():
+        if path.parent.name == PARTIAL and _is_folder(path):
             return path
     for path in (given, runs_folder() / reference):
-        if (path / RUN_FILE).is_file():
+        if _is_run(path):
             raise RunError(f"{path}: this run is finished; there is nothing to resume.")
-    names = [path.name for path in _run_folders(runs_folder() / PARTIAL)]
-    raise RunError(f"no interrupted run '{reference}'.{suggest(reference, names) if names else ' See adcli runs.'}")
+    missing = f"no interrupted run '{one_line(reference)}'"
+    found = _find_by_beginning(given.name, runs_folder() / PARTIAL, missing)
+    note(f"'{reference}' is {found}")
+    return found
+
+
+def find_any(reference: str) -> Path:
+    """Return the folder of a run in whatever state, by path or whole name; ``last`` is the run finished last.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    given = Path(reference)
+    if reference == "last" and not _is_folder(given):
+        return _find_last()[0]
+    folder = runs_folder()
+    for path in (given, folder / reference, given.parent / PARTIAL / given.name, folder / PARTIAL / reference):
+        if given.name and _is_run(path):
+            return path
+    names = [path.name for path in [*_run_folders(folder), *_run_folders(folder / PARTIAL)]]
+    raise RunError(f"no run '{one_line(reference)}'.{_suggest(reference, names)}")

@@ -4,40 +4,61 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adcli._files import publish, seal, storing, write_atomically
-from adcli.errors import RunError, StorageError
+from adcli._changes import LOCK, enter, inside
+from adcli._files import seal, storing, sync, sync_all, write_atomically
+from adcli._locking import Lock
+from adcli.errors import RunError, StorageError, printable
+from adcli.runs.find import new_run_path, now
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
 CHECKPOINTS = "checkpoints"
-_LOCK_FILE = "lock"
+
+_WAIT_SECONDS = 30.0
+"""How long a run waits for another to get its name, which takes milliseconds."""
+
+
+class _TakenError(StorageError):
+    """Another run has the name."""
 
 
 def check_free(final: Path) -> None:
-    """Check that a run can become ``final``; raises :class:`StorageError` where something stands in its way."""
-    if final.exists():
-        raise StorageError(f"--out {final}: exists already; choose another folder or remove it.")
-    folder = final.parent / PARTIAL / final.name
-    if folder.exists():
-        raise StorageError(
-            f"--out {final}: an interrupted run of that name lies in {folder}; "
-            f"continue it with 'adcli train --resume {folder}', or remove it."
-        )
+    """Check that a run can become ``final``.
+
+    Raises:
+        StorageError: something stands in its way, or another process makes a run of that name.
+    """
+    folder = _place(final)
+    if os.path.lexists(final):
+        raise _TakenError(f"--out {final}: exists already; choose another folder or remove it.")
+    if not os.path.lexists(folder):
+        return
+    holder = Lock(folder / LOCK, final).find_holder()
+    if holder:
+        raise _TakenError(f"--out {final}: {holder} is making a run of that name; choose another folder.")
+    raise _TakenError(
+        f"--out {final}: an interrupted run of that name lies in {folder}; continue it with "
+        f"'adcli train --resume {folder}', or remove it with 'adcli runs rm {folder}'."
+    )
+
+
+def _place(final: Path) -> Path:
+    """Return where a run is made that will become ``final``."""
+    return inside(final.parent, f"{PARTIAL}/{final.name}", StorageError)
 
 
 class PartialRun:
     """A run that is being made: a folder under ``.partial`` that only this process writes to."""
 
-    def __init__(self, folder: Path, final: Path) -> None:
+    def __init__(self, folder: Path, final: Path, lock: Lock) -> None:
         self.folder = folder
         self.final = final
-        self._lock = _lock(folder / _LOCK_FILE)
-        if self._lock is None:
-            raise RunError(f"{folder}: another process is working on this run.")
+        self._lock = lock
+        self._complete = False
 
     @classmethod
     def create(cls, final: Path, content: Mapping[str, Any]) -> "PartialRun":
@@ -46,24 +67,55 @@ class PartialRun:
         Raises:
             StorageError: something stands there already, or nothing can be written there.
         """
-        check_free(final)
-        folder = final.parent / PARTIAL / final.name
+        folder = _place(final)
         # Named when it can be resumed: a process killed before leaves nothing under the run's name.
-        unnamed = folder.with_name(f".{folder.name}.{os.getpid()}")
-        with storing(final):
-            unnamed.mkdir(parents=True, exist_ok=True)
-            write_atomically(unnamed / RUN_FILE, seal({"format": FORMAT, **content}))
-            unnamed.rename(folder)
-            return cls(folder, final)
+        with _naming(folder.parent) as unnamed:
+            check_free(final)
+            lock = Lock(unnamed / LOCK, final)
+            lock.acquire()
+            try:
+                write_atomically(unnamed / RUN_FILE, seal({"format": FORMAT, **content}))
+                with storing(final):
+                    lock.move(lambda: unnamed.rename(folder), folder / LOCK)
+            except BaseException:
+                lock.release()
+                raise
+        return cls(folder, final, lock)
+
+    @classmethod
+    def create_named(cls, model: str, data: str, content: Mapping[str, Any]) -> "PartialRun":
+        """Start a run with a new name under the folder of runs; raises as :meth:`create`."""
+        while True:
+            try:
+                return cls.create(new_run_path(model, data), content)
+            except _TakenError:
+                # By a process that started in the same second.
+                continue
 
     @classmethod
     def resume(cls, folder: Path) -> tuple["PartialRun", dict[str, Any]]:
-        """Take up an interrupted run; returns it and the content of its ``run.yaml``."""
-        content = _read_run_file(folder / RUN_FILE)
+        """Take up an interrupted run; returns it and the content of its ``run.yaml``.
+
+        Raises:
+            RunError: another process is at work on it, a link is in it, or a run of its name exists.
+        """
         final = folder.parent.parent / folder.name
-        if final.exists():
-            raise RunError(f"{final}: exists, so the interrupted run {folder} cannot become it; remove one of the two.")
-        return cls(folder, final), content
+        folder = inside(final.parent, f"{PARTIAL}/{folder.name}")
+        _refuse_links(folder)
+        lock = Lock(folder / LOCK, folder)
+        lock.acquire(wait=1)
+        try:
+            content = _read_run_file(folder / RUN_FILE)
+            if os.path.lexists(final):
+                raise RunError(
+                    f"{final}: exists, so the interrupted run {folder} cannot become it; move one of the two away, and "
+                    f"continue with 'adcli train --resume {folder}'."
+                )
+        except BaseException:
+            lock.release()
+            raise
+        _remove_unfinished(folder)
+        return cls(folder, final, lock), content
 
     def read(self) -> dict[str, Any]:
         """Return the content of its ``run.yaml``."""
@@ -71,46 +123,91 @@ class PartialRun:
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file of the run."""
-        write_atomically(self.folder / name, content)
+        write_atomically(inside(self.folder, name), content)
 
-    def log(self, text: str) -> None:
-        """Append a line to the run's log."""
-        with storing(self.folder / LOG_FILE), (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    def log(self, text: str, *more: str) -> None:
+        """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
+        path = inside(self.folder, LOG_FILE)
+        lines = [
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}",
+            *(f"    {printable(line)}" for line in more),
+        ]
+        with storing(path), path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
 
     def finish(self) -> Run:
-        """Turn the folder into the finished run."""
+        """Turn the folder into the finished run.
+
+        Raises:
+            StorageError: something has the run's name by now; the run stays where it was made.
+        """
+        self._complete = True
+        self._note_time()
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-        self._release()
-        publish(self.folder, self.final)
-        with contextlib.suppress(OSError):
-            self.folder.parent.rmdir()  # only where no other run is interrupted
+        if os.path.lexists(self.final):
+            self._lock.release()
+            raise StorageError(
+                f"{self.final}: appeared meanwhile, and is left as it is; the run lies complete in {self.folder}: move "
+                f"{self.final} away, and 'adcli train --resume {self.folder}' gives the run its name."
+            )
+        with storing(self.final):
+            sync_all(self.folder)
+            self._lock.move(lambda: self.folder.rename(self.final), self.final / LOCK)
+            sync(self.final.parent)
+        self._lock.release()
+        self._remove_empty_parent()
         return Run.open(self.final)
 
+    def _note_time(self) -> None:
+        """Write down that the run is finished now, unless it was before, and only its name was missing."""
+        content = _read_run_file(inside(self.folder, RUN_FILE))
+        record = content["record"]
+        if "finished" not in record:
+            self.write(RUN_FILE, seal({**content, "record": {**record, "finished": now()}}))
+
+    def leave(self) -> None:
+        """Let another process take the run up."""
+        self._lock.release()
+
     def abandon(self) -> None:
-        """Remove the folder: nothing in it is worth continuing."""
-        self._release()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder, as nothing in it is worth continuing; one that is complete stays."""
+        if not self._complete:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
+        self._remove_empty_parent()
+
+    def _remove_empty_parent(self) -> None:
         with contextlib.suppress(OSError):
-            self.folder.parent.rmdir()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        (self.folder / _LOCK_FILE).unlink(missing_ok=True)
+            self.folder.parent.rmdir()  # only where no other run is interrupted
 
 
-def _lock(path: Path) -> int | None:
-    """Return a descriptor that holds an exclusive lock, which the system releases even when the process is killed."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+@contextlib.contextmanager
+def _naming(parent: Path) -> Iterator[Path]:
+    """Give a folder to be named, and hold the lock under which runs get their names, so that nobody else uses it."""
+    lock, unnamed = Lock(parent / LOCK, parent), parent / ".new"
+    enter(lock, _WAIT_SECONDS)
     try:
-        import fcntl
+        shutil.rmtree(unnamed, ignore_errors=True)
+        with storing(parent):
+            unnamed.mkdir()
+        yield unnamed
+    finally:
+        shutil.rmtree(unnamed, ignore_errors=True)
+        lock.release()
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows has no flock; two processes on one run are the user's to avoid there
-        pass
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a run, perhaps somebody else's, that would have this process read or write elsewhere."""
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise RunError(f"{path}: is a link, and what belongs to {folder} must lie in it; remove it.")
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove the files that a killed process did not finish; adcli and safetensors name such with a dot."""
+    for path in folder.rglob(".*"):
+        if path.is_file() and path.name != LOCK:
+            with contextlib.suppress(OSError):
+                path.unlink()

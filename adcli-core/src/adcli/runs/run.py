@@ -10,11 +10,12 @@ from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
+from adcli._changes import inside
 from adcli._files import file_digest, unseal
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
-from adcli.errors import DataError, RunError, needing_torch, one_line
+from adcli.errors import DataError, RunError, needing_torch, one_line, printable
 
 FORMAT = 3
 """2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
@@ -23,6 +24,11 @@ PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
 CALIBRATION_FILE = "calibration.json"
+NOTE_FILE = "note.txt"
+EXPORTS = "exports"
+
+MAX_NOTE = 2000
+"""Characters of a note, at most."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,23 @@ class Run:
         Raises:
             RunError: it is no finished run, comes from a newer core, or was changed since.
         """
-        content = _read_run_file(path / RUN_FILE)
+        content = _read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
             raise RunError(f"{path}: the run was not finished; continue it with 'adcli train --resume {path.name}'.")
         settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
-        return cls(path, settings, content["record"], _read_calibration(path / CALIBRATION_FILE))
+        return cls(path, settings, content["record"], _read_calibration(inside(path, CALIBRATION_FILE)))
+
+    @property
+    def note(self) -> str:
+        """What ``adcli runs note`` said of it, in one line; nothing if it said nothing."""
+        path = inside(self.path, NOTE_FILE)
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                return printable(file.read(MAX_NOTE)).strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
 
     @property
     def image_size(self) -> Size:
@@ -77,7 +95,7 @@ class Run:
         return parse_framing(region, crop, fit or "squash", ignored)
 
     def _read_ignored(self) -> Flags:
-        path = self.path / IGNORE_FILE
+        path = inside(self.path, IGNORE_FILE)
         try:
             ignored = read_ignored(path)
         except DataError as error:
@@ -106,7 +124,7 @@ class Run:
 
     def verified_weights(self) -> Path:
         """Return the path of the weights after comparing them with their digest."""
-        path = self.path / WEIGHTS_FILE
+        path = inside(self.path, WEIGHTS_FILE)
         try:
             digest = file_digest(path)
         except OSError as error:

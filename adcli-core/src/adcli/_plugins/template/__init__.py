@@ -5,15 +5,15 @@ filled in, others are copied.
 """
 
 import re
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from adcli._changes import CHANGES, changing, making, settle
+from adcli._files import storing
 from adcli._plugins.registry import registry
-from adcli.errors import OptionError, StorageError
+from adcli.errors import OptionError
 
 TEMPLATES = Path(__file__).parent
 KINDS = ("model", "dataset")
@@ -80,30 +80,17 @@ def write_package(names: PluginNames, kind: str, folder: Path) -> list[Path]:
             f"--kind {kind}: 'adcli plugin new' writes models and data sets; for {kind}s, start from the complete "
             f"example in docs/plugins/adcli_{kind}s.md."
         )
+    if (folder / CHANGES).is_dir():
+        settle(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise OptionError(f"{folder}: exists{'' if folder.is_file() else ' and is not empty'}; choose another --out.")
     files = fill(names, kind)
-    # In the folder's own file system, so that nothing but renaming is left to do.
-    parent = folder if folder.is_dir() else folder.parent
-    temporary = parent / f".{names.distribution}-{uuid.uuid4().hex[:8]}"
-    try:
+    # A folder that is there is perhaps the one that the user is in, and is not replaced.
+    with changing(folder, names.distribution) if folder.is_dir() else making(folder) as place, storing(folder):
         for path, content in files.items():
-            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / path).write_bytes(content)
-        _move(temporary, folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another --out.") from None
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_bytes(content)
     return [folder / path for path in files]
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    if not folder.is_dir():
-        temporary.rename(folder)
-        return
-    for path in list(temporary.iterdir()):
-        path.rename(folder / path.name)
-    temporary.rmdir()
 
 
 def fill(names: PluginNames, kind: str) -> Mapping[Path, bytes]:
