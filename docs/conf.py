@@ -20,6 +20,7 @@ NAVIGATION = {
         "docs/choosing",
         "docs/gallery",
         "docs/thresholds",
+        "docs/verdicts",
         "docs/report",
         "docs/metrics",
         "docs/exports",

@@ -1,5 +1,6 @@
 """What the end-to-end tests share: a small data set, and commands in a process of their own."""
 
+import csv
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,14 @@ def assert_one_line(outcome: Outcome, code: int, *words: str) -> None:
     assert "Traceback" not in outcome.err
     for word in words:
         assert word in errors[0]
+
+
+def scored_rows(run: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's ``scores.csv``, without what differs from run to run: its name and the time."""
+    with (run / "scores.csv").open(newline="") as file:
+        return [
+            {name: cell for name, cell in row.items() if name not in ("run", "time")} for row in csv.DictReader(file)
+        ]
 
 
 def draw_part(seed: int, *, defect: bool = False) -> tuple[Image.Image, Image.Image]:

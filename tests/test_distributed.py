@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from support import write_parts
+from support import scored_rows, write_parts
 
 from adcli.testing.models import COUNT, damaged_images, good_images, scores_of_two_processes, subject_of
 
@@ -165,4 +165,4 @@ def test_a_resumed_training_of_two_ends_with_the_scores_of_an_uninterrupted_one(
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     whole = launched("-m", "adcli", *arguments[:-3], "whole", *arguments[-2:], processes=2, cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr[-2000:]
-    assert (tmp_path / "broken/scores.csv").read_text() == (tmp_path / "whole/scores.csv").read_text()
+    assert scored_rows(tmp_path / "broken") == scored_rows(tmp_path / "whole")

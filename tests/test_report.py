@@ -58,6 +58,15 @@ def test_a_lost_page_is_made_again_the_same(adcli: Adcli, run: Path) -> None:
     assert words(run / "report.html") == before
 
 
+def test_a_run_that_lost_its_metrics_is_none_without_test_images(adcli: Adcli, run: Path) -> None:
+    before = words(run / "report.html")
+    for name in ("report.html", "metrics.json"):
+        (run / name).unlink()
+    assert adcli("report", run).code == 0
+    assert words(run / "report.html") == before
+    assert (run / "metrics.json").is_file()
+
+
 def test_an_evaluation_of_other_images_has_a_page_of_its_own(adcli: Adcli, run: Path, parts: Path) -> None:
     top = (run / "report.html").read_bytes()
     assert adcli("evaluate", run, "--data", parts, "--name", "more").code == 0
@@ -83,7 +92,7 @@ def test_what_is_missing_is_said_in_one_line_and_the_page_stays(adcli: Adcli, pa
     adcli("calibrate", run, "--false-alarm-rate", 0.4)
     before = (run / "report.html").read_bytes()
     shutil.rmtree(tmp_path / "data")
-    assert_one_line(adcli("report", run), 4, str(tmp_path / "data"))
+    assert_one_line(adcli("report", run), 4, "data: no such folder")
     assert (run / "report.html").read_bytes() == before
     assert_one_line(adcli("report", "nothing"), 5, "nothing")
 

@@ -1,9 +1,11 @@
 """What the command line looks like: help, tables, colour, voices, and one way to say that something is wrong."""
 
+import errno
 import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from adcli import pipeline
 from adcli.cli import cli
 from adcli.cli.console import lay_out, wrap
 from adcli.cli.flags import SCORING, SECTIONS
+from adcli.errors import suggest
 from adcli.pipeline.train_settings import BATCH_SIZE, FIELDS, TrainSettings
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -60,6 +63,8 @@ def test_that_holds_for_all_spellings_and_for_keys(adcli: Adcli) -> None:
 
 SIZES = "N or HEIGHTxWIDTH, each from 16 to 8192 pixels"
 FORMATS = "table, csv, json or jsonl"
+DEVICES = "is no device; give auto, cpu, cuda, cuda:N or mps."
+LONG, TOO_LONG = "x" * 300, os.strerror(errno.ENAMETOOLONG)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +87,23 @@ FORMATS = "table, csv, json or jsonl"
         ("train --config options.yaml", "--config options.yaml: options: epochs must be an integer, not 'many'."),
         ("train --config options.yaml -o epochs=few", "-o epochs must be an integer, not 'few'."),
         ("train", "--model must be given; 'adcli models' lists what can be trained."),
-        ("train photos", "'photos' is not an option; images are given as --data photos"),
-        ("train -m padim --resume x", "--resume takes no other settings: the run continues with its own."),
+        ("train photos", "'photos' stands alone; images are given as --data photos"),
+        ("train padim --data photos", "'padim' stands alone; a model is given as --model padim"),
+        ("train -m padim --out=", "--out is empty; give a path."),
+        ("train -m padim --calibration=", "--calibration is empty; give a path."),
+        ("train -m padim --validation=", "--validation is empty; give a path."),
+        ("train -m padim --ignore=", "--ignore is empty; give a path."),
+        ("train -m padim --validation photos", "--validation photos: is for --threshold f1; give both, or neither."),
+        ("train -m padim -q=3", "-q takes no value, not '3'."),
+        ("train -m padim --quiet=3", "--quiet takes no value, not '3'."),
+        ("runs -q=3", "-q takes no value, not '3'."),
+        ("train -m=padim", "-m takes its value after a space: -m padim"),
+        ("train -m padim --device tpu", f"--device tpu: {DEVICES}"),
+        ("train --config no_device.yaml", f"--config no_device.yaml: device tpu: {DEVICES}"),
+        ("train --config no_device.yaml --device npu", f"--device npu: {DEVICES}"),
+        ("runs --dir wrong.yaml", "--dir wrong.yaml: no such folder."),
+        ("runs --dir nowhere", "--dir nowhere: no such folder."),
+        ("train -m padim --resume x", "--resume takes --data and -d alone: the run has its own settings."),
         ("predict run --workers -1 x.png", "--workers must be at least 0, not -1."),
         ("predict photos", "give a run, and then images: adcli predict last photos"),
         ("predict run x.png --format tabel", f"--format must be {FORMATS}, not 'tabel'. Did you mean 'table'?"),
@@ -96,15 +116,66 @@ FORMATS = "table, csv, json or jsonl"
 def test_a_message_names_what_was_typed(adcli: Adcli, arguments: str, message: str) -> None:
     Path("wrong.yaml").write_text("model: stfpm\ncache: x\n")
     Path("options.yaml").write_text("model: stfpm\noptions:\n  epochs: many\n")
+    Path("no_device.yaml").write_text("model: padim\ndevice: tpu\noptions:\n  backbone: random:resnet18\n")
     outcome = adcli(*arguments.split())
     assert_one_line(outcome, 2)
     assert outcome.err.splitlines()[-1] == f"Error: {message}"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("train -m padim --calibration nowhere", 4, "--calibration nowhere: no such folder."),
+        ("train -m padim --threshold f1 --validation nowhere", 4, "--validation nowhere: no such folder."),
+        ("train -m padim --ignore nowhere.png", 4, "--ignore nowhere.png: no such file."),
+        ("train --config gone.yaml", 4, "--config gone.yaml: calibration nowhere: no such folder."),
+        ("train -m padim --out file/x", 9, "--out file/x: file is a file; choose another folder."),
+        ("plugin new hinge --out file/x/y", 9, "--out file/x/y: file is a file; choose another folder."),
+        (f"train -m padim --out {LONG}", 9, f"--out {LONG}: cannot be written ({TOO_LONG}); choose another folder."),
+    ],
+)  # fmt: skip
+def test_a_place_that_is_not_there_is_named_before_an_image_is_read(
+    adcli: Adcli, arguments: str, code: int, message: str
+) -> None:
+    Path("file").touch()
+    Path("gone.yaml").write_text("model: padim\ncalibration: nowhere\n")
+    outcome = adcli(*arguments.split())
+    assert (outcome.code, outcome.err) == (code, f"Error: {message}\n")
+
+
+def test_a_single_word_of_predict_is_a_run_or_images(adcli: Adcli, run: Path) -> None:
+    assert_one_line(adcli("predict", run), 2, f"give images, too: adcli predict {run} IMAGES")
+    Path("my photos").mkdir()
+    assert_one_line(adcli("predict", "my photos"), 2, "adcli predict last 'my photos'")
+
+
+def test_paths_are_relative_unless_they_were_typed_absolute(adcli: Adcli, parts: Path) -> None:
+    shutil.copytree(parts, "my parts")
+    Path("my parts/train/good/zz.png").write_text("no image")
+    quick = ("-m", "dfm", "--backbone", "random:resnet18", "--image-size", 32)
+    for typed, named in (("my parts", "my parts"), (Path("my parts").absolute(), str(Path("my parts").absolute()))):
+        outcome = adcli("train", "--data", typed, *quick)
+        assert_one_line(outcome, 4, f"Error: {Path(named) / 'train/good/zz.png'}: not an image")
+        assert outcome.err.startswith(f"{named}: train and test folders"), outcome.err
+
+
+def test_of_many_names_the_nearest_are_listed() -> None:
+    names = [f"part-{number:02}-{'cable' if number == 7 else 'wood'}" for number in range(70)]
+    message = suggest("cables", names)
+    assert "part-07-cable" in message
+    assert message.count("part") == 3
+    assert "67 more" in message
+    assert suggest("x", names[:3]) == f" Known: {', '.join(names[:3])}."
+
+
+@pytest.mark.parametrize("columns", [60, 80])
 @pytest.mark.parametrize("path", COMMANDS)
-def test_help_fits_eighty_columns_and_is_not_cut(adcli: Adcli, path: tuple[str, ...]) -> None:
+def test_help_fits_and_is_not_cut(
+    adcli: Adcli, path: tuple[str, ...], columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     shown = adcli(*path, "--help").out
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, shown.splitlines())) <= columns
     cut = [line for line in shown.splitlines() if line.endswith("...") and not line.startswith("Usage:")]
     assert cut == []
 

@@ -43,7 +43,7 @@ ALLOWED = {
     "exports": "contract _plugins data metrics scoring runs",
     "pipeline": "contract _plugins _process data metrics scoring nn report runs exports",
     "testing": "contract _plugins data scoring nn runs exports pipeline",
-    "cli": "contract _plugins _process data metrics runs pipeline testing",
+    "cli": "contract _plugins _process data metrics scoring runs pipeline testing",
 }
 """By folder, the folders it may import: only such as stand above it here."""
 

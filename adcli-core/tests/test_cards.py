@@ -62,7 +62,8 @@ def test_nothing_above_the_level_gives_no_outline() -> None:
 
 
 def made(pixels: np.ndarray, anomaly_map: np.ndarray | None = None, mask: np.ndarray | None = None) -> Picture:
-    return picture(pixels, anomaly_map, pixel_threshold=0.5, map_range=(0.0, 1.0), mask=mask)
+    marked = None if anomaly_map is None else anomaly_map > 0.5
+    return picture(pixels, anomaly_map, marked=marked, map_range=(0.0, 1.0), mask=mask)
 
 
 def test_a_defect_of_one_pixel_in_a_large_photograph_is_outlined() -> None:

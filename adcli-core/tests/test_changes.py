@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from adcli import RunError, StorageError
-from adcli._changes import CHANGES, LOCK, changing, inside, settle
+from adcli._changes import CHANGES, LOCK, changing, holding, inside, making, settle
+from adcli._files import remove_leftovers, writing_lines
 from adcli._locking import Lock
 
 
@@ -77,6 +78,18 @@ def test_what_adcli_did_not_make_is_not_replaced(root: Path) -> None:
     assert _read(root) == BEFORE
 
 
+@pytest.mark.parametrize(("name", "folder"), [("top", True), ("added", False), ("evaluations/test/a", True)])
+def test_what_stands_in_the_way_is_found_before_anything_is_changed(root: Path, name: str, folder: bool) -> None:
+    (root / name).unlink(missing_ok=True)
+    (root / name).mkdir() if folder else (root / name).write_text("mine")
+    before = _read(root)
+    with pytest.raises(StorageError, match="stands in the way"), changing(root, "evaluations/test") as staged:
+        _prepare(staged)
+    settle(root)
+    assert _read(root) == before
+    assert not [path for path in root.rglob("*") if path.name.startswith(".")]
+
+
 @pytest.mark.parametrize("link", [CHANGES, "evaluations", "evaluations/test", "top", LOCK])
 def test_links_are_not_followed(root: Path, tmp_path: Path, link: str) -> None:
     precious = tmp_path / "precious"
@@ -88,6 +101,9 @@ def test_links_are_not_followed(root: Path, tmp_path: Path, link: str) -> None:
     with pytest.raises((RunError, StorageError)), changing(root, "evaluations/test") as staged:
         _prepare(staged)
     assert _read(precious) == before
+    (root / link).unlink()
+    settle(root)
+    assert not list(root.glob(".*"))
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b"])
@@ -177,3 +193,45 @@ def test_where_nothing_can_be_written_nothing_is_settled(root: Path, monkeypatch
     monkeypatch.setattr(Lock, "try_acquire", refuse)
     settle(root)
     assert (root / CHANGES).is_dir()
+
+
+def test_one_who_holds_a_folder_waits_for_all_who_change_it_and_none_change_it_meanwhile(root: Path) -> None:
+    (root / "exports/onnx").mkdir(parents=True)
+    for folder in (root, root / "exports/onnx"):
+        with changing(folder, "calibration.json"), pytest.raises(RunError, match=r"run: .* is at work on it"):
+            holding(root).__enter__()
+    with holding(root):
+        assert "process" in Lock(root / LOCK, root).find_holder()
+    assert not [path for path in root.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    final = tmp_path / "deep" / "new"
+
+    def fail() -> None:
+        with making(final) as folder:
+            _prepare(folder)
+            raise ValueError("broke")
+
+    with pytest.raises(ValueError, match="broke"):
+        fail()
+    assert not list(tmp_path.iterdir())
+    with making(final) as folder:
+        _prepare(folder)
+        assert not final.exists()
+        with pytest.raises(RunError, match="is at work on it"):
+            making(final).__enter__()
+    assert sorted(_read(final)) == ["added/deep", "evaluations/test/a", "top"]
+    assert [path.name for path in final.parent.iterdir()] == ["new"]
+
+
+def test_unfinished_files_of_living_processes_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / ".adcli-0123456789ab.tmp").write_text("half")
+    (tmp_path / ".tmp").write_text("mine")
+    with writing_lines(tmp_path / "table.csv") as write:
+        write("row\n")
+        assert len(list(tmp_path.glob(".adcli-*.tmp"))) == 2
+        remove_leftovers(tmp_path)
+        assert len(list(tmp_path.glob(".adcli-*.tmp"))) == 1
+        write("row\n")
+    assert _read(tmp_path) == {"table.csv": "row\nrow\n", ".tmp": "mine"}

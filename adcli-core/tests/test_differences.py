@@ -11,6 +11,7 @@ from adcli.metrics import image_metrics
 from adcli.pipeline._compare import compare_runs
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.verdict import COLUMNS, VerdictRecord
 
 
 def run_of(folder: Path, scores: np.ndarray, is_defect: np.ndarray, names: list[str] | None = None) -> Run:
@@ -19,10 +20,11 @@ def run_of(folder: Path, scores: np.ndarray, is_defect: np.ndarray, names: list[
     table.parent.mkdir(parents=True)
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", "label", "defect", "score", "p_value", "verdict"])
+        writer.writerow([*COLUMNS, "label", "defect"])
         for i, (score, defective) in enumerate(zip(scores, is_defect, strict=True)):
             name = names[i] if names else f"{i}.png"
-            writer.writerow([name, "defect" if defective else "good", "", repr(float(score)), "", ""])
+            record = VerdictRecord(image=name, time="", score=float(score), verdict="")
+            writer.writerow([*record.to_cells(), "defect" if defective else "good", ""])
     return Run(folder, {"model": "any"}, {}, Calibration.none())
 
 

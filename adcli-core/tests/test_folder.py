@@ -176,3 +176,46 @@ def test_paths_to_predict_are_files_and_folders(tmp_path: Path) -> None:
     for missing in ("gone.png", "empty"):
         with pytest.raises(DataError, match=missing):
             list(images_in([tmp_path / missing]))
+
+
+def predicted(root: Path, out: str, *pictures: str) -> None:
+    """Write what ``adcli predict --out --overlays`` leaves in a folder."""
+    (root / out).mkdir(parents=True, exist_ok=True)
+    (root / out / "predictions.csv").touch()
+    draw(root, *(f"{out}/maps/{picture}" for picture in pictures))
+
+
+@pytest.mark.parametrize("out", [".", "checked", "good", "good/checked", "dent", "dent/deep/checked", "good/deep"])
+def test_pictures_of_predict_are_no_photographs_wherever_they_lie(tmp_path: Path, out: str) -> None:
+    draw(tmp_path, *(f"good/{i}.png" for i in range(20)), "good/deep/a.png", "dent/x.png")
+    before = read(tmp_path)
+    predicted(tmp_path, out, "0.png.png", "deep/a.png.png")
+    after = read(tmp_path)
+    assert (after.train, after.test) == (before.train, before.test)
+    assert after.description == f"{before.description}; left out 2 pictures made by 'adcli predict'"
+
+
+@pytest.mark.parametrize("out", [".", "checked", "train", "train/checked", "test/checked", "test/dent", "test"])
+def test_nor_are_they_in_train_and_test_folders(tmp_path: Path, out: str) -> None:
+    draw(tmp_path, "train/a.png", "train/b.png", "test/good/c.png", "test/dent/d.png", "ground_truth/dent/d_mask.png")
+    before = read(tmp_path)
+    predicted(tmp_path, out, "a.png.png")
+    after = read(tmp_path)
+    assert (after.train, after.test) == (before.train, before.test)
+    assert after.description.endswith("; left out 1 picture made by 'adcli predict'")
+
+
+def test_a_second_prediction_of_a_folder_takes_its_photographs_alone(tmp_path: Path) -> None:
+    draw(tmp_path, "pin/1.png", "pin/2.png", "pin/maps/3.png")
+    assert len(list(images_in([tmp_path / "pin"]))) == 3  # a folder of that name is nothing by itself
+    predicted(tmp_path, "pin/checked", "1.png.png", "2.png.png")
+    assert [path.name for path in images_in([tmp_path / "pin"])] == ["1.png", "2.png", "3.png"]
+
+
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    for path in ("x" * 5000, "a\0b", str(tmp_path / ("y" * 300))):
+        with pytest.raises(DataError) as refused:
+            list(images_in([path]))
+        assert "\n" not in refused.value.format_message()
+    with pytest.raises(DataError, match="empty"):
+        list(images_in([""]))

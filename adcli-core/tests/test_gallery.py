@@ -19,7 +19,7 @@ from adcli.scoring.prediction import Prediction
 def predict(score: float, pixels: np.ndarray, **keywords: object) -> Prediction:
     """Return a prediction of a photograph, with a score."""
     photograph = Photograph("a.png", pixels, "", Path("a.png"))
-    calibration = replace(Calibration.none(), pixel_threshold=0.5)
+    calibration = replace(Calibration.none(), image_threshold=0.5, pixel_threshold=0.5)
     return Prediction(photograph, score, keywords.get("hot"), calibration, keywords.get("framing", Framing()))  # type: ignore[arg-type]
 
 

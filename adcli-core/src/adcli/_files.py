@@ -47,6 +47,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def exists(path: str | Path) -> bool:
+    """Tell whether there is such a file or folder; a name that none can have, such as a very long one, has none."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises an error for such a name
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether there is such a folder; see :func:`exists`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turn a failure to write into a :class:`StorageError` that names the path."""

@@ -47,6 +47,5 @@ def calibrate(run: str, data: str | None, false_alarm_rate: float | None, as_jso
         return
     print_fact("before", before.promise())
     print_fact("threshold", after.promise())
-    print_fact(
-        "go on", f"{quote('adcli', 'report', relative(opened.path))}    (the report was made with the threshold before)"
-    )
+    command = quote("adcli", "report", relative(opened.path))
+    print_fact("go on", f"{command}    (the report was made with the threshold before)")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adcli.errors import one_line
+from adcli.errors import one_line, printable
 
 if TYPE_CHECKING:
     from adcli.progress import ProgressEvent
@@ -45,18 +45,19 @@ def is_terminal() -> bool:
 
 
 def style_verdict(word: str, text: str) -> str:
-    """Colour a text by a verdict, and write a defect large on a terminal."""
+    """Colour a text by a verdict, and write what is not good large on a terminal."""
     if not is_terminal():
         return text
-    return click.style(text.upper(), fg="red", bold=True) if word == "defect" else click.style(text, fg="green")
+    colours = {"defect": "red", "unreadable": "yellow"}
+    return click.style(text.upper(), fg=colours[word], bold=True) if word in colours else click.style(text, fg="green")
 
 
-def show_error(error: click.ClickException, typed: Sequence[str]) -> None:
-    """Print what was wrong on stderr: for a wrong usage also the usage; ``typed`` are the command's arguments."""
+def show_error(error: click.ClickException, arguments: Sequence[str]) -> None:
+    """Print what was wrong on stderr: for a wrong usage also the usage; ``arguments`` are those typed."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
-    message = as_typed(" ".join(error.format_message()[:2000].splitlines()), typed)
+    message = as_typed(printable(error.format_message()[:2000]), arguments)
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True, color=wants_colour())
 
 
@@ -101,8 +102,7 @@ class ConsoleProgress:
 
         self.console = Console(stderr=True, highlight=False)
         self.voice = voice()
-        ctx = click.get_current_context(silent=True)
-        self.typed: Sequence[str] = ctx.meta.get(TYPED, ()) if ctx else ()
+        self.typed = typed()
         self._bars: Any = None
 
     def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
@@ -129,8 +129,8 @@ class ConsoleProgress:
             self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:
-        text = as_typed(text, self.typed)
-        matters = text.startswith(("warning", "skipped"))
+        text = printable(as_typed(text, self.typed))
+        matters = text.startswith(("warning", "skipped", "unreadable"))
         if text and (matters or self.voice != "quiet"):
             shown = wrap(text, self.console.width) if self.console.is_terminal else text
             style = "yellow" if text.startswith("warning") else "dim"
@@ -162,6 +162,7 @@ def print_fact(name: str, value: object) -> None:
 
 def print_line(line: str, indent: int = 11) -> None:
     """Print a line, wrapped on a terminal."""
+    line = as_typed(line, typed())
     click.echo(wrap(line, columns(), indent) if is_terminal() else line)
 
 
@@ -170,17 +171,23 @@ def columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def as_typed(text: str, typed: Iterable[str]) -> str:
+def typed() -> Sequence[str]:
+    """Return the arguments of the command that runs."""
+    ctx = click.get_current_context(silent=True)
+    return ctx.meta.get(TYPED, ()) if ctx else ()
+
+
+def as_typed(text: str, arguments: Iterable[str]) -> str:
     """Return a text for people, its paths below the current folder relative, unless absolute ones were typed.
 
     Code makes paths absolute where a run keeps them, and its messages then name them so.
 
     Args:
         text: a message.
-        typed: the arguments of the command.
+        arguments: of the command, as they were typed.
     """
     here = str(Path.cwd())
-    if here == os.sep or any(here in word for word in typed):
+    if here == os.sep or any(here in word or Path(word).is_absolute() for word in arguments):
         return text
     # Nor in a command for pip, which takes a bare name for a package.
     pattern = rf"pip install .*|(?<![\w/.\-]){re.escape(here + os.sep)}(?=[^\s'\"])"
@@ -225,7 +232,7 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[str]], empty: str,
         empty: the line.
         typed: columns that hold what one has to type, which are never cut, nor wrapped, nor left out.
     """
-    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
+    lines = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
     if not lines:
         click.echo(empty)
     elif not is_terminal():

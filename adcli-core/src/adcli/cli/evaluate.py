@@ -6,6 +6,7 @@ import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, relative
 from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
+from adcli.errors import DataError
 
 
 @click.command(cls=Command)
@@ -27,13 +28,17 @@ def evaluate(
     opened = pipeline.load(run, progress=progress)
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
     evaluation, folder = pipeline.evaluate(opened, data, data_options, scorer=scorer, name=name, progress=progress)
-    for message in evaluation.skipped.values():
-        progress.note(f"skipped: {message}")
     if as_json:
         print_json({"run": str(opened.path), "evaluation": str(folder), "metrics": evaluation.metrics})
-        return
-    from adcli.metrics.words import metric_lines
+    else:
+        from adcli.metrics.words import metric_lines
 
-    for line in metric_lines(evaluation.metrics):
-        print_line(line)
-    print_fact("look at", relative(folder / "report.html"))
+        for line in metric_lines(evaluation.metrics):
+            print_line(line)
+        print_fact("look at", relative(folder / "report.html"))
+    failed = len(evaluation.unreadable) + len(evaluation.without_mask)
+    if failed and not scoring.get("skip_unreadable"):
+        raise DataError(
+            f"{folder}: {failed} images or masks could not be read, and are missing in the metrics; mend them, or "
+            "accept that with --skip-unreadable."
+        )

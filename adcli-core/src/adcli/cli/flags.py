@@ -79,7 +79,7 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if not str(value):
             raise OptionError("is empty; give a path.", option=_name(param, ctx))
-        return Path(super().convert(value, param, ctx))
+        return Path(str(value))
 
 
 class Folder(Place):
@@ -205,6 +205,14 @@ class Group(Command, click.Group):
 
     command_class = Command
     group_class = type
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; click would cut what they do to one line of the terminal."""
+        listed = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, found.get_short_help_str(1000)) for name, found in listed if found and not found.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -332,9 +340,9 @@ def operand(name: str, help: str, *, complete: str = "", **attributes: Any) -> C
     return click.argument(name, cls=Operand, help=help, shell_complete=shell_complete, **attributes)
 
 
-def out_flag(help: str) -> Callable[[Decorated], Decorated]:
+def out_flag(help: str, *, section: str = "Output") -> Callable[[Decorated], Decorated]:
     """Add ``--out``."""
-    return flag("--out", section="Output", type=NewPlace(), metavar="DIR", complete="folders", help=help)
+    return flag("--out", section=section, type=NewPlace(), metavar="DIR", complete="folders", help=help)
 
 
 json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")

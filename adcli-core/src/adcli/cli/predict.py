@@ -1,15 +1,12 @@
 """``adcli predict``."""
 
-import csv
-import errno
-import io
+import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,10 +14,13 @@ import click
 from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
-from adcli.errors import OptionError
+from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
     from adcli.pipeline import Prediction
+    from adcli.scoring.calibration import Calibration
+    from adcli.scoring.verdict import VerdictRecord
+    from adcli.scoring.verdict_table import VerdictTable
 
 
 FORMATS = ("table", "csv", "json", "jsonl")
@@ -36,12 +36,14 @@ FORMATS = ("table", "csv", "json", "jsonl")
     metavar="PATH...",
 )
 @out_flag("Also write predictions.csv there.")
+@flag("--append", is_flag=True, section="Output", help="Go on with the predictions.csv that is there.")
 @flag("--format", "form", section="Output", type=Choice(FORMATS), default="table", help="How to print (table).")
 @flag("--json", "as_json", is_flag=True, section="Output", help="The same as --format json.")
 @flag("--overlays", is_flag=True, section="Output", help="Draw a picture of each image into --out.")
 @flag("--fail-on-defect", is_flag=True, section="Output", help="Exit with code 3 if a defect is found.")
 @setting("false_alarm_rate", otherwise="the run's")
-@settings(*SCORING)
+@setting("skip_unreadable", "Do not fail if images cannot be read.")
+@settings(*(name for name in SCORING if name != "skip_unreadable"))
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -49,6 +51,7 @@ def predict(
     run: str,
     paths: tuple[str, ...],
     out: Path | None,
+    append: bool,
     form: str,
     as_json: bool,
     overlays: bool,
@@ -58,39 +61,32 @@ def predict(
 ) -> None:
     """Score images with a finished run or an export.
 
-    A defect is a score above the run's threshold; the p-value is the share of good images that score as high. If a list
-    on stdin grows while it is read, --batch-size 1 --workers 0 answers each line at once.
+    A defect is a score above the run's threshold; the p-value is the share of good images that score as high. What
+    cannot be read gets the verdict 'unreadable', and exit code 4 at the end. If a list on stdin grows while it is read,
+    --batch-size 1 --workers 0 answers each line at once.
     """
     if not paths:
         raise OptionError(_explain_lack(run))
-    if overlays and out is None:
-        raise OptionError("needs --out DIR to write the pictures to.", option="--overlays")
-    if out is not None:
-        _check_table(out / "predictions.csv")
+    for given, option in ((overlays, "--overlays"), (append, "--append")):
+        if given and out is None:
+            raise OptionError("needs --out DIR, where predictions.csv is written.", option=option)
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
-    if false_alarm_rate is not None:
-        scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
-    progress.note(f"threshold {scorer.calibration.promise()}")
-    # A bar between the lines of a table on the same terminal would be noise.
-    bar = None if sys.stdout.isatty() else progress
-    predictions: Iterable[Prediction] = pipeline.predict(scorer, _read_paths(paths), progress=bar)
-    if overlays and out is not None:
-        predictions = pipeline.draw(predictions, out / "maps")
-    rows = _print_rows((_row(prediction) for prediction in predictions), "json" if as_json else form)
-    count = defects = 0
-    for row in rows if out is None else _write_rows(rows, out / "predictions.csv"):
-        count += 1
-        defects += row["verdict"] == "defect"
-    for message in scorer.source.skipped.values():
-        progress.note(f"skipped: {message}")
-    images = f"{count} image{'' if count == 1 else 's'}"
-    progress.note(f"{images}, {defects} with defects" + (f"; written to {out}" if out else ""))
-    if fail_on_defect and defects:
-        from adcli.errors import DEFECT_FOUND
-
+    skip_unreadable = bool(scoring.get("skip_unreadable"))
+    images = _find_images(paths, skip_unreadable, progress)
+    with _table(out, append, progress) as table:
+        scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
+        if false_alarm_rate is not None:
+            scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
+        progress.note(f"threshold {scorer.calibration.promise()}")
+        with _Answers("json" if as_json else form, out, table, scorer.calibration, progress) as answers:
+            # A bar between the lines of a table on the same terminal would be noise.
+            predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)
+            for prediction in _draw(predictions, out, paths) if overlays and out else predictions:
+                answers.take(prediction)
+    if fail_on_defect and answers.defects:
         ctx.exit(DEFECT_FOUND)
+    answers.check(skip_unreadable, fail_on_defect)
 
 
 def _explain_lack(only: str) -> str:
@@ -107,85 +103,165 @@ def _explain_lack(only: str) -> str:
     return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
 
 
-def _read_paths(paths: tuple[str, ...]) -> Iterable[str]:
-    """Return the paths, or for '-' those on stdin, as they come."""
+def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: ConsoleProgress) -> Iterable[str | Path]:
+    """Return the images, or for '-' those on stdin, as they come; paths that are wrong end the command at once."""
     if "-" not in paths:
-        return paths
+        from adcli.data.folder import count_pictures, images_in
+
+        images = paths if skip_unreadable else list(images_in(paths))
+        with contextlib.suppress(DataError):
+            if drawn := sum(count_pictures(Path(path)) for path in paths):
+                progress.note(f"left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'")
+        return images
     if len(paths) > 1:
         raise OptionError("takes all paths from stdin; give no others.", option="'-'")
-    return (line.rstrip("\r\n") for line in iter(sys.stdin.readline, "") if line.strip())
+    from adcli.cli.path_list import read_paths
+
+    return read_paths(sys.stdin)
 
 
-COLUMNS = ("image", "score", "p_value", "verdict", "regions")
+@contextlib.contextmanager
+def _table(out: Path | None, append: bool, progress: ConsoleProgress) -> Iterator["VerdictTable | None"]:
+    """Give the table to write, if one is wanted."""
+    if out is None:
+        yield None
+        return
+    from adcli.data.folder import VERDICTS_FILE
+    from adcli.scoring.verdict_table import growing_table
+
+    with growing_table(out / VERDICTS_FILE, append=append) as table:
+        if table.cut:
+            progress.note(f"warning: {table.path}: its last row was not whole, and was cut off ({table.cut} bytes)")
+        yield table
 
 
-def _row(prediction: "Prediction") -> dict[str, Any]:
-    return {
-        "image": prediction.name,
-        "score": prediction.score,
-        "p_value": prediction.p_value,
-        "verdict": prediction.verdict,
-        "regions": [
-            {"x": region.x, "y": region.y, "width": region.width, "height": region.height, "peak": region.peak}
-            for region in prediction.regions
-        ],
-    }
+def _draw(predictions: Iterable["Prediction"], out: Path, paths: tuple[str, ...]) -> Iterator["Prediction"]:
+    """Draw pictures into folders like those below what was given."""
+    from adcli.data.folder import PICTURES_FOLDER, common_folder
+    from adcli.pipeline import draw
+
+    return draw(predictions, out / PICTURES_FOLDER, None if "-" in paths else common_folder(paths))
 
 
-def _print_rows(rows: Iterator[dict[str, Any]], form: str) -> Iterator[dict[str, Any]]:
-    """Print rows as they come, in the chosen form, and pass them on."""
-    listed = []
-    # The first row decides whether there is anything to print: an error comes without a header.
-    first = next(rows, None)
-    if form == "csv":
-        click.echo(_csv_line(COLUMNS), nl=False)
-    elif form == "table" and first is not None:
-        click.echo(click.style(f"{'verdict':<8} {'score':>12} {'p-value':>8}  image", bold=True))
-    for row in chain([first] if first is not None else [], rows):
-        if form == "csv":
-            click.echo(_csv_line(_cells(row)), nl=False)
-        elif form == "jsonl":
-            click.echo(json.dumps(row))
-        elif form == "table":
-            p_value = "-" if row["p_value"] is None else f"{row['p_value']:.4f}"
-            verdict = style_verdict(row["verdict"], f"{row['verdict']:<8}") if row["verdict"] else f"{'-':<8}"
-            click.echo(f"{verdict} {row['score']:>12.6g} {p_value:>8}  {row['image']}")
-        else:
-            # One document has all rows; the other forms keep none.
-            listed.append(row)
-        yield row
+class _Answers:
+    """Writes and prints a row for each prediction, and counts.
+
+    Args:
+        form: how to print.
+        out: the folder that is written to, if any.
+        table: the table there.
+        calibration: what verdicts come from.
+        progress: receives what is wrong with images, and in the end what was done.
+    """
+
+    def __init__(
+        self,
+        form: str,
+        out: Path | None,
+        table: "VerdictTable | None",
+        calibration: "Calibration",
+        progress: ConsoleProgress,
+    ) -> None:
+        self.form, self.out, self.table, self.calibration, self.progress = form, out, table, calibration, progress
+        self.images = self.defects = self.unreadable = 0
+        self._first_problem = ""
+
+    def __enter__(self) -> "_Answers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or self.images:
+            _end(self.form, self.images)
+            self.progress.note(self._summary())
+
+    def take(self, prediction: "Prediction") -> None:
+        """Write and print the row of a prediction; it is on disk when it is printed."""
+        from adcli.scoring.verdict import VerdictRecord
+
+        picture = ""
+        if prediction.picture is not None and self.out is not None:
+            picture = prediction.picture.relative_to(self.out).as_posix()
+        record = VerdictRecord.of(prediction, picture=picture)
+        if self.table is not None:
+            self.table.write(record)
+        _print(self.form, record, first=self.images == 0)
+        self.images += 1
+        self.defects += record.verdict == "defect"
+        if prediction.problem:
+            self.unreadable += 1
+            self._first_problem = self._first_problem or prediction.problem
+            self.progress.note(f"unreadable: {printable(prediction.problem)}")
+
+    def _summary(self) -> str:
+        words = [f"{self.images} image{'' if self.images == 1 else 's'}"]
+        words += [f"{self.defects} with defects"] if self.calibration.image_threshold is not None else []
+        words += [f"{self.unreadable} unreadable"] if self.unreadable else []
+        return ", ".join(words) + (f"; written to {self.out}" if self.out else "")
+
+    def check(self, skip_unreadable: bool, fail_on_defect: bool) -> None:
+        """Fail if something could not be read, unless that is allowed.
+
+        Raises:
+            DataError: the first that could not.
+        """
+        if self.unreadable and (fail_on_defect or not skip_unreadable):
+            advice = (
+                "--fail-on-defect lets nothing pass" if skip_unreadable else "--skip-unreadable makes it no failure"
+            )
+            raise DataError(
+                f"{self.unreadable} of {self.images} without a verdict: {self._first_problem.rstrip('.')}; {advice}."
+            )
+
+
+def _print(form: str, record: "VerdictRecord", *, first: bool) -> None:
+    """Print a row; before the first one, what begins the form."""
+    from adcli.scoring.verdict import csv_line
+
+    if form == "table":
+        if first:
+            click.echo(click.style(f"{'verdict':<10} {'score':>12} {'p-value':>8}  image", bold=True))
+        click.echo(_table_line(record))
+    elif form == "csv":
+        _print_exactly((_csv_header() if first else "") + csv_line(record.to_cells()))
+    elif form == "jsonl":
+        click.echo(json.dumps(record.to_json()))
+    else:
+        click.echo(("[\n" if first else ",\n") + indent(json.dumps(record.to_json(), indent=2), "  "), nl=False)
+
+
+def _end(form: str, count: int) -> None:
+    """Print what ends a form, and begins it as well if there were no rows."""
     if form == "json":
-        click.echo(json.dumps(listed, indent=2))
+        click.echo("\n]" if count else "[]")
+    elif form == "csv" and not count:
+        _print_exactly(_csv_header())
 
 
-def _cells(row: dict[str, Any]) -> list[Any]:
-    """Return a row's cells; its regions as ``X Y WIDTH HEIGHT``, the highest peak first, with semicolons between."""
-    boxes = (" ".join(str(region[side]) for side in ("x", "y", "width", "height")) for region in row["regions"])
-    return [*(row[column] for column in COLUMNS[:-1]), "; ".join(boxes)]
+def _csv_header() -> str:
+    from adcli.scoring.verdict import COLUMNS, csv_line
+
+    return csv_line(COLUMNS)
 
 
-def _csv_line(cells: Iterable[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+def _table_line(record: "VerdictRecord") -> str:
+    score = "-" if record.score is None else f"{record.score:.6g}"
+    p_value = "-" if record.p_value is None else f"{record.p_value:.4f}"
+    padded = f"{record.verdict or '-':<10}"
+    verdict = style_verdict(record.verdict, padded) if record.verdict else padded
+    return f"{verdict} {score:>12} {p_value:>8}  {printable(record.image)}"
 
 
-def _check_table(path: Path) -> None:
-    """Make sure, before anything is scored, that a table can be written."""
-    from adcli._files import storing
+def _print_exactly(text: str) -> None:
+    """Print what a program may read: a pipe gets names as they are, a terminal nothing that it would obey."""
+    if sys.stdout is None:
+        return
+    if _is_terminal():
+        text = "".join(printable(line) + "\n" for line in text.split("\n")[:-1])
+    encoding = sys.stdout.encoding or "utf-8"
+    # Else click takes colours out, and with them parts of names.
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, color=True)
 
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
-
-def _write_rows(rows: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:
-    """Write rows into a table as they come, and pass them on."""
-    from adcli._files import writing_lines
-
-    with writing_lines(path) as write:
-        write(_csv_line(COLUMNS))
-        for row in rows:
-            write(_csv_line(_cells(row)))
-            yield row
+def _is_terminal() -> bool:
+    """Tell whether a person sees what is printed, whatever is said about colours."""
+    return sys.stdout is not None and sys.stdout.isatty()

@@ -44,11 +44,16 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
 
 
 def _describe(item: "Listed") -> dict[str, Any]:
+    from adcli.runs.find import runs_folder
+
     described: dict[str, Any] = {"name": item.path.name, "path": str(item.path), "state": item.state}
     described |= dict.fromkeys(("model", "data", "image_auroc", "threshold", "note"))
     described |= {"finished": item.finished or None, "problem": item.problem}
     if item.state == "interrupted":
-        described["problem"] = f"continue with: {quote('adcli', 'train', '--resume', item.path.name)}"
+        # A name stands for a run in the folder of runs alone.
+        known = item.path.parents[1] == runs_folder()
+        named = item.path.name if known else relative(item.path)
+        described["problem"] = f"continue with: {quote('adcli', 'train', '--resume', named)}"
     if item.run is not None:
         auroc = _read_metrics(item.path).get("image", {}).get("auroc")
         described |= {

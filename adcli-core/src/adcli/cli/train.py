@@ -12,7 +12,7 @@ import click
 from adcli._commands import quote
 from adcli._process import torchrun
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
-from adcli.cli.flags import Command, NewPlace, Place, flag, json_flag, name_key, settings
+from adcli.cli.flags import Command, Place, flag, json_flag, name_key, out_flag, settings
 from adcli.errors import AdcliError, OptionError
 from adcli.pipeline.train_settings import FIELDS, TrainSettings, merge, read_config
 
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 @settings(*FIELDS)
 @flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
 @flag("--config", type=Place(), metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
-@flag(
-    "--out", type=NewPlace(), metavar="DIR", section="Run", complete="folders", help="The run (runs/DATE-MODEL-DATA)."
-)
-@flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run as it was.")
+@out_flag("The run (runs/DATE-MODEL-DATA).", section="Run")
+@flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run.")
 @json_flag
 @click.pass_context
 def train(
@@ -66,13 +64,16 @@ def train(
             raise OptionError("is the same as -o backbone; give one of them.", option="--backbone")
         given["options"] = {**given.get("options", {}), "backbone": backbone}
         name_key(ctx, "backbone", "--backbone")
-    if resume is not None and (given or config or out):
-        raise OptionError("takes no other settings: the run continues with its own.", option="--resume")
+    if resume is not None and ({*given} - {"data", "data_options"} or config or out):
+        raise OptionError(
+            "takes --data and -d alone: the run has its own settings.",
+            option="--resume",
+        )
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     with _naming_config(config, given):
         if resume is not None:
-            trained = pipeline.resume(resume, progress=progress)
+            trained = pipeline.resume(resume, **given, progress=progress)
         else:
             settings = _read_settings(ctx, config, given)
             if _names_several(settings):
@@ -96,7 +97,7 @@ def _naming_config(config: Path | None, given: Collection[str]) -> Iterator[None
         flag, _, rest = error.message.partition(" ")
         name = flag.removeprefix("--").replace("-", "_")
         if config is not None and flag.startswith("--") and name in {*FIELDS} - {*given}:
-            error.message = f"--config {config}: {name} {rest}"
+            raise type(error)(f"--config {config}: {name} {rest}") from error.__cause__
         raise
 
 
@@ -195,7 +196,7 @@ def _fit_seconds(result: "CategoryResult") -> float | None:
 
 def _rows(trained: "TrainedCategories") -> Iterator[list[str]]:
     for result in trained.results:
-        what = str(relative(result.run.path)) if result.run else result.error.format_message() if result.error else ""
+        what = result.error.format_message() if result.error else str(relative(result.run.path)) if result.run else ""
         seconds = [f"{value:.1f}" if value is not None else "" for value in (_fit_seconds(result), result.seconds)]
         yield [result.category, *_format_metrics(result.metrics or {}), *seconds, what]
     finished = trained.finished

@@ -13,7 +13,7 @@ from adcli.data.samples import Label, Sample, Splits, count_labels
 if TYPE_CHECKING:
     from adcli.data.decoding import FINE, Pixels, Size, read_image, read_mask, resize
     from adcli.data.framing import Framing
-    from adcli.data.photograph import ImageLike, Photograph, open_photograph
+    from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
     from adcli.data.source import Decoded, ImageSource, Item, items_of
     from adcli.data.splitting import held_out
 
@@ -31,6 +31,7 @@ __all__ = [
     "Sample",
     "Size",
     "Splits",
+    "Unreadable",
     "count_labels",
     "held_out",
     "items_of",

@@ -53,7 +53,7 @@ def read_ahead(
     if workers == 0:
         yield from ((item, load(item)) for item in items)
         return
-    remaining = _Remaining(items)
+    remaining = Remaining(items)
     waiting: deque[tuple[T, Result | _Load[T, Result]]] = deque()
     readers = _Readers(load, size, workers)
     try:
@@ -71,7 +71,7 @@ def read_ahead(
     remaining.raise_error()
 
 
-class _Remaining(Generic[T]):
+class Remaining(Generic[T]):
     """Items that are left; an error in taking one ends them, and is kept for when all before it are used."""
 
     def __init__(self, items: Iterable[T]) -> None:

@@ -87,7 +87,9 @@ def read_size(path: Path, *, thorough: bool = False) -> Size:
 
 
 def _upright_size(image: Image.Image, thorough: bool) -> Size:
-    width, height = image.size
+    tags = getattr(image, "tag_v2", None)
+    # Of a TIFF, it depends on Pillow's version whether its size is that before or after turning it upright.
+    width, height = (tags[256], tags[257]) if image.format == "TIFF" and tags else image.size
     # Pillow decodes a PNG to look for what its header lacks.
     in_header = image.format != "PNG" or not {"exif", "Raw profile type exif"}.isdisjoint(image.info)
     orientation = image.getexif().get(ExifTags.Base.Orientation) if in_header or thorough else None

@@ -1,16 +1,20 @@
 """Read folders of images as data sets."""
 
+import contextlib
 import glob
+import os
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
+from adcli._files import exists, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
 from adcli.data.formats import IMAGE_SUFFIXES
 from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
-from adcli.errors import DataError, OptionError
+from adcli.errors import DataError, OptionError, one_line
 
 GOOD_NAMES = frozenset({"good", "ok", "normal"})
 DEFECT_NAMES = frozenset({"ng", "ko", "bad", "defect", "defects", "defective", "abnormal", "anomaly", "anomalous"})
@@ -19,6 +23,9 @@ DEFECT_NAMES = frozenset({"ng", "ko", "bad", "defect", "defects", "defective", "
 MASK_FOLDERS = ("ground_truth", "masks", "groundtruth", "gt", "mask")
 MASK_ENDINGS = ("_mask", "_gt")
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("validation", "val", "valid")
+VERDICTS_FILE, PICTURES_FOLDER = "predictions.csv", "maps"
+"""What ``adcli predict`` writes into a folder: a table, and beside it the folder of its pictures."""
+
 _LAYOUTS = (
     "expected train/good with test/<good or defect>, or a folder 'good' and one for each kind of defect, "
     "or a folder of good images"
@@ -44,7 +51,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
         raise OptionError("data set 'folder' needs a folder: --data FOLDER.")
     if category is not None:
         raise OptionError(f"data set 'folder' has no categories; for '{category}', give its own folder.")
-    if not options.root.is_dir():
+    if not is_folder(options.root):
         raise _no_folder(options.root)
     root = _unwrap(options.root)
     train = _find_folder(root, TRAIN)
@@ -57,7 +64,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
 
 
 def _no_folder(root: Path) -> DataError:
-    if not root.exists():
+    if not exists(root):
         return DataError(f"{root}: no such folder.")
     hint = f"; for a table use --data table:{root}" if root.suffix.lower() in table.SUFFIXES else ""
     return DataError(f"{root}: is a file, not a folder{hint}.")
@@ -90,6 +97,9 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
         words += "; no masks found, so defects are not located in the metrics"
     elif bare:
         words += f"; {bare} of {len(defects)} defects have no mask"
+    drawn = count_pictures(root)
+    if drawn:
+        words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'"
     return Splits(splits.train, splits.test, splits.validation, words)
 
 
@@ -130,16 +140,17 @@ def labelled_images(folder: Path) -> list[Sample]:
     in the given folder or next to it, and may hold a folder for each kind.
 
     Raises:
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or cannot be listed.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{folder}: no such folder.")
     samples = []
-    for kind in _find_kinds(folder):
-        if kind.name.lower() in GOOD_NAMES:
-            samples += [Sample(path, "good") for path in find_images(kind)]
-        else:
-            samples += _label_defects(folder, kind)
+    with reading(folder):
+        for kind in _find_kinds(folder):
+            if kind.name.lower() in GOOD_NAMES:
+                samples += [Sample(path, "good") for path in find_images(kind)]
+            else:
+                samples += _label_defects(folder, kind)
     return samples
 
 
@@ -211,8 +222,18 @@ def _folders(folder: Path) -> list[Path]:
     return [
         child
         for child in sorted(folder.iterdir())
-        if child.is_dir() and not child.name.startswith(".") and child.name.lower() not in MASK_FOLDERS
+        if child.is_dir()
+        and not child.name.startswith(".")
+        and child.name.lower() not in MASK_FOLDERS
+        and not _is_made_by_predict(child)
     ]
+
+
+def _is_made_by_predict(folder: Path) -> bool:
+    """Tell whether a folder holds pictures of ``adcli predict``, or its table and no photographs."""
+    if folder.name == PICTURES_FOLDER and (folder.parent / VERDICTS_FILE).is_file():
+        return True
+    return (folder / VERDICTS_FILE).is_file() and not find_images(folder)
 
 
 def _is_image(path: Path) -> bool:
@@ -220,36 +241,97 @@ def _is_image(path: Path) -> bool:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return all images in a folder and its subfolders, sorted by path, without hidden files and folders."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if _is_image(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    """Return all images in a folder and its subfolders, sorted by path.
+
+    Hidden files and folders are left out, and so are the pictures of ``adcli predict``: what lies in a folder ``maps``
+    beside a ``predictions.csv``.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    images, _ = _search(folder)
+    return images
 
 
-def images_in(paths: Iterable[Path]) -> Iterator[Path]:
+def count_pictures(folder: Path) -> int:
+    """Return how many images :func:`find_images` leaves out, as ``adcli predict`` drew them; 0 of what is no folder."""
+    with reading(folder):
+        if not folder.is_dir():
+            return 0
+    _, made = _search(folder)
+    return sum(len(find_images(pictures)) for pictures in made)
+
+
+def _search(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images in a folder and its subfolders, and the folders of pictures that were left out."""
+    images, made = list[Path](), list[Path]()
+    with reading(folder):
+        for place, folders, files in os.walk(folder, onerror=_raise):
+            drawn = {name for name in folders if name == PICTURES_FOLDER and VERDICTS_FILE in files}
+            made += [Path(place, name) for name in drawn]
+            folders[:] = [name for name in folders if not name.startswith(".") and name not in drawn]
+            images += [path for path in (Path(place, name) for name in files) if _is_image(path)]
+    return sorted(images, key=lambda path: path.relative_to(folder).as_posix()), made
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to look at a path into a :class:`DataError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise DataError(f"{where}: cannot be read ({error.strerror or error}).") from None
+    except ValueError as error:
+        raise DataError(f"{path}: is no path ({one_line(str(error))}).") from None
+
+
+def images_in(paths: Iterable[str | Path]) -> Iterator[Path]:
     """Yield the images that paths name: files whatever their suffix, images in folders, files that fit a pattern.
 
     Patterns are those of the shell, with ``**`` for folders at any depth; a file whose name looks like a pattern is
     taken as a file. Paths are taken one by one, so the list may be endless.
 
     Raises:
-        DataError: a path does not exist, a folder has no images, or nothing fits a pattern.
+        DataError: a path is empty or does not exist, a folder has no images, or nothing fits a pattern.
     """
     for path in paths:
-        if path.is_dir():
-            images = find_images(path)
-            if not images:
-                raise DataError(f"{path}: no images in this folder.")
-            yield from images
-        elif path.exists():
-            yield path
+        if not str(path):
+            raise DataError("the name of an image is empty.")
+        yield from _images_at(Path(path))
+
+
+def _images_at(path: Path) -> Sequence[Path]:
+    with reading(path):
+        if is_folder(path):
+            found, lack = find_images(path), "no images in this folder."
+        elif exists(path):
+            found, lack = [path], ""
         elif glob.has_magic(str(path)):
-            found = sorted(map(Path, glob.iglob(str(path), recursive=True)))  # noqa: PTH207 - Path.glob refuses absolute patterns
-            if not found:
-                raise DataError(f"{path}: nothing fits this pattern.")
-            yield from (image for image in found if image.is_file())
+            named = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
+            found, lack = sorted(image for image in named if image.is_file()), "nothing fits this pattern."
         else:
-            raise DataError(f"{path}: no such file or folder.")
+            found, lack = [], "no such file or folder."
+    if not found:
+        raise DataError(f"{path}: {lack}")
+    return found
+
+
+def common_folder(paths: Iterable[str | Path]) -> Path | None:
+    """Return the absolute folder in which all lies that paths and patterns name; None if there is none."""
+    try:
+        return Path(os.path.commonpath([_fixed_folder(Path(path)) for path in paths]))
+    except (ValueError, OSError):
+        return None
+
+
+def _fixed_folder(path: Path) -> str:
+    """Return the absolute folder of a file, a folder itself, or the folder above the first part of a pattern."""
+    if path.is_dir():
+        return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
+    fixed = path if path.exists() else Path(*takewhile(lambda part: not glob.has_magic(part), path.parts), "any")
+    return os.path.abspath(fixed.parent)  # noqa: PTH100

@@ -1,8 +1,9 @@
 """A photograph is a value: its pixels as they are in the file, a name, and the digest of its bytes."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,23 @@ class Photograph(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands in the place of a photograph that cannot be had.
+
+    Attributes:
+        name: what tables print.
+        problem: why, in one line that names it.
+        path: the file, or None if it was to come from memory.
+    """
+
+    name: str
+    problem: str
+    path: Path | None = None
+    digest: ClassVar[str] = ""
+    size: ClassVar[tuple[int, int]] = (0, 0)
 
 
 ImageLike = Photograph | Path | str | bytes | NDArray[np.uint8]

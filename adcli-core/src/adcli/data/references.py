@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adcli._files import exists
 from adcli._plugins.registry import Provided, registry
 from adcli.data.samples import Splits
 from adcli.errors import DataError, OptionError, PluginError, suggest
@@ -47,7 +48,7 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         file = make_absolute(reference.removeprefix(TABLE))
         return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file})
-    if reference is not None and (Path(reference).exists() or _looks_like_path(reference)):
+    if reference is not None and (exists(reference) or _looks_like_path(reference)):
         folder = make_absolute(reference)
         return _load(str(folder), folder.name, "folder", None, options, {"root": folder})
     name, _, category = (reference or "demo").partition(":")
@@ -91,7 +92,7 @@ def several_categories(reference: str | None) -> Categories | None:
     Raises:
         OptionError: the data set has no such category.
     """
-    if reference is None or Path(reference).exists() or _looks_like_path(reference):
+    if reference is None or exists(reference) or _looks_like_path(reference):
         return None
     dataset, _, given = reference.partition(":")
     provided = registry().datasets.get(dataset)

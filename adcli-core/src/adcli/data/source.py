@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from adcli.data.ahead import read_ahead
 from adcli.data.decoding import Pixels, Size
 from adcli.data.framing import PLAIN, Framing
-from adcli.data.photograph import ImageLike, Photograph, open_photograph
+from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
@@ -46,7 +46,8 @@ class ImageSource:
         size: height and width of the model's input.
         workers: decoding threads; 0 decodes in the calling thread.
         cache_bytes: bound on the inputs kept in memory; 0 keeps none.
-        skip_unreadable: leave unreadable images out and collect their errors in ``skipped``, instead of raising.
+        skip_unreadable: have ``stream`` leave unreadable images out and collect their errors in ``skipped``, instead of
+            raising; ``photographs`` yields something for each in any case.
         framing: what is done to images before they are resized.
 
     Attributes:
@@ -97,14 +98,29 @@ class ImageSource:
                 self._cached_bytes += image.pixels.nbytes
             yield item, image
 
-    def photographs(self, sources: Iterable[ImageLike]) -> Iterator[tuple[Photograph, Decoded]]:
-        """Yield photographs at their own size, and what a model gets of each, in the given order."""
+    def photographs(
+        self, sources: Iterable[ImageLike | Unreadable]
+    ) -> Iterator[tuple[Photograph, Decoded] | Unreadable]:
+        """Yield photographs at their own size, and what a model gets of each, in the given order.
 
-        def load(numbered: tuple[int, ImageLike]) -> tuple[Photograph, Decoded]:
-            photograph = open_photograph(numbered[1], f"image {numbered[0]}")
-            return photograph, self.fit(photograph)
+        In the place of one that cannot be read, or does not suit the framing, it yields an :class:`Unreadable`.
+        """
 
-        for _, loaded in self._readable(enumerate(sources, 1), load, lambda loaded: loaded[0].pixels.nbytes):
+        def load(numbered: tuple[int, ImageLike | Unreadable]) -> tuple[Photograph, Decoded] | Unreadable:
+            number, source = numbered
+            if isinstance(source, Unreadable):
+                return source
+            try:
+                photograph = open_photograph(source, f"image {number}")
+                return photograph, self.fit(photograph)
+            except DataError as error:
+                path = Path(source) if isinstance(source, (str, Path)) else getattr(source, "path", None)
+                return Unreadable(name_of(numbered), error.message, path)
+
+        def held(loaded: tuple[Photograph, Decoded] | Unreadable) -> int:
+            return 0 if isinstance(loaded, Unreadable) else loaded[0].pixels.nbytes
+
+        for _, loaded in read_ahead(enumerate(sources, 1), load, held, self.workers):
             yield loaded
 
     def _readable(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from adcli._files import exists, is_folder
 from adcli._plugins.builtin import TableOptions
 from adcli.data.samples import Label, Sample, Splits, count_labels
 from adcli.data.splitting import held_out
@@ -50,8 +51,8 @@ def load(options: TableOptions, category: str | None) -> Splits:
     if category is not None:
         raise OptionError(f"data set 'table' has no categories, but '{category}' was given; filter the table.")
     table = options.file
-    if not table.is_file():
-        raise DataError(f"{table}: {'is a folder, not a table' if table.is_dir() else 'no such table'}.")
+    if not (exists(table) and table.is_file()):
+        raise DataError(f"{table}: {'is a folder, not a table' if is_folder(table) else 'no such table'}.")
     columns, rows = _read_rows(table)
     if "image" not in columns:
         raise DataError(f"{table}: line 1: no column 'image'; found {', '.join(columns) or 'nothing'}.")
@@ -170,7 +171,7 @@ def _read_split(row: Row, sample: Sample) -> Split:
 def _find_file(table: Path, row: Row, column: str) -> Path:
     """Return the path in a cell, relative to the table's folder; its separators may be those of Windows."""
     path = table.parent / row.cells[column].replace("\\", "/")
-    if not path.exists():
+    if not exists(path):
         raise DataError(f"{row.where}: {column} {path} does not exist.")
     return path
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adcli.nn.model import Model
     from adcli.runs.run import Run
 from adcli.data.decoding import Pixels, Size
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import Task
 
@@ -83,6 +84,12 @@ class Export:
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 
     @property
+    def origin(self) -> Origin:
+        """What verdicts of this export are traced back to: the run that it was made from."""
+        made_from = self.manifest.get("run", {})
+        return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
+
+    @property
     def image_size(self) -> Size:
         """Height and width of the model's input."""
         height, width = self.manifest["image_size"]
@@ -125,7 +132,8 @@ def list_files(path: Path) -> list[str]:
     file = inside(path, MANIFEST_FILE, ExportError)
     try:
         manifest = unseal(file.read_text(encoding="utf-8"), file, ExportError)
-        return [MANIFEST_FILE, *map(str, manifest["files"])]
+        history = [kept.relative_to(path).as_posix() for kept in sorted(path.glob("calibrations/[0-9]*.*"))]
+        return [MANIFEST_FILE, *map(str, manifest["files"]), *history]
     except (OSError, UnicodeDecodeError, KeyError, TypeError):
         raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
 

@@ -81,8 +81,9 @@ def _adding(run: Path, name: str, final: Path) -> Iterator[Path]:
 def _replacing(final: Path) -> Iterator[Path]:
     """Give a folder whose files take the place of an export's; what is none of them is never touched."""
     settle(final)
+    # The target is that of a calibration of the export, which must not come between.
     before = list_files(final)
-    with changing(final, MANIFEST_FILE, replaced=before) as staged:
+    with changing(final, CALIBRATION_FILE, replaced=before) as staged:
         yield staged
         for path in staged.rglob("*"):
             name = path.relative_to(staged).as_posix()

@@ -1,6 +1,5 @@
 """Runs side by side: how much better one ranks the same images than another, and how much of that may be chance."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from adcli._changes import inside
-from adcli.errors import RunError
+from adcli._commands import quote
+from adcli.errors import RunError, one_line
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
 from adcli.pipeline._evaluation_pass import SCORES_FILE, name_folder
 from adcli.runs.run import Run
+from adcli.scoring.verdict import read_table
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -94,15 +95,18 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
 def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
     """Return the scores in a table by image and label."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {(row["image"], row["label"]): float(row["score"]) for row in rows if row["label"]}
-    except (OSError, UnicodeDecodeError):
+        return {
+            (record.image, row["label"]): record.score
+            for record, row in read_table(path)
+            if row["label"] and record.score is not None
+        }
+    except OSError:
+        run, name = path.parents[2], path.parent.name
         raise RunError(
-            f"{path.parent}: no such evaluation; make it with 'adcli evaluate RUN --name {path.parent.name}'."
+            f"{path.parent}: no such evaluation; make it with: {quote('adcli', 'evaluate', run, '--name', name)}"
         ) from None
-    except (KeyError, ValueError, TypeError):
-        raise RunError(f"{path}: is no table of scores; evaluate the run again.") from None
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path}: is no table of scores ({one_line(str(error))}); evaluate the run again.") from None
 
 
 def _resampled(scores: Floats, is_defect: Flags) -> Floats:

@@ -1,11 +1,9 @@
 """One pass over labelled photographs: metrics, the table of scores, and the pictures of the report."""
 
-import csv
-import io
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +16,20 @@ from adcli._files import storing, write_atomically
 from adcli.data.decoding import read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample
+from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
+from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 
 METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
+KNOWN = ("label", "defect")
+"""What its rows have beside the verdict record."""
+
 REPORT_FILE = "report.html"
 EVALUATIONS = "evaluations"
 OWN = "test"
@@ -46,35 +49,62 @@ class Evaluation:
 
     Attributes:
         tested: the samples that could be read, in order, with their predictions.
-        metrics: what ``metrics.json`` holds; empty if no sample has a label.
-        skipped: why each of the other images was left out, by name.
+        metrics: what ``metrics.json`` holds; without rates if no sample has a label.
         shown: what the report shows, with pictures.
+        unreadable: the samples that could not be read, in order; the metrics leave them out.
+        without_mask: what is wrong with masks that could not be read, by their image; their images count in all
+            metrics but those of pixels.
     """
 
     tested: Sequence[Tested]
     metrics: dict[str, Any]
-    skipped: Mapping[str, str] = field(default_factory=dict)
     shown: Sequence[Shown] = ()
+    unreadable: Sequence[Tested] = ()
+    without_mask: Mapping[Path, str] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Why each image that could not be read could not, by name."""
+        return {said.name: said.problem for _, said in self.unreadable}
 
 
 def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
-    """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes."""
+    """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes.
+
+    An image or a mask that cannot be read costs that sample, which is said, and nothing else.
+    """
     start = time.perf_counter()
-    by_path = {sample.image: sample for sample in samples}
-    pixels, tested, gallery = PixelMetrics(), list[Tested](), Gallery()
-    predictions = scorer(sample.image for sample in samples)
-    for prediction in progress.track(predictions, len(samples), "evaluating"):
-        assert prediction.path is not None
-        sample = by_path[prediction.path]
-        mask = None if sample.mask is None else read_mask(sample.mask)
+    pixels, tested, unreadable, gallery = PixelMetrics(), list[Tested](), list[Tested](), Gallery()
+    without_mask: dict[Path, str] = {}
+    predictions = progress.track(scorer(sample.image for sample in samples), len(samples), "evaluating")
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if prediction.problem:
+            progress.note(f"unreadable: {prediction.problem}")
+            unreadable.append(Tested(sample, prediction))
+            continue
+        mask, problem = _read_mask(sample)
+        if problem:
+            progress.note(f"unreadable: {sample.mask}: {problem}")
+            without_mask[sample.image] = f"the mask: {problem}"
         _count_pixels(pixels, prediction, sample, mask)
         gallery.add(prediction, sample, mask)
         prediction.forget_map()
         tested.append(Tested(sample, prediction))
     seconds = time.perf_counter() - start
     metrics = _summarise(tested, scorer.calibration.image_threshold, pixels)
+    metrics["unreadable"] = {"images": len(unreadable), "masks": len(without_mask)}
     metrics["timings"] = {"seconds": round(seconds, 3), "images_per_second": round(len(tested) / seconds, 2)}
-    return Evaluation(tested, metrics, dict(scorer.source.skipped), gallery.shown())
+    return Evaluation(tested, metrics, gallery.shown(), unreadable, without_mask)
+
+
+def _read_mask(sample: Sample) -> tuple[NDArray[np.bool_] | None, str]:
+    """Return a sample's mask, if it has one that can be read, and else what is wrong with it, without its path."""
+    if sample.mask is None:
+        return None, ""
+    try:
+        return read_mask(sample.mask), ""
+    except DataError as error:
+        return None, error.message.removeprefix(f"{sample.mask}: ").replace(str(sample.mask), sample.mask.name)
 
 
 def _count_pixels(pixels: PixelMetrics, prediction: Prediction, sample: Sample, mask: NDArray[np.bool_] | None) -> None:
@@ -107,14 +137,20 @@ def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progr
         folder.mkdir(parents=True, exist_ok=True)
     evaluation = evaluate_samples(scorer, samples, progress)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "defect", "score", "p_value", "verdict"])
-    names = relative_names(item.sample.image for item in evaluation.tested)
-    for name, (sample, said) in zip(names, evaluation.tested, strict=True):
-        writer.writerow([name, sample.label, sample.defect, repr(said.score), said.p_value, said.verdict])
-    write_atomically(folder / SCORES_FILE, text.getvalue())
+    lines = "".join(_score_lines(evaluation, samples))
+    write_atomically(folder / SCORES_FILE, lines.encode(errors="backslashreplace"))
     return evaluation
+
+
+def _score_lines(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:
+    """Yield the lines of ``scores.csv``: the verdict record of each sample, and what is known of it."""
+    yield csv_line([*COLUMNS, *KNOWN])
+    answered = {id(item.sample): item.prediction for item in (*evaluation.tested, *evaluation.unreadable)}
+    for sample, name in zip(samples, relative_names(sample.image for sample in samples), strict=True):
+        said = answered[id(sample)]
+        of_mask = {"problem": evaluation.without_mask[sample.image]} if sample.image in evaluation.without_mask else {}
+        record = VerdictRecord.of(said, image=name, **of_mask)
+        yield csv_line([*record.to_cells(), sample.label, sample.defect])
 
 
 def name_folder(run: Path, name: str) -> Path:

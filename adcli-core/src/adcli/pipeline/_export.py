@@ -68,8 +68,8 @@ def export(
     *,
     out: Path | None = None,
     data: str | None = None,
-    replace: bool = False,
     workers: int = 2,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Export:
     """Export a run, check the written files against it, and calibrate them.
@@ -80,8 +80,8 @@ def export(
         options: its options.
         out: the exported folder itself; ``exports/NAME`` in the run's folder when None.
         data: good images to calibrate and compare on, instead of those of the run.
-        replace: put it in the place of an export that is there, in one step.
         workers: threads that decode images.
+        force: replace an export that has the folder's name, in one step.
         progress: receives progress and notes.
 
     Raises:
@@ -93,7 +93,7 @@ def export(
     provided = registry().exporters[to]
     parsed = provided.spec.options.parse(dict(options or {}))
     final = out or run.path / EXPORTS / provided.spec.name
-    with new_folder(final, run=run.path, replace=replace) as folder:
+    with new_folder(final, run=run.path, replace=force) as folder:
         model = run.restore()
         spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
         evidence = _gather_evidence(run, spec, data, workers, progress)
@@ -219,7 +219,7 @@ def measure(
     if problem:
         raise ExportError(
             f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. "
-            "Other options may do better, see 'adcli exporters show'."
+            "Other options of the exporter may do better."
         )
     some = itertools.islice(_read(samples, evidence.source), BATCH_SIZE)
     pixels = [resize(image, size) for image, _ in some]

@@ -110,9 +110,8 @@ class Ending:
                 (self.partial.folder / name).unlink()
         problem = _explain(error)
         with contextlib.suppress(StorageError):
-            if type(problem) is AdcliError:
-                self.partial.log("".join(traceback.format_exception(error)))
-            self.partial.log(f"not evaluated: {_reason(problem)}")
+            lines = traceback.format_exception(error) if type(problem) is AdcliError else ()
+            self.partial.log(f"not evaluated: {_reason(problem)}", *"".join(lines).splitlines())
         return problem
 
     def _describe(self, more: dict[str, Any]) -> Run:

@@ -1,5 +1,6 @@
 """All that is decided before a training computes anything, and the outcome of a training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -13,6 +14,7 @@ from adcli.errors import AdcliError
 from adcli.options import Options
 from adcli.pipeline._evaluation_pass import Evaluation
 from adcli.pipeline.train_settings import TrainSettings
+from adcli.runs.images import SeenImage
 from adcli.runs.run import Run
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
@@ -30,6 +32,7 @@ class Job:
     """All that is decided before anything is computed.
 
     Attributes:
+        training: the good images, by names relative to the folder that they have in common.
         kept_fit: of a training that was continued after its fit, what :class:`KeptFit` says; None if it is to fit.
     """
 
@@ -44,6 +47,7 @@ class Job:
     precision: torch.dtype
     source: ImageSource
     record: dict[str, Any]
+    training: Sequence[SeenImage]
     kept_fit: KeptFit | None = None
 
 

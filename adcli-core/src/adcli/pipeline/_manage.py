@@ -15,7 +15,7 @@ from adcli.pipeline._evaluate import ORIGIN_FILE
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, REPORT_FILE, SCORES_FILE
 from adcli.runs.find import check_name
 from adcli.runs.images import IMAGES_FILE
-from adcli.runs.partial import CHECKPOINTS, LOG_FILE
+from adcli.runs.partial import CHECKPOINTS, LOG_FILE, TRAINING_FILE
 from adcli.runs.run import CALIBRATION_FILE, EXPORTS, MAX_NOTE, NOTE_FILE, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 
 _EVALUATION = (METRICS_FILE, SCORES_FILE, REPORT_FILE, ORIGIN_FILE)
@@ -29,6 +29,7 @@ _PATTERNS = (
     f"{CHECKPOINTS}/*",
     WEIGHTS_FILE,
     IMAGES_FILE,
+    TRAINING_FILE,
     IGNORE_FILE,
     NOTE_FILE,
     LOG_FILE,

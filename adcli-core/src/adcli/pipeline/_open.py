@@ -82,4 +82,4 @@ def open_scorer(
     source = ImageSource(
         opened.image_size, workers=workers, cache_bytes=0, skip_unreadable=skip_unreadable, framing=opened.framing
     )
-    return Scorer(runtime, source, opened.calibration, batch_size)
+    return Scorer(runtime, source, opened.calibration, batch_size, opened.origin)

@@ -1,14 +1,19 @@
 """Predicting with a run or an export."""
 
+import hashlib
 import io
+import os
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from adcli._files import storing, write_atomically
 from adcli.data.folder import images_in
-from adcli.data.photograph import ImageLike, Photograph
+from adcli.data.photograph import ImageLike, Photograph, Unreadable
 from adcli.errors import DataError
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
@@ -21,22 +26,22 @@ from adcli.scoring.scorer import Scorer
 def predict(
     run: Opened | Scorer, images: ImageLike | Iterable[ImageLike], *, progress: Progress | None = None
 ) -> Iterator[Prediction]:
-    """Yield what a run or an export says of photographs, as they are scored.
+    """Yield what a run or an export says of photographs, as they are scored: a prediction for each, in order.
 
-    The pixels of a prediction's photograph are let go when the next prediction is asked for.
+    A photograph that cannot be read, a path that is gone, and a folder or a pattern without images have a prediction as
+    well: its ``problem`` says why, its ``score`` is NaN and its ``is_defect`` None. So look at ``problem`` or
+    ``verdict`` before you take what is no defect as good. The pixels of a prediction's photograph are let go when the
+    next prediction is asked for. If the iterator of the images raises an error, that comes after all predictions.
 
     Args:
         run: a finished run or an export, or its scorer to choose device, batch size or threads.
         images: image files, folders and patterns; the bytes of image files; arrays (H, W, 3) or (H, W), uint8;
             photographs; or one of them. Of an iterator, each is taken when it is needed.
         progress: receives progress.
-
-    Raises:
-        DataError: an image cannot be read, or a folder or a pattern has none.
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
     several = _list_sources(images)
-    sources: Iterable[ImageLike] = _expand(several)
+    sources: Iterable[ImageLike | Unreadable] = _expand(several)
     if isinstance(several, Sequence):
         sources = list(sources)
     count = len(sources) if isinstance(sources, list) else 0
@@ -50,30 +55,104 @@ def _list_sources(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike
     return [images] if isinstance(images, np.ndarray) and images.ndim < 4 else images
 
 
-def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """Yield the images of every folder and pattern, and pass everything else on."""
+def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike | Unreadable]:
+    """Yield the images of every folder and pattern, what is wrong with a path in its place, and all else as it is."""
     for image in images:
-        if isinstance(image, str) and not image:
-            raise DataError("the name of an image is empty.")
-        if isinstance(image, (str, Path)):
-            yield from images_in([Path(image)])
-        else:
+        if not isinstance(image, (str, Path)):
             yield image
+            continue
+        try:
+            yield from images_in([image])
+        except DataError as error:
+            yield Unreadable(str(image), error.message, Path(image))
 
 
-def draw(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
-    """Write a picture of each prediction into a folder and pass the prediction on.
+def draw(predictions: Iterable[Prediction], folder: Path, root: Path | None = None) -> Iterator[Prediction]:
+    """Write a picture of each photograph into a folder, and pass the prediction on; its ``picture`` is the file.
 
-    Pictures are named after their images; if images in different folders have one name, later ones get a number.
+    Pictures lie in the folder as the photographs lie in ``root``. A photograph outside of it, or any without a root,
+    has the folders of its name. Names are compared without case, and no picture replaces another: later ones get a
+    number.
+
+    Args:
+        predictions: as they come; of those that cannot be read, nothing is drawn.
+        folder: where to, made if need be.
+        root: an absolute folder.
+
+    Raises:
+        StorageError: a picture cannot be written.
     """
-    with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    taken: dict[str, int] = {}
+    names = PictureNames(folder, root)
     for prediction in predictions:
-        name = Path(prediction.name).name
-        taken[name] = taken.get(name, 0) + 1
-        suffix = "" if taken[name] == 1 else f"-{taken[name]}"
-        content = io.BytesIO()
-        draw_overlay(prediction).save(content, "PNG")
-        write_atomically(folder / f"{name}{suffix}.png", content.getvalue())
+        if not prediction.problem:
+            prediction.picture = names.take(prediction)
+            content = io.BytesIO()
+            draw_overlay(prediction).save(content, "PNG")
+            write_atomically(prediction.picture, content.getvalue())
         yield prediction
+
+
+class PictureNames:
+    """Files for pictures, none of which is there yet.
+
+    Args:
+        folder: where they lie.
+        root: the folder of photographs whose structure they have; None for that of the photographs' names.
+    """
+
+    def __init__(self, folder: Path, root: Path | None) -> None:
+        self.folder, self.root = folder, root
+        self._count = Counter[str]()
+        self._taken = set[str]()
+
+    def take(self, prediction: Prediction) -> Path:
+        """Return the file for one, in a folder that is there."""
+        *folders, name = map(_shorten, self._place(prediction))
+        place = self.folder.joinpath(*folders)
+        with storing(place):
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                # A picture has the name that the folder needs.
+                folders, name, place = [], _shorten("_".join([*folders, name])), self.folder
+            return self._free(place, "/".join(folders), name)
+
+    def _free(self, place: Path, folders: str, name: str) -> Path:
+        key = _fold(f"{folders}/{name}")
+        while True:
+            self._count[key] += 1
+            file = f"{name}{'' if self._count[key] == 1 else f'-{self._count[key]}'}.png"
+            taken = _fold(f"{folders}/{file}")
+            if taken not in self._taken and not os.path.lexists(place / file):
+                self._taken.add(taken)
+                return place / file
+
+    def _place(self, prediction: Prediction) -> Sequence[str]:
+        """Return the folders and the name of a photograph, so that they lead to nothing outside of a folder."""
+        if prediction.path is None:
+            named = PurePath(_NO_FILE_NAME.sub("_", prediction.name))
+        else:
+            named, whole = prediction.path, Path(os.path.abspath(prediction.path))  # noqa: PTH100
+            if self.root is not None and whole.is_relative_to(self.root):
+                named = whole.relative_to(self.root)
+        return [part for part in named.parts if part not in (named.anchor, "..")] or ["image"]
+
+
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f<>:"|?*\\]')
+"""What some system does not have in the name of a file."""
+
+_NAME_BYTES = 200
+"""What systems take is 255; a number, an ending and the name of a temporary file need some."""
+
+
+def _shorten(name: str) -> str:
+    """Return a name that every system takes: of one that is too long the beginning, and a digest of all."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _NAME_BYTES:
+        return name
+    return f"{encoded[: _NAME_BYTES - 9].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:8]}"
+
+
+def _fold(name: str) -> str:
+    """Return what is the same for names that some system takes for the same."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from adcli._changes import changing, inside
+from adcli._commands import quote
 from adcli.errors import RunError
 from adcli.pipeline._evaluate import evaluate, read_origin
-from adcli.pipeline._evaluation_pass import METRICS_FILE, REPORT_FILE, name_folder
+from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, name_folder
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import shows, write_report
 from adcli.progress import Progress, Silent
@@ -38,7 +39,8 @@ def report(
     """
     folder = run.path if name is None else name_folder(run.path, name)
     if name is not None and not folder.is_dir():
-        raise RunError(f"{folder}: no such evaluation; make it with 'adcli evaluate RUN --data REF --name {name}'.")
+        command = quote("adcli", "evaluate", run.path, "--data", "REF", "--name", name)
+        raise RunError(f"{folder}: no such evaluation; make it with: {command}")
     page, progress = inside(folder, REPORT_FILE), progress or Silent()
     if shows(page, run.calibration):
         return page
@@ -46,7 +48,8 @@ def report(
     if name is not None:
         origin = _read_origin(folder)
         evaluate(run, origin["data"], origin["data_options"], scorer=scorer(run), name=name, progress=progress)
-    elif inside(run.path, METRICS_FILE).is_file():
+    elif inside(run.path, METRICS_FILE).is_file() or inside(run.path, f"{EVALUATIONS}/{OWN}").is_dir():
+        # Without its metrics, a run that was evaluated must not look like one that had nothing to test.
         evaluate(run, scorer=scorer(run), progress=progress)
     else:
         with changing(run.path, REPORT_FILE) as staged:
@@ -58,8 +61,8 @@ def _read_origin(folder: Path) -> Mapping[str, Any]:
     """Return the data that an evaluation was made from, as ``--data`` takes it, and its options."""
     origin = read_origin(folder)
     if origin is None:
+        command = quote("adcli", "evaluate", folder.parents[1], "--data", "REF", "--name", folder.name)
         raise RunError(
-            f"{folder}: does not say what it was made from; move it away, and evaluate again with "
-            f"'adcli evaluate RUN --data REF --name {folder.name}'."
+            f"{folder}: does not say what it was made from; move it away, and evaluate again with: {command}"
         )
     return origin

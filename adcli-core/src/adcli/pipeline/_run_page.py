@@ -42,7 +42,7 @@ def shows(path: Path, calibration: Calibration) -> bool:
 def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
     tested = evaluation.tested if evaluation else ()
     labelled = [item for item in tested if item.sample.label is not None]
-    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else "without test images"
+    subtitle = f"evaluated on {on or 'the test images'}" if evaluation else _why_untested(run)
     return Page(
         title=run.name,
         subtitle=f"{run.settings['model']}, {subtitle}",
@@ -55,6 +55,10 @@ def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
         tested=len(tested),
         details=dict(_flat("", {**run.settings, **run.record})),
     )
+
+
+def _why_untested(run: Run) -> str:
+    return "not evaluated" if "not_evaluated" in run.record else "without test images"
 
 
 def _cards(evaluation: Evaluation) -> Sequence[Card]:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from adcli import __version__
+from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import file_digest, seal, sync
 from adcli._plugins.registry import Provided, registry
@@ -54,14 +55,17 @@ from adcli.pipeline._building import (
 )
 from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._job import Job, KeptFit, Trained
+from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._usable import keep_usable
 from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.find import find_interrupted
-from adcli.runs.partial import CHECKPOINTS, PartialRun, check_free
+from adcli.runs.images import SeenImage, format_images, parse_images
+from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
@@ -100,25 +104,63 @@ def train(
 
 
 @torchrun.joined()
-def resume(reference: str | Path, *, progress: Progress | None = None) -> Trained:
+def resume(
+    reference: str | Path,
+    *,
+    data: str | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Trained:
     """Continue an interrupted run to the result it would have had.
+
+    Args:
+        reference: the run.
+        data: where its data are now, if they moved; their names and contents must be those that they had.
+        data_options: options of the data set that are others there.
+        progress: receives progress and notes.
 
     Raises:
         RunError: there is no such run, another process works on it, or its data changed.
     """
     progress, partial = _silence_others(progress), None
     if torchrun.rank() == 0:
-        partial, content = PartialRun.resume(find_interrupted(str(reference)))
+        partial, content = PartialRun.resume(find_interrupted(str(reference), progress.note))
         torchrun.on_first(lambda: content)
     else:
         content = torchrun.on_first(dict)
+    try:
+        return _go_on(reference, partial, content, data, data_options or {}, progress)
+    finally:
+        if partial is not None:
+            partial.leave()
+
+
+def _go_on(
+    reference: str | Path,
+    partial: PartialRun | None,
+    content: dict[str, Any],
+    data: str | None,
+    data_options: Mapping[str, Any],
+    progress: Progress,
+) -> Trained:
     content.pop("format", None)
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
-    job = _prepare(TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS}), progress)
+    settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
+    options = {**settings.data_options, **data_options}
+    try:
+        job = _prepare(replace(settings, data=settings.data if data is None else data, data_options=options), progress)
+    except DataError as error:
+        place = Path(settings.data or "")
+        if data is not None or not place.is_absolute() or place.exists():
+            raise
+        command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
+        raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
     before = content["record"]
     if job.record["data"]["fingerprint"] != before["data"]["fingerprint"]:
-        raise RunError(f"{reference}: the training images have changed since; train anew.")
+        differ = torchrun.on_first(lambda: _describe_difference(partial, job.training))
+        raise RunError(f"{reference}: the training images have changed since ({differ}); train anew.")
+    content |= {"data": job.settings.data, "data_options": dict(job.settings.data_options)}
     if job.record.get("ignore") != before.get("ignore"):
         raise RunError(f"{reference}: the image of --ignore has changed since; train anew.")
     kept = torchrun.on_first(lambda: _find_kept_fit(partial, before, progress))
@@ -132,6 +174,14 @@ def resume(reference: str | Path, *, progress: Progress | None = None) -> Traine
     # What was said of a replaced backbone is known only from the first attempt, and who fitted from the fit.
     true = {name: before[name] for name in ("backbone", *(_OF_FIT if kept else ())) if name in before}
     return _carry_out(replace(job, record=job.record | true, kept_fit=kept), partial, content, progress)
+
+
+def _describe_difference(partial: PartialRun | None, now: Sequence[SeenImage]) -> str:
+    """Return what became of the images that a run began with."""
+    path = None if partial is None else inside(partial.folder, TRAINING_FILE)
+    if path is None or not path.is_file():
+        return "which of them is not known"
+    return describe_difference(parse_images(path), now) or "their order"
 
 
 _OF_FIT = ("core", "plugin", "processes")
@@ -208,7 +258,13 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         precision=pick_precision(settings.precision, device),
         source=source,
         record=record,
+        training=_name_training(items, digests),
     )
+
+
+def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:
+    names = relative_names(item.path for item in items)
+    return [SeenImage(name, digest, "fitted") for name, digest in zip(names, digests, strict=True)]
 
 
 def _record(provided: Provided[ModelSpec], chosen: ChosenOptions, data: Data, plan: CalibrationPlan) -> dict[str, Any]:
@@ -270,17 +326,26 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
     except AdcliError as error:
         with contextlib.suppress(StorageError):
             partial.log(f"error: {error.format_message()}")
-        if "fit" in partial.read()["record"]:
+        if _holds_fit(partial):
             progress.note(f"the fit is kept; go on with: {quote('adcli', 'train', '--resume', partial.folder)}")
         elif not checkpoints.is_dir():
             partial.abandon()
         raise
     except KeyboardInterrupt:
         partial.log("interrupted")
-        progress.note(f"interrupted; continue with: adcli train --resume {partial.folder}")
+        progress.note(f"interrupted; continue with: {quote('adcli', 'train', '--resume', partial.folder)}")
         raise
     finally:
         partial.leave()
+
+
+def _holds_fit(partial: PartialRun) -> bool:
+    """Tell whether a run that could not be finished holds a fit to go on from."""
+    try:
+        return "fit" in partial.read()["record"]
+    except RunError:
+        # The folder has the run's own name by now.
+        return False
 
 
 def _share(trained: Trained | None) -> Trained:
@@ -304,6 +369,7 @@ def _share(trained: Trained | None) -> Trained:
 
 def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     """Make the run: weights, calibration, evaluation, page, and last of all ``run.yaml``."""
+    partial.write(TRAINING_FILE, format_images(job.training))
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {job.device}: {content['command'] or 'from Python'}")
     if job.source.framing.ignored is not None:
         partial.write(IGNORE_FILE, ignored_png(job.source.framing.ignored))
@@ -324,7 +390,8 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     )
     partial.write(CALIBRATION_FILE, calibration.to_json())
     laps.end("calibrate")
-    scorer = Scorer(runtime, job.source, calibration, job.batch_size)
+    origin = Origin(partial.final.name, kept["weights"])
+    scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)
     ending = Ending(
         job=job,
         partial=partial,

@@ -45,8 +45,9 @@ def keep_usable(
 def _summarise(problems: Sequence[Problem]) -> str:
     first, others = problems[0].message, len(problems) - 1
     if not others:
-        return f"{first} Repair or remove it, or leave it out with --skip-unreadable."
-    return f"{first} {others} more such files: repair or remove them, or leave them out with --skip-unreadable."
+        return f"{first} Repair or remove it, or use --skip-unreadable."
+    files = "file" if others == 1 else "files"
+    return f"{first} {others} more such {files}; repair or remove them, or use --skip-unreadable."
 
 
 def _without(

@@ -134,7 +134,7 @@ class TrainSettings(Options):
     workers: int = declare(2, "Threads that decode images.", "Computing", "N", ge=0)
     cache: int = declare(256, "Megabytes of decoded images kept in memory.", "Computing", "MB", ge=0)
     false_alarm_rate: float = declare(
-        0.01, "Share of good images that may be called defective.", "Calibration", "RATE", gt=0, lt=1
+        0.01, "Share of good images that may be called defective.", "Calibration", "RATE", ge=1e-9, lt=1
     )
     calibration: str = declare(
         "0.2",

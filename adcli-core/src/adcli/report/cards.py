@@ -58,7 +58,7 @@ def picture(
     pixels: Pixels,
     anomaly_map: Map | None,
     *,
-    pixel_threshold: float | None,
+    marked: Mask | None,
     map_range: tuple[float, float],
     mask: Mask | None = None,
 ) -> Picture:
@@ -67,7 +67,7 @@ def picture(
     Args:
         pixels: the image, (H, W, 3).
         anomaly_map: of any size, NaN where the image was not looked at, or None for a model that only classifies.
-        pixel_threshold: the region above it is outlined; None for no outline.
+        marked: what is said to be defective, of any size, which is outlined; None for a good image.
         map_range: map values at the two ends of the colour scale.
         mask: the true defect, of any size, or None.
     """
@@ -75,8 +75,8 @@ def picture(
     photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING)
     box = (width, height)
     predicted, true = "", ""
-    if anomaly_map is not None and pixel_threshold is not None:
-        predicted = outline(anomaly_map, pixel_threshold, box)
+    if marked is not None and marked.any():
+        predicted = outline(_shrunk(marked).astype(np.float32), 0.5, box)
     if mask is not None and mask.any():
         true = outline(_shrunk(mask).astype(np.float32), 0.5, box)
     heat = None if anomaly_map is None else _data_uri(_heat(anomaly_map, box, map_range), HEAT_BYTES)

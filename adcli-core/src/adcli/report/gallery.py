@@ -64,7 +64,7 @@ def _draw(prediction: Prediction, mask: Mask | None) -> Picture:
     return picture(
         prediction.photograph.pixels,
         prediction.model_map if plain else prediction.map_at(fitted(prediction.size, LONG_SIDE)),
-        pixel_threshold=prediction.calibration.pixel_threshold,
+        marked=prediction.marked,
         map_range=prediction.calibration.map_range,
         mask=mask,
     )

@@ -15,12 +15,13 @@ PANEL = 448
 _MARGIN, _CAPTION, _TEXT = 12, 52, 16
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
 _PREDICTED, _TRUE = (255, 255, 255), (0, 229, 255)
+_VERDICTS = {"defect": ("DEFECT", _DEFECT), "good": ("GOOD", _GOOD), "": ("NO VERDICT", _INK)}
 
 
 def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Image:
     """Draw a photograph, its heat map, and a caption that gives score, threshold and verdict.
 
-    The region above the pixel threshold is outlined in white. Colours mean the same in every picture of a run.
+    The regions of a defect are outlined in white. Colours mean the same in every picture of a run.
 
     Args:
         prediction: one that still has its pixels.
@@ -33,11 +34,12 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     truth = None if mask is None else resize_map(mask.astype(np.float32), (height, width)) > 0.5
     panels = [_outline(image, truth, _TRUE)]
     if prediction.map is not None:
-        shown, threshold = resize_map(prediction.map, (height, width)), calibration.pixel_threshold
-        found = None if threshold is None else shown > threshold
+        shown, marked = resize_map(prediction.map, (height, width)), prediction.marked
+        # Of each region something is left, however small it becomes.
+        found = None if marked is None else resize_map(marked.astype(np.float32), (height, width)) > 0
         panels.append(_outline(_lay_over(image, shown, calibration.map_range), found, _PREDICTED))
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
-    return _add_caption(panels, title, prediction.score, calibration.image_threshold)
+    return _add_caption(panels, title, prediction)
 
 
 def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:
@@ -63,7 +65,7 @@ def _outline(image: Pixels, region: Mask | None, colour: Colour) -> Pixels:
     return drawn
 
 
-def _add_caption(panels: list[Pixels], title: str, score: float, threshold: float | None) -> Image.Image:
+def _add_caption(panels: list[Pixels], title: str, prediction: Prediction) -> Image.Image:
     height, width = panels[0].shape[:2]
     canvas_width = max(_MARGIN + len(panels) * (width + _MARGIN), 420)
     canvas = Image.new("RGB", (canvas_width, _CAPTION + height + _MARGIN), _PAPER)
@@ -72,15 +74,10 @@ def _add_caption(panels: list[Pixels], title: str, score: float, threshold: floa
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(_TEXT)
     draw.text((_MARGIN, 6), title, fill=_INK, font=font)
-    verdict, colour = _verdict(score, threshold)
+    verdict, colour = _VERDICTS[prediction.verdict]
     draw.text((_MARGIN, 28), verdict, fill=colour, font=font)
     where = _MARGIN + draw.textlength(f"{verdict}   ", font=font)
+    threshold = prediction.calibration.image_threshold
     limit = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
-    draw.text((where, 28), f"score {score:.4g}, {limit}", fill=_INK, font=font)
+    draw.text((where, 28), f"score {prediction.score:.4g}, {limit}", fill=_INK, font=font)
     return canvas
-
-
-def _verdict(score: float, threshold: float | None) -> tuple[str, Colour]:
-    if threshold is None:
-        return "NO VERDICT", _INK
-    return ("DEFECT", _DEFECT) if score > threshold else ("GOOD", _GOOD)

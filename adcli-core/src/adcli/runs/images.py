@@ -67,6 +67,11 @@ def read_images(run_path: Path) -> list[SeenImage]:
     return list(_parse(content, path))
 
 
+def parse_images(path: Path) -> list[SeenImage]:
+    """Return the images in a file of this kind, whose digest nothing records; raises as :func:`read_images`."""
+    return list(_parse(_read(path), path))
+
+
 def fitted_digests(run_path: Path) -> frozenset[str]:
     """Return the digests of the images that a run's model was fitted to; raises as :func:`read_images`."""
     return frozenset(image.digest for image in read_images(run_path) if image.role == "fitted")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli._changes import LOCK, enter, inside
+from adcli._commands import quote
 from adcli._files import seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock
 from adcli.errors import RunError, StorageError, printable
@@ -17,6 +18,8 @@ from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
 CHECKPOINTS = "checkpoints"
+TRAINING_FILE = "training.csv"
+"""The training images that it began with, as in ``images.csv``; gone in a finished run, which has that."""
 
 _WAIT_SECONDS = 30.0
 """How long a run waits for another to get its name, which takes milliseconds."""
@@ -41,9 +44,13 @@ def check_free(final: Path) -> None:
     if holder:
         raise _TakenError(f"--out {final}: {holder} is making a run of that name; choose another folder.")
     raise _TakenError(
-        f"--out {final}: an interrupted run of that name lies in {folder}; continue it with "
-        f"'adcli train --resume {folder}', or remove it with 'adcli runs rm {folder}'."
+        f"--out {final}: an interrupted run of that name lies in {folder}; continue it: "
+        f"{_resuming(folder)}; or remove it: {quote('adcli', 'runs', 'rm', folder)}"
     )
+
+
+def _resuming(folder: Path) -> str:
+    return quote("adcli", "train", "--resume", folder)
 
 
 def _place(final: Path) -> Path:
@@ -109,7 +116,7 @@ class PartialRun:
             if os.path.lexists(final):
                 raise RunError(
                     f"{final}: exists, so the interrupted run {folder} cannot become it; move one of the two away, and "
-                    f"continue with 'adcli train --resume {folder}'."
+                    f"continue: {_resuming(folder)}"
                 )
         except BaseException:
             lock.release()
@@ -119,11 +126,14 @@ class PartialRun:
 
     def read(self) -> dict[str, Any]:
         """Return the content of its ``run.yaml``."""
-        return _read_run_file(self.folder / RUN_FILE)
+        return _read_run_file(inside(self.folder, RUN_FILE))
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file of the run."""
-        write_atomically(inside(self.folder, name), content)
+        """Write a file of the run, perhaps in a folder of its own."""
+        path = inside(self.folder, name)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_atomically(path, content)
 
     def log(self, text: str, *more: str) -> None:
         """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
@@ -144,11 +154,13 @@ class PartialRun:
         self._complete = True
         self._note_time()
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        with storing(self.folder):
+            (self.folder / TRAINING_FILE).unlink(missing_ok=True)
         if os.path.lexists(self.final):
             self._lock.release()
             raise StorageError(
                 f"{self.final}: appeared meanwhile, and is left as it is; the run lies complete in {self.folder}: move "
-                f"{self.final} away, and 'adcli train --resume {self.folder}' gives the run its name."
+                f"{self.final} away, and give the run its name: {_resuming(self.folder)}"
             )
         with storing(self.final):
             sync_all(self.folder)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli._changes import inside
+from adcli._commands import quote
 from adcli._files import file_digest, unseal
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
@@ -61,7 +63,8 @@ class Run:
         """
         content = _read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
-            raise RunError(f"{path}: the run was not finished; continue it with 'adcli train --resume {path.name}'.")
+            command = quote("adcli", "train", "--resume", path)
+            raise RunError(f"{path}: the run was not finished; continue it: {command}")
         settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
         return cls(path, settings, content["record"], _read_calibration(inside(path, CALIBRATION_FILE)))
 
@@ -76,6 +79,11 @@ class Run:
             return ""
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
+
+    @property
+    def origin(self) -> Origin:
+        """What verdicts of this run are traced back to."""
+        return Origin(self.name, str(self.record.get("weights", "")))
 
     @property
     def image_size(self) -> Size:

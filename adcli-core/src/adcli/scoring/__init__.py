@@ -1,21 +1,24 @@
 """From pixels to a verdict: runtimes, predictions, thresholds and p-values. Nothing here imports torch."""
 
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.opened import Opened
+from adcli.scoring.opened import Opened, Origin
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
 from adcli.scoring.runtime import ImageBatch, Runtime, Scored, cores, in_batches_of
 from adcli.scoring.scorer import Scorer
+from adcli.scoring.verdict import VerdictRecord
 
 __all__ = [
     "Calibration",
     "ImageBatch",
     "Opened",
+    "Origin",
     "Prediction",
     "Region",
     "Runtime",
     "Scored",
     "Scorer",
+    "VerdictRecord",
     "cores",
     "in_batches_of",
 ]

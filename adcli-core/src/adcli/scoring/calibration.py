@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -269,7 +270,7 @@ class Calibration:
         above = sum(score > self.image_threshold for score in self.image_scores)
         return f" ({above} of {self.n} held-out good images lie above it)"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells this calibration from any other, whatever number it has in its history."""
         return _digest(self._content())

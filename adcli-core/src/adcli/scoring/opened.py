@@ -1,12 +1,27 @@
 """What a run and an export have in common for those who score with them."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from adcli.data.decoding import Size
 from adcli.data.framing import Framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime
+
+
+class Origin(NamedTuple):
+    """Whose model says something: what a verdict is traced back to.
+
+    Attributes:
+        run: the name of the run.
+        model: the digest of its weights.
+    """
+
+    run: str = ""
+    model: str = ""
+
+
+UNKNOWN = Origin()
 
 
 class Opened(Protocol):
@@ -15,6 +30,10 @@ class Opened(Protocol):
     @property
     def path(self) -> Path:
         """Its folder."""
+
+    @property
+    def origin(self) -> Origin:
+        """The run, and the weights, that it has or was made from."""
 
     @property
     def calibration(self) -> Calibration:

@@ -1,16 +1,19 @@
 """All that is said of one photograph, in one type."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.decoding import Size, resize_map
 from adcli.data.framing import Framing
-from adcli.data.photograph import Photograph
+from adcli.data.photograph import Photograph, Unreadable
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.regions import Region, find_regions
+from adcli.scoring.opened import UNKNOWN, Origin
+from adcli.scoring.regions import Marked, Region, find_regions, mark
 
 Map = NDArray[np.float32]
 
@@ -22,32 +25,48 @@ class Prediction:
 
     Attributes:
         name: of the photograph, as tables print it.
+        problem: why the photograph cannot be read; empty if it can. Nothing is said of one that cannot.
+        time: when it was scored, UTC.
+        origin: the run, and the weights, that scored it.
         path: its file, or None if it came from memory.
-        digest: sha256 of the file's bytes.
-        size: its height and width.
-        score: the image score, never clamped; higher is more anomalous.
+        digest: sha256 of the file's bytes; empty for what cannot be read.
+        size: its height and width; 0 and 0 for what cannot be read.
+        score: the image score, never clamped; higher is more anomalous. NaN for what cannot be read.
         p_value: share of good images that score at least as high; None without calibration.
-        is_defect: the verdict; None without a threshold.
+        is_defect: the verdict; None without a threshold, and for what cannot be read, which is not good either.
         calibration: what the verdict comes from.
         model_map: the anomaly map at the model's input size, (h, w), or None for a model that only classifies.
+        picture: the file of its picture, if one was drawn.
     """
 
     def __init__(
-        self, photograph: Photograph, score: float, model_map: Map | None, calibration: Calibration, framing: Framing
+        self,
+        photograph: Photograph | Unreadable,
+        score: float,
+        model_map: Map | None,
+        calibration: Calibration,
+        framing: Framing,
+        origin: Origin = UNKNOWN,
     ) -> None:
+        self.time = datetime.now(UTC)
+        self.problem = photograph.problem if isinstance(photograph, Unreadable) else ""
         self.name, self.path, self.digest = photograph.name, photograph.path, photograph.digest
         self.size: Size = photograph.size
         self.score = score
-        self.p_value = calibration.p_value(score)
-        self.is_defect = calibration.is_defect(score)
+        self.p_value = None if self.problem else calibration.p_value(score)
+        self.is_defect = None if self.problem else calibration.is_defect(score)
         self.calibration = calibration
         self.model_map = model_map
         self.framing = framing
-        self._photograph: Photograph | None = photograph
+        self.origin = origin
+        self.picture: Path | None = None
+        self._photograph = None if isinstance(photograph, Unreadable) else photograph
 
     @property
     def verdict(self) -> str:
-        """``"defect"`` or ``"good"``; empty without a threshold."""
+        """``"defect"``, ``"good"`` or ``"unreadable"``; empty without a threshold."""
+        if self.problem:
+            return "unreadable"
         return "" if self.is_defect is None else "defect" if self.is_defect else "good"
 
     @property
@@ -55,8 +74,10 @@ class Prediction:
         """The photograph itself.
 
         Raises:
-            ValueError: the next prediction was asked for, and the pixels were let go.
+            ValueError: it cannot be read; or the next prediction was asked for, and the pixels were let go.
         """
+        if self.problem:
+            raise ValueError(self.problem)
         if self._photograph is None:
             raise ValueError(
                 f"{self.name}: its pixels were let go when the next prediction was asked for; copy them before"
@@ -82,18 +103,22 @@ class Prediction:
         return None if whole is None else resize_map(whole, size)
 
     @cached_property
+    def marked(self) -> Marked | None:
+        """Which pixels (H, W) of a defect ``adcli.scoring.regions.mark`` marks; None of others, or without a map."""
+        return mark(self.map, self.calibration.pixel_threshold) if self.is_defect and self.map is not None else None
+
+    @cached_property
     def regions(self) -> Sequence[Region]:
-        """Where the map of a defect lies above the pixel threshold, in its pixels; empty for a good photograph."""
-        threshold = self.calibration.pixel_threshold
-        if not self.is_defect or self.map is None or threshold is None:
-            return ()
-        return find_regions(self.map, threshold)
+        """The connected parts of what is marked, the highest peak first; a defect that has a map has at least one."""
+        return () if self.map is None or self.marked is None else find_regions(self.map, self.marked)
 
     def release(self) -> None:
         """Let the pixels of the photograph go."""
         self._photograph = None
 
     def forget_map(self) -> None:
-        """Let the maps go, for those who keep the predictions of many photographs."""
+        """Let the maps go, for those who keep the predictions of many photographs; the regions stay."""
+        self.regions  # noqa: B018 - found before the map goes
         self.model_map = None
-        self.__dict__.pop("map", None)
+        for name in ("map", "marked"):
+            self.__dict__.pop(name, None)

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli.data.ahead import Remaining
 from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, one_line
 
 T = TypeVar("T")
@@ -51,27 +52,37 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
 def score_batches(
     runtime: Runtime,
     batches: Iterable[list[T]],
-    pixels: Callable[[T], NDArray[np.uint8]],
+    pixels: Callable[[T], NDArray[np.uint8] | None],
     *,
     overlap: bool = True,
 ) -> Iterator[tuple[list[T], Scored]]:
-    """Yield batches and what a runtime says of them.
+    """Yield batches and what a runtime says of those parts that have pixels.
 
     If the runtime can start and not wait (``runtime.start``), it computes with one batch while the next is prepared.
-    Whoever asks for batches of one wants each answer before the next image is there, and so no overlap.
+    Whoever asks for batches of one wants each answer before the next image is there, and so no overlap. What goes wrong
+    with a batch is raised after the batches before it.
     """
-    start: Start | None = getattr(runtime, "start", None)
-    if start is None or not overlap:
-        yield from ((batch, runtime(np.stack([pixels(part) for part in batch]))) for batch in batches)
-        return
+    start: Start | None = getattr(runtime, "start", None) if overlap else None
+    begun = Remaining((batch, _begin(runtime, start, [pixels(part) for part in batch])) for batch in batches)
     before: tuple[list[T], Callable[[], Scored]] | None = None
-    for batch in batches:
-        started = batch, start([pixels(part) for part in batch])
+    for batch, wait in begun:
+        if start is None:
+            yield batch, wait()
+            continue
         if before is not None:
             yield before[0], before[1]()
-        before = started
+        before = batch, wait
     if before is not None:
         yield before[0], before[1]()
+    begun.raise_error()
+
+
+def _begin(runtime: Runtime, start: Start | None, pixels: Sequence[NDArray[np.uint8] | None]) -> Callable[[], Scored]:
+    """Have pixels scored, at once or when the result is asked for."""
+    readable = [image for image in pixels if image is not None]
+    if not readable:
+        return lambda: (np.empty(0, np.float32), None)
+    return start(readable) if start is not None else lambda: runtime(np.stack(readable))
 
 
 def in_batches_of(count: int, score: Runtime) -> Runtime:

@@ -10,10 +10,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.data.photograph import ImageLike, Photograph
+from adcli.data.ahead import Remaining
+from adcli.data.photograph import ImageLike, Photograph, Unreadable
 from adcli.data.source import Decoded, ImageSource, Item, in_batches
 from adcli.errors import TrainingError
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.opened import UNKNOWN, Origin
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import Runtime, score_batches
 
@@ -21,6 +23,8 @@ BATCH_BYTES = 256 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
 
 Subject = TypeVar("Subject", Item, Photograph)
+Said = tuple[float, NDArray[np.float32] | None]
+"""The score and the map (h, w) of an input."""
 
 
 def score_inputs(
@@ -28,25 +32,56 @@ def score_inputs(
 ) -> Iterator[tuple[Subject, Decoded, float, NDArray[np.float32] | None]]:
     """Yield the score and the map (h, w) of each input in order, computed a batch at a time in float32.
 
+    An error of the inputs, or of a batch, is raised after what came before it.
+
     Raises:
         TrainingError: a score, or a value of a map, is not finite.
     """
-    batches = in_batches(inputs, batch_size, BATCH_BYTES, lambda pair: _held(pair[0]))
-    scored = score_batches(runtime, batches, lambda pair: pair[1].pixels, overlap=batch_size > 1)
-    for batch, (scores, maps) in scored:
-        for i, (subject, image) in enumerate(batch):
-            if not np.isfinite(scores[i]):
-                raise TrainingError(
-                    f"{_name(subject)}: the score is {scores[i]}, so what was learnt cannot be used; train again, "
-                    "with a lower learning rate if the model has one."
-                )
-            if maps is not None and not np.isfinite(maps[i]).all():
-                raise TrainingError(f"{_name(subject)}: its map has values that are not numbers; train again.")
-            yield subject, image, float(scores[i]), None if maps is None else maps[i]
+    for entry, said in _score(runtime, inputs, batch_size):
+        assert not isinstance(entry, Unreadable)
+        assert said is not None
+        subject, image = entry
+        score, model_map = said
+        yield subject, image, score, model_map
 
 
-def _held(subject: Item | Photograph) -> int:
-    return subject.pixels.nbytes if isinstance(subject, Photograph) else 0
+def _score(
+    runtime: Runtime, inputs: Iterable[tuple[Subject, Decoded] | Unreadable], batch_size: int
+) -> Iterator[tuple[tuple[Subject, Decoded] | Unreadable, Said | None]]:
+    """Yield as :func:`score_inputs` does; what is unreadable has its place in a batch, and nothing is said of it."""
+    remaining = Remaining(inputs)
+    batches = in_batches(remaining, batch_size, BATCH_BYTES, _held)
+    for batch, (scores, maps) in score_batches(runtime, batches, _pixels, overlap=batch_size > 1):
+        rows = iter(range(len(scores)))
+        for entry in batch:
+            if isinstance(entry, Unreadable):
+                yield entry, None
+                continue
+            row = next(rows)
+            said = float(scores[row]), None if maps is None else maps[row]
+            _check_finite(entry[0], *said)
+            yield entry, said
+    remaining.raise_error()
+
+
+def _check_finite(subject: Item | Photograph, score: float, model_map: NDArray[np.float32] | None) -> None:
+    if not np.isfinite(score):
+        raise TrainingError(
+            f"{_name(subject)}: the score is {score}, so what was learnt cannot be used; train again, "
+            "with a lower learning rate if the model has one."
+        )
+    if model_map is not None and not np.isfinite(model_map).all():
+        raise TrainingError(f"{_name(subject)}: its map has values that are not numbers; train again.")
+
+
+def _held(entry: tuple[Item | Photograph, Decoded] | Unreadable) -> int:
+    if isinstance(entry, Unreadable) or isinstance(entry[0], Item):
+        return 0
+    return entry[0].pixels.nbytes
+
+
+def _pixels(entry: tuple[Item | Photograph, Decoded] | Unreadable) -> NDArray[np.uint8] | None:
+    return None if isinstance(entry, Unreadable) else entry[1].pixels
 
 
 def _name(subject: Item | Photograph) -> str:
@@ -62,22 +97,27 @@ class Scorer:
         source: decodes, frames and resizes photographs.
         calibration: threshold, p-values and colours.
         batch_size: images computed at a time.
+        origin: whose model it is.
     """
 
     runtime: Runtime
     source: ImageSource
     calibration: Calibration
     batch_size: int
+    origin: Origin = UNKNOWN
 
-    def __call__(self, photographs: Iterable[ImageLike]) -> Iterator[Prediction]:
+    def __call__(self, photographs: Iterable[ImageLike | Unreadable]) -> Iterator[Prediction]:
         """Yield what is said of photographs, or of what :func:`adcli.data.open_photograph` opens, in order.
 
+        Each has its prediction: of one that cannot be read, ``problem`` says why. If taking a photograph raises an
+        error, that comes after the predictions of all before it.
+
         Raises:
-            DataError: one cannot be read, and the source is not to skip it.
             TrainingError: a score, or a value of a map, is not finite.
         """
-        inputs = self.source.photographs(photographs)
-        for photograph, _, score, model_map in score_inputs(self.runtime, inputs, self.batch_size):
-            prediction = Prediction(photograph, score, model_map, self.calibration, self.source.framing)
+        for entry, said in _score(self.runtime, self.source.photographs(photographs), self.batch_size):
+            subject = entry if isinstance(entry, Unreadable) else entry[0]
+            score, model_map = said or (float("nan"), None)
+            prediction = Prediction(subject, score, model_map, self.calibration, self.source.framing, self.origin)
             yield prediction
             prediction.release()

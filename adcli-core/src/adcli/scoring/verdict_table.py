@@ -1,0 +1,123 @@
+"""A table of verdict records that grows: a row that is written is on disk, and a later command goes on with it."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from adcli._files import storing
+from adcli._locking import Lock
+from adcli.errors import StorageError
+from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
+
+_HEADER = csv_line(COLUMNS).encode()
+
+
+@contextlib.contextmanager
+def growing_table(path: Path, *, append: bool) -> Iterator["VerdictTable"]:
+    """Give a table to write to, which is this process's own; without an error it is there at the end, rows or none.
+
+    Args:
+        path: the file; its folder is made if need be.
+        append: go on with the table that is there.
+
+    Raises:
+        StorageError: a file is there and is not to be gone on with, or is no such table, or nothing can be written.
+        RunError: another process writes it.
+    """
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Lock(path.with_name(f".{path.name}.lock"), path).held():
+            table = VerdictTable(path, append=append)
+            with contextlib.closing(table):
+                yield table
+                table.begin()
+    finally:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+class VerdictTable:
+    """Writes records at the end of a file.
+
+    Args:
+        path: the file, which is made with the first row.
+        append: go on with the file if there is one; what a killed process left of a row is cut off.
+
+    Attributes:
+        cut: bytes that were cut off.
+    """
+
+    def __init__(self, path: Path, *, append: bool) -> None:
+        self.path, self.cut = path, 0
+        self._file: BinaryIO | None = None
+        if os.path.lexists(path):
+            self._go_on(append)
+
+    def _go_on(self, append: bool) -> None:
+        with storing(self.path):
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not append:
+            raise StorageError(f"{self.path}: exists already; go on with it with --append, or choose another --out.")
+        with storing(self.path):
+            with self.path.open("rb") as found:
+                head = found.read(len(_HEADER))
+                whole, size = _whole_bytes(found), found.seek(0, os.SEEK_END)
+            if not _HEADER.startswith(head):
+                raise StorageError(
+                    f"{self.path}: is no table of verdict records of this version; choose another --out."
+                )
+            self.cut = size - whole
+            file = self.path.open("r+b", buffering=0)
+            file.truncate(whole)
+            file.seek(whole)
+        self._file = file
+        if whole == 0:
+            self._put(_HEADER)
+
+    def begin(self) -> None:
+        """Make the file, unless it is there."""
+        if self._file is None:
+            with storing(self.path):
+                self._file = self.path.open("xb", buffering=0)
+            self._put(_HEADER)
+
+    def write(self, record: VerdictRecord) -> None:
+        """Add a row; a name that no text has is written with backslashes, so that all others can be read."""
+        self.begin()
+        self._put(csv_line(record.to_cells()).encode(errors="backslashreplace"))
+
+    def _put(self, line: bytes) -> None:
+        assert self._file is not None
+        start = self._file.tell()
+        with storing(self.path):
+            try:
+                while line:
+                    line = line[self._file.write(line) :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(start)
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _whole_bytes(file: BinaryIO) -> int:
+    """Return how many bytes of a table make whole rows; a line break within quotes ends none."""
+    file.seek(0)
+    whole = at = quotes = 0
+    for line in iter(lambda: file.readline(1 << 20), b""):
+        at += len(line)
+        quotes += line.count(b'"')
+        if line.endswith(b"\n") and quotes % 2 == 0:
+            whole = at
+    return whole

@@ -1,0 +1,242 @@
+"""No prediction is lost: not by bad files, paths that are gone, streams that break, kills, or a second call."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import Adcli, Outcome, assert_one_line
+
+ONE_BY_ONE = ("--format", "jsonl", "--batch-size", "1", "--workers", "0")
+NOTHING = "no such file or folder"
+
+
+@pytest.fixture
+def photos(parts: Path, tmp_path: Path) -> Path:
+    """Photographs of which one cannot be read, and one is not there, in the order of the list."""
+    folder = tmp_path / "photos"
+    shutil.copytree(parts / "test/scratch", folder)
+    (folder / "003.png").write_bytes(b"no image")
+    return folder
+
+
+def listed(photos: Path) -> list[str]:
+    return [*(str(photos / f"{i:03}.png") for i in range(6)), str(photos / "gone.png")]
+
+
+def rows_of(outcome: Outcome, form: str) -> list[dict[str, Any]]:
+    """Return what was printed, in any form, as rows with an image and a verdict."""
+    if form == "json":
+        return list(json.loads(outcome.out))
+    if form == "jsonl":
+        return [json.loads(line) for line in outcome.out.splitlines()]
+    if form == "csv":
+        return list(csv.DictReader(outcome.out.splitlines()))
+    cells = [line.split(maxsplit=3) for line in outcome.out.splitlines()[1:]]
+    return [{"verdict": verdict, "score": score, "image": image} for verdict, score, _, image in cells]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+def test_what_cannot_be_read_is_a_row_in_every_form_and_costs_no_other(
+    adcli: Adcli, trained: Path, photos: Path, form: str
+) -> None:
+    outcome = adcli("predict", trained, *listed(photos), "--skip-unreadable", "--out", "day", "--format", form)
+    assert outcome.code == 0, outcome.err
+    expected = ["unreadable" if i in (3, 6) else "" for i in range(7)]
+    for rows in (rows_of(outcome, form), table(Path("day/predictions.csv"))):
+        assert [row["image"] for row in rows] == listed(photos)
+        assert [row["verdict"] if row["verdict"] == "unreadable" else "" for row in rows] == expected
+        assert [row["score"] in (None, "", "-") for row in rows] == [bool(word) for word in expected]
+    assert "7 images, " in outcome.err
+    assert "2 unreadable; written to day" in outcome.err
+    assert [line for line in outcome.err.splitlines() if line.startswith("unreadable: ")] == [
+        f"unreadable: {photos}/003.png: not an image that can be read.",
+        f"unreadable: {photos}/gone.png: {NOTHING}.",
+    ]
+    assert "--skip-unreadable" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "bad", "defects", "code"),
+    [
+        ([], True, False, 4),
+        (["--skip-unreadable"], True, False, 0),
+        (["--fail-on-defect"], True, False, 4),
+        (["--fail-on-defect", "--skip-unreadable"], True, False, 4),
+        (["--fail-on-defect"], True, True, 3),
+        (["--fail-on-defect", "--skip-unreadable"], True, True, 3),
+        (["--fail-on-defect"], False, True, 3),
+        (["--fail-on-defect"], False, False, 0),
+        ([], False, True, 0),
+    ],
+)
+def test_no_part_passes_the_gate_without_a_verdict(
+    adcli: Adcli, trained: Path, parts: Path, photos: Path, flags: list[str], bad: bool, defects: bool, code: int
+) -> None:
+    scored = rows_of(adcli("predict", trained, parts / "test", "--json"), "json")
+    images = [row["image"] for row in scored if (row["score"] > row["threshold"]) == defects][:1]
+    assert images
+    outcome = adcli("predict", trained, *images, *([photos / "003.png"] if bad else []), *flags)
+    assert outcome.code == code, outcome.err
+    assert len(outcome.out.splitlines()) == 2 + bad
+    if code == 4:
+        assert_one_line(outcome, 4, "1 of 2", "003.png")
+
+
+def test_paths_that_were_typed_wrongly_end_the_command_before_the_model_is_loaded(
+    adcli: Adcli, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for wrong in ("gone.png", "empty", "none*.png", "", "x" * 5000):
+        outcome = adcli("predict", "no-such-run", photos / "000.png", wrong, "--out", "day")
+        assert_one_line(outcome, 4, wrong[:20])
+        assert not outcome.out
+        assert not Path("day").exists()
+
+
+def test_a_list_goes_on_after_paths_that_are_gone(trained: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cr\rname.png").write_bytes((photos / "000.png").read_bytes())
+    names = [*listed(photos), str(tmp_path / "empty"), "nul\0.png", "cr\rname.png", str(photos / "000.png")]
+    text = "\r\n".join(names).encode("utf-16")
+    command = [sys.executable, "-m", "adcli", "predict", trained, "-", "--out", "day", "--format", "csv"]
+    done = subprocess.run([*map(str, command)], input=text, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 4, done.stderr
+    rows = table(tmp_path / "day/predictions.csv")
+    assert [row["image"] for row in rows] == names
+    assert [i for i, row in enumerate(rows) if row["verdict"] == "unreadable"] == [3, 6, 7, 8]
+    assert done.stdout == (tmp_path / "day/predictions.csv").read_bytes()
+    assert b"4 unreadable" in done.stderr
+
+
+def test_a_stream_that_breaks_leaves_all_rows_before_it(trained: Path, photos: Path, tmp_path: Path) -> None:
+    text = "\n".join([*listed(photos)[:6], "x" * 200_000])
+    command = [sys.executable, "-m", "adcli", "predict", trained, "-", "--out", "day", "--json", "--skip-unreadable"]
+    done = subprocess.run([*map(str, command)], input=text, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert_one_line(Outcome(done.returncode, done.stdout, done.stderr), 4, "no path")
+    assert [row["image"] for row in json.loads(done.stdout)] == listed(photos)[:6]
+    assert len(table(tmp_path / "day/predictions.csv")) == 6
+    assert "6 images, " in done.stderr
+    assert len(done.stderr) < 2000
+
+
+def test_each_line_is_answered_at_once_and_its_row_is_on_disk_when_it_is_printed(
+    trained: Path, photos: Path, tmp_path: Path
+) -> None:
+    command = ["-m", "adcli", "predict", str(trained), "-", *ONE_BY_ONE]
+    with subprocess.Popen(
+        [sys.executable, *command, "--out", "day"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for i, name in enumerate(listed(photos), 1):
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+            row = json.loads(process.stdout.readline())
+            assert row["image"] == name
+            assert len(table(tmp_path / "day/predictions.csv")) == i
+        os.kill(process.pid, signal.SIGKILL)
+    before = table(tmp_path / "day/predictions.csv")
+    assert [row["image"] for row in before] == listed(photos)
+    with (tmp_path / "day/predictions.csv").open("ab") as file:
+        file.write(b'1,"torn')
+    again = [sys.executable, *command[:4], str(photos / "000.png"), "--out", "day"]
+    refused = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert_one_line(Outcome(refused.returncode, refused.stdout, refused.stderr), 9, "--append")
+    done = subprocess.run([*again, "--append"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "cut off" in done.stderr
+    after = table(tmp_path / "day/predictions.csv")
+    assert after[:-1] == before
+    assert after[-1]["image"] == str(photos / "000.png")
+
+
+def test_pictures_have_the_folders_of_the_images_and_rows_name_them(adcli: Adcli, trained: Path, parts: Path) -> None:
+    for folder in ("a", "b", "A"):
+        shutil.copytree(parts / "test/good", Path("col") / folder)
+    outcome = adcli("predict", trained, "col", "--overlays", "--out", "col", "--format", "jsonl")
+    assert outcome.code == 0, outcome.err
+    pictures = [row["picture"] for row in rows_of(outcome, "jsonl")]
+    assert len({picture.lower() for picture in pictures}) == 18
+    assert "maps/b/000.png.png" in pictures
+    assert all((Path("col") / picture).is_file() for picture in pictures)
+    assert [row["picture"] for row in table(Path("col/predictions.csv"))] == pictures
+    again = adcli("predict", trained, "col", "--overlays", "--out", "col", "--append")
+    assert "18 images, " in again.err
+    assert "left out 18 pictures made by 'adcli predict'" in again.err
+    more = [row["picture"] for row in table(Path("col/predictions.csv"))]
+    assert len(set(more)) == len(more) == 36
+
+
+def test_where_there_are_no_verdicts_none_are_counted(adcli: Adcli, parts: Path) -> None:
+    quick = ("-m", "padim", "--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=1,2")
+    assert adcli("train", *quick, "--data", parts / "train/good", "--calibration", "none", "--out", "bare").code == 0
+    outcome = adcli("predict", "bare", parts / "test/scratch", "--out", "day")
+    assert "6 images; written to day" in outcome.err
+    assert {row["verdict"] for row in table(Path("day/predictions.csv"))} == {""}
+
+
+def test_options_that_need_a_table_say_so(adcli: Adcli, trained: Path, photos: Path) -> None:
+    for option in ("--append", "--overlays"):
+        assert_one_line(adcli("predict", trained, photos, option), 2, f"{option} needs --out")
+
+
+def test_from_python_every_image_has_a_prediction(trained: Path, photos: Path, tmp_path: Path) -> None:
+    from adcli import pipeline
+
+    scorer = pipeline.open_scorer(pipeline.load(trained))
+    assert (scorer.origin.run, len(scorer.origin.model)) == (trained.name, 64)
+    wrong = np.zeros((3, 3), float)
+    given = [*listed(photos), b"no image", wrong, "", tmp_path / "none*.png", photos / "000.png"]
+    found = list(pipeline.predict(scorer, given))  # type: ignore[list-item]
+    assert [i for i, prediction in enumerate(found) if prediction.problem] == [3, 6, 7, 8, 9, 10]
+    assert found[0].score == found[-1].score
+    (alone,) = pipeline.predict(scorer, b"no image")
+    assert (alone.verdict, alone.is_defect) == ("unreadable", None)
+
+
+def test_an_evaluation_says_what_it_could_not_read_and_finishes(
+    adcli: Adcli, run: Path, parts: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(parts, tmp_path / "data"))
+    (data / "test/good/002.png").write_bytes(b"no image")
+    (data / "ground_truth/scratch/001_mask.png").write_bytes(b"no mask")
+    refused = adcli("evaluate", run, "--data", data, "--name", "again")
+    assert_one_line(refused, 4, "2 images or masks could not be read")
+    assert "image      AUROC" in refused.out
+    verdicts = [row["verdict"] for row in table(run / "evaluations/again/scores.csv")]
+    assert verdicts.count("unreadable") == 1
+    outcome = adcli("evaluate", run, "--data", data, "--name", "again", "--skip-unreadable")
+    assert outcome.code == 0, outcome.err
+    compared = adcli("compare", run, run, "--name", "again", "--json")
+    assert json.loads(compared.out)["n_good"] == 5
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+def test_closed_streams_are_no_fault_of_a_prediction(trained: Path, photos: Path, tmp_path: Path, form: str) -> None:
+    command = f"{sys.executable} -m adcli predict {trained}"
+    out = ["--out", "day", "--format", form, str(photos / "000.png")]
+    closed = subprocess.run(
+        ["sh", "-c", f'{command} "$@" >&-', "sh", *out], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, "Traceback" in closed.stderr) == (0, False), closed.stderr
+    assert len(table(tmp_path / "day/predictions.csv")) == 1
+
+
+def test_a_list_on_a_closed_stdin_is_one_line(trained: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m adcli predict {trained} - <&-"
+    closed = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert_one_line(Outcome(closed.returncode, closed.stdout, closed.stderr), 2, "'-'", "closed")

@@ -1,0 +1,344 @@
+"""What commands do to a finished run: all or nothing, one at a time, and never to what adcli did not make."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support import Adcli, assert_one_line, in_own_process, write_parts
+
+from adcli import RunError, StorageError, pipeline
+from adcli._changes import CHANGES
+from adcli.exports.export import MANIFEST_FILE
+from adcli.exports.writing import new_folder
+from adcli.runs.run import Run
+
+TOP = ("metrics.json", "scores.csv", "report.html")
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Sequence[Path]:
+    """Two data sets in folders of one name, as cameras write them."""
+    return [write_parts(tmp_path / day / "test", train=4, good=2 + i, defective=1) for i, day in enumerate("ab")]
+
+
+def test_evaluations_of_other_data_take_no_place_that_is_taken(adcli: Adcli, run: Path, others: Sequence[Path]) -> None:
+    own = read_all(run)
+    for path, name in ((others[0], "test-2"), (others[1], "test-3"), (others[0], "test-2")):
+        outcome = adcli("evaluate", run, "--data", path, "--json")
+        assert outcome.code == 0, outcome.err
+        assert Path(json.loads(outcome.out)["evaluation"]).name == name
+    after = read_all(run)
+    assert {name: after[name] for name in own} == own
+    assert len(json.loads(after["evaluations/test-2/metrics.json"])) > 0
+    before = read_all(run)
+    for name in ("test", "test-2"):
+        assert_one_line(adcli("evaluate", run, "--data", others[1], "--name", name), 2, "--name", "other")
+    assert read_all(run) == before
+
+
+def test_what_is_at_the_top_is_of_the_runs_own_evaluation(adcli: Adcli, run: Path, others: Sequence[Path]) -> None:
+    assert adcli("evaluate", run, "--data", others[0]).code == 0
+    assert adcli("calibrate", run, "--false-alarm-rate", "0.3").code == 0
+    assert adcli("evaluate", run).code == 0
+    for name in TOP:
+        assert (run / name).read_bytes() == (run / "evaluations/test" / name).read_bytes()
+    digest = pipeline.load(run).calibration.digest
+    assert digest.encode() in (run / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../precious", "../model.safetensors", "../run.yaml", "../../run", ".", "", "test/maps", "a\nb", "\x1b[2J"],
+)
+def test_the_name_of_an_evaluation_leads_nowhere(adcli: Adcli, run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "photo.png").write_bytes(b"only copy")
+    before = read_all(tmp_path)
+    outcome = adcli("evaluate", run, "--name", name)
+    assert_one_line(outcome, 2, "--name")
+    assert read_all(tmp_path) == before
+
+
+def test_an_evaluation_leaves_files_alone_that_it_did_not_make(adcli: Adcli, run: Path) -> None:
+    (run / "evaluations/test/my-notes.txt").write_text("only copy")
+    (run / "evaluations/mine").mkdir()
+    (run / "evaluations/mine/photo").write_text("only copy")
+    assert adcli("evaluate", run).code == 0
+    assert (run / "evaluations/test/my-notes.txt").read_text() == "only copy"
+    assert_one_line(adcli("evaluate", run, "--name", "mine"), 2, "choose another")
+    assert (run / "evaluations/mine/photo").read_text() == "only copy"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "export"])
+@pytest.mark.parametrize("link", ["evaluations", "evaluations/test", "exports", CHANGES, "report.html", "metrics.json"])
+def test_no_command_follows_a_link_out_of_a_run(
+    adcli: Adcli, run: Path, tmp_path: Path, command: str, link: str
+) -> None:
+    precious = tmp_path / "precious"
+    (precious / "test").mkdir(parents=True)
+    for name in ("photo.png", "test/metrics.json", "evaluation.json"):
+        (precious / name).write_text("{}")
+    place = run / link
+    if place.exists():
+        place.rename(tmp_path / "moved")
+    place.symlink_to(precious if "." not in link[1:] else precious / "photo.png")
+    before = read_all(precious)
+    arguments = ["--to", "no-such", "--data", "no-such"] if command == "export" else []
+    outcome = adcli(command, run, *arguments)
+    if (command, link) in (("evaluate", "evaluations/test"), ("evaluate", "report.html"), ("report", "report.html")):
+        assert_one_line(outcome, 5, link, "is a link")
+        (run / link).unlink()
+        assert adcli("runs", "show", run).code == 0
+    if command == "export" and link == "exports":
+        with pytest.raises(RunError, match="is a link"), new_folder(run / "exports/x", run=run) as folder:
+            (folder / "graph").write_text("")
+    assert read_all(precious) == before
+
+
+def _start(cwd: Path, *arguments: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "adcli", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [["evaluate", "RUN"], ["evaluate", "RUN"]],
+        [["evaluate", "RUN"], ["calibrate", "RUN", "--false-alarm-rate", "0.2"]],
+        [["evaluate", "RUN"], ["report", "RUN"]],
+        [["runs", "note", "RUN", "one"], ["runs", "note", "RUN", "two"]],
+        [["evaluate", "RUN"], ["runs", "rm", "RUN", "--yes"]],
+        [["evaluate", "RUN"], ["runs", "rename", "RUN", "other"]],
+    ],
+)
+def test_of_two_commands_at_once_each_ends_whole_or_says_who_is_at_work(
+    run: Path, tmp_path: Path, commands: list[list[str]]
+) -> None:
+    at_work = 0
+    started = [_start(tmp_path, *(run if word == "RUN" else word for word in words)) for words in commands]
+    for process in started:
+        _, err = process.communicate(timeout=300)
+        assert "Traceback" not in err
+        if process.returncode:
+            at_work += 1
+            assert "is at work on it" in err or "no run" in err or "no such" in err, err
+    assert at_work < 2
+    (folder,) = list((tmp_path / "runs").iterdir()) or [None]
+    if folder is None:
+        return
+    opened = Run.open(folder)
+    for name in TOP:
+        assert (folder / name).read_bytes() == (folder / "evaluations/test" / name).read_bytes()
+    assert opened.verified_weights()
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_second_evaluation_ends_at_once_and_names_the_first(run: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from adcli._changes import changing\n"
+        "with changing(Path(sys.argv[1]), 'evaluations/test'): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(run)], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    before = {name: content for name, content in read_all(tmp_path / run).items() if not name.startswith(".")}
+    outcome = in_own_process("evaluate", run, cwd=tmp_path)
+    assert_one_line(outcome, 5, f"process {holder.pid}", "is at work on it")
+    assert_one_line(in_own_process("runs", "rm", run, "--yes", cwd=tmp_path), 5, f"process {holder.pid}")
+    holder.kill()
+    holder.communicate()
+    assert in_own_process("runs", "show", run, cwd=tmp_path).code == 0
+    assert read_all(tmp_path / run) == before
+
+
+@pytest.mark.slow
+def test_an_evaluation_killed_at_any_moment_leaves_the_old_or_the_new(trained: Path, tmp_path: Path) -> None:
+    """Where it is killed is drawn from how long it takes; the steps themselves are killed in the tests of changes."""
+    start = time.monotonic()
+    assert in_own_process("evaluate", shutil.copytree(trained, tmp_path / "whole"), cwd=tmp_path).code == 0
+    seconds = time.monotonic() - start
+    for share in (0.8, 0.95):
+        copied = shutil.copytree(trained, tmp_path / f"run-{share}")
+        process = _start(tmp_path, "evaluate", copied)
+        time.sleep(share * seconds)
+        process.kill()
+        process.communicate()
+        pipeline.load(copied)
+        for name in TOP:
+            assert (copied / name).read_bytes() == (copied / "evaluations/test" / name).read_bytes()
+        assert not [path for path in copied.rglob("*") if path.name.startswith(".")]
+
+
+def write_export(folder: Path, **files: str) -> None:
+    """Write what list_files takes for an export."""
+    from adcli._files import seal
+
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (folder / MANIFEST_FILE).write_text(seal({"files": dict.fromkeys(files, "")}))
+
+
+@pytest.mark.parametrize("place", ["run/exports/onnx", "elsewhere/onnx"])
+def test_an_export_replaces_nothing_that_appeared_meanwhile(tmp_path: Path, place: str) -> None:
+    (tmp_path / "run").mkdir()
+    final = tmp_path / place
+
+    def export() -> None:
+        with new_folder(final, run=tmp_path / "run") as folder:
+            write_export(folder, graph="new")
+            final.mkdir(parents=True)
+            (final / "photo").write_text("only copy")
+
+    with pytest.raises(StorageError, match=r"appeared meanwhile.*lies in .*onnx-2"):
+        export()
+    assert read_all(final) == {"photo": b"only copy"}
+    assert (final.with_name("onnx-2") / "graph").read_text() == "new"
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    with pytest.raises(StorageError, match="exists already"):
+        new_folder(final, run=tmp_path / "run").__enter__()
+
+
+@pytest.mark.parametrize("place", ["run/exports/onnx", "elsewhere/onnx"])
+def test_an_export_that_fails_leaves_nothing(tmp_path: Path, place: str) -> None:
+    (tmp_path / "run").mkdir()
+
+    def export() -> None:
+        with new_folder(tmp_path / place, run=tmp_path / "run") as folder:
+            write_export(folder, graph="new")
+            raise ValueError("broke")
+
+    with pytest.raises(ValueError, match="broke"):
+        export()
+    assert [path.name for path in tmp_path.rglob("*")] == ["run"]
+
+
+@pytest.mark.parametrize("place", ["run/exports/onnx", "elsewhere/onnx"])
+def test_an_export_is_replaced_in_one_step_and_nothing_else_in_its_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "run").mkdir()
+    final = tmp_path / place
+    with new_folder(final, run=tmp_path / "run") as folder:
+        write_export(folder, graph="old", left="old")
+    (final / "mine").write_text("only copy")
+    (final / "calibrations").mkdir()
+    (final / "calibrations/0002.json").write_text("of the old one")
+    with new_folder(final, run=tmp_path / "run", replace=True) as folder:
+        write_export(folder, graph="new")
+        assert (final / "graph").read_text() == "old"
+    assert set(read_all(final)) == {"graph", "mine", MANIFEST_FILE}
+    assert (final / "graph").read_text() == "new"
+
+    def replace() -> None:
+        with new_folder(final, run=tmp_path / "run", replace=True) as folder:
+            write_export(folder, graph="newer", mine="newer")
+
+    with pytest.raises(StorageError, match="mine: is not of the export"):
+        replace()
+    assert (final / "graph").read_text() == "new"
+    assert (final / "mine").read_text() == "only copy"
+
+
+def test_two_exports_to_one_folder_exclude_each_other_and_what_is_no_export_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for final in (tmp_path / "run/exports/onnx", tmp_path / "onnx"):
+        with new_folder(final, run=tmp_path / "run"), pytest.raises(RunError, match="is at work on it"):
+            new_folder(final, run=tmp_path / "run").__enter__()
+        (final / MANIFEST_FILE).write_text("nonsense")
+        with pytest.raises(Exception, match=r"manifest\.yaml: was changed"):
+            new_folder(final, replace=True).__enter__()
+        (final / MANIFEST_FILE).unlink()
+        with pytest.raises(Exception, match="no export that could be replaced"):
+            new_folder(final, replace=True).__enter__()
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_beside_it(tmp_path: Path) -> None:
+    left = tmp_path / ".onnx.making"
+    (left / "new").mkdir(parents=True)
+    (left / ".adcli-lock").write_text("")
+    precious = tmp_path / ".precious.making"
+    precious.mkdir()
+    (precious / "photo").write_text("only copy")
+    with new_folder(tmp_path / "other") as folder:
+        write_export(folder, graph="new")
+        with new_folder(tmp_path / "third") as third:
+            write_export(third, graph="new")
+        assert folder.is_dir()
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "third", ".precious.making"}
+
+
+def test_runs_are_removed_and_nothing_else(adcli: Adcli, run: Path, tmp_path: Path) -> None:
+    (run / "exports/onnx").mkdir(parents=True)
+    write_export(run / "exports/onnx", graph="x")
+    (run / "exports/onnx/mine").write_text("only copy")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/metrics.json").write_text("only copy")
+    (run / "evaluations/linked").symlink_to(tmp_path / "precious")
+    assert_one_line(adcli("runs", "rm", run), 2, "--yes")
+    assert_one_line(adcli("runs", "rm", run, "no-such", "--yes"), 5, "no run 'no-such'")
+    outcome = adcli("runs", "rm", run.name, "--yes")
+    assert outcome.code == 0
+    assert "which adcli did not make" in outcome.out
+    left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_symlink() or path.is_file()}
+    assert left == {"exports/onnx/mine", "evaluations/linked"}
+    assert (tmp_path / "precious/metrics.json").read_text() == "only copy"
+    assert_one_line(adcli("runs", "rm", run, "--yes"), 5, "no run")
+
+
+@pytest.mark.parametrize("state", ["finished", "damaged", "interrupted"])
+def test_runs_of_any_state_can_be_removed_renamed_and_listed(
+    adcli: Adcli, run: Path, tmp_path: Path, state: str
+) -> None:
+    if state == "damaged":
+        (run / "run.yaml").write_text("nonsense")
+    if state == "interrupted":
+        (run.parent / ".partial").mkdir()
+        run.rename(run.parent / ".partial" / run.name)
+    outcome = adcli("runs", "rename", run.name, "renamed")
+    assert outcome.code == 0, outcome.err
+    (listed,) = json.loads(adcli("runs", "--json").out)
+    assert (listed["name"], listed["state"]) == ("renamed", state)
+    assert_one_line(adcli("runs", "rename", "renamed", "../x"), 2, "NEW")
+    assert_one_line(adcli("runs", "rename", "renamed", "renamed"), 9, "exists already")
+    assert adcli("runs", "rm", "renamed", "--yes").code == 0
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_note_is_kept_shown_and_removed(adcli: Adcli, run: Path) -> None:
+    assert adcli("runs", "note", "last", "line 3,\n new lamp").code == 0
+    assert pipeline.load(run).note == "line 3, new lamp"
+    assert "line 3, new lamp" in adcli("runs").out
+    assert "line 3, new lamp" in adcli("runs", "show", run).out
+    assert_one_line(adcli("runs", "note", run, "\x1b[2J"), 2, "TEXT")
+    assert_one_line(adcli("runs", "note", run, "x" * 3000), 2, "TEXT")
+    assert pipeline.load(run).note == "line 3, new lamp"
+    assert adcli("runs", "note", run, "").code == 0
+    assert not (run / "note.txt").exists()
+
+
+def test_the_list_has_the_time_and_the_threshold_and_the_newest_last(adcli: Adcli, run: Path, tmp_path: Path) -> None:
+    (listed,) = json.loads(adcli("runs", "--json").out)
+    assert listed["finished"].endswith("Z")
+    assert listed["threshold"] == pipeline.load(run).calibration.image_threshold
+    assert adcli("runs").out.splitlines()[0].split("\t")[:3] == ["name", "state", "finished"]
+
+
+@pytest.mark.parametrize("reference", ["last", "20260101"])
+def test_a_command_says_which_run_a_guess_stands_for(adcli: Adcli, run: Path, parts: Path, reference: str) -> None:
+    for command in (["runs", "show"], ["evaluate"], ["predict"]):
+        outcome = adcli(*command, reference, *([parts / "test/good"] if command == ["predict"] else []))
+        assert outcome.code == 0, outcome.err
+        assert f"'{reference}' is {run}" in outcome.err
+    assert "threshold" in outcome.err
