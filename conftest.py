@@ -5,7 +5,7 @@ import re
 import pytest
 
 LONG = {
-    "matrix": "models x backbones x exporters",
+    "matrix": "models x backbones x exporters, and figures on the pages",
     "fuzz": "mutated input and killed processes",
 }
 """Marks of tests that take longer than all others together."""

@@ -163,7 +163,8 @@ def _calibrated(
     settings: TrainSettings,
 ) -> tuple[Calibration, Scores]:
     """Return a calibration as ``adcli train`` makes it, and the final model's scores of images not drawn."""
-    plan = plan_calibration(settings, ONE_PASS, Splits([], []), [source.items[i] for i in chosen])
+    items = [source.items[i] for i in chosen]
+    plan = plan_calibration(settings, ONE_PASS, Splits([], []), items, [item.path.name for item in items])
     score, scores = whole(tuple(source.of(plan.fit).tolist()))
     calibration = calibrate(
         plan,

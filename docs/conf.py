@@ -21,6 +21,7 @@ NAVIGATION = {
         "docs/gallery",
         "docs/thresholds",
         "docs/verdicts",
+        "docs/runs",
         "docs/report",
         "docs/metrics",
         "docs/exports",

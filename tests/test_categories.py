@@ -5,12 +5,14 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Adcli, Outcome, assert_one_line, draw_part, scored_rows, write_parts
 
 from adcli import pipeline
 from adcli.nn import distributed
+from adcli.pipeline import _finishing
 
 QUICK = ("-m", "patchcore", "--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=2,3")
 GOOD = "train/good/000.png"
@@ -115,6 +117,27 @@ def test_a_category_that_fails_is_said_in_its_row_and_ends_no_other(adcli: Adcli
         4,
         None,
     ]
+
+
+def test_a_category_that_could_not_be_evaluated_has_a_run_and_no_part_in_the_mean(
+    adcli: Adcli, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = _finishing.evaluate_into
+
+    def fail_for_cable(folder: Path, *others: Any) -> Any:
+        if "cable" in str(folder):
+            raise OSError(28, "No space left on device")
+        return evaluate(folder, *others)
+
+    monkeypatch.setattr(_finishing, "evaluate_into", fail_for_cable)
+    outcome = train(adcli, shelf, "mvtec_ad")
+    assert_one_line(outcome, 1, "1 of 3 categories", "evaluation: cable")
+    assert runs() == ["bottle", "cable", "tile"]
+    table = rows(outcome.out)
+    (run,) = Path("runs").glob("*-cable")
+    assert f"go on with: adcli evaluate {run}" in table["cable"][-1]
+    assert table["mean of 2"][0] == f"{(float(table['bottle'][0]) + float(table['tile'][0])) / 2:.3f}"
+    assert adcli("evaluate", run).code == 0
 
 
 @pytest.mark.parametrize(

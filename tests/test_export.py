@@ -60,9 +60,10 @@ def test_an_export_holds_what_its_manifest_says(run: Run, exported: Path) -> Non
     manifest = yaml.safe_load((exported / "manifest.yaml").read_text())
     assert (manifest["exporter"], manifest["plugin"]) == ("npz", {"distribution": "adcli-mean", "version": "1.2.3"})
     assert (manifest["model"], manifest["task"], manifest["image_size"]) == ("mean_image", "segmentation", [48, 48])
-    assert manifest["run"] == {"name": "plates", "weights": run.record["weights"]}
-    assert set(manifest["files"]) == {"mean.npz", "calibration.json"}
-    assert {path.name for path in exported.iterdir()} == {"mean.npz", "calibration.json", "manifest.yaml"}
+    calibration = run.calibration.digest
+    assert manifest["run"] == {"name": "plates", "weights": run.record["weights"], "calibration": calibration}
+    assert set(manifest["files"]) == {"mean.npz", "calibration.json", "fitted.txt"}
+    assert {path.name for path in exported.iterdir()} == {*manifest["files"], "manifest.yaml", "calibrations"}
     assert manifest["measured"]["images"] == 12
     assert manifest["measured"]["score_difference"] < 1e-4
     assert manifest["measured"]["verdicts"]["unequal"] == 0
@@ -70,7 +71,7 @@ def test_an_export_holds_what_its_manifest_says(run: Run, exported: Path) -> Non
 
 
 def test_an_export_names_no_folder_and_no_user(run: Run, exported: Path) -> None:
-    for path in exported.rglob("*"):
+    for path in filter(Path.is_file, exported.rglob("*")):
         assert str(run.path.parent).encode() not in path.read_bytes()
         assert str(Path.home()).encode() + b"/" not in path.read_bytes()
 
@@ -137,7 +138,8 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "matplotlib", "safetensors",
 def without_torch(cwd: Path, *arguments: object) -> Outcome:
     """Run ``adcli`` in a process that can import nothing heavy."""
     command = [sys.executable, "-c", WITHOUT_TORCH.format(heavy=HEAVY), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(THIRD_PARTY)}
+    path = os.pathsep.join([str(THIRD_PARTY), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -276,10 +278,10 @@ def test_a_run_that_was_calibrated_anew_is_exported_as_it_is_now(adcli: Adcli, p
     good = str(parts / "test/good")
     run = pipeline.recalibrate(run, good)
     assert (run.calibration.method, run.calibration.rate, run.calibration.n) == ("folder", 0.5, 6)
-    assert_one_line(adcli("export", run.path, "--to", "npz"), 4, "calibrated with other images", "--data")
-    export = pipeline.export(run, "npz", out=tmp_path / "given", data=good)
-    assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)
-    assert export.calibration.n == 6
+    for where in ({}, {"data": good}):
+        export = pipeline.export(run, "npz", out=tmp_path / f"given {len(where)}", **where)
+        assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)
+        assert export.calibration.n == 6
 
 
 def test_the_graphs_own_resizing_is_checked(

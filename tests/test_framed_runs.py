@@ -301,7 +301,7 @@ def test_what_does_not_suit_is_one_line(
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
-def test_an_image_too_small_to_predict_is_named_or_skipped(
+def test_an_image_too_small_to_predict_is_named_and_costs_no_other(
     runs: dict[str, Run], data: Path, tmp_path: Path, adcli: Adcli
 ) -> None:
     Image.new("RGB", (100, 100)).save(tmp_path / "small.png")
@@ -309,5 +309,7 @@ def test_an_image_too_small_to_predict_is_named_or_skipped(
     assert_one_line(adcli("predict", run, *images), 4, "small.png", "--region 20,40,120,70")
     outcome = adcli("predict", run, *images, "--skip-unreadable", "--json")
     assert outcome.code == 0
-    assert "skipped" in outcome.err
-    assert len(json.loads(outcome.out)) == 1
+    assert "1 unreadable" in outcome.err
+    small, other = json.loads(outcome.out)
+    assert (small["verdict"], other["problem"]) == ("unreadable", "")
+    assert "--region 20,40,120,70" in small["problem"]

@@ -1,5 +1,6 @@
 """What a fit cost is never thrown away: what can be seen before it is, and what fails after it costs no more."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -64,8 +65,15 @@ def record(run: str) -> dict[str, Any]:
     return dict(content["record"])
 
 
-def _overwrite(path: Path, content: bytes = b"no image") -> None:
-    path.write_bytes(content)
+def scores(run: str) -> dict[str, str]:
+    """Return the scores of a run's test images, as written."""
+    with Path(run, "scores.csv").open() as file:
+        return {row["image"]: row["score"] for row in csv.DictReader(file)}
+
+
+def _overwrite(path: Path) -> None:
+    # Each by other bytes: copies of an image are left out as such.
+    path.write_text(f"{path}: no image")
 
 
 def _turn(path: Path) -> None:
@@ -116,17 +124,26 @@ def test_all_that_headers_tell_is_found_at_once_and_can_be_left_out(
         assert_one_line(adcli(*QUICK, "--data", data, "--out", "run"), 4, str(spoiled[0]), "3 more")
     outcome = adcli(*QUICK, "--data", data, "--out", "run", "--skip-unreadable")
     assert outcome.code == 0, outcome.err
-    skipped = [line for line in outcome.err.splitlines() if line.startswith("skipped: ")]
-    assert len(skipped) == 4
-    assert all(any(str(path) in line for line in skipped) for path in spoiled)
-    assert not any("--skip-unreadable" in line for line in skipped)
-    assert record("run")["data"] | {"fingerprint": ""} == {
-        "fitted": 19,
-        "held_out": 5,
-        "test": "5 good, 3 defective (scratch 3)",
-        "fingerprint": "",
-        "skipped": 4,
-    }
+    listed = [line for line in outcome.err.splitlines() if line.startswith("unreadable: ")]
+    assert len(listed) == 4
+    assert all(any(str(path) in line for line in listed) for path in spoiled)
+    before = json.loads(Path("run/metrics.json").read_text())
+    assert before["unreadable"] == {"images": 3, "masks": 1}
+    assert adcli("evaluate", "run", "--skip-unreadable").code == 0
+    after = json.loads(Path("run/metrics.json").read_text())
+    assert {**after, "timings": {}} == {**before, "timings": {}}
+
+
+def test_good_images_of_a_folder_that_headers_tell_to_be_useless_can_be_left_out(adcli: Adcli, data: Path) -> None:
+    shutil.copytree(data / "test/good", "apart")
+    _overwrite(Path("apart/002.png"))
+    outcome = adcli(*QUICK, "--data", data, "--calibration", "apart", "--out", "run", "--skip-unreadable")
+    assert outcome.code == 0, outcome.err
+    assert [line for line in outcome.err.splitlines() if line.startswith("skipped: ")] == [
+        "skipped: apart/002.png: not an image that can be read."
+    ]
+    assert record("run")["data"]["skipped"] == 1
+    assert sum(image.role == "calibration" for image in read_images(Path("run"))) == 5
 
 
 def test_validation_images_without_any_defect_that_can_be_read_are_no_validation(adcli: Adcli, data: Path) -> None:
@@ -158,11 +175,10 @@ def test_a_run_is_finished_without_its_evaluation_and_evaluated_later(
     error, code, words = FAILURES[kind]
     work = getattr(_finishing, step)
 
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **named: Any) -> None:
+        work(*arguments, **named)
         if step != "write_report" or arguments[2] is not None:
-            work(*arguments)
             raise error
-        work(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(_finishing, step, fail)
@@ -222,7 +238,7 @@ def test_what_fails_after_the_fit_costs_no_fit(
     assert {*kept} == {*whole}
     assert kept["weights"] == whole["weights"]
     assert {*kept["timings"]} == {*whole["timings"]}
-    assert Path("run/scores.csv").read_text() == Path("whole/scores.csv").read_text()
+    assert scores("run") == scores("whole")
     assert Path("run/images.csv").read_bytes() == Path("whole/images.csv").read_bytes()
 
 

@@ -96,11 +96,12 @@ def test_no_part_passes_the_gate_without_a_verdict(
 
 
 def test_paths_that_were_typed_wrongly_end_the_command_before_the_model_is_loaded(
-    adcli: Adcli, photos: Path, tmp_path: Path
+    adcli: Adcli, run: Path, photos: Path, tmp_path: Path
 ) -> None:
+    (run / "model.safetensors").unlink()
     (tmp_path / "empty").mkdir()
     for wrong in ("gone.png", "empty", "none*.png", "", "x" * 5000):
-        outcome = adcli("predict", "no-such-run", photos / "000.png", wrong, "--out", "day")
+        outcome = adcli("predict", run, photos / "000.png", wrong, "--out", "day")
         assert_one_line(outcome, 4, wrong[:20])
         assert not outcome.out
         assert not Path("day").exists()
@@ -109,16 +110,16 @@ def test_paths_that_were_typed_wrongly_end_the_command_before_the_model_is_loade
 def test_a_list_goes_on_after_paths_that_are_gone(trained: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "cr\rname.png").write_bytes((photos / "000.png").read_bytes())
-    names = [*listed(photos), str(tmp_path / "empty"), "nul\0.png", "cr\rname.png", str(photos / "000.png")]
+    names = [*listed(photos), str(tmp_path / "empty"), "nul\0.png", "esc\x1b[0m.png", "cr\rname.png"]
     text = "\r\n".join(names).encode("utf-16")
     command = [sys.executable, "-m", "adcli", "predict", trained, "-", "--out", "day", "--format", "csv"]
     done = subprocess.run([*map(str, command)], input=text, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 4, done.stderr
     rows = table(tmp_path / "day/predictions.csv")
     assert [row["image"] for row in rows] == names
-    assert [i for i, row in enumerate(rows) if row["verdict"] == "unreadable"] == [3, 6, 7, 8]
+    assert [i for i, row in enumerate(rows) if row["verdict"] == "unreadable"] == [3, 6, 7, 8, 9]
     assert done.stdout == (tmp_path / "day/predictions.csv").read_bytes()
-    assert b"4 unreadable" in done.stderr
+    assert b"5 unreadable" in done.stderr
 
 
 def test_a_stream_that_breaks_leaves_all_rows_before_it(trained: Path, photos: Path, tmp_path: Path) -> None:

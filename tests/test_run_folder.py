@@ -12,10 +12,10 @@ import pytest
 from support import Adcli, assert_one_line, in_own_process, write_parts
 
 from adcli import RunError, StorageError, pipeline
-from adcli._changes import CHANGES
+from adcli._changes import CHANGES, changing
 from adcli.exports.export import MANIFEST_FILE
 from adcli.exports.writing import new_folder
-from adcli.runs.run import Run
+from adcli.runs.run import CALIBRATION_FILE, Run
 
 TOP = ("metrics.json", "scores.csv", "report.html")
 
@@ -262,6 +262,19 @@ def test_two_exports_to_one_folder_exclude_each_other_and_what_is_no_export_is_n
         (final / MANIFEST_FILE).unlink()
         with pytest.raises(Exception, match="no export that could be replaced"):
             new_folder(final, replace=True).__enter__()
+
+
+def test_a_forced_export_and_a_calibration_of_the_export_exclude_each_other(tmp_path: Path) -> None:
+    final = tmp_path / "onnx"
+    with new_folder(final) as folder:
+        write_export(folder, graph="old")
+    with changing(final, CALIBRATION_FILE), pytest.raises(RunError, match="is at work on it"):
+        new_folder(final, replace=True).__enter__()
+    with new_folder(final, replace=True) as folder:
+        write_export(folder, graph="new")
+        with pytest.raises(RunError, match="is at work on it"):
+            changing(final, CALIBRATION_FILE).__enter__()
+    assert (final / "graph").read_text() == "new"
 
 
 def test_what_a_killed_export_left_is_removed_by_the_next_beside_it(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def part(*, damaged: bool = True, noise: float = 0.0, seed: int = 0) -> Picture:
         mask[DEFECT] = True
         anomaly_map[DEFECT] = 1.0
     image = pixels.clip(0, 255).astype(np.uint8)
-    return picture(image, anomaly_map, pixel_threshold=0.5, map_range=(0.0, 1.0), mask=mask)
+    marked = None if anomaly_map is None else anomaly_map > 0.5
+    return picture(image, anomaly_map, marked=marked, map_range=(0.0, 1.0), mask=mask)
 
 
 def cards() -> list[Card]:
@@ -55,8 +56,10 @@ def page(shown: list[Card] | None = None, **changes: object) -> Page:
     kinds = [card.kind for card in labelled]
     held_out = np.linspace(0, THRESHOLD, 20)
     made = Page(
-        title="20261123-141502-patchcore-bottle",
-        subtitle="patchcore, evaluated on bottle",
+        title="patchcore on bottle",
+        run="20261123-141502-patchcore-bottle",
+        command="adcli calibrate 20261123-141502-patchcore-bottle",
+        subtitle="run 20261123-141502-patchcore-bottle, evaluated on bottle",
         facts={"model": "patchcore (adcli-patchcore 0.1.0)", "data": "bottle"},
         calibration=Calibration.conformal(held_out, held_out / 2, 0.05, "held-out"),
         metrics=summarise(scores, is_defect, kinds, THRESHOLD, PixelMetrics()),

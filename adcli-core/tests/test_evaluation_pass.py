@@ -78,7 +78,7 @@ def test_an_image_that_cannot_be_read_is_a_row_and_changes_no_other(tmp_path: Pa
         else:
             assert row | {"time": ""} == before | {"time": ""}
     assert len(evaluation.tested) == 8 - len(broken)
-    assert list(evaluation.skipped) == [str(samples[i].image) for i in broken]
+    assert [sample for sample, _ in evaluation.unreadable] == [samples[i] for i in broken]
     assert json.loads((tmp_path / "out/metrics.json").read_text())["unreadable"] == {"images": len(broken), "masks": 0}
     assert len(notes) == len(broken)
     assert str(tmp_path) not in (tmp_path / "out/scores.csv").read_text()

@@ -1,32 +1,36 @@
 """The page says what was measured, shows errors first, and is complete in itself."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from pages import cards, page
+from pages import THRESHOLD, cards, page, part
 
 from adcli.metrics import rates
+from adcli.metrics.table import METRICS
 from adcli.report import plots
-from adcli.report.page import broken_promise, grouped, render
+from adcli.report.page import MEANINGS, Card, Cause, broken_promise, grouped, render
 from adcli.scoring.calibration import Calibration
 
 
 def test_errors_come_first_and_the_worst_of_them_before_others() -> None:
-    listed = [(group.title, [card.name for card in group.cards]) for group in grouped(cards())]
+    listed = [(group.title, group.word, [card.name for card in group.cards]) for group in grouped(cards())]
     assert listed == [
-        ("False alarms", ["good/alarm.png"]),
-        ("Misses", ["dent/missed more.png", "scratch/missed.png"]),
-        ("Defects found", ["scratch/found.png"]),
-        ("Good and passed", ["good/passed.png"]),
+        ("False alarms", "FALSE ALARM", ["good/alarm.png"]),
+        ("Misses", "MISSED", ["dent/missed more.png", "scratch/missed.png"]),
+        ("Defects found", "DEFECT", ["scratch/found.png"]),
+        ("Good and passed", "GOOD", ["good/passed.png"]),
     ]
 
 
 def test_without_a_threshold_images_are_sorted_by_score_alone() -> None:
-    (group,) = grouped([replace(card, is_defect=None) for card in cards()])
+    group, *others = grouped([replace(card, is_defect=None) for card in cards()])
     assert [card.score for card in group.cards] == [3.0, 1.2, 0.5, 0.3, 0.2]
+    assert not group.word
+    assert not any(other.cards for other in others)
 
 
 def test_unlabelled_images_are_shown_as_well() -> None:
@@ -45,7 +49,7 @@ class Checked(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "link", "input"):
+        if tag not in ("meta", "link", "input", "img"):
             self.open.append(tag)
         self.handle_startendtag(tag, attrs)
 
@@ -110,6 +114,54 @@ def test_a_run_without_test_images_still_shows_its_promise() -> None:
     words = " ".join(checked(render(shown)).words)
     assert shown.calibration.promise() in words
     assert "Images" not in words.split()
+
+
+@pytest.mark.parametrize("scored", [cards(), [], [replace(card, label=None) for card in cards()]])
+def test_every_score_is_in_the_page_once_in_the_order_of_the_cards(scored: list[Card]) -> None:
+    text = render(
+        page(scored, scores=np.array([3.0, 0.5, 0.2, 1.2, 0.3, 0.125]), is_defect=np.array([1, 1, 1, 0, 0, 0], bool))
+    )
+    known = json.loads(re.search(r'id="known">(.*?)</script>', text)[1])  # type: ignore[index]
+    shown = re.findall(r'data-name="([^"]*)"', text)
+    by_name = {card.name: card.score for card in scored}
+    assert known["scores"][: len(shown)] == [by_name[name] for name in shown]
+    labelled = [(label, score) for label, score in zip(known["labels"], known["scores"], strict=True) if label != "u"]
+    assert sorted(labelled) == [("d", 0.2), ("d", 0.5), ("d", 3.0), ("g", 0.125), ("g", 0.3), ("g", 1.2)]
+    assert (known["calibration"], known["threshold"]) == (list(page().calibration.image_scores), THRESHOLD)
+    assert text.count("0.125") == 1
+
+
+def test_what_each_metric_says_is_said() -> None:
+    assert set(MEANINGS) == {metric.label for metric in METRICS}
+    metrics = page().metrics | {"pixel": {metric.key: 0.5 for metric in METRICS}}
+    text = render(page(metrics=metrics))
+    for label, meaning in MEANINGS.items():
+        assert f'<abbr title="{meaning}">{label}</abbr>' in text
+        assert f"{label} {meaning}" in " ".join(checked(text).words)
+
+
+def test_the_title_says_what_was_trained_on_what_and_names_the_run() -> None:
+    text = render(page())
+    assert "<title>patchcore on bottle: 20261123-141502-patchcore-bottle</title>" in text
+    assert "<h1>patchcore on bottle</h1>" in text
+
+
+def test_unreadable_images_are_listed_with_their_reasons_and_count_nowhere() -> None:
+    found = checked(render(page(unreadable={"scratch/cut.png": "the file is truncated"})))
+    words = " ".join(found.words)
+    assert "Unreadable ( 1 )" in words
+    assert "scratch/cut.png UNREADABLE the file is truncated" in words
+    assert "50.0% of 2 good test images rejected" in words
+
+
+def test_the_image_that_sets_the_threshold_is_named_shown_and_explained() -> None:
+    cause = Cause("good/odd.png", 25.557, 17.17, ["It lies far from the others."], part().photo)
+    text = render(page(cause=cause, made="Calibration 2 of 2."))
+    words = " ".join(checked(text).words)
+    assert "good/odd.png, score 25.557; the next lower one is 17.17, the lowest 0 It lies" in words
+    assert "It lies far from the others." in words
+    assert "Calibration 2 of 2." in words
+    assert f'<img src="{part().photo}"' in text
 
 
 def test_a_part_of_the_images_is_called_that() -> None:

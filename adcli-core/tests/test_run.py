@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from adcli._files import file_digest, seal, unseal
 from adcli.errors import OptionError, RunError, StorageError
 from adcli.pipeline import load as find_run
 from adcli.progress import Silent
-from adcli.runs.find import check_name, find_folder, find_interrupted, list_runs, new_run_path
+from adcli.runs.find import check_name, find_folder, find_interrupted, list_runs, new_run_path, now
 from adcli.runs.partial import PartialRun
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -27,11 +28,11 @@ def make_run(path: Path, **record: object) -> Run:
     """Write a finished run without a model."""
     partial = PartialRun.create(path, {**SETTINGS, "record": {}})
     (partial.folder / WEIGHTS_FILE).write_bytes(b"weights")
-    scores = np.arange(200.0)
-    partial.write(CALIBRATION_FILE, Calibration.conformal(scores, None, 0.01, "held-out").to_json())
     digest = file_digest(partial.folder / WEIGHTS_FILE)
-    content = {"format": FORMAT, **SETTINGS, "record": {"core": "0.1.0", "weights": digest, **record}}
-    partial.write(RUN_FILE, seal(content))
+    calibration = Calibration.conformal(np.arange(200.0), None, 0.01, "held-out")
+    partial.write(CALIBRATION_FILE, replace(calibration, weights=digest, number=1).to_json())
+    written = {"core": "0.1.0", "weights": digest, "finished": now(), **record}
+    partial.write(RUN_FILE, seal({"format": FORMAT, **SETTINGS, "record": written}))
     return partial.finish()
 
 

@@ -106,7 +106,8 @@ class LackOfMemoryError(AdcliError):
 
     def __init__(self) -> None:
         super().__init__(
-            "not enough memory; lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show'."
+            "not enough memory; lower --batch-size, --workers, --cache or --image-size, or see "
+            "'adcli models show NAME'."
         )
 
 

@@ -1,16 +1,23 @@
 """``adcli calibrate``."""
 
-from typing import Any
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adcli._commands import quote
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
-from adcli.cli.flags import RUN, SCORING, Command, drop_missing, json_flag, operand, setting, settings
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
+from adcli.cli.flags import OPENED, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
+from adcli.errors import OptionError
+from adcli.pipeline.train_settings import parse_threshold
+
+if TYPE_CHECKING:
+    from adcli.pipeline import Export, KeptCalibration, Run
 
 
 @click.command(cls=Command)
-@operand("run", RUN, complete="runs")
+@operand("run", f"{OPENED} An export needs no torch.", complete="runs")
 @setting(
     "data",
     "Good images that the model has not seen: a folder or data set.",
@@ -18,34 +25,108 @@ from adcli.cli.flags import RUN, SCORING, Command, drop_missing, json_flag, oper
     section="Calibration",
 )
 @setting("false_alarm_rate", otherwise="the run's")
+@setting("threshold", "A number, or f1 for what separates the good images and --validation best.")
+@setting("validation", "Folder with a folder for each kind of defect, for --threshold f1; 'good' may be missing.")
+@flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
+@flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
 @settings(*SCORING)
 @json_flag
-def calibrate(run: str, data: str | None, false_alarm_rate: float | None, as_json: bool, **scoring: Any) -> None:
-    """Set the threshold of a run again, without training.
+def calibrate(
+    run: str,
+    data: str | None,
+    false_alarm_rate: float | None,
+    threshold: str | None,
+    validation: str | None,
+    listed: bool,
+    undo: bool,
+    as_json: bool,
+    **scoring: Any,
+) -> None:
+    """Set the threshold of a run or an export again, without training.
 
-    With --data, the threshold comes from good images of today's line; without, from those of the run, for another
-    --false-alarm-rate. Exports keep their threshold: export the run again.
+    With --data, the threshold comes from good images of today's line; without, from the scores that there are, for
+    another --false-alarm-rate. An export has a threshold of its own. Every calibration is kept.
 
     \b
     Examples:
-      adcli calibrate last --data photos/good-this-week
+      adcli calibrate last --data photos/new-good
       adcli calibrate last --false-alarm-rate 0.05
+      adcli calibrate last --list
+      adcli calibrate last --undo
+      adcli calibrate last/exports/openvino --data photos
     """
+    wanted = {
+        "data": data,
+        "rate": false_alarm_rate,
+        "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
+        "validation": validation,
+    }
+    _check_alone(listed, undo, wanted)
     pipeline = load_pipeline()
     progress = ConsoleProgress()
-    opened = pipeline.load(run, progress=progress)
+    opened = pipeline.find(run, progress=progress, repairing=True)
+    if listed:
+        _print_list(pipeline.calibrations(opened), opened.calibration.number, as_json)
+        return
+    command = quote("adcli", *sys.argv[1:])
+    if undo:
+        _print_outcome(opened, pipeline.undo_calibration(opened, command=command), as_json)
+        return
     scorer = None
-    if data is not None:
+    if data is not None or threshold == "f1":
         scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
-    calibrated = pipeline.recalibrate(opened, data, rate=false_alarm_rate, scorer=scorer, progress=progress)
+    calibrated = pipeline.recalibrate(opened, **wanted, scorer=scorer, progress=progress, command=command)
     for message in scorer.source.skipped.values() if scorer else ():
         progress.note(f"skipped: {message}")
+    _print_outcome(opened, calibrated, as_json)
+
+
+def _check_alone(listed: bool, undo: bool, wanted: dict[str, Any]) -> None:
+    for given, name in ((listed, "--list"), (undo, "--undo")):
+        if given and (any(value is not None for value in wanted.values()) or listed == undo):
+            raise OptionError("stands alone, without another calibration.", option=name)
+
+
+def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: bool) -> None:
     before, after = opened.calibration, calibrated.calibration
     if as_json:
         thresholds = {"before": before.image_threshold, "threshold": after.image_threshold}
-        print_json({"run": str(opened.path), **thresholds, "images": after.n, "promise": after.promise()})
+        explained = {
+            "number": after.number,
+            "images": after.n,
+            "promise": after.promise(),
+            "explained": after.explain(),
+        }
+        print_json({"run": str(opened.path), **thresholds, **explained})
         return
-    print_fact("before", before.promise())
+    print_fact("before", before.promise() if before.number else "could not be read")
     print_fact("threshold", after.promise())
-    command = quote("adcli", "report", relative(opened.path))
-    print_fact("go on", f"{command}    (the report was made with the threshold before)")
+    for sentence in after.explain():
+        print_fact("", sentence)
+    picture = opened.path / "calibrations" / f"{after.number:04}.jpg"
+    if picture.is_file():
+        print_fact("look at", relative(picture))
+    print_fact("go back", quote("adcli", "calibrate", relative(opened.path), "--undo"))
+    if (opened.path / "report.html").is_file():
+        command = quote("adcli", "report", relative(opened.path))
+        print_fact("go on", f"{command}    (the report was made with the threshold before)")
+
+
+def _print_list(kept: Sequence["KeptCalibration"], in_force: int, as_json: bool) -> None:
+    if as_json:
+        print_json([{**one.to_dict(), "in_force": one.number == in_force} for one in kept])
+        return
+    names = ("number", "time", "threshold", "images", "how", "command")
+    print_table(names, (_row(one, in_force) for one in kept), "no calibration is kept.", typed=("number", "time"))
+
+
+def _row(kept: "KeptCalibration", in_force: int) -> Sequence[str]:
+    calibration = kept.calibration
+    how = f"{calibration.method}, rate {calibration.rate:g}" if calibration.keeps_a_rate else calibration.method
+    if kept.restores is not None:
+        how += f"; {kept.restores} brought back"
+    if kept.left_out:
+        how += "; left out: " + ", ".join(f"{count} {reason}" for reason, count in kept.left_out.items())
+    threshold = "-" if calibration.image_threshold is None else f"{calibration.image_threshold:.6g}"
+    number = f"{kept.number}{' *' if kept.number == in_force else ''}"
+    return number, kept.time, threshold, str(calibration.n), how, kept.command or "from Python"

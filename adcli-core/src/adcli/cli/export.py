@@ -18,11 +18,19 @@ from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand
 )
 @pairs("Option of the exporter; see 'adcli exporters show NAME'.", complete="exporter_options")
 @out_flag("The exported folder (RUN/exports/NAME).")
+@flag("--force", is_flag=True, section="Output", help="Replace an export that is there already.")
 @setting("data", "Good images to check and calibrate with, if the run's are gone.", otherwise="the run's")
 @settings("workers")
 @json_flag
 def export(
-    run: str, to: str, options: dict[str, str], out: Path | None, data: str | None, as_json: bool, **computing: Any
+    run: str,
+    to: str,
+    options: dict[str, str],
+    out: Path | None,
+    force: bool,
+    data: str | None,
+    as_json: bool,
+    **computing: Any,
 ) -> None:
     """Export a finished run, and check the export against it.
 
@@ -42,6 +50,7 @@ def export(
         options,
         out=out,
         data=data,
+        force=force,
         progress=progress,
         **drop_missing(computing),
     )
@@ -55,6 +64,8 @@ def export(
     for name, measured in _describe_measured(manifest["measured"]):
         print_fact(name, measured)
     print_fact("threshold", promise)
+    for sentence in exported.calibration.explain():
+        print_fact("", sentence)
     print_fact("go on", quote("adcli", "predict", path, "IMAGES"))
 
 

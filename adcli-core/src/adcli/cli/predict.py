@@ -73,9 +73,11 @@ def predict(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     skip_unreadable = bool(scoring.get("skip_unreadable"))
+    opened = pipeline.find(run, progress=progress)
     images = _find_images(paths, skip_unreadable, progress)
     with _table(out, append, progress) as table:
-        scorer = pipeline.open_scorer(pipeline.find(run, progress=progress), **drop_missing(scoring))
+        progress.note(pipeline.calibrated_since(opened))
+        scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
         if false_alarm_rate is not None:
             scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
         progress.note(f"threshold {scorer.calibration.promise()}")

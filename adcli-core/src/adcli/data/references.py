@@ -36,8 +36,17 @@ class Data:
     options: Mapping[str, Any]
 
 
-def load_data(reference: str | None, options: dict[str, Any]) -> Data:
+LEAST_SHARE = 1e-12
+"""A share of the good images for testing that is none of them; a share of 0 is no option's value."""
+
+
+def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool = False) -> Data:
     """Load what ``--data`` names: a folder, ``table:FILE``, ``NAME[:CATEGORY]``, or the demo data for None.
+
+    Args:
+        reference: what ``--data`` names.
+        options: of the data set.
+        all_good: draw no good images for testing, if that is left to the reader; what the data say themselves stays.
 
     Raises:
         DataError: no such folder or data set, or it cannot be used.
@@ -47,10 +56,10 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
         raise DataError("--data is empty; give a folder, a table or the name of a data set.")
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         file = make_absolute(reference.removeprefix(TABLE))
-        return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file})
+        return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file}, all_good)
     if reference is not None and (exists(reference) or _looks_like_path(reference)):
         folder = make_absolute(reference)
-        return _load(str(folder), folder.name, "folder", None, options, {"root": folder})
+        return _load(str(folder), folder.name, "folder", None, options, {"root": folder}, all_good)
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
     provided = known.get(name)
@@ -62,7 +71,7 @@ def load_data(reference: str | None, options: dict[str, Any]) -> Data:
             f"--data {reference}: several categories, which 'adcli train' alone takes; name one, such as "
             f"--data {several.reference(several.names[0])}."
         )
-    return _load(reference, category or provided.spec.name, name, category or None, options, {})
+    return _load(reference, category or provided.spec.name, name, category or None, options, {}, all_good)
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,12 @@ def _load(
     category: str | None,
     given: Mapping[str, Any],
     implied: Mapping[str, Any],
+    all_good: bool,
 ) -> Data:
     """Load a data set with the options that were given, and those that its reference implies."""
     provided = registry().datasets[name]
+    if all_good and hasattr(provided.spec.options, "test_share"):
+        implied = {**implied, "test_share": LEAST_SHARE}
     parsed = with_absolute_paths(provided.spec.options.parse({**implied, **given}))
     plain = parsed.to_dict()
     splits = _read(provided, parsed, category)

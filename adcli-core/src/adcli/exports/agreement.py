@@ -154,7 +154,7 @@ def _score_difference(comparison: Comparison, tolerance: Tolerance) -> float:
 
 
 def disagreement(judged: dict[str, Any]) -> str:
-    """Return in words what exceeds the tolerance; empty where nothing does."""
+    """Return in words what exceeds the tolerance, and the option that allows more; empty if nothing does."""
     tolerance = judged["tolerance"]
     for key, what, allowed in (
         ("score_difference", "scores", tolerance),
@@ -163,15 +163,31 @@ def disagreement(judged: dict[str, Any]) -> str:
         difference = judged.get(key, 0.0)
         # A comparison with NaN is false.
         if not difference <= allowed:
-            return f"its {what} differ by up to {difference:.2g} of their range, above {allowed:g}"
+            times = "" if what == "scores" else f", {MAPS} times that for maps"
+            return (
+                f"its {what} differ by up to {_beyond(difference, allowed)} of their range, above {allowed:g} "
+                f"(-o tolerance={tolerance:g}{times})"
+            )
     auroc = judged.get("auroc", {})
-    if auroc.get("allowed_drop") is not None and auroc["run"] - auroc["export"] > auroc["allowed_drop"]:
+    drop = auroc.get("allowed_drop")
+    if drop is not None and auroc["run"] - auroc["export"] > drop:
         return (
-            f"its image AUROC falls from {auroc['run']:.3f} to {auroc['export']:.3f}, by more than "
-            f"{auroc['allowed_drop']:g}"
+            f"its image AUROC falls from {auroc['run']:.6f} to {auroc['export']:.6f}, by "
+            f"{_beyond(auroc['run'] - auroc['export'], drop)}, above {drop:g} (-o auroc_drop={drop:g})"
         )
     unequal = judged.get("verdicts", {}).get("unequal", 0)
-    return f"{unequal} of {judged['images']} images get another verdict" if unequal else ""
+    if not unequal:
+        return ""
+    return (
+        f"{unequal} of {judged['images']} images get another verdict, though their scores are further from the "
+        f"threshold than {tolerance:g} of the range (-o tolerance={tolerance:g})"
+    )
+
+
+def _beyond(value: float, limit: float) -> str:
+    """Return a value with two digits, or as many as show that it lies beyond a limit."""
+    texts = (f"{value:.{digits}g}" for digits in range(2, 17))
+    return next((text for text in texts if float(text) > limit), f"{value:.17g}")
 
 
 def speeds(original: Runtime, exported: Runtime, pixels: Sequence[Pixels]) -> dict[str, Any]:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcli._changes import inside
+from adcli._commands import quote
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
-from adcli.errors import ExportError, OptionError, one_line
-from adcli.runs.run import CALIBRATION_FILE
+from adcli.errors import AdcliError, ExportError, OptionError, one_line
+from adcli.runs.calibrations import list_files as list_calibrations
+from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
-    from adcli.runs.run import Run
 from adcli.data.decoding import Pixels, Size
 from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime, guarded
@@ -28,7 +29,11 @@ FORMAT = 3
 """2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
 
 MANIFEST_FILE = "manifest.yaml"
-_KEYS = frozenset({"format", "exporter", "plugin", "image_size", "graph", "files"})
+
+FITTED_FILE = "fitted.txt"
+"""Digests of the images that the model was fitted to, one a line: they must not set its threshold."""
+
+_KEYS = frozenset({"format", "exporter", "plugin", "run", "image_size", "graph", "files"})
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,27 @@ class Export:
     calibration: Calibration
 
     @classmethod
-    def open(cls, path: Path) -> "Export":
+    def open(cls, path: Path, *, repairing: bool = False) -> "Export":
         """Read an exported folder and compare every file with its digest.
+
+        Args:
+            path: the folder.
+            repairing: take an export without verdicts if its calibration is damaged.
 
         Raises:
             ExportError: a file is missing or was changed since, or a newer core wrote the folder.
         """
         manifest = _read_manifest(inside(path, MANIFEST_FILE, ExportError))
         for name, digest in manifest["files"].items():
-            _check_file(inside(path, name, ExportError), digest)
+            if name != CALIBRATION_FILE:
+                _check_file(inside(path, name, ExportError), digest)
+        try:
+            _check_file(inside(path, CALIBRATION_FILE, ExportError), manifest["files"][CALIBRATION_FILE])
+        except ExportError as error:
+            if repairing:
+                return cls(path, manifest, Calibration.none())
+            command = quote("adcli", "calibrate", path, "--undo")
+            raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back with '{command}'.") from None
         text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 
@@ -88,6 +105,31 @@ class Export:
         """What verdicts of this export are traced back to: the run that it was made from."""
         made_from = self.manifest.get("run", {})
         return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
+
+    @property
+    def fitted(self) -> frozenset[str]:
+        """Digests of the images that the model was fitted to."""
+        return frozenset((self.path / FITTED_FILE).read_text(encoding="utf-8").split())
+
+    def find_newer_calibration(self) -> str:
+        """Say whether the run that the folder lies in was calibrated since; nothing if not, or if it lies in none."""
+        beside = self.path.absolute().parent.parent
+        try:
+            run = Run.open(beside)
+        except AdcliError:
+            return ""
+        made = self.manifest["run"]
+        if run.record["weights"] != made["weights"] or run.calibration.digest == made["calibration"]:
+            return ""
+        own, new = (
+            f"{it.image_threshold:.6g}" if it.image_threshold is not None else "none"
+            for it in (self.calibration, run.calibration)
+        )
+        again = quote("adcli", "export", beside, "--to", self.manifest["exporter"], "--out", self.path, "--force")
+        return (
+            f"its run was calibrated since this export was made: the run's threshold is {new}, the export's {own}; "
+            f"calibrate the export too ({quote('adcli', 'calibrate', self.path)} ...), or export again: {again}"
+        )
 
     @property
     def image_size(self) -> Size:
@@ -132,8 +174,7 @@ def list_files(path: Path) -> list[str]:
     file = inside(path, MANIFEST_FILE, ExportError)
     try:
         manifest = unseal(file.read_text(encoding="utf-8"), file, ExportError)
-        history = [kept.relative_to(path).as_posix() for kept in sorted(path.glob("calibrations/[0-9]*.*"))]
-        return [MANIFEST_FILE, *map(str, manifest["files"]), *history]
+        return [MANIFEST_FILE, *map(str, manifest["files"]), *list_calibrations(path)]
     except (OSError, UnicodeDecodeError, KeyError, TypeError):
         raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
 
@@ -151,7 +192,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ExportError(
             f"{path}: was written by an earlier adcli-core, in a format that has changed; export it again."
         )
-    if not manifest.keys() >= _KEYS or CALIBRATION_FILE not in manifest["files"]:
+    if not manifest.keys() >= _KEYS or not manifest["files"].keys() >= {CALIBRATION_FILE, FITTED_FILE}:
         raise ExportError(f"{path}: is no manifest of an export; export the run again.")
     if manifest["graph"].get("file") not in manifest["files"]:
         raise ExportError(f"{path}: does not list the file of its graph; export the run again.")

@@ -1,9 +1,10 @@
 """Writing an exported folder: the exporter's graph, what it says of it, and what belongs to both."""
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from adcli._changes import changing, give_name, inside, making, settle
 from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomically
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
-from adcli.errors import AdcliError, PluginError, StorageError, one_line
-from adcli.exports.export import FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
+from adcli.errors import AdcliError, PluginError, RunError, StorageError, one_line
+from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
-from adcli.runs.run import CALIBRATION_FILE
+from adcli.runs.calibrations import FOLDER as CALIBRATIONS
+from adcli.runs.calibrations import KeptCalibration, entry_path, now
+from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.specs import ExporterSpec
@@ -84,6 +87,8 @@ def _replacing(final: Path) -> Iterator[Path]:
     # The target is that of a calibration of the export, which must not come between.
     before = list_files(final)
     with changing(final, CALIBRATION_FILE, replaced=before) as staged:
+        if list_files(final) != before:
+            raise RunError(f"{final}: another command has just changed it; export again.")
         yield staged
         for path in staged.rglob("*"):
             name = path.relative_to(staged).as_posix()
@@ -107,7 +112,11 @@ def write_graph(
         "plugin": {"distribution": plugin.distribution, "version": plugin.version},
         "options": options.to_dict(),
         "model": run.record["model"],
-        "run": {"name": run.path.resolve().name, "weights": run.record["weights"]},
+        "run": {
+            "name": run.path.resolve().name,
+            "weights": run.record["weights"],
+            "calibration": run.calibration.digest,
+        },
         "task": source.task,
         "image_size": list(source.image_size),
         "graph": _write(provided, options, source, folder),
@@ -156,14 +165,65 @@ def _find_problem(facts: Any, folder: Path) -> str:
     return ""
 
 
-def seal_folder(folder: Path, manifest: dict[str, Any], calibration: Calibration, framing: Framing = PLAIN) -> None:
-    """Write calibration, framing and manifest, with the digest of every file, next to a graph."""
+def seal_folder(
+    folder: Path,
+    manifest: dict[str, Any],
+    calibration: Calibration,
+    framing: Framing = PLAIN,
+    fitted: Collection[str] = (),
+) -> None:
+    """Write calibration, framing and manifest, with the digest of every file, next to a graph.
+
+    Args:
+        folder: of the graph.
+        manifest: what :func:`write_graph` returned, and what was measured.
+        calibration: from scores of the graph.
+        framing: what is done to images before the graph gets them.
+        fitted: digests of the images that the model was fitted to.
+    """
     height, width = manifest["image_size"]
     for name, data in framing.files((height, width)).items():
         write_atomically(folder / name, data)
-    write_atomically(folder / CALIBRATION_FILE, calibration.to_json())
+    write_atomically(folder / FITTED_FILE, "".join(f"{digest}\n" for digest in sorted(fitted)))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    thresholds = {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold}
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-    content = {**manifest, "map_range": list(calibration.map_range), "thresholds": thresholds, "files": digests}
-    write_atomically(folder / MANIFEST_FILE, seal(content))
+    for name, data in _format_calibrated({**manifest, "files": digests}, calibration).items():
+        write_atomically(folder / name, data)
+
+
+def keep_first(folder: Path, calibration: Calibration, left_out: Mapping[str, int]) -> None:
+    """Begin the history of an export's calibrations, which is not sealed: it may grow, and predicting needs none."""
+    kept = KeptCalibration(calibration, now(), left_out=left_out)
+    (folder / CALIBRATIONS).mkdir()
+    write_atomically(folder / entry_path(kept.number), kept.to_json())
+
+
+def format_calibrated(export: Export, calibration: Calibration) -> dict[str, bytes]:
+    """Return the files of an export that another calibration changes, by name; its history is not among them.
+
+    The export takes note of the calibration that the run beside it has by now, if there is one.
+    """
+    made = dict(export.manifest["run"])
+    with contextlib.suppress(AdcliError):
+        run = Run.open(export.path.absolute().parent.parent)
+        if run.record["weights"] == made["weights"]:
+            made["calibration"] = run.calibration.digest
+    return _format_calibrated({**export.manifest, "run": made}, calibration)
+
+
+def _format_calibrated(manifest: Mapping[str, Any], calibration: Calibration) -> dict[str, bytes]:
+    content = {name: value for name, value in manifest.items() if name != "files"}
+    written = calibration.to_json().encode()
+    content |= {
+        "calibration": {
+            "method": calibration.method,
+            "images": calibration.n,
+            "rate": calibration.rate,
+            "achievable_rate": calibration.achievable_rate,
+            "scored_by": "run" if calibration.chosen_by == "k-fold" else "export",
+        },
+        "map_range": list(calibration.map_range),
+        "thresholds": {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold},
+        "files": {**manifest["files"], CALIBRATION_FILE: hashlib.sha256(written).hexdigest()},
+    }
+    return {CALIBRATION_FILE: written, MANIFEST_FILE: seal(content).encode()}

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from adcli.pipeline._export import export
     from adcli.pipeline._job import Trained
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
-    from adcli.pipeline._open import find, load, open_scorer
+    from adcli.pipeline._open import calibrated_since, find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
-    from adcli.pipeline._recalibrate import recalibrate
+    from adcli.pipeline._recalibrate import calibrations, recalibrate, undo_calibration
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline.train_settings import TrainSettings
+    from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
     from adcli.scoring.prediction import Prediction
 
@@ -45,6 +46,7 @@ __all__ = [
     "Export",
     "Finding",
     "Inspection",
+    "KeptCalibration",
     "Prediction",
     "Run",
     "Standing",
@@ -55,6 +57,8 @@ __all__ = [
     "TrainedCategories",
     "annotate_run",
     "bench",
+    "calibrated_since",
+    "calibrations",
     "compare_runs",
     "draw",
     "evaluate",
@@ -71,6 +75,7 @@ __all__ = [
     "resume",
     "train",
     "train_categories",
+    "undo_calibration",
 ]
 
 _HOMES = {
@@ -82,14 +87,15 @@ _HOMES = {
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
-    "adcli.pipeline._open": ("find", "load", "open_scorer"),
+    "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
-    "adcli.pipeline._recalibrate": ("recalibrate",),
+    "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "undo_calibration"),
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._job": ("Trained",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline.train_settings": ("TrainSettings",),
+    "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),
 }

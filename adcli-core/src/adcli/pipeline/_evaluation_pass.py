@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from adcli._changes import inside
 from adcli._files import storing, write_atomically
-from adcli.data.decoding import read_mask
+from adcli.data.decoding import Size, read_mask
 from adcli.data.fingerprint import relative_names
+from adcli.data.headers import compare_shapes
 from adcli.data.samples import Sample
 from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
@@ -62,11 +63,6 @@ class Evaluation:
     unreadable: Sequence[Tested] = ()
     without_mask: Mapping[Path, str] = field(default_factory=dict)
 
-    @property
-    def skipped(self) -> Mapping[str, str]:
-        """Why each image that could not be read could not, by name."""
-        return {said.name: said.problem for _, said in self.unreadable}
-
 
 def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
     """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes.
@@ -82,7 +78,7 @@ def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progre
             progress.note(f"unreadable: {prediction.problem}")
             unreadable.append(Tested(sample, prediction))
             continue
-        mask, problem = _read_mask(sample)
+        mask, problem = _read_mask(sample, prediction.size)
         if problem:
             progress.note(f"unreadable: {sample.mask}: {problem}")
             without_mask[sample.image] = f"the mask: {problem}"
@@ -97,14 +93,16 @@ def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progre
     return Evaluation(tested, metrics, gallery.shown(), unreadable, without_mask)
 
 
-def _read_mask(sample: Sample) -> tuple[NDArray[np.bool_] | None, str]:
-    """Return a sample's mask, if it has one that can be read, and else what is wrong with it, without its path."""
+def _read_mask(sample: Sample, size: Size) -> tuple[NDArray[np.bool_] | None, str]:
+    """Return a sample's mask, if it has one that can be used, and else what is wrong with it, without its path."""
     if sample.mask is None:
         return None, ""
     try:
-        return read_mask(sample.mask), ""
+        mask = read_mask(sample.mask)
     except DataError as error:
         return None, error.message.removeprefix(f"{sample.mask}: ").replace(str(sample.mask), sample.mask.name)
+    problem = compare_shapes(sample, (mask.shape[0], mask.shape[1]), size)
+    return (mask, "") if problem is None else (None, problem.removeprefix(f"{sample.mask}: "))
 
 
 def _count_pixels(pixels: PixelMetrics, prediction: Prediction, sample: Sample, mask: NDArray[np.bool_] | None) -> None:

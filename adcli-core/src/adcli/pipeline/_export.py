@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError
+from adcli.errors import DataError, ExportError, RunError
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
-from adcli.exports.writing import new_folder, seal_folder, write_graph
+from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
 from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._building import read_good_images
+from adcli.pipeline._good_images import find_again, read_given
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
+from adcli.runs.calibrations import read_kept
+from adcli.runs.images import fitted_digests
 from adcli.runs.run import EXPORTS, Run
-from adcli.scoring.calibration import Calibration
+from adcli.scoring.calibration import Calibration, Method
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
@@ -48,12 +51,14 @@ class Evidence:
         compared: what both score; as many of it as it takes.
         source: decodes images to the model's size.
         own: whether the plan is the run's, so that its calibration is that of the same images.
+        left_out: number of images that were not let calibrate, by reason.
     """
 
     plan: CalibrationPlan
     compared: Sequence[Sample]
     source: ImageSource
     own: bool = True
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def good(self) -> Sequence[Item]:
@@ -85,6 +90,7 @@ def export(
         progress: receives progress and notes.
 
     Raises:
+        StorageError: the folder exists, and is no export that is to be replaced.
         ExportError: the graph's scores or verdicts differ from the run's by more than the exporter's tolerance.
         DataError: the run's images are gone or changed, and ``data`` is not given.
         PluginError: the exporter fails. Whatever is raised, no folder is left behind.
@@ -100,22 +106,13 @@ def export(
         source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
         manifest, runtime = write_graph(provided, parsed, source, folder)
         calibration = _calibrate(source, runtime, evidence, progress)
-        manifest["calibration"] = _describe(calibration, evidence.plan)
         tolerance = read_tolerance(manifest["graph"])
         manifest["measured"] = measure(source, runtime, calibration, evidence, tolerance, progress)
-        seal_folder(folder, manifest, calibration, run.framing)
+        seal_folder(folder, manifest, calibration, run.framing, fitted_digests(run.path))
+        # Where it came from stands in the run: an export holds no path of the machine that wrote it.
+        keep_first(folder, calibration, evidence.left_out)
         del runtime
     return Export.open(final)
-
-
-def _describe(calibration: Calibration, plan: CalibrationPlan) -> dict[str, Any]:
-    return {
-        "method": calibration.method,
-        "images": calibration.n,
-        "rate": calibration.rate,
-        "achievable_rate": calibration.achievable_rate,
-        "scored_by": "run" if plan.folds else "export",
-    }
 
 
 def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
@@ -136,36 +133,75 @@ def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, 
         framing=run.framing,
     )
     if data is not None:
-        splits = load_data(data, {}).splits
-        plan = _plan_on_other_data(run, items_of(sample.image for sample in splits.train))
-        return Evidence(plan, _compared(splits, plan), source, own=False)
+        given = read_given(data, fitted_digests(run.path), progress)
+        plan = _plan_on_other_data(run, given.items)
+        return Evidence(plan, _compared(given.splits, plan), source, own=False, left_out=given.left_out)
     if run.calibration.given is not None:
-        raise DataError(f"{run.path}: was calibrated with other images since; give the same ones with --data.")
-    try:
+        splits, plan = _find_given_images(run)
+    else:
         splits, plan = _find_own_images(run, settings, spec, source, progress)
-    except DataError as error:
-        raise DataError(
-            f"{run.path}: its images cannot be used ({error.message.rstrip('.')}); give good images that the model has "
-            "not seen with --data DIR."
-        ) from None
-    # 'adcli calibrate' may have changed the rate.
-    plan = replace(plan, rate=run.calibration.rate)
+    plan = _as_calibrated_since(run, plan)
     return Evidence(plan, _compared(splits, plan), source)
+
+
+def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
+    """Find the images again that 'adcli calibrate' was given."""
+    calibration, reference = run.calibration, "images that are not recorded"
+    plan = CalibrationPlan(method="folder", rate=calibration.rate)
+    try:
+        reference = read_kept(run.path, calibration.number).data
+        splits = load_data(reference, {}, all_good=True).splits
+        good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.digests)
+    except (DataError, RunError) as error:
+        raise DataError(
+            f"{run.path}: was calibrated since with {calibration.n} images of {reference}, such as "
+            f"{calibration.images[0]}, which cannot be used ({error.message.rstrip('.')}); give them, or other good "
+            "images that the model has not seen, with --data DIR."
+        ) from None
+    return splits, replace(plan, good=good)
 
 
 def _find_own_images(
     run: Run, settings: TrainSettings, spec: ModelSpec, source: ImageSource, progress: Progress
 ) -> tuple[Splits, CalibrationPlan]:
     """Derive the run's images again; raises :class:`DataError` if they are not those of the run."""
-    recorded = run.record["data"]
-    data = load_data(settings.data, settings.data_options)
-    items, digests = read_good_images(data.splits, spec, source, progress)
-    if fingerprint([item.path for item in items], digests) != recorded["fingerprint"]:
-        raise DataError(f"{data.reference or data.name}: the training images have changed since")
-    plan = plan_calibration(settings, spec, data.splits, items)
-    if len(plan.good) != recorded["held_out"]:
-        raise DataError(f"{settings.calibration}: the calibration images have changed since")
+    try:
+        data = load_data(settings.data, settings.data_options)
+        items, digests = read_good_images(data.splits, spec, source, progress)
+        if fingerprint([item.path for item in items], digests) != run.record["data"]["fingerprint"]:
+            raise DataError(f"{data.reference or data.name}: the training images have changed since")
+        plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
+        if plan.good:
+            # Some could not be read, perhaps.
+            plan = replace(plan, good=find_again(plan.good, run.calibration.digests))
+    except DataError as error:
+        raise DataError(
+            f"{run.path}: its images cannot be used ({error.message.rstrip('.')}); give good images that the model has "
+            "not seen with --data DIR."
+        ) from None
     return data.splits, plan
+
+
+def _as_calibrated_since(run: Run, plan: CalibrationPlan) -> CalibrationPlan:
+    """Return the plan with the rate and the kind of threshold that 'adcli calibrate' may have set."""
+    calibration = run.calibration
+    plan = replace(plan, rate=calibration.rate)
+    if plan.method == calibration.method and (plan.method != "f1" or _is_first(run)):
+        return plan
+    chosen_by = plan.method if plan.chosen_by == "none" else plan.chosen_by
+    value = None if calibration.keeps_a_rate else calibration.image_threshold
+    return replace(
+        plan, method=chosen_by if value is None else "value", chosen_by=chosen_by, value=value, validation=()
+    )
+
+
+def _is_first(run: Run) -> bool:
+    """Tell whether the calibration in force is that of the training."""
+    try:
+        kept = read_kept(run.path, run.calibration.number)
+    except RunError:
+        return False
+    return (kept.restores or kept.number) == 1
 
 
 def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:
@@ -173,7 +209,8 @@ def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:
     if calibration.method == "none":
         return CalibrationPlan(method="none", rate=rate, fit=items)
     given = calibration.image_threshold if calibration.method in ("value", "f1") else None
-    return CalibrationPlan(method="folder" if given is None else "value", rate=rate, good=items, value=given)
+    method: Method = "folder" if given is None else "value"
+    return CalibrationPlan(method=method, rate=rate, good=items, value=given, chosen_by="folder")
 
 
 def _compared(splits: Splits, plan: CalibrationPlan) -> Sequence[Sample]:
@@ -186,8 +223,13 @@ def _calibrate(source: ExportSource, runtime: Runtime, evidence: Evidence, progr
     if evidence.plan.folds:
         # Every image fitted the model that is exported; the folds' models are gone.
         progress.note("calibrated in folds: the export keeps the run's thresholds.")
-        return source.run.calibration
-    return calibrate(evidence.plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
+        found = source.run.calibration
+    else:
+        found = calibrate(evidence.plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
+    if source.run.calibration.method == "f1" and found.method == "value":
+        # What was found on labelled images after the training is taken over as a value.
+        found = replace(found, method="f1")
+    return replace(found, weights=source.run.record["weights"], number=1)
 
 
 def measure(
@@ -218,8 +260,8 @@ def measure(
     problem = disagreement(measured)
     if problem:
         raise ExportError(
-            f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. "
-            "Other options of the exporter may do better."
+            f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. If that is close "
+            "enough, allow more; other options of the exporter may do better."
         )
     some = itertools.islice(_read(samples, evidence.source), BATCH_SIZE)
     pixels = [resize(image, size) for image, _ in some]

@@ -31,6 +31,7 @@ from adcli.pipeline._job import Job, Trained
 from adcli.pipeline._run_page import write_report
 from adcli.pipeline._seen_images import describe_copies, list_seen
 from adcli.progress import Progress
+from adcli.runs.find import now
 from adcli.runs.images import IMAGES_FILE, format_images, read_images
 from adcli.runs.partial import LOG_FILE, PartialRun
 from adcli.runs.run import FORMAT, RUN_FILE, Run
@@ -85,7 +86,7 @@ class Ending:
         if evaluation is None:
             self.laps.end("evaluate")
             run = self._describe({} if problem is None else {"not_evaluated": _reason(problem)})
-            write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name)
+            write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name, files=self.partial.folder)
         self.partial.write(RUN_FILE, seal({"format": FORMAT, **self.content, "record": dict(run.record)}))
         finished = conclude(self.partial, self.progress)
         for sentence in describe_copies(read_images(finished.path)):
@@ -97,7 +98,7 @@ class Ending:
         evaluation = evaluate_into(folder, self.scorer, self.job.data.splits.test, self.progress)
         self.laps.end("evaluate")
         run = self._describe({})
-        write_report(folder / REPORT_FILE, run, evaluation, self.job.data.name)
+        write_report(folder / REPORT_FILE, run, evaluation, self.job.data.name, files=self.partial.folder)
         copy_to_top(folder, self.partial.folder)
         return evaluation, run
 
@@ -126,6 +127,7 @@ class Ending:
             "device": str(job.device),
             "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
             "timings": dict(self.laps.seconds),
+            "finished": now(),
             **more,
         }
         settings = {name: value for name, value in self.content.items() if name != "record"}

@@ -29,12 +29,13 @@ def load(reference: str | Path, *, progress: Progress | None = None) -> Run:
     return Run.open(path)
 
 
-def find(reference: str | Path, *, progress: Progress | None = None) -> Run | Export:
+def find(reference: str | Path, *, progress: Progress | None = None, repairing: bool = False) -> Run | Export:
     """Open the run or the export that a path, a name or ``last`` stands for; ``last/exports/NAME`` works as well.
 
     Args:
         reference: what was given.
         progress: is told which run it stands for, unless that is what it says.
+        repairing: take a run or an export whose calibration is damaged, without verdicts.
 
     Raises:
         RunError: there is none, or the run is unfinished, damaged, or from a newer core.
@@ -42,10 +43,10 @@ def find(reference: str | Path, *, progress: Progress | None = None) -> Run | Ex
     """
     path = _find(reference, progress)
     if _is_export(path):
-        return Export.open(path)
+        return Export.open(path, repairing=repairing)
     if not (path / RUN_FILE).is_file():
         raise RunError(f"{path}: neither a run (it has no {RUN_FILE}) nor an export (it has no {MANIFEST_FILE}).")
-    return Run.open(path)
+    return Run.open(path, repairing=repairing)
 
 
 def _find(reference: str | Path, progress: Progress | None) -> Path:
@@ -62,6 +63,11 @@ def _find(reference: str | Path, progress: Progress | None) -> Path:
 
 def _is_export(path: Path) -> bool:
     return (path / MANIFEST_FILE).is_file() and not (path / RUN_FILE).is_file()
+
+
+def calibrated_since(opened: Run | Export) -> str:
+    """Say whether the run that an export lies in was calibrated since it was made; nothing if not."""
+    return opened.find_newer_calibration() if isinstance(opened, Export) else ""
 
 
 def open_scorer(

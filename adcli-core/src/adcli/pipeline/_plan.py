@@ -1,6 +1,6 @@
 """Which good images fit the model and which calibrate it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,39 +8,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.folder import images_in, labelled_images
+from adcli.data.guarding import Guarded, digests_of, guard
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
 from adcli.pipeline.train_settings import TrainSettings, parse_calibration, parse_threshold
+from adcli.progress import Progress, Silent
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
 
 def plan_calibration(
-    settings: TrainSettings, spec: ModelSpec, splits: Splits, items: Sequence[Item]
+    settings: TrainSettings,
+    spec: ModelSpec,
+    splits: Splits,
+    items: Sequence[Item],
+    digests: Sequence[str],
+    progress: Progress | None = None,
 ) -> CalibrationPlan:
-    """Decide which images calibrate.
+    """Decide which images calibrate; none of them is one that the final model is fitted to, by the digests of files.
+
+    Args:
+        settings: how to calibrate.
+        spec: of the model.
+        splits: their validation images serve ``--threshold f1``.
+        items: good images to train on.
+        digests: of their files.
+        progress: is told what is left out.
 
     Raises:
-        DataError: too few images to hold some out, or no labelled validation images for ``--threshold f1``.
+        DataError: too few images to hold some out, or no labelled validation images for ``--threshold f1``; or all
+            images that were to calibrate are fitted.
         OptionError: folds for a model that trains for long.
     """
-    chosen = parse_calibration(settings.calibration)
+    chosen, note = parse_calibration(settings.calibration), (progress or Silent()).note
+    known = dict(zip(items, digests, strict=True))
     plan = CalibrationPlan(method="none", rate=settings.false_alarm_rate, fit=items)
     if isinstance(chosen, float):
         fit, good = _hold_out(items, chosen, settings.seed)
-        plan = replace(plan, method="held-out", fit=fit, good=good)
+        plan = replace(plan, method="held-out", fit=fit)
+        plan = _guard_good(plan, good, [known[item] for item in good], settings, note, {known[item] for item in fit})
     elif isinstance(chosen, int):
-        plan = replace(plan, method="k-fold", folds=_fold(items, chosen, settings.seed, spec))
+        plan = replace(plan, method="k-fold", folds=_fold(items, digests, chosen, settings.seed, spec))
+        copies = len(items) - len(set(digests))
+        for line in Guarded(range(len(items) - copies), copies=copies).notes(f"--calibration {settings.calibration}"):
+            note(line)
     elif chosen is not None:
-        plan = replace(plan, method="folder", good=items_of(images_in([chosen])))
+        good = items_of(images_in([chosen]))
+        found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable)
+        plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests))
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
     if settings.threshold == "f1":
-        return replace(plan, method="f1", validation=_validation_samples(settings, splits))
+        validation = _validation_samples(settings, splits, {known[item] for item in plan.fit}, note)
+        return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
     if settings.threshold is not None:
-        return replace(plan, method="value", value=parse_threshold(settings.threshold))
+        return replace(plan, method="value", chosen_by=plan.method, value=parse_threshold(settings.threshold))
     return plan
+
+
+def _guard_good(
+    plan: CalibrationPlan,
+    good: Sequence[Item],
+    digests: Sequence[str],
+    settings: TrainSettings,
+    note: Callable[[str], None],
+    fitted: Collection[str],
+) -> CalibrationPlan:
+    """Return the plan with those of the good images that may calibrate it, and note which do not."""
+    where = f"--calibration {settings.calibration}"
+    remedy = "give images that differ from them, or use --calibration none for no verdicts"
+    guarded = guard(good, digests, fitted, where, remedy)
+    for line in guarded.notes(where):
+        note(line)
+    return replace(plan, good=guarded.kept, left_out=guarded.left_out)
 
 
 def _hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
@@ -57,26 +98,34 @@ def _hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item
     )
 
 
-def _fold(items: Sequence[Item], k: int, seed: int, spec: ModelSpec) -> list[list[Item]]:
+def _fold(items: Sequence[Item], digests: Sequence[str], k: int, seed: int, spec: ModelSpec) -> list[list[Item]]:
+    """Return k lists of images; copies of one image are in the same."""
     if not spec.one_pass:
         raise OptionError(
             f"--calibration {k}-fold: {spec.name} trains for many epochs, and folds would take {k} times as long; "
             "use a share such as 0.2."
         )
-    if len(items) < k:
-        raise DataError(f"--calibration {k}-fold: needs at least {k} good images, there are {len(items)}.")
-    order = _shuffle(len(items), seed)
-    return [[items[i] for i in sorted(order[fold::k].tolist())] for fold in range(k)]
+    copies: dict[str, list[int]] = {}
+    for i, digest in enumerate(digests):
+        copies.setdefault(digest or f"image {i}", []).append(i)
+    groups = list(copies.values())
+    if len(groups) < k:
+        raise DataError(f"--calibration {k}-fold: needs at least {k} different good images, there are {len(groups)}.")
+    order = _shuffle(len(groups), seed)
+    return [[items[i] for i in sorted(i for group in order[fold::k] for i in groups[group])] for fold in range(k)]
 
 
 def _shuffle(count: int, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng([seed, 0xCA11B]).permutation(count)
 
 
-def _validation_samples(settings: TrainSettings, splits: Splits) -> list[Sample]:
-    samples = list(splits.validation)
+def _validation_samples(
+    settings: TrainSettings, splits: Splits, fitted: Collection[str], note: Callable[[str], None]
+) -> list[Sample]:
+    samples, where = list(splits.validation), "validation images"
     if settings.validation is not None:
-        samples = labelled_images(Path(settings.validation))
+        samples, where = labelled_images(Path(settings.validation)), f"--validation {settings.validation}"
+    samples = guard_samples(samples, fitted, where, note, skip_unreadable=settings.skip_unreadable)
     labels = {sample.label for sample in samples}
     if not {"good", "defect"} <= labels:
         raise DataError(
@@ -84,3 +133,32 @@ def _validation_samples(settings: TrainSettings, splits: Splits) -> list[Sample]
             "'good' and a folder for each kind of defect (the test images are never used)."
         )
     return samples
+
+
+def guard_samples(
+    samples: Sequence[Sample],
+    fitted: Collection[str],
+    where: str,
+    note: Callable[[str], None],
+    *,
+    counted: Collection[str] = (),
+    skip_unreadable: bool = False,
+) -> list[Sample]:
+    """Return the samples that the model is not fitted to, each once, and note what is left out.
+
+    Args:
+        samples: labelled images.
+        fitted: digests of the images that the model is fitted to.
+        where: the option that named the samples.
+        note: is told what is left out.
+        counted: digests of images that count already.
+        skip_unreadable: leave it to whoever decodes a file to say that it cannot be read.
+
+    Raises:
+        DataError: the model is fitted to all of them.
+    """
+    digests = digests_of([sample.image for sample in samples], skip_unreadable=skip_unreadable)
+    guarded = guard(samples, digests, fitted, where, "give images that it has not seen", counted)
+    for line in guarded.notes(where):
+        note(line)
+    return list(guarded.kept)

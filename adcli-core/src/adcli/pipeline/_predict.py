@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from adcli._files import storing, write_atomically
+from adcli._files import remove_leftovers, storing, write_atomically
 from adcli.data.folder import images_in
 from adcli.data.photograph import ImageLike, Photograph, Unreadable
 from adcli.errors import DataError
@@ -104,6 +104,7 @@ class PictureNames:
         self.folder, self.root = folder, root
         self._count = Counter[str]()
         self._taken = set[str]()
+        self._seen = set[Path]()
 
     def take(self, prediction: Prediction) -> Path:
         """Return the file for one, in a folder that is there."""
@@ -115,6 +116,9 @@ class PictureNames:
             except (FileExistsError, NotADirectoryError):
                 # A picture has the name that the folder needs.
                 folders, name, place = [], _shorten("_".join([*folders, name])), self.folder
+            if place not in self._seen:
+                self._seen.add(place)
+                remove_leftovers(place)
             return self._free(place, "/".join(folders), name)
 
     def _free(self, place: Path, folders: str, name: str) -> Path:

@@ -1,68 +1,287 @@
-"""Giving a finished run another threshold, from other good images or for another rate, without training it again."""
+"""Giving a finished run, or an export, another threshold without training; and going back to an earlier one.
 
-from collections.abc import Sequence
-from dataclasses import replace
+Nothing here imports torch.
+"""
 
-from adcli._files import write_atomically
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from adcli._changes import changing, inside
+from adcli._commands import quote
 from adcli.data.fingerprint import fingerprint
-from adcli.data.references import load_data
-from adcli.data.samples import Sample
-from adcli.data.source import Item, items_of
-from adcli.data.splitting import content_digests
-from adcli.errors import DataError, OptionError
+from adcli.data.folder import labelled_images
+from adcli.data.guarding import digests_of
+from adcli.data.source import items_of
+from adcli.errors import DataError, OptionError, RunError, one_line
+from adcli.exports.export import MANIFEST_FILE, Export
+from adcli.exports.writing import format_calibrated
+from adcli.pipeline._good_images import read_given
 from adcli.pipeline._open import open_scorer
+from adcli.pipeline._plan import guard_samples
+from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.progress import Progress, Silent
+from adcli.runs.calibrations import (
+    KeptCalibration,
+    entry_path,
+    find_in_force,
+    find_previous,
+    kept_files,
+    next_number,
+    now,
+    read_all,
+    read_kept,
+)
+from adcli.runs.images import fitted_digests
+from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
-from adcli.scoring.scorer import Scorer
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.scorer import Scorer, score_inputs
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
+
+Calibrated = TypeVar("Calibrated", Run, Export)
+
+
+@dataclass
+class _Found:
+    """A calibration to come, and what is kept with it."""
+
+    calibration: Calibration
+    data: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
+    picture: bytes | None = None
 
 
 def recalibrate(
-    run: Run,
+    opened: Calibrated,
     data: str | None = None,
     *,
     rate: float | None = None,
+    threshold: float | Literal["f1"] | None = None,
+    validation: str | Path | None = None,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
-) -> Run:
-    """Set a finished run's thresholds and colours again, and return the run with them; its weights stay as they are.
+    command: str = "",
+) -> Calibrated:
+    """Set the thresholds and colours of a run or an export again, and return it with them; its model stays as it is.
+
+    What was in force is kept, and :func:`undo_calibration` goes back to it.
 
     Args:
-        run: a finished run; its ``calibration.json`` is replaced, in one step.
-        data: good images that the model has not seen, as ``--data`` takes them; the scores that the run has when None.
-        rate: the false-alarm rate; the run's when None.
-        scorer: the run's restored model, where other than the default device, batch size or threads are wanted.
+        opened: a finished run, or an export.
+        data: good images that the model has not seen, as ``--data`` takes them; the scores that there are when None.
+        rate: the false-alarm rate; the one there is when None.
+        threshold: a value, or ``"f1"`` for the one that separates the good images and ``validation`` best.
+        validation: a folder with a folder for each kind of defect, and perhaps one ``good``.
+        scorer: of ``opened``, if other than the default device, batch size or threads are wanted.
         progress: receives progress and notes.
+        command: the command line, for the record.
 
     Raises:
-        OptionError: neither data nor a rate is given, or the run has no scores of good images.
-        DataError: there are no good images, or they are those that the model was trained on.
+        OptionError: nothing is asked for, or a rate without scores of good images.
+        DataError: no images are left that may set a threshold.
+        RunError: another process calibrates it.
     """
-    if data is None:
-        if rate is None:
-            raise OptionError("give good images with --data, another --false-alarm-rate, or both.")
-        calibration = run.calibration.at_rate(rate)
-    else:
-        scorer = scorer or open_scorer(run)
-        images, digest = _good_images(run, data)
-        plan = CalibrationPlan(method="folder", rate=run.calibration.rate if rate is None else rate, good=images)
-        found = calibrate(
-            plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress or Silent()
+    progress = progress or Silent()
+    _check_request(opened, data, rate, threshold, validation)
+    with _changing(opened) as staged:
+        before, problem = find_in_force(opened.path, _weights(opened))
+        if problem:
+            progress.note(f"warning: {problem}")
+        if (data is not None or threshold == "f1") and scorer is None:
+            scorer = open_scorer(opened)
+        if data is not None:
+            assert scorer is not None
+            found = _from_images(opened, data, before.rate if rate is None and before else rate, scorer, progress)
+        else:
+            found = _from_scores(opened, before, rate)
+        if threshold == "f1":
+            assert scorer is not None
+            found.calibration = _at_best_f1(opened, found.calibration, Path(validation or ""), scorer, progress)
+        elif threshold is not None:
+            found.calibration = found.calibration.with_value(threshold)
+        _stage(opened, staged, _keep(opened, found, before, command), found.picture)
+    return type(opened).open(opened.path)
+
+
+def undo_calibration(opened: Calibrated, *, command: str = "") -> Calibrated:
+    """Bring back the calibration that the one in force replaced, and return the run or the export with it.
+
+    If ``calibration.json`` is damaged, the last one kept comes back. This is kept as well, as a calibration of its own.
+
+    Args:
+        opened: a finished run, or an export.
+        command: the command line, for the record.
+
+    Raises:
+        RunError: there was none before, or another process calibrates it.
+    """
+    root = opened.path
+    with _changing(opened) as staged:
+        previous = find_previous(root, _weights(opened))
+        before, _ = find_in_force(root, _weights(opened))
+        kept = replace(
+            previous,
+            calibration=replace(previous.calibration, number=next_number(root, before)),
+            time=now(),
+            command=command,
+            replaced=before.number if before else None,
+            restores=previous.number,
         )
-        calibration = replace(found, given=digest)
-    write_atomically(run.path / CALIBRATION_FILE, calibration.to_json())
-    return Run.open(run.path)
+        picture = inside(root, entry_path(previous.number, ".jpg"))
+        _stage(opened, staged, kept, picture.read_bytes() if picture.is_file() else None)
+    return type(opened).open(root)
 
 
-def _good_images(run: Run, data: str) -> tuple[Sequence[Item], str]:
-    samples: Sequence[Sample] = load_data(data, {}).splits.train
-    if not samples:
-        raise DataError(f"--data {data}: has no good images.")
-    images = [sample.image for sample in samples]
-    digest = fingerprint(images, content_digests(images))
-    if digest == run.record["data"]["fingerprint"]:
+def calibrations(opened: Run | Export) -> Sequence[KeptCalibration]:
+    """Return every calibration that a run or an export ever had, the first one first; the last one is in force.
+
+    Raises:
+        RunError: one of them was changed since it was written.
+    """
+    return read_all(opened.path)
+
+
+@contextlib.contextmanager
+def _changing(opened: Run | Export) -> Iterator[Path]:
+    """Give a folder for all that a calibration changes, to appear in one step, while nobody else calibrates.
+
+    Raises:
+        RunError: somebody does, or has put another export in the place of this one.
+    """
+    # Whatever writes a manifest takes turns, or it would name files that another has replaced.
+    target = MANIFEST_FILE if isinstance(opened, Export) else CALIBRATION_FILE
+    with changing(opened.path, target) as staged:
+        now = type(opened).open(opened.path, repairing=True)
+        if _weights(now) != _weights(opened) or _graph_files(now) != _graph_files(opened):
+            raise RunError(f"{opened.path}: was replaced a moment ago; give the command again.")
+        yield staged
+
+
+def _graph_files(opened: Run | Export) -> dict[str, str]:
+    files = dict(opened.manifest["files"]) if isinstance(opened, Export) else {}
+    files.pop(CALIBRATION_FILE, None)
+    return files
+
+
+def _check_request(
+    opened: Run | Export,
+    data: str | None,
+    rate: float | None,
+    threshold: float | Literal["f1"] | None,
+    validation: str | Path | None,
+) -> None:
+    if data is None and rate is None and threshold is None:
+        raise OptionError(
+            "give good images with --data, another --false-alarm-rate, or a --threshold; "
+            f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo goes back."
+        )
+    if (threshold == "f1") != (validation is not None):
+        raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
+
+
+def _from_images(opened: Run | Export, data: str, rate: float | None, scorer: Scorer, progress: Progress) -> _Found:
+    """Calibrate with good images that the model has not seen."""
+    given = read_given(data, fitted_to(opened), progress)
+    plan = CalibrationPlan(method="folder", rate=_default_rate(opened) if rate is None else rate, good=given.items)
+    found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
+    if not found.n:
+        raise DataError(f"--data {data}: none of its {len(given.items)} good images can be read; give others.")
+    paths = [item.path for item in given.items]
+    found = replace(found, given=fingerprint(paths, digests_of(paths, skip_unreadable=True)))
+    picture = draw_threshold_image(found, plan, scorer.runtime, scorer.source)
+    return _Found(found, given.reference, given.left_out, picture)
+
+
+def _from_scores(opened: Run | Export, before: Calibration | None, rate: float | None) -> _Found:
+    """Take the scores that there are, perhaps at another rate."""
+    if before is None:
+        raise RunError(
+            f"{opened.path / CALIBRATION_FILE}: is damaged, and no calibration is kept that could take its place; give "
+            "good images with --data DIR."
+        )
+    found = _Found(before if rate is None else before.at_rate(rate))
+    with contextlib.suppress(RunError):
+        # Without a history, the scores are there all the same.
+        found.data = read_kept(opened.path, before.number).data
+    return found
+
+
+def _at_best_f1(
+    opened: Run | Export, calibration: Calibration, folder: Path, scorer: Scorer, progress: Progress
+) -> Calibration:
+    """Separate the good images that calibrate, and those of a folder, from its defects."""
+    where = f"--validation {folder}"
+    samples = guard_samples(
+        labelled_images(folder),
+        fitted_to(opened),
+        where,
+        progress.note,
+        counted=calibration.digests,
+        skip_unreadable=scorer.source.skip_unreadable,
+    )
+    defective = {sample.image for sample in samples if sample.label == "defect"}
+    inputs = scorer.source.stream(items_of(sample.image for sample in samples))
+    scored = [
+        (item.path in defective, score)
+        for item, _, score, _ in score_inputs(
+            scorer.runtime, progress.track(inputs, len(samples), "validating"), scorer.batch_size
+        )
+    ]
+    labels = [False] * calibration.n + [label for label, _ in scored]
+    if True not in labels:
+        raise DataError(f"{where}: has no defective images; give a folder with a folder for each kind of defect.")
+    if False not in labels:
         raise DataError(
-            f"--data {data}: are the images that the run was trained on, whose scores promise nothing of new ones; "
-            "give others."
+            f"{where}: has no good images, and neither has the calibration; add a folder 'good', or give some with "
+            "--data DIR."
         )
-    return items_of(images), digest
+    return calibration.at_best_f1([*calibration.image_scores, *(score for _, score in scored)], labels)
+
+
+def _default_rate(opened: Run | Export) -> float:
+    settings = opened.settings if isinstance(opened, Run) else opened.manifest.get("calibration", {})
+    return float(settings.get("false_alarm_rate", settings.get("rate", 0.01)))
+
+
+def fitted_to(opened: Run | Export) -> Collection[str]:
+    """Return the digests of the images that the model of a run or an export was fitted to."""
+    return opened.fitted if isinstance(opened, Export) else fitted_digests(opened.path)
+
+
+def _weights(opened: Run | Export) -> str:
+    return str(opened.manifest["run"]["weights"] if isinstance(opened, Export) else opened.record["weights"])
+
+
+def _keep(opened: Run | Export, found: _Found, before: Calibration | None, command: str) -> KeptCalibration:
+    """Return the calibration with its number and what is kept with it."""
+    number = next_number(opened.path, before)
+    calibration = replace(found.calibration, weights=_weights(opened), number=number)
+    replaced = before.number if before else number - 1
+    return KeptCalibration(calibration, now(), command, found.data, found.left_out, replaced or None)
+
+
+def _stage(opened: Run | Export, staged: Path, kept: KeptCalibration, picture: bytes | None) -> None:
+    """Write all that a calibration changes, to appear in one step."""
+    files = kept_files(kept, picture)
+    if isinstance(opened, Export):
+        files |= format_calibrated(opened, kept.calibration)
+    else:
+        files[LOG_FILE] = _read_log(opened.path) + _describe(kept).encode()
+    for name, content in files.items():
+        path = staged / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
+def _read_log(root: Path) -> bytes:
+    path = inside(root, LOG_FILE)
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _describe(kept: KeptCalibration) -> str:
+    words = f"calibration {kept.number}, in the place of {kept.replaced}: threshold {kept.calibration.promise()}"
+    how = one_line(kept.command) if kept.command else "from Python"
+    return f"{kept.time} {one_line(words)}: {how}\n"

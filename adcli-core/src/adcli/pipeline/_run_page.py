@@ -1,16 +1,22 @@
 """The page of a run or of an evaluation: what it shows, and whether it shows the run as it is now."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adcli._changes import inside
+from adcli._commands import quote
 from adcli._files import write_atomically
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation
-from adcli.report.page import Card, Page, render
+from adcli.report.cards import embed
+from adcli.report.page import Card, Cause, Page, render
+from adcli.runs.calibrations import entry_path, read_kept
+from adcli.runs.find import runs_folder
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
 
@@ -18,7 +24,9 @@ _HEAD = 4096
 """Bytes of a page within which it says which calibration it shows."""
 
 
-def write_report(path: Path, run: Run, evaluation: Evaluation | None, on: str = "") -> None:
+def write_report(
+    path: Path, run: Run, evaluation: Evaluation | None, on: str = "", *, files: Path | None = None
+) -> None:
     """Write the page of a run.
 
     Args:
@@ -26,26 +34,29 @@ def write_report(path: Path, run: Run, evaluation: Evaluation | None, on: str = 
         run: a finished run, or one that is about to be.
         evaluation: what was found in test images; None where there are none.
         on: what they are, in words.
+        files: where the run's files lie, if they are not at its path yet.
     """
-    write_atomically(path, render(_page(run, evaluation, on)))
+    write_atomically(path, render(_page(run, evaluation, on, files or run.path)))
 
 
 def shows(path: Path, calibration: Calibration) -> bool:
     """Tell whether there is a page that shows this calibration."""
     try:
         with path.open("rb") as file:
-            return calibration.digest.encode() in file.read(_HEAD)
+            return f"{calibration.digest} {calibration.number}".encode() in file.read(_HEAD)
     except OSError:
         return False
 
 
-def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
+def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page:
     tested = evaluation.tested if evaluation else ()
     labelled = [item for item in tested if item.sample.label is not None]
     subtitle = f"evaluated on {on or 'the test images'}" if evaluation else _why_untested(run)
     return Page(
-        title=run.name,
-        subtitle=f"{run.settings['model']}, {subtitle}",
+        title=f"{run.settings['model']} on {_name(run.settings['data'])}",
+        run=run.name,
+        command=_calibrate_command(run.path),
+        subtitle=f"run {run.name}, {subtitle}",
         facts=_facts(run, [item.sample for item in tested]),
         calibration=run.calibration,
         metrics=evaluation.metrics if evaluation else {},
@@ -53,17 +64,67 @@ def _page(run: Run, evaluation: Evaluation | None, on: str) -> Page:
         is_defect=np.array([item.sample.label == "defect" for item in labelled], bool),
         cards=_cards(evaluation) if evaluation else (),
         tested=len(tested),
-        details=dict(_flat("", {**run.settings, **run.record})),
+        details=_details(run),
+        unreadable=_unreadable(evaluation) if evaluation else {},
+        made=_describe_making(run.calibration, files),
+        cause=_cause(run.calibration, files),
     )
 
 
 def _why_untested(run: Run) -> str:
-    return "not evaluated" if "not_evaluated" in run.record else "without test images"
+    reason = run.record.get("not_evaluated")
+    return f"not evaluated: {reason}" if reason else "without test images"
+
+
+def _names(evaluation: Evaluation) -> Mapping[Path, str]:
+    """Return what the page calls each image, by its path."""
+    paths = [item.sample.image for item in (*evaluation.tested, *evaluation.unreadable)]
+    return dict(zip(paths, relative_names(paths), strict=True))
+
+
+def _unreadable(evaluation: Evaluation) -> Mapping[str, str]:
+    """Return why images could not be read, by name; the reasons do not repeat their folders."""
+    names = _names(evaluation)
+    return {
+        names[sample.image]: said.problem.removeprefix(f"{sample.image}: ").replace(
+            str(sample.image), sample.image.name
+        )
+        for sample, said in evaluation.unreadable
+    }
+
+
+def _cause(calibration: Calibration, files: Path) -> Cause | None:
+    name, scores = calibration.threshold_image, calibration.image_scores
+    if name is None:
+        return None
+    at = calibration.images.index(name)
+    below = scores[at - 1] if at else None
+    picture = inside(files, entry_path(calibration.number, ".jpg"))
+    return Cause(name, scores[at], below, calibration.explain(), embed(picture) if picture.is_file() else "")
+
+
+def _describe_making(calibration: Calibration, files: Path) -> str:
+    """Return which of a run's calibrations this is, when and how it was made; empty if that is not kept."""
+    if not inside(files, entry_path(calibration.number)).is_file():
+        return ""
+    kept = read_kept(files, calibration.number)
+    how = f" by '{kept.command}'" if kept.command else ""
+    back = f"; it brings back calibration {kept.restores}" if kept.restores is not None else ""
+    return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}."
+
+
+def _calibrate_command(path: Path) -> str:
+    """Return what begins a command that calibrates a run: by its name if it lies where runs are looked for."""
+    if path.absolute().parent == runs_folder().absolute():
+        path = Path(path.name)
+    with contextlib.suppress(ValueError):
+        path = path.absolute().relative_to(Path.cwd()) if path.is_absolute() else path
+    # What begins with a dash would be read as an option.
+    return quote("adcli", "calibrate", f"./{path}" if str(path).startswith("-") else path)
 
 
 def _cards(evaluation: Evaluation) -> Sequence[Card]:
-    paths = [item.sample.image for item in evaluation.tested]
-    names = dict(zip(paths, relative_names(paths), strict=True))
+    names = _names(evaluation)
     return [
         Card(names[sample.image], sample.label, sample.defect, said.score, said.p_value, said.is_defect, picture)
         for sample, said, picture in evaluation.shown
@@ -82,6 +143,7 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "size": str(settings["image_size"]) + (", letterbox" if settings.get("fit") == "letterbox" else ""),
         "looked at": _looked_at(settings),
         "trained": str(settings.get("created", ""))[:16].replace("T", " "),
+        "note": run.note,
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -101,6 +163,14 @@ def _name(data: str | None) -> str:
 def _replaced(backbone: Mapping[str, Any]) -> str:
     default = backbone.get("default_not_available")
     return f", in place of {default}" if default else ""
+
+
+def _details(run: Run) -> Mapping[str, str]:
+    """Return every setting and record of a run by its dotted name."""
+    content = {**run.settings, **run.record}
+    # When a run was finished is not known while its first page is written, and a page is the same whenever it is made.
+    content.pop("finished", None)
+    return dict(_flat("", content))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -57,9 +57,11 @@ from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._job import Job, KeptFit, Trained
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
+from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.pipeline._usable import keep_usable
 from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
+from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
 from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
@@ -225,9 +227,9 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     source.digests = {}
     items, digests = read_good_images(data.splits, spec, source, progress)
     source.digests.update(zip((item.path for item in items), digests, strict=True))
-    plan = plan_calibration(settings, spec, data.splits, items)
+    plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
     if torchrun.rank() == 0:
-        data, plan = keep_usable(settings, data, plan, source, progress)
+        plan = keep_usable(settings, data.splits.test, plan, source, progress)
     if torchrun.world_size() > 1:
         _check_processes(plan, items)
     batch_size = choose_batch_size(spec, settings, progress)
@@ -388,7 +390,12 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
         batch_size=job.batch_size,
         progress=progress,
     )
-    partial.write(CALIBRATION_FILE, calibration.to_json())
+    calibration = replace(calibration, weights=kept["weights"], number=1)
+    picture = draw_threshold_image(calibration, job.plan, runtime, job.source)
+    reference = job.settings.calibration if job.plan.method == "folder" else job.settings.data or ""
+    first = KeptCalibration(calibration, now(), content["command"], reference, job.plan.left_out)
+    for name, data in kept_files(first, picture).items():
+        partial.write(name, data)
     laps.end("calibrate")
     origin = Origin(partial.final.name, kept["weights"])
     scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)

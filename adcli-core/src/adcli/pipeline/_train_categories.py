@@ -54,12 +54,12 @@ class TrainedCategories:
     @property
     def finished(self) -> list[CategoryResult]:
         """The categories of which nothing failed."""
-        return [result for result in self.results if result.error is None]
+        return [result for result in self.results if result.run is not None and result.error is None]
 
     @property
     def failed(self) -> list[CategoryResult]:
         """The categories without a run, or whose run could not be evaluated."""
-        return [result for result in self.results if result.error is not None]
+        return [result for result in self.results if result.run is None or result.error is not None]
 
     def mean(self) -> dict[str, dict[str, float]]:
         """Return the means over the finished categories, by level and metric; only of what each of them has."""

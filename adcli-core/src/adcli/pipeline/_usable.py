@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adcli.data.headers import Problem, check_headers
-from adcli.data.references import Data
 from adcli.data.samples import Sample
 from adcli.data.source import ImageSource
 from adcli.errors import DataError
@@ -14,14 +13,16 @@ from adcli.scoring.thresholds import CalibrationPlan
 
 
 def keep_usable(
-    settings: TrainSettings, data: Data, plan: CalibrationPlan, source: ImageSource, progress: Progress
-) -> tuple[Data, CalibrationPlan]:
-    """Return the data and the plan without images that their headers tell to be useless, which are noted.
+    settings: TrainSettings, test: Sequence[Sample], plan: CalibrationPlan, source: ImageSource, progress: Progress
+) -> CalibrationPlan:
+    """Return the plan without images that their headers tell to be useless, which are noted.
+
+    Test images are not left out: the evaluation lists each that it cannot read.
 
     Args:
         settings: say whether such images are left out.
-        data: its test images are looked at.
-        plan: its images are looked at as well.
+        test: samples that are looked at as well, if nothing is left out.
+        plan: its images are looked at.
         source: collects what is left out, and says how images are framed.
         progress: receives progress and notes.
 
@@ -29,17 +30,17 @@ def keep_usable(
         DataError: there are such images, and they are not to be left out; or too few are left.
     """
     good = [Sample(item.path) for item in (*plan.fit, *plan.good)]
-    samples = [*good, *data.splits.test, *plan.validation]
+    samples = [*good, *(() if settings.skip_unreadable else test), *plan.validation]
     found = progress.track(check_headers(samples, source.framing), len(samples), "checking images")
     problems = [problem for problem in found if problem is not None]
     if not problems:
-        return data, plan
+        return plan
     if not settings.skip_unreadable:
         raise DataError(_summarise(problems))
     for problem in problems:
         source.skipped[str(problem.sample.image)] = problem.message
         progress.note(f"skipped: {problem.message}")
-    return _without({problem.sample for problem in problems}, settings, data, plan)
+    return _without({problem.sample for problem in problems}, settings, plan)
 
 
 def _summarise(problems: Sequence[Problem]) -> str:
@@ -50,15 +51,11 @@ def _summarise(problems: Sequence[Problem]) -> str:
     return f"{first} {others} more such {files}; repair or remove them, or use --skip-unreadable."
 
 
-def _without(
-    useless: set[Sample], settings: TrainSettings, data: Data, plan: CalibrationPlan
-) -> tuple[Data, CalibrationPlan]:
+def _without(useless: set[Sample], settings: TrainSettings, plan: CalibrationPlan) -> CalibrationPlan:
     good = [item for item in plan.good if Sample(item.path) not in useless]
     validation = [sample for sample in plan.validation if sample not in useless]
     if plan.good and not good:
         raise DataError(f"--calibration {settings.calibration}: none of its images can be used; give others.")
     if plan.validation and {sample.label for sample in validation} != {"good", "defect"}:
         raise DataError("--threshold f1: no good or no defective validation images can be used; give others.")
-    test = [sample for sample in data.splits.test if sample not in useless]
-    kept = replace(data, splits=replace(data.splits, test=test))
-    return kept, replace(plan, good=good, validation=validation)
+    return replace(plan, good=good, validation=validation)

@@ -4,12 +4,13 @@ import base64
 import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adcli.data.decoding import Pixels, resize_map
+from adcli.data.decoding import Pixels, read_image, resize_map
 from adcli.report.colours import Map, Mask, colour_map
 
 LONG_SIDE = 360
@@ -23,7 +24,8 @@ TRACED_SIDE = 320
 
 PHOTO_BYTES = 15_000
 HEAT_BYTES = 3_000
-"""What an encoded picture takes at most; a page of 600 images then stays under 15 MB."""
+EMBEDDED_BYTES = 44_900
+"""What an encoded picture takes at most, before a third more as text; a page of 600 images then stays under 15 MB."""
 
 QUALITIES = (80, 60, 40, 20)
 
@@ -81,6 +83,11 @@ def picture(
         true = outline(_shrunk(mask).astype(np.float32), 0.5, box)
     heat = None if anomaly_map is None else _data_uri(_heat(anomaly_map, box, map_range), HEAT_BYTES)
     return Picture(width, height, _data_uri(photo, PHOTO_BYTES), heat, predicted, true)
+
+
+def embed(path: Path) -> str:
+    """Return an image file as a data URI of at most 60 kB; raises :class:`DataError` if it cannot be read."""
+    return _data_uri(Image.fromarray(read_image(path)), EMBEDDED_BYTES)
 
 
 def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The page of a run or an evaluation: one HTML file that needs no network, to look at, send on, or print."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from adcli.metrics.words import interval, ranking, unseen, verdict_lines
 from adcli.report import plots
 from adcli.report.cards import Picture
 from adcli.report.colours import gradient
+from adcli.report.trying import count_verdicts, list_scores
 from adcli.scoring.calibration import Calibration
 
 
@@ -40,11 +41,42 @@ class Card:
 
 @dataclass(frozen=True)
 class Group:
-    """Cards under one heading, in the order in which they are shown."""
+    """Cards under one heading, in the order in which they are shown.
+
+    Attributes:
+        title: the heading.
+        meaning: which images these are, and in what order.
+        word: the verdict that each card carries; empty without a threshold.
+        tone: ``"wrong"``, ``"found"`` or ``"good"``, for its colour.
+        key: initial of the label and the verdict, as in ``"d0"`` for misses; empty without a threshold.
+        cards: may be none, of a group that another threshold would fill.
+    """
 
     title: str
     meaning: str
+    word: str
+    tone: str
+    key: str
     cards: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The good image whose score is the threshold.
+
+    Attributes:
+        name: of the image.
+        score: its score.
+        below: the next lower score of a good image; None if there is none.
+        sentences: what can be said of it, and what helps.
+        picture: what it looks like, as a data URI; empty if there is none.
+    """
+
+    name: str
+    score: float
+    below: float | None
+    sentences: Sequence[str]
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +84,9 @@ class Page:
     """What a page shows.
 
     Attributes:
-        title: the run's name.
+        title: what was trained on what.
+        run: the run's name.
+        command: what begins a command that calibrates the run, as a shell reads it.
         subtitle: what was evaluated.
         facts: what was run, a few words each.
         calibration: threshold, and the scores of the good images that set it.
@@ -62,9 +96,14 @@ class Page:
         cards: the gallery's images, in any order.
         tested: number of test images, of which the gallery may show a part.
         details: every setting and record of the run, by name.
+        unreadable: why an image has no verdict, by name.
+        made: which of the run's calibrations this is, when and how it was made; empty if that is not known.
+        cause: what sets the threshold; None if no good image does.
     """
 
     title: str
+    run: str
+    command: str
     subtitle: str
     facts: Mapping[str, str]
     calibration: Calibration
@@ -74,6 +113,9 @@ class Page:
     cards: Sequence[Card]
     tested: int
     details: Mapping[str, str]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    made: str = ""
+    cause: Cause | None = None
 
 
 def render(page: Page) -> str:
@@ -87,17 +129,21 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    groups, threshold = list(grouped(page.cards)), page.calibration.image_threshold
     return environment.get_template("page.html").render(
         page=page,
         version=__version__,
         image=ranking(page.metrics, "image"),
         pixel=ranking(page.metrics, "pixel"),
+        meanings=MEANINGS,
         unseen=unseen(page.metrics),
         verdicts=list(verdict_lines(page.metrics)),
         warning=broken_promise(page.calibration, page.metrics),
         drawings=list(_drawings(page)),
         kinds=_kinds(page.metrics),
-        groups=list(grouped(page.cards)),
+        groups=groups,
+        counts=count_verdicts(page.scores, page.is_defect, threshold),
+        tried=list_scores(page.calibration, page.scores, page.is_defect, [card for g in groups for card in g.cards]),
         interval=interval,
         scale=gradient(),
     )
@@ -126,16 +172,27 @@ def _drawings(page: Page) -> Iterator[tuple[str, str]]:
         yield "Precision against recall", plots.precision_recall(page.scores, page.is_defect, threshold)
 
 
+MEANINGS = {
+    "AUROC": "how often a defective one scores above a good one: 1 is always, 0.5 is chance",
+    "AP": "average precision: how pure the highest scores are in defective ones; 1 is perfect",
+    "F1-max": "the best balance of defects found and false alarms that any threshold would reach; 1 is perfect",
+    "FPR at 95% TPR": "share of good images rejected by a threshold that finds 95% of the defective ones; 0 is perfect",
+    "AUPRO": "share of each defective region found, all alike, while up to 30% of good pixels are marked; 1 is best",
+    "AUPRO to 0.05": "the same while up to 5% of good pixels are marked; 1 is best",
+    "AUPIMO": "share of each defect found while at most 1 in 10,000 pixels of good images is marked; 1 is best",
+}
+"""What a metric says, in words, by its label."""
+
 _KIND_COLUMNS = {
-    "auroc": "image AUROC",
-    "average_precision": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "aupro": "AUPRO",
-    "aupimo": "AUPIMO",
+    "auroc": ("image", "AUROC"),
+    "average_precision": ("image", "AP"),
+    "pixel_auroc": ("pixel", "AUROC"),
+    "aupro": ("", "AUPRO"),
+    "aupimo": ("", "AUPIMO"),
 }
 
 
-def _kinds(metrics: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, Any]]]:
+def _kinds(metrics: Mapping[str, Any]) -> tuple[Mapping[str, tuple[str, str]], Mapping[str, Mapping[str, Any]]]:
     """Return the columns that any kind of defect has a value for, and the kinds, those found least often first."""
     defects: Mapping[str, Mapping[str, Any]] = metrics.get("defects") or {}
     columns = {key: name for key, name in _KIND_COLUMNS.items() if any(key in kind for kind in defects.values())}
@@ -143,25 +200,36 @@ def _kinds(metrics: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[str, 
     return columns, {kind: defects[kind] for kind in sorted(defects, key=lambda kind: (rate[kind], kind))}
 
 
-GROUPS: tuple[tuple[str | None, bool, str, str], ...] = (
-    ("good", True, "False alarms", "Good images above the threshold, the highest score first."),
-    ("defect", False, "Misses", "Defective images not above the threshold, the lowest score first."),
-    ("defect", True, "Defects found", "Defective images above the threshold, the highest score first."),
-    (None, True, "Called defective", "Images without a label above the threshold."),
-    (None, False, "Called good", "Images without a label not above the threshold."),
-    ("good", False, "Good and passed", "Good images not above the threshold, the highest score first."),
+GROUPS: tuple[tuple[str | None, bool, str, str, str, str], ...] = (
+    ("good", True, "FALSE ALARM", "wrong", "False alarms", "Good images above the threshold, the highest score first."),
+    ("defect", False, "MISSED", "wrong", "Misses", "Defective images not above the threshold, the lowest score first."),
+    (
+        "defect",
+        True,
+        "DEFECT",
+        "found",
+        "Defects found",
+        "Defective images above the threshold, the highest score first.",
+    ),
+    (None, True, "DEFECT", "found", "Called defective", "Images without a label above the threshold."),
+    (None, False, "GOOD", "good", "Called good", "Images without a label not above the threshold."),
+    ("good", False, "GOOD", "good", "Good and passed", "Good images not above the threshold, the highest score first."),
 )
-"""Label, verdict, heading and meaning, in the order of the page: errors first."""
+"""Label, verdict, word on the card and its tone, heading and meaning, in the order of the page: errors first."""
 
 
 def grouped(cards: Sequence[Card]) -> Iterator[Group]:
-    """Yield false alarms and misses first, then what is left, the highest scores first; misses from the lowest up."""
+    """Yield false alarms and misses first, then what is left, the highest scores first; misses from the lowest up.
+
+    A group of any label that there is comes along, with no cards if it has none.
+    """
     falling = sorted(cards, key=lambda card: (-card.score, card.name))
-    if all(card.is_defect is None for card in cards):
-        if cards:
-            yield Group("Images by score", "No threshold was set, so there are no verdicts.", falling)
-        return
-    for label, verdict, title, meaning in GROUPS:
+    unjudged = [card for card in falling if card.is_defect is None]
+    if unjudged:
+        yield Group("Images by score", "No threshold was set, so there are no verdicts.", "", "", "", unjudged)
+    labels = {card.label for card in cards}
+    for label, verdict, word, tone, title, meaning in GROUPS:
         chosen = [card for card in falling if (card.label, card.is_defect) == (label, verdict)]
-        if chosen:
-            yield Group(title, meaning, chosen[::-1] if title == "Misses" else chosen)
+        if label in labels:
+            key = f"{(label or 'unknown')[0]}{verdict:d}"
+            yield Group(title, meaning, word, tone, key, chosen[::-1] if title == "Misses" else chosen)

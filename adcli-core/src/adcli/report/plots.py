@@ -18,6 +18,9 @@ BINS = 40
 FAR = 8
 """Scores whose largest is this many times their median are drawn on a logarithmic axis."""
 
+THRESHOLD = "threshold"
+"""What shows the threshold in a drawing; its identifier ends so, and the page's script moves it."""
+
 _METADATA = ("Date", "Creator", "Format", "Type")
 
 STYLE: Any = {
@@ -65,7 +68,8 @@ def histogram(scores: Floats, is_defect: Flags, held_out: Floats, threshold: flo
             label = f"good, {len(held_out)} that set the threshold"
             axes.hist(held_out, edges, histtype="step", color=COLOURS["held"], linewidth=1.4, label=label)
         if threshold is not None:
-            axes.axvline(threshold, color=COLOURS["ink"], linestyle="--", linewidth=1.2, label="threshold")
+            line = axes.axvline(threshold, color=COLOURS["ink"], linestyle="--", linewidth=1.2, label="threshold")
+            line.set_gid(THRESHOLD)
         if logarithmic:
             axes.set_xscale("log")
         axes.set_xlabel("image score, logarithmic" if logarithmic else "image score")
@@ -86,7 +90,7 @@ def roc(scores: Floats, is_defect: Flags, threshold: float | None) -> str:
         axes.plot(false_positives, true_positives, color=COLOURS["good"], linewidth=1.8)
         if threshold is not None:
             called = scores > threshold
-            axes.plot(called[~is_defect].mean(), called[is_defect].mean(), "o", color=COLOURS["defect"], clip_on=False)
+            _mark(axes, called[~is_defect].mean(), called[is_defect].mean())
             axes.plot([], [], "o", color=COLOURS["defect"], label="threshold")
             axes.legend(loc="lower right")
         _unit(axes, "share of good images rejected", "share of defective images found")
@@ -106,7 +110,7 @@ def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None) 
         axes.step(np.append(0, hits / hits[-1]), np.append(1, hits / calls), color=COLOURS["good"], linewidth=1.8)
         called = scores > threshold if threshold is not None else np.zeros(len(scores), bool)
         if called.any():
-            axes.plot(called[is_defect].mean(), is_defect[called].mean(), "o", color=COLOURS["defect"], clip_on=False)
+            _mark(axes, called[is_defect].mean(), is_defect[called].mean())
         _unit(axes, "recall: share of defective images found", "precision: defective among rejected")
         axes.set_title(f"Precision and recall, AP {average_precision(counts):.3f}", fontsize=11)
 
@@ -116,6 +120,10 @@ def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None) 
 def _cumulated(counts: Counts) -> tuple[Floats, Floats]:
     """Return false- and true-positive rates from the highest threshold to the lowest, both from 0 to 1."""
     return tuple(np.append(0, np.cumsum(part) / part.sum()) for part in (counts.good, counts.defect))  # type: ignore[return-value]
+
+
+def _mark(axes: "Axes", across: float, up: float) -> None:
+    axes.plot(across, up, "o", color=COLOURS["defect"], clip_on=False, gid=THRESHOLD)
 
 
 def _unit(axes: "Axes", across: str, up: str) -> None:
@@ -129,7 +137,8 @@ def _drawn(name: str, draw: Callable[["Axes"], None], inches: tuple[float, float
 
     with rc_context(STYLE):
         figure = Figure(figsize=inches, layout="constrained")
-        draw(figure.add_subplot())
+        axes = figure.add_subplot()
+        draw(axes)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     svg = text.getvalue()[text.getvalue().index("<svg") :]
@@ -137,4 +146,21 @@ def _drawn(name: str, draw: Callable[["Axes"], None], inches: tuple[float, float
         svg = svg.replace(start, f"{start}{name}-")
     for variable, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    return svg
+    return svg.replace("<svg", f"<svg {_scales(axes, inches[1])}", 1)
+
+
+def _scales(axes: "Axes", height: float) -> str:
+    """Return where values lie in a finished drawing, as attributes: for each axis two values and their places."""
+    from matplotlib.transforms import Affine2D
+
+    points = 72 / axes.figure.dpi
+    box = axes.get_window_extent().transformed(Affine2D().scale(points))
+    across, up = axes.get_xlim(), axes.get_ylim()
+    x = (*across, box.x0, box.x1)
+    y = (*up, 72 * height - box.y0, 72 * height - box.y1)
+    name = axes.get_xscale()
+    return f'data-x="{_listed(x)}" data-y="{_listed(y)}" data-scale="{name}"'
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.8g}" for value in values)

@@ -13,7 +13,7 @@ from adcli._commands import quote
 from adcli._files import seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock
 from adcli.errors import RunError, StorageError, printable
-from adcli.runs.find import new_run_path, now
+from adcli.runs.find import new_run_path
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
 
 LOG_FILE = "log.txt"
@@ -152,7 +152,6 @@ class PartialRun:
             StorageError: something has the run's name by now; the run stays where it was made.
         """
         self._complete = True
-        self._note_time()
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         with storing(self.folder):
             (self.folder / TRAINING_FILE).unlink(missing_ok=True)
@@ -169,13 +168,6 @@ class PartialRun:
         self._lock.release()
         self._remove_empty_parent()
         return Run.open(self.final)
-
-    def _note_time(self) -> None:
-        """Write down that the run is finished now, unless it was before, and only its name was missing."""
-        content = _read_run_file(inside(self.folder, RUN_FILE))
-        record = content["record"]
-        if "finished" not in record:
-            self.write(RUN_FILE, seal({**content, "record": {**record, "finished": now()}}))
 
     def leave(self) -> None:
         """Let another process take the run up."""

@@ -55,8 +55,12 @@ class Run:
         return self.path.name
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: Path, *, repairing: bool = False) -> "Run":
         """Read a run folder; everything but the weights is verified here.
+
+        Args:
+            path: the folder.
+            repairing: take a run without verdicts if its calibration is damaged or that of another run.
 
         Raises:
             RunError: it is no finished run, comes from a newer core, or was changed since.
@@ -66,7 +70,7 @@ class Run:
             command = quote("adcli", "train", "--resume", path)
             raise RunError(f"{path}: the run was not finished; continue it: {command}")
         settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
-        return cls(path, settings, content["record"], _read_calibration(inside(path, CALIBRATION_FILE)))
+        return cls(path, settings, content["record"], open_calibration(path, content["record"]["weights"], repairing))
 
     @property
     def note(self) -> str:
@@ -158,8 +162,38 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_calibration(path: Path) -> Calibration:
+def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
+    """Return the calibration of a run or an export; none if it cannot be used and is to be repaired.
+
+    Raises:
+        RunError: it cannot be used; the message says how to repair it.
+    """
     try:
-        return Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
+        return read_calibration(root, weights)
+    except RunError as error:
+        if repairing:
+            return Calibration.none()
+        raise RunError(
+            f"{error.message.rstrip('.')}; bring it back with 'adcli calibrate {root} --undo', or set another with "
+            f"'adcli calibrate {root} --data DIR'."
+        ) from None
+
+
+def read_calibration(root: Path, weights: str) -> Calibration:
+    """Return what is in ``calibration.json``.
+
+    Args:
+        root: a run or an export.
+        weights: digest of its model.
+
+    Raises:
+        RunError: it cannot be read, was changed since it was written, or is that of another model.
+    """
+    path = inside(root, CALIBRATION_FILE)
+    try:
+        calibration = Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
+    if calibration.weights != weights:
+        raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
+    return calibration

@@ -28,6 +28,9 @@ Floats = NDArray[np.float64]
 FEWEST_JUDGED = 10
 """Scores that it takes to say that one of them lies far from the others."""
 
+VISIBLE = 1e-3
+"""What rounding does is mentioned if it is a larger share of the range of good scores."""
+
 _MADE_BY = {"held-out": "held-out good images", "folder": "good images of a folder of their own", "k-fold": "folds"}
 
 
@@ -46,8 +49,9 @@ class Calibration:
         map_range: map values at the two ends of the colour scale, the same for every picture of a run.
         images: names of the good images, in the order of their scores; empty if they are not known.
         digests: sha256 of their files, in the same order.
-        rounding: how far rounding moves a score and a map value, if that matters next to the range of good ones; the
-            thresholds lie above the scores that set them by as much.
+        rounding: how far rounding moves a score and a map value, from one batch size to another; the thresholds lie
+            above the scores and the map values that set them by as much.
+        chosen_by: how the good images were chosen, whatever sets the threshold now.
         weights: digest of the model that scored; empty if it is not kept.
         number: of the calibration among those of its run or export; 0 if it is not one of them.
     """
@@ -63,6 +67,7 @@ class Calibration:
     images: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     rounding: tuple[float, float] = (0.0, 0.0)
+    chosen_by: Method = "none"
     weights: str = ""
     number: int = 0
 
@@ -72,14 +77,15 @@ class Calibration:
     ) -> "Calibration":
         """Set both thresholds so that at most ``rate`` of good images exceed them; see :func:`conformal_threshold`."""
         scores, maxima = _ascending(image_scores), _ascending(map_maxima)
-        return cls(method, rate, scores, maxima, conformal_threshold(scores, rate), conformal_threshold(maxima, rate))
+        image, pixel = conformal_threshold(scores, rate), conformal_threshold(maxima, rate)
+        return cls(method, rate, scores, maxima, image, pixel, chosen_by=method if method in _MADE_BY else "none")
 
     @classmethod
     def at_value(
         cls, value: float, image_scores: ArrayLike, map_maxima: ArrayLike | None, rate: float
     ) -> "Calibration":
         """Take the user's image threshold; good scores, if any, still give p-values and the pixel threshold."""
-        return replace(cls.conformal(image_scores, map_maxima, rate, "value"), image_threshold=value)
+        return cls.conformal(image_scores, map_maxima, rate, "value").with_value(value)
 
     @classmethod
     def f1_optimal(
@@ -91,8 +97,7 @@ class Calibration:
         rate: float,
     ) -> "Calibration":
         """Set the image threshold that maximises F1 on labelled validation images."""
-        threshold = f1_threshold(np.asarray(validation_scores, np.float64), np.asarray(is_defect, bool))
-        return replace(cls.conformal(image_scores, map_maxima, rate, "f1"), image_threshold=threshold)
+        return cls.conformal(image_scores, map_maxima, rate, "f1").at_best_f1(validation_scores, is_defect)
 
     @classmethod
     def none(cls, rate: float = 0.01) -> "Calibration":
@@ -103,20 +108,30 @@ class Calibration:
         """Return both thresholds at another false-alarm rate, from the same scores.
 
         Raises:
-            OptionError: the thresholds do not come from good images.
+            OptionError: there are no scores of good images, or it is not known how they were chosen.
         """
-        if not self.keeps_a_rate:
+        if not self.n or self.chosen_by not in _MADE_BY:
             raise OptionError(
                 f"--false-alarm-rate {rate:g}: this run's threshold does not come from good images; "
                 "set one from some with 'adcli calibrate RUN --data DIR'."
             )
         other = replace(
             self,
+            method=self.chosen_by,
             rate=rate,
             image_threshold=conformal_threshold(self.image_scores, rate),
             pixel_threshold=conformal_threshold(self.map_maxima, rate),
         )
         return other._raised().with_colours(self.map_range[0])
+
+    def with_value(self, value: float) -> "Calibration":
+        """Return the same with the user's image threshold."""
+        return replace(self, method="value", image_threshold=value)
+
+    def at_best_f1(self, scores: ArrayLike, is_defect: ArrayLike) -> "Calibration":
+        """Return the same with the image threshold that maximises F1 on labelled images."""
+        threshold = f1_threshold(np.asarray(scores, np.float64), np.asarray(is_defect, bool))
+        return replace(self, method="f1", image_threshold=threshold)
 
     def of_images(self, scored: Sequence[tuple[float, str, str]]) -> "Calibration":
         """Return the same with what its good images are.
@@ -222,9 +237,9 @@ class Calibration:
         name, rank = self.threshold_image, self._rank
         if name is None:
             return []
-        place = "the largest" if rank == self.n else f"number {rank}"
-        sentences = [f"The image that sets the threshold is {name}: its score is {place} of {self.n}."]
-        if self.rounding[0]:
+        place = f"the largest of {self.n}" if rank == self.n else f"number {self.n + 1 - rank} from the top of {self.n}"
+        sentences = [f"The image that sets the threshold is {name}: its score is {place}."]
+        if self._is_rough:
             sentences.append(
                 f"The threshold lies above that score by {self.rounding[0]:.2g}, since rounding moves scores by as "
                 "much from one batch size to another."
@@ -238,6 +253,11 @@ class Calibration:
             f"{below[-1]:.6g}, and half of the scores below are at most {statistics.median_low(below):.6g}.",
             self._remedy(),
         ]
+
+    @property
+    def _is_rough(self) -> bool:
+        """Tell whether rounding is visible next to the range of the scores."""
+        return self.rounding[0] > VISIBLE * (self.image_scores[-1] - self.image_scores[0])
 
     @property
     def _is_far(self) -> bool:
@@ -292,6 +312,7 @@ class Calibration:
             "images": list(self.images),
             "digests": list(self.digests),
             "rounding": list(self.rounding),
+            "chosen_by": self.chosen_by,
             "weights": self.weights,
             **({} if self.given is None else {"given": self.given}),
         }
@@ -316,6 +337,7 @@ class Calibration:
                 images=tuple(content["images"]),
                 digests=tuple(content["digests"]),
                 rounding=(content["rounding"][0], content["rounding"][1]),
+                chosen_by=content["chosen_by"],
                 weights=content["weights"],
                 number=int(number),
             )

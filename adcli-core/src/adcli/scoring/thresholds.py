@@ -1,11 +1,13 @@
 """Setting the thresholds and the colours from the scores of good images."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli.data.fingerprint import relative_names
 from adcli.data.framing import Framing
 from adcli.data.samples import Sample
 from adcli.data.source import Decoded, ImageSource, Item
@@ -31,6 +33,8 @@ class CalibrationPlan:
         folds: k lists of images, each scored by a model fitted to the others; empty unless k-fold.
         value: a threshold the user gave, or None.
         validation: labelled images for ``--threshold f1``.
+        chosen_by: how the good images were chosen, if the method does not say it.
+        left_out: number of images that were not let calibrate, by reason.
     """
 
     method: Method
@@ -40,31 +44,116 @@ class CalibrationPlan:
     folds: Sequence[Sequence[Item]] = ()
     value: float | None = None
     validation: Sequence[Sample] = ()
+    chosen_by: Method = "none"
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def calibrating(self) -> Sequence[Item]:
+        """The good images whose scores calibrate; those of folds are fitted by the final model."""
+        return self.fit if self.folds else self.good
+
+    def names(self) -> dict[Item, str]:
+        """Return what the calibration calls those images: their paths below the folder that they have in common."""
+        items = self.calibrating
+        return dict(zip(items, relative_names(item.path for item in items), strict=True))
+
+
+TOGETHER = 8
+"""Images in a batch that tells what rounding does."""
+
+SAFETY = 4
+"""How much further than those that are measured other scores may move."""
+
+STEPS = 8 * float(np.finfo(np.float32).eps)
+"""By how much of itself any score may move: a few steps of the numbers that models compute with."""
+
+Stream = tuple[Item, Decoded, float, NDArray[np.float32] | None]
+"""What :func:`score_inputs` yields."""
+
+
+class GoodImage(NamedTuple):
+    """What is kept of a good image.
+
+    Attributes:
+        item: the image.
+        digest: of its file; empty if it has none.
+        score: its score.
+        maximum: the largest value of its map; None for models without maps.
+    """
+
+    item: Item
+    digest: str
+    score: float
+    maximum: float | None
 
 
 @dataclass
 class GoodScores:
-    """Scores of good images, and the extremes of their maps."""
+    """Scores of good images, and the extremes of their maps; of images with equal files, one counts."""
 
     runtime: Runtime
     source: ImageSource
     batch_size: int
-    scores: list[float] = field(default_factory=list)
-    maxima: list[float] = field(default_factory=list)
+    scored: list[GoodImage] = field(default_factory=list)
     lowest: float = float("inf")
+
+    @property
+    def scores(self) -> list[float]:
+        """The scores, in the order of the images."""
+        return [one.score for one in self.scored]
+
+    @property
+    def maxima(self) -> list[float]:
+        """The largest values of the maps, in the order of the images; empty for models without maps."""
+        return [one.maximum for one in self.scored if one.maximum is not None]
 
     def add(self, items: Iterable[Item], runtime: Runtime | None = None) -> None:
         """Score good images and keep what the thresholds and the colours come from."""
-        for _, image, score, model_map in self.stream(items, runtime):
-            self.scores.append(score)
-            if model_map is not None:
-                seen = _seen_values(model_map, image, self.source.framing)
-                self.maxima.append(float(seen.max()))
-                self.lowest = min(self.lowest, float(seen.min()))
+        seen = {one.digest for one in self.scored if one.digest}
+        for one, lowest in self._keep(self.stream(items, runtime)):
+            if one.digest not in seen:
+                seen |= {one.digest} if one.digest else set()
+                self.scored.append(one)
+                self.lowest = min(self.lowest, lowest)
 
-    def stream(
-        self, items: Iterable[Item], runtime: Runtime | None = None
-    ) -> Iterator[tuple[Item, Decoded, float, NDArray[np.float32] | None]]:
+    def _keep(self, stream: Iterable[Stream]) -> Iterator[tuple[GoodImage, float]]:
+        """Yield what is kept of each image, and the smallest value of its map."""
+        for item, image, score, model_map in stream:
+            maximum, lowest = None, float("inf")
+            if model_map is not None:
+                values = _seen_values(model_map, image, self.source.framing)
+                maximum, lowest = float(values.max()), float(values.min())
+            yield GoodImage(item, image.digest, score, maximum), lowest
+
+    def measure_rounding(self, *, of_other_models: bool) -> tuple[float, float]:
+        """Return how far rounding may move a score, and the largest value of a map, from one batch size to another.
+
+        Some images are scored alone and with others.
+
+        Args:
+            of_other_models: whether the scores are those of the models of folds.
+        """
+        ranked = sorted(self.scored, key=lambda one: one.score)
+        some = [ranked[i] for i in sorted({0, len(ranked) // 2, len(ranked) - 1})] if ranked else []
+        inputs = list(self.source.stream([one.item for one in some]))
+        alone = together = some
+        if of_other_models or self.batch_size > 1:
+            alone = self._score_again(inputs, 1)
+        if of_other_models or min(self.batch_size, len(ranked)) < TOGETHER:
+            together = self._score_again((inputs * TOGETHER)[:TOGETHER], TOGETHER)[: len(inputs)]
+        moved = [
+            (abs(one.score - other.score), abs((one.maximum or 0) - (other.maximum or 0)))
+            for one, other in zip(alone, together, strict=True)
+        ]
+        return (
+            _bound_rounding(self.scores, [score for score, _ in moved]),
+            _bound_rounding(self.maxima, [maximum for _, maximum in moved]),
+        )
+
+    def _score_again(self, inputs: Sequence[tuple[Item, Decoded]], batch_size: int) -> list[GoodImage]:
+        return [one for one, _ in self._keep(score_inputs(self.runtime, inputs, batch_size))]
+
+    def stream(self, items: Iterable[Item], runtime: Runtime | None = None) -> Iterator[Stream]:
         """Yield what :func:`score_inputs` does, of the final model unless another runtime is given."""
         return score_inputs(runtime or self.runtime, self.source.stream(items), self.batch_size)
 
@@ -75,6 +164,11 @@ def _seen_values(model_map: NDArray[np.float32], image: Decoded, framing: Framin
         return model_map.ravel()
     placed = framing.place(model_map, image.original_size)
     return placed[~np.isnan(placed)]
+
+
+def _bound_rounding(values: Sequence[float], moved: Sequence[float]) -> float:
+    """Return how far rounding may move such values, of which some moved by so much; 0 if there are none."""
+    return max(SAFETY * max(moved), STEPS * max(map(abs, values))) if values else 0.0
 
 
 def calibrate(
@@ -127,19 +221,33 @@ def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
     above = sum(score > folds.image_threshold for _, _, score, _ in good.stream(plan.fit))
     if above > 2 * folds.achievable_rate * folds.n + 1:
         raise OptionError(
-            f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {folds.n} images that "
-            "the model was fitted to, since this model's scores differ in scale from fit to fit; use a share like 0.2."
+            f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {len(plan.fit)} images "
+            "that the model was fitted to, since this model's scores differ in scale from fit to fit; use a share like "
+            "0.2."
         )
 
 
 def _set_thresholds(plan: CalibrationPlan, good: GoodScores) -> Calibration:
-    scores, maxima = np.array(good.scores), np.array(good.maxima) if good.maxima else None
+    scores, maxima = good.scores, good.maxima or None
     if plan.method == "f1":
         defective = {sample.image for sample in plan.validation if sample.label == "defect"}
         items = [Item(sample.image) for sample in plan.validation]
         scored = [(item.path in defective, score) for item, _, score, _ in good.stream(items)]
-        labels, validated = np.array([label for label, _ in scored]), np.array([score for _, score in scored])
-        return Calibration.f1_optimal(validated, labels, scores, maxima, plan.rate)
-    if plan.value is not None:
-        return Calibration.at_value(plan.value, scores, maxima, plan.rate)
-    return Calibration.conformal(scores, maxima, plan.rate, plan.method) if len(scores) else Calibration.none(plan.rate)
+        labels, validated = [label for label, _ in scored], [score for _, score in scored]
+        calibration = Calibration.f1_optimal(validated, labels, scores, maxima, plan.rate)
+    elif plan.value is not None:
+        calibration = Calibration.at_value(plan.value, scores, maxima, plan.rate)
+    elif scores:
+        calibration = Calibration.conformal(scores, maxima, plan.rate, plan.method)
+    else:
+        return Calibration.none(plan.rate)
+    return _describe_images(calibration, plan, good)
+
+
+def _describe_images(calibration: Calibration, plan: CalibrationPlan, good: GoodScores) -> Calibration:
+    """Return the calibration with the names of its images, above what rounding does."""
+    names = plan.names()
+    named = calibration.of_images([(one.score, names[one.item], one.digest) for one in good.scored])
+    chosen_by = plan.chosen_by if calibration.chosen_by == "none" else calibration.chosen_by
+    rounding = good.measure_rounding(of_other_models=bool(plan.folds))
+    return replace(named, chosen_by=chosen_by).above_rounding(*rounding)

@@ -1,0 +1,42 @@
+"""The picture of the image that sets the threshold."""
+
+import io
+
+from adcli.data.photograph import open_photograph
+from adcli.data.source import ImageSource
+from adcli.errors import DataError
+from adcli.report.overlays import draw_overlay
+from adcli.scoring.calibration import Calibration
+from adcli.scoring.prediction import Prediction
+from adcli.scoring.runtime import Runtime
+from adcli.scoring.thresholds import CalibrationPlan
+
+LONGEST = 720
+"""Longer side of the picture in pixels, at most."""
+
+
+def draw_threshold_image(
+    calibration: Calibration, plan: CalibrationPlan, runtime: Runtime, source: ImageSource
+) -> bytes | None:
+    """Return a JPEG of the image that sets the threshold, with its heat map; None if no image of the plan does.
+
+    Its score is that of the calibration; in folds, the map is nevertheless that of the final model.
+    """
+    name = calibration.threshold_image
+    item = next((item for item, called in plan.names().items() if called == name), None)
+    if name is None or item is None:
+        return None
+    try:
+        photograph = open_photograph(item.path)
+        image = source.fit(photograph)
+    except DataError:
+        # It was scored a moment ago; that it has gone since does not matter to the thresholds.
+        return None
+    _, maps = runtime(image.pixels[None])
+    score = calibration.image_scores[calibration.images.index(name)]
+    prediction = Prediction(photograph, score, None if maps is None else maps[0], calibration, source.framing)
+    picture = draw_overlay(prediction)
+    picture.thumbnail((LONGEST, LONGEST))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=85)
+    return content.getvalue()

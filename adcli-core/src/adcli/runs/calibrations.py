@@ -1,0 +1,204 @@
+"""Every calibration that a run or an export ever had: ``calibrations/NNNN.json``, and what set each of them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from adcli._changes import inside
+from adcli.errors import RunError
+from adcli.runs.run import CALIBRATION_FILE, read_calibration
+from adcli.scoring.calibration import Calibration
+
+FOLDER = "calibrations"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class KeptCalibration:
+    """A calibration of a run or an export, and how it came about.
+
+    Attributes:
+        calibration: it, with its number.
+        time: UTC, as ISO 8601.
+        command: what was typed; empty if nothing was.
+        data: where its good images came from, as ``--data`` names it; empty if they are those of the one before.
+        left_out: number of images that were not let calibrate, by reason.
+        replaced: number of the calibration that was in force until then; None for the first.
+        restores: number of the calibration that it brings back; None if it is a new one.
+    """
+
+    calibration: Calibration
+    time: str
+    command: str = ""
+    data: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    replaced: int | None = None
+    restores: int | None = None
+
+    @property
+    def number(self) -> int:
+        """Its number; they count from 1."""
+        return self.calibration.number
+
+    def to_json(self) -> str:
+        """Return JSON that ends with its own digest."""
+        content = self.to_dict()
+        return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "format": FORMAT,
+            "number": self.number,
+            "time": self.time,
+            "command": self.command,
+            "data": self.data,
+            "left_out": dict(self.left_out),
+            "replaced": self.replaced,
+            "restores": self.restores,
+            "calibration": json.loads(self.calibration.to_json()),
+        }
+
+    @classmethod
+    def from_json(cls, text: str, source: Path) -> "KeptCalibration":
+        """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
+        try:
+            content = json.loads(text)
+            if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
+                raise ValueError
+            calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
+            return cls(calibration, *(content[name] for name in _NAMES))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RunError(
+                f"{source}: was changed or damaged since it was written, or a newer adcli-core wrote it."
+            ) from None
+
+
+_NAMES = ("time", "command", "data", "left_out", "replaced", "restores")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def now() -> str:
+    """Return the time, UTC, as ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def entry_path(number: int, suffix: str = ".json") -> str:
+    """Return the name of what is kept of a calibration, below the folder of its run or export."""
+    return f"{FOLDER}/{number:04}{suffix}"
+
+
+def kept_files(kept: KeptCalibration, picture: bytes | None) -> dict[str, bytes]:
+    """Return what a calibration adds to its run or export, and changes there, by name.
+
+    Args:
+        kept: the calibration that comes into force.
+        picture: a JPEG of the image that sets the threshold, if there is one.
+    """
+    files = {
+        entry_path(kept.number): kept.to_json().encode(),
+        CALIBRATION_FILE: kept.calibration.to_json().encode(),
+    }
+    return files if picture is None else {**files, entry_path(kept.number, ".jpg"): picture}
+
+
+def list_files(root: Path) -> list[str]:
+    """Return the names of all that is kept of the calibrations of a run or an export, whatever state it is in."""
+    folder = inside(root, FOLDER)
+    found = folder.iterdir() if folder.is_dir() else ()
+    names = [path.name for path in found if path.stem.isdecimal() and path.suffix in (".json", ".jpg")]
+    return [f"{FOLDER}/{name}" for name in sorted(names)]
+
+
+def list_numbers(root: Path) -> list[int]:
+    """Return the numbers of the calibrations that are kept, ascending."""
+    return sorted(int(Path(name).stem) for name in list_files(root) if name.endswith(".json"))
+
+
+def read_kept(root: Path, number: int) -> KeptCalibration:
+    """Return one of the calibrations of a run or an export.
+
+    Raises:
+        RunError: it is not kept, or was changed since.
+    """
+    path = inside(root, entry_path(number))
+    try:
+        kept = KeptCalibration.from_json(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: is missing, so that calibration {number} cannot be brought back.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({error}).") from None
+    if kept.number != number:
+        raise RunError(f"{path}: holds calibration {kept.number}; it was renamed.")
+    return kept
+
+
+def find_in_force(root: Path, weights: str) -> tuple[Calibration | None, str]:
+    """Return the calibration in force, and what is wrong if it is not the one in ``calibration.json``.
+
+    If that file is damaged, or of another model, the last one kept takes its place; None if none is.
+
+    Args:
+        root: a run or an export.
+        weights: digest of its model.
+    """
+    try:
+        return read_calibration(root, weights), ""
+    except RunError as error:
+        problem = error.message
+    for number in reversed(list_numbers(root)):
+        try:
+            kept = read_kept(root, number)
+        except RunError:
+            continue
+        if kept.calibration.weights == weights:
+            return kept.calibration, f"{problem.rstrip('.')}; going on from {entry_path(number)}."
+    return None, problem
+
+
+def find_previous(root: Path, weights: str) -> KeptCalibration:
+    """Return the calibration that the one in force replaced, to be brought back.
+
+    If ``calibration.json`` is damaged, that is the last one kept.
+
+    Raises:
+        RunError: there was none before, or it is not kept.
+    """
+    numbers = list_numbers(root)
+    try:
+        number = read_calibration(root, weights).number
+    except RunError:
+        number = 0
+    if number not in numbers:
+        if not numbers:
+            raise RunError(f"{inside(root, FOLDER)}: keeps no calibration that could be brought back.")
+        return _of_model(read_kept(root, numbers[-1]), root, weights)
+    kept = read_kept(root, number)
+    while kept.restores is not None:
+        kept = read_kept(root, kept.restores)
+    if kept.replaced is None:
+        raise RunError(f"{root}: the first calibration is in force; there is none to go back to.")
+    return _of_model(read_kept(root, kept.replaced), root, weights)
+
+
+def _of_model(kept: KeptCalibration, root: Path, weights: str) -> KeptCalibration:
+    if kept.calibration.weights != weights:
+        raise RunError(f"{root / entry_path(kept.number)}: is the calibration of another model.")
+    return kept
+
+
+def next_number(root: Path, in_force: Calibration | None) -> int:
+    """Return the number of the next calibration, which none had before, even if the history is lost."""
+    return max([0 if in_force is None else in_force.number, *list_numbers(root)]) + 1
+
+
+def read_all(root: Path) -> Sequence[KeptCalibration]:
+    """Return all calibrations of a run or an export, the first one first; raises as :func:`read_kept`."""
+    return [read_kept(root, number) for number in list_numbers(root)]

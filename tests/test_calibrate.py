@@ -1,0 +1,406 @@
+"""Thresholds after the training: from new images, by a value, back again; of runs, and of exports without torch."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from support import Adcli, assert_one_line, draw_part
+from test_export import train, without_torch
+
+from adcli import pipeline
+from adcli.data.splitting import content_digest
+from adcli.exports.agreement import disagreement
+from adcli.exports.export import Export
+from adcli.progress import Silent
+from adcli.runs.run import Run
+
+pytestmark = pytest.mark.usefixtures("strangers_plugin")
+
+
+@pytest.fixture(scope="module")
+def finished(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with an export in it; read only."""
+    run = train(parts, tmp_path_factory.mktemp("runs") / "plates")
+    pipeline.export(run, "npz")
+    return run.path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Run:
+    """A copy of it, to be calibrated."""
+    return Run.open(Path(shutil.copytree(finished, tmp_path / "run")))
+
+
+@pytest.fixture(params=["run", "export"])
+def subject(request: pytest.FixtureRequest, run: Run) -> Run | Export:
+    """The run, or its export."""
+    return run if request.param == "run" else Export.open(run.path / "exports/npz")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight good images that no model has seen."""
+    return draw_good(tmp_path_factory.mktemp("good"), range(500, 508))
+
+
+def draw_good(folder: Path, seeds: range) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        draw_part(seed)[0].save(folder / f"{seed}.png")
+    return folder
+
+
+def states(root: Path) -> dict[str, bytes]:
+    """Return the content of every file of a run or an export."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def thresholds(subject: Run | Export) -> list[float | None]:
+    return [kept.calibration.image_threshold for kept in pipeline.calibrations(subject)]
+
+
+# --- which images calibrate
+
+
+@pytest.mark.parametrize("entrance", ["calibrate", "calibrate an export", "export"])
+def test_images_that_the_model_was_fitted_to_are_left_out_by_content(
+    adcli: Adcli, run: Run, parts: Path, good: Path, tmp_path: Path, entrance: str
+) -> None:
+    mixed = Path(shutil.copytree(good, tmp_path / "mixed"))
+    held_out = set(run.calibration.digests)
+    for i, path in enumerate(sorted((parts / "train/good").iterdir())):
+        shutil.copyfile(path, mixed / f"{i}-under-another-name.png")
+    shutil.copyfile(good / "500.png", mixed / "again.png")
+    command = {
+        "calibrate": ("calibrate", run.path),
+        "calibrate an export": ("calibrate", run.path / "exports/npz"),
+        "export": ("export", run.path, "--to", "npz", "--out", tmp_path / "x"),
+    }[entrance]
+    outcome = adcli(*command, "--data", mixed)
+    assert outcome.code == 0, outcome.err
+    assert "left out 19 of 33 images: the model is fitted to them" in outcome.err
+    assert "left out 1 of 33 images: copies" in outcome.err
+    opened = pipeline.find({"export": tmp_path / "x"}.get(entrance, Path(command[1])))
+    assert opened.calibration.n == 8 + len(held_out)
+    shutil.rmtree(tmp_path / "x", ignore_errors=True)
+    for path in mixed.iterdir():
+        if path.stem.isdigit() or path.stem == "again" or content_digest(path) in held_out:
+            path.unlink()
+    before = states(run.path)
+    assert_one_line(adcli(*command, "--data", mixed), 4, str(mixed), "fitted to all 19 images", "give good images")
+    assert states(run.path) == before
+    assert not (tmp_path / "x").exists()
+
+
+def test_all_good_images_of_a_folder_with_defects_calibrate_and_the_defects_are_said_to_be_left_out(
+    adcli: Adcli, subject: Run | Export, tmp_path: Path
+) -> None:
+    draw_good(tmp_path / "week/good", range(600, 630))
+    (tmp_path / "week/scratch").mkdir()
+    for seed in range(7):
+        draw_part(seed, defect=True)[0].save(tmp_path / f"week/scratch/{seed}.png")
+    outcome = adcli("calibrate", subject.path, "--data", tmp_path / "week", "--json")
+    assert json.loads(outcome.out)["images"] == 30
+    assert "left out 7 defective images" in outcome.err
+    kept = pipeline.calibrations(subject)[-1]
+    assert (kept.data, kept.left_out) == (str(tmp_path / "week"), {"defects": 7})
+    assert set(kept.calibration.images) == {f"{seed}.png" for seed in range(600, 630)}
+
+
+# --- what is said of the image that sets the threshold
+
+
+def test_the_image_that_sets_the_threshold_is_named_and_shown(
+    adcli: Adcli, subject: Run | Export, good: Path, tmp_path: Path
+) -> None:
+    far = draw_good(tmp_path / "far", range(700, 720))
+    draw_part(1, defect=True)[0].save(far / "odd.png")
+    outcome = adcli("calibrate", subject.path, "--data", far, "--false-alarm-rate", 0.01)
+    assert outcome.code == 0, outcome.err
+    assert "The image that sets the threshold is odd.png" in outcome.out
+    assert "It lies far from the others" in outcome.out
+    rate = float(outcome.out.split("--false-alarm-rate ")[1].split()[0].rstrip("."))
+    assert "calibrations/0002.jpg" in outcome.out
+    with Image.open(subject.path / "calibrations/0002.jpg") as picture:
+        assert picture.format == "JPEG"
+        assert max(picture.size) <= 720
+    assert "odd.png" not in adcli("calibrate", subject.path, "--false-alarm-rate", rate).out
+
+
+@pytest.mark.parametrize("how", ["0.3", "FOLDER", "3-fold"])
+def test_a_training_shows_the_image_that_sets_its_threshold(parts: Path, good: Path, tmp_path: Path, how: str) -> None:
+    run = train(parts, tmp_path / "run", calibration=str(good) if how == "FOLDER" else how)
+    calibration = run.calibration
+    assert len(calibration.images) == len(set(calibration.digests)) == calibration.n
+    assert calibration.threshold_image in calibration.explain()[0]
+    with Image.open(run.path / "calibrations/0001.jpg") as picture:
+        assert max(picture.size) <= 720
+    (kept,) = pipeline.calibrations(run)
+    assert kept.calibration == calibration
+    assert (kept.replaced, kept.restores, kept.data) == (None, None, str(good if how == "FOLDER" else parts))
+    folder = good if how == "FOLDER" else parts / "train/good"
+    for name, known in zip(calibration.images, calibration.digests, strict=True):
+        assert content_digest(folder / name) == known
+
+
+def test_verdicts_on_identical_renderings_do_not_depend_on_the_batch_size(adcli: Adcli, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (tmp_path / "same").mkdir()
+    for i in range(10):
+        # Other bytes, the same pixels.
+        text = PngImagePlugin.PngInfo()
+        text.add_text("number", str(i))
+        Image.fromarray(pixels).save(tmp_path / f"same/{i}.png", pnginfo=text)
+    model = ("-m", "padim", "--backbone", "embedded", "--image-size", 64, "--data", tmp_path / "same")
+    for trained_with in (1, 16):
+        out = tmp_path / f"run-{trained_with}"
+        outcome = adcli("train", *model, "--batch-size", trained_with, "--out", out)
+        assert outcome.code == 0, outcome.err
+        for batch_size in (1, 3, 16):
+            rows = json.loads(adcli("predict", out, tmp_path / "same", "--batch-size", batch_size, "--json").out)
+            assert {row["verdict"] for row in rows} == {"good"}
+            assert {row["p_value"] for row in rows} == {1.0}
+
+
+# --- nothing is lost
+
+
+def test_every_calibration_is_kept_and_can_be_gone_back_to(adcli: Adcli, subject: Run | Export, good: Path) -> None:
+    root = subject.path
+    first = subject.calibration
+    steps = [("--data", good), ("--false-alarm-rate", 0.5), ("--threshold", 2.5), ("--undo",), ("--undo",), ("--undo",)]
+    for step in steps:
+        outcome = adcli("calibrate", root, *step)
+        assert outcome.code == 0, outcome.err
+    found = thresholds(subject)
+    assert found[0] == found[6] == first.image_threshold
+    assert found[1] == found[5]
+    assert found[2] == found[4]
+    assert found[3] == 2.5
+    now = pipeline.find(root)
+    assert now.calibration == pipeline.calibrations(now)[-1].calibration
+    assert now.calibration.digest == first.digest
+    assert [kept.number for kept in pipeline.calibrations(now)] == list(range(1, 8))
+    assert [kept.replaced for kept in pipeline.calibrations(now)] == [None, 1, 2, 3, 4, 5, 6]
+    assert [kept.restores for kept in pipeline.calibrations(now)] == [None] * 4 + [3, 2, 1]
+    assert_one_line(adcli("calibrate", root, "--undo"), 5, "the first calibration is in force")
+    listed = json.loads(adcli("calibrate", root, "--list", "--json").out)
+    assert [one["number"] for one in listed if one["in_force"]] == [7]
+    table = adcli("calibrate", root, "--list").out.splitlines()
+    assert len(table) == 8
+    assert table[-1].startswith("7 *")
+
+
+def test_a_run_logs_each_calibration_in_one_line(adcli: Adcli, run: Run) -> None:
+    before = (run.path / "log.txt").read_text()
+    adcli("calibrate", run.path, "--false-alarm-rate", 0.5)
+    pipeline.undo_calibration(Run.open(run.path), command="a command\nof two lines")
+    added = (run.path / "log.txt").read_text().removeprefix(before).splitlines()
+    assert len(added) == 2
+    assert "calibration 2, in the place of 1" in added[0]
+    assert "a command of two lines" in added[1]
+
+
+def test_scores_outlive_a_given_threshold(adcli: Adcli, subject: Run | Export) -> None:
+    before = subject.calibration
+    assert adcli("calibrate", subject.path, "--threshold", 2.5).code == 0
+    given = pipeline.find(subject.path).calibration
+    assert (given.image_scores, given.images, given.digests) == (before.image_scores, before.images, before.digests)
+    assert given.image_threshold == 2.5
+    assert adcli("calibrate", subject.path, "--false-alarm-rate", before.rate).code == 0
+    assert pipeline.find(subject.path).calibration == replace(before, number=3)
+
+
+def test_f1_takes_the_good_images_that_calibrate_as_its_good_side(
+    adcli: Adcli, subject: Run | Export, parts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(parts / "test/scratch", tmp_path / "defects/scratch")
+    outcome = adcli("calibrate", subject.path, "--threshold", "f1", "--validation", tmp_path / "defects")
+    assert outcome.code == 0, outcome.err
+    calibration = pipeline.find(subject.path).calibration
+    assert (calibration.method, calibration.n) == ("f1", subject.calibration.n)
+    defects = [prediction.score for prediction in pipeline.predict(subject, tmp_path / "defects/scratch")]
+    assert max(calibration.image_scores) < calibration.image_threshold < min(defects)
+    shutil.copytree(parts / "test/good", tmp_path / "only good/good")
+    outcome = adcli("calibrate", subject.path, "--threshold", "f1", "--validation", tmp_path / "only good")
+    assert_one_line(outcome, 4, "no defective images")
+    assert_one_line(adcli("calibrate", subject.path, "--threshold", "f1"), 2, "--validation")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--list", "--undo"), ("--undo", "--threshold", "1"), ("--list", "--data", "x"), ("--validation", "x"), ()],
+)
+def test_requests_that_say_two_things_or_none_are_one_line(adcli: Adcli, run: Run, arguments: tuple[str, ...]) -> None:
+    before = states(run.path)
+    assert_one_line(adcli("calibrate", run.path, *arguments), 2)
+    assert states(run.path) == before
+
+
+# --- what is damaged
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+REPAIRS: dict[str, Callable[[Path], tuple[object, ...]]] = {
+    "undo": lambda _: ("--undo",),
+    "rate": lambda _: ("--false-alarm-rate", 0.2),
+    "data": lambda good: ("--data", good),
+}
+
+
+@pytest.mark.parametrize("how", REPAIRS)
+def test_a_damaged_calibration_can_be_replaced(adcli: Adcli, subject: Run | Export, good: Path, how: str) -> None:
+    damage(subject.path / "calibration.json")
+    code = 5 if isinstance(subject, Run) else 10
+    assert_one_line(adcli("predict", subject.path, good), code, "calibration.json", "--undo")
+    outcome = adcli("calibrate", subject.path, *REPAIRS[how](good))
+    assert outcome.code == 0, outcome.err
+    now = pipeline.find(subject.path).calibration
+    assert (now.n, now.number) == (8 if how == "data" else subject.calibration.n, 2)
+    assert adcli("predict", subject.path, good).code == 0
+
+
+def test_the_calibration_of_another_run_is_refused(adcli: Adcli, run: Run, parts: Path, tmp_path: Path) -> None:
+    other = train(parts, tmp_path / "other", seed=9)
+    shutil.copyfile(other.path / "calibration.json", run.path / "calibration.json")
+    assert_one_line(adcli("predict", run.path, parts / "test"), 5, "calibration.json", "another model", "--undo")
+    shutil.copyfile(other.path / "calibrations/0001.json", run.path / "calibrations/0001.json")
+    assert_one_line(adcli("calibrate", run.path, "--undo"), 5, "another model")
+    assert adcli("calibrate", run.path, "--data", parts / "test/good").code == 0
+    assert Run.open(run.path).calibration.n == 6
+
+
+def test_a_damaged_history_stops_nothing_but_going_back_to_it(adcli: Adcli, subject: Run | Export, good: Path) -> None:
+    adcli("calibrate", subject.path, "--false-alarm-rate", 0.5)
+    damage(subject.path / "calibrations/0001.json")
+    assert_one_line(adcli("calibrate", subject.path, "--undo"), 5, "0001.json")
+    assert adcli("calibrate", subject.path, "--data", good).code == 0
+    shutil.rmtree(subject.path / "calibrations")
+    assert adcli("calibrate", subject.path, "--threshold", 1).code == 0
+    assert pipeline.find(subject.path).calibration.number == 4
+    assert_one_line(adcli("calibrate", subject.path, "--undo"), 5, "0003.json", "missing")
+    assert adcli("predict", subject.path, good).code == 0
+
+
+def test_two_commands_do_not_calibrate_one_run_at_once(adcli: Adcli, run: Run, good: Path, tmp_path: Path) -> None:
+    twice = Path(shutil.copytree(good, tmp_path / "twice"))
+    shutil.copyfile(good / "500.png", twice / "again.png")
+    outcomes = []
+
+    class Meanwhile(Silent):
+        """Begins another calibration while the first one notes that it leaves out a copy."""
+
+        def note(self, text: str) -> None:
+            outcomes.append(adcli("calibrate", run.path, "--threshold", 1))
+
+    pipeline.recalibrate(run, str(twice), progress=Meanwhile())
+    (outcome,) = outcomes
+    assert_one_line(outcome, 5, "calibration.json", "is at work on it")
+    assert len(thresholds(run)) == 2
+
+
+# --- exports
+
+
+def test_an_export_is_calibrated_without_torch_and_sealed_anew(finished: Path, tmp_path: Path, good: Path) -> None:
+    export = Export.open(Path(shutil.copytree(finished / "exports/npz", tmp_path / "line")))
+    for arguments in (("--data", good), ("--false-alarm-rate", 0.4), ("--threshold", 3), ("--undo",), ("--list",)):
+        outcome = without_torch(tmp_path, "calibrate", export.path, *arguments)
+        assert outcome.code == 0, outcome.err
+    now = Export.open(export.path)
+    assert (now.calibration.n, now.calibration.rate, now.calibration.number) == (8, 0.4, 5)
+    assert now.manifest["thresholds"]["image"] == now.calibration.image_threshold
+    assert now.manifest["calibration"]["rate"] == 0.4
+    unchanged = ("graph", "measured", "run", "plugin", "options")
+    assert [now.manifest[name] for name in unchanged] == [export.manifest[name] for name in unchanged]
+    assert without_torch(tmp_path, "predict", export.path, good).code == 0
+
+
+def test_an_export_says_that_its_run_was_calibrated_since(adcli: Adcli, run: Run, good: Path) -> None:
+    export = run.path / "exports/npz"
+    said = "was calibrated since"
+    assert said not in adcli("predict", export, good).err
+    adcli("calibrate", run.path, "--threshold", 2.5)
+    outcome = adcli("predict", export, good)
+    assert outcome.err.count(said) == 1
+    assert "2.5" in outcome.err
+    adcli("calibrate", export, "--threshold", 2.5)
+    assert said not in adcli("predict", export, good).err
+    adcli("calibrate", run.path, "--undo")
+    assert said in adcli("predict", export, good).err
+    assert adcli("export", run.path, "--to", "npz", "--force").code == 0
+    assert said not in adcli("predict", export, good).err
+
+
+def test_an_export_is_replaced_only_by_force_and_only_if_it_is_one(adcli: Adcli, run: Run, tmp_path: Path) -> None:
+    before = states(run.path / "exports/npz")
+    assert_one_line(adcli("export", run.path, "--to", "npz"), 9, "exists already", "--force")
+    assert states(run.path / "exports/npz") == before
+    assert adcli("export", run.path, "--to", "npz", "-o", "precision=fp16", "--force").code == 0
+    assert Export.open(run.path / "exports/npz").manifest["options"]["precision"] == "fp16"
+    before = states(run.path / "exports/npz")
+    assert adcli("export", run.path, "--to", "npz", "-o", "error=0.5", "--force").code == 10
+    assert states(run.path / "exports/npz") == before
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/photo.png").write_text("mine")
+    outcome = adcli("export", run.path, "--to", "npz", "--out", tmp_path / "precious", "--force")
+    assert_one_line(outcome, 10, "precious", "no export that could be replaced")
+    assert (tmp_path / "precious/photo.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "changes", [("value",), ("f1",), ("data",), ("data", "value"), ("value", "rate"), ("data", "undo")]
+)
+def test_a_run_is_exported_with_the_calibration_that_it_has_by_now(
+    run: Run, parts: Path, good: Path, tmp_path: Path, changes: tuple[str, ...]
+) -> None:
+    shutil.copytree(parts / "test/scratch", tmp_path / "defects/scratch")
+    requests = {
+        "value": {"threshold": 2.5},
+        "f1": {"threshold": "f1", "validation": tmp_path / "defects"},
+        "data": {"data": str(good)},
+        "rate": {"rate": 0.5},
+    }
+    for change in changes:
+        run = pipeline.undo_calibration(run) if change == "undo" else pipeline.recalibrate(run, **requests[change])
+    export = pipeline.export(run, "npz", out=tmp_path / "export")
+    assert (export.calibration.method, export.calibration.n) == (run.calibration.method, run.calibration.n)
+    assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)
+    assert set(export.calibration.digests) == set(run.calibration.digests)
+
+
+def test_without_the_images_that_calibrated_a_run_its_export_says_which_are_needed(
+    adcli: Adcli, run: Run, good: Path, tmp_path: Path
+) -> None:
+    week = Path(shutil.copytree(good, tmp_path / "week"))
+    assert adcli("calibrate", run.path, "--data", week).code == 0
+    (week / "501.png").unlink()
+    outcome = adcli("export", run.path, "--to", "npz", "--out", "x")
+    assert_one_line(outcome, 4, str(week), "8 images", "1 of its 8", "--data DIR")
+    assert adcli("export", run.path, "--to", "npz", "--out", "x", "--data", week).code == 0
+
+
+@pytest.mark.parametrize("by", [1.0001, 1.04, 3, 1000])
+def test_a_refusal_shows_by_how_much_and_names_the_option(by: float) -> None:
+    judged = {"tolerance": 0.001, "images": 10, "score_difference": 0.001 * by}
+    words = disagreement(judged)
+    assert "-o tolerance=0.001" in words
+    assert float(words.split("by up to ")[1].split()[0]) > 0.001
+    drop = {"run": 0.9, "export": 0.9 - 0.01 * by, "allowed_drop": 0.01}
+    words = disagreement({**judged, "score_difference": 0.0, "auroc": drop})
+    assert "-o auroc_drop=0.01" in words
+    assert float(words.split(", by ")[1].split(",")[0]) > 0.01
+    assert "-o tolerance=" in disagreement({**judged, "score_difference": 0.0, "map_difference": 0.02})
+    unequal = {"unequal": 2, "equal": 8, "near_threshold": 0}
+    assert "-o tolerance=" in disagreement({**judged, "score_difference": 0.0, "verdicts": unequal})
+    assert disagreement({**judged, "score_difference": 0.001}) == ""
