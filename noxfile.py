@@ -2,8 +2,10 @@
 
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from email.parser import HeaderParser
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import nox
@@ -60,11 +62,12 @@ def install_all(session: nox.Session, *extra: str) -> None:
     session.install(*editable(*PROJECTS), *extra)
 
 
-def run_tests(session: nox.Session, *arguments: str) -> None:
-    """Run tests in a process for each core."""
+def run_tests(session: nox.Session, *arguments: str, posargs: Sequence[str] | None = None) -> None:
+    """Run tests in a process for each core, with arguments and then with what stands after ``--``."""
     # Files stay together, for what their tests share; threads of torch would only compete.
     parallel = ("-n", "auto", "--dist", "loadfile")
-    session.run("pytest", *parallel, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    rest = session.posargs if posargs is None else posargs
+    session.run("pytest", *parallel, *arguments, *rest, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -105,7 +108,7 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Run the long tests that mutate input and kill processes."""
+    """Run the long tests that mutate input and kill processes; ``-- kills`` runs those in ``test_kills.py``."""
     run_long_tests(session, "fuzz")
 
 
@@ -115,7 +118,9 @@ def run_long_tests(session: nox.Session, mark: str) -> None:
     if not any(f"mark.{mark}" in path.read_text(encoding="utf-8") for path in files):
         session.skip(f"no test is marked '{mark}' yet")
     install_all(session, *tools("test"))
-    run_tests(session, "-m", mark)
+    names = list(takewhile(str.isidentifier, session.posargs))
+    chosen = ("-k", " or ".join(names)) if names else ()
+    run_tests(session, "-m", mark, *chosen, posargs=session.posargs[len(names) :])
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from support import Adcli
+
+from adcli.testing.processes import environments
 
 QUICK = ("--backbone", "random:resnet18", "--image-size", "64")
 RD = ("train", "--model", "reverse_distillation", *QUICK, "-o", "layers=1,2,3", "-o", "epochs=3")
@@ -94,6 +97,30 @@ def test_killed_at_any_moment_there_is_a_finished_run_or_none(adcli: Adcli, part
         assert resumed.code == 0, resumed.err
         assert scores(out / "scores.csv") == scores(Path("measured/scores.csv"))
     assert interrupted, "every run was finished before it was killed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_train_together_end_when_they_are_told(
+    number: signal.Signals, parts: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "adcli", *RD[:-1], "epochs=9999", "--data", str(parts), "--out", "run", "-q"]
+    together = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for environment in environments(2)
+    ]
+    log = tmp_path / ".partial/run/log.txt"
+    while not (log.exists() and "build:" in log.read_text()):
+        assert all(process.poll() is None for process in together)
+        time.sleep(0.1)
+    told = time.monotonic()
+    for process in together:
+        process.send_signal(number)
+    said = [process.communicate(timeout=60)[1] for process in together]
+    # As long as a library is waited for, and what a machine under load takes.
+    assert time.monotonic() - told < 7
+    assert [process.returncode for process in together] == [128 + number] * 2
+    assert "Traceback" not in "".join(said)
 
 
 def test_data_that_changed_since_is_noticed(adcli: Adcli, parts: Path, tmp_path: Path) -> None:

@@ -142,12 +142,14 @@ _OUT_OF_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error, or what it came from, is that there is no memory left."""
+    """Tell whether an error, or what it was raised for, is that there is no memory left."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    # An error of adcli's own quotes others, of plugins for example, and says what to do itself.
-    library = isinstance(error, (RuntimeError, ImportError)) and not isinstance(error, click.ClickException)
-    return library and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    library = isinstance(error, (RuntimeError, ImportError, OSError))
+    if library and any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        return True
+    # Whoever says that a file cannot be used was not asked why.
+    return error.__context__ is not None and is_out_of_memory(error.__context__)
 
 
 def one_line(text: object) -> str:

@@ -191,7 +191,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
     """Print an error that a user can cause, and return its exit code; raise any other."""
-    if any(is_out_of_memory(each) for each in (error, error.__cause__) if each is not None):
+    if is_out_of_memory(error):
         return _show(LackOfMemoryError(), arguments)
     if isinstance(error, click.ClickException):
         return _show(error, arguments)
