@@ -89,8 +89,9 @@ class Ending:
             write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name, files=self.partial.folder)
         self.partial.write(RUN_FILE, seal({"format": FORMAT, **self.content, "record": dict(run.record)}))
         finished = conclude(self.partial, self.progress)
-        for sentence in describe_copies(read_images(finished.path)):
-            self.progress.note(sentence)
+        copies = describe_copies(read_images(finished.path))
+        if copies:
+            self.progress.note(copies)
         return Trained(finished, evaluation, None if problem is None else _say_how_to_go_on(problem, finished))
 
     def _evaluate(self) -> tuple[Evaluation, Run]:

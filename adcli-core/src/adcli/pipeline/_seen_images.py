@@ -57,24 +57,14 @@ def _digest_or_none(path: Path) -> str | None:
         return None
 
 
-def describe_copies(images: Sequence[SeenImage]) -> list[str]:
-    """Return sentences on images whose files equal one that the model was fitted to, though it should not have it."""
+def describe_copies(images: Sequence[SeenImage]) -> str:
+    """Return a sentence on test images whose files equal one that the model was fitted to; nothing without any."""
     fitted = {image.digest for image in images if image.role == "fitted"}
-    sentences = []
-    for role, consequence in _CONSEQUENCES.items():
-        copies = [image.name for image in images if image.role == role and image.digest in fitted]
-        total = sum(image.role == role for image in images)
-        if copies:
-            sentences.append(
-                f"warning: {len(copies)} of {total} {role} images are copies of images that the model was fitted to, "
-                f"such as {copies[0]}: {consequence}."
-            )
-    return sentences
-
-
-_CONSEQUENCES: Mapping[Role, str] = {
-    "held-out": "the threshold may be too low",
-    "calibration": "the threshold may be too low",
-    "validation": "the threshold may not suit new images",
-    "test": "the metrics say less of new images",
-}
+    tested = [image for image in images if image.role == "test"]
+    copies = [image.name for image in tested if image.digest in fitted]
+    if not copies:
+        return ""
+    return (
+        f"warning: {len(copies)} of {len(tested)} test images are copies of images that the model was fitted to, "
+        f"such as {copies[0]}: the metrics say less of new images."
+    )
