@@ -16,6 +16,7 @@ from adcli import pipeline
 from adcli.data.splitting import content_digest
 from adcli.exports.agreement import disagreement
 from adcli.exports.export import Export
+from adcli.exports.writing import new_folder
 from adcli.progress import Silent
 from adcli.runs.run import Run
 
@@ -310,6 +311,14 @@ def test_two_commands_do_not_calibrate_one_run_at_once(adcli: Adcli, run: Run, g
 
 
 # --- exports
+
+
+def test_an_export_is_not_calibrated_while_another_takes_its_place(adcli: Adcli, run: Run) -> None:
+    export = run.path / "exports/npz"
+    with new_folder(export, run=run.path, replace=True) as folder:
+        assert_one_line(adcli("calibrate", export, "--threshold", 1), 5, "exports/npz", "is at work on it")
+        shutil.copytree(export, folder, dirs_exist_ok=True)
+    assert adcli("calibrate", export, "--threshold", 1).code == 0
 
 
 def test_an_export_is_calibrated_without_torch_and_sealed_anew(finished: Path, tmp_path: Path, good: Path) -> None:

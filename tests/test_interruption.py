@@ -119,7 +119,8 @@ def test_processes_that_train_together_end_when_they_are_told(
     said = [process.communicate(timeout=60)[1] for process in together]
     # As long as a library is waited for, and what a machine under load takes.
     assert time.monotonic() - told < 7
-    assert [process.returncode for process in together] == [128 + number] * 2
+    # One of them may learn of it from the other.
+    assert {process.returncode for process in together} <= {128 + number, 130}
     assert "Traceback" not in "".join(said)
 
 

@@ -14,8 +14,8 @@ from support import Adcli, assert_one_line, in_own_process, write_parts
 from adcli import RunError, StorageError, pipeline
 from adcli._changes import CHANGES, changing
 from adcli.exports.export import MANIFEST_FILE
-from adcli.exports.writing import new_folder
-from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.exports.writing import TARGET, new_folder
+from adcli.runs.run import Run
 
 TOP = ("metrics.json", "scores.csv", "report.html")
 
@@ -268,12 +268,12 @@ def test_a_forced_export_and_a_calibration_of_the_export_exclude_each_other(tmp_
     final = tmp_path / "onnx"
     with new_folder(final) as folder:
         write_export(folder, graph="old")
-    with changing(final, CALIBRATION_FILE), pytest.raises(RunError, match="is at work on it"):
+    with changing(final, TARGET), pytest.raises(RunError, match="is at work on it"):
         new_folder(final, replace=True).__enter__()
     with new_folder(final, replace=True) as folder:
         write_export(folder, graph="new")
         with pytest.raises(RunError, match="is at work on it"):
-            changing(final, CALIBRATION_FILE).__enter__()
+            changing(final, TARGET).__enter__()
     assert (final / "graph").read_text() == "new"
 
 

@@ -232,7 +232,8 @@ def _handle_sigterm(action: Any) -> None:
 
 def _raise_when_terminated(before: Any, number: int, frame: FrameType | None) -> None:
     """Raise another process's error if that is why the launcher terminates this one; else stop as it did before."""
-    if _group is not None and _group.read_report() is not None:
+    report = None if _group is None else _group.read_report()
+    if _group is not None and report is not None and not report["interrupted"]:
         raise _group.explain(None)
     if callable(before):
         _handle_sigterm(before)

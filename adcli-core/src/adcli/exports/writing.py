@@ -26,6 +26,10 @@ from adcli.specs import ExporterSpec
 _FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance"})
 
 
+TARGET = MANIFEST_FILE
+"""What everybody changes who changes a finished export, so that they take turns: each writes the manifest."""
+
+
 @contextlib.contextmanager
 def new_folder(final: Path, *, run: Path | None = None, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write an export into, which becomes ``final`` at the end; after an error, nothing is left.
@@ -84,9 +88,8 @@ def _adding(run: Path, name: str, final: Path) -> Iterator[Path]:
 def _replacing(final: Path) -> Iterator[Path]:
     """Give a folder whose files take the place of an export's; what is none of them is never touched."""
     settle(final)
-    # The target is that of a calibration of the export, which must not come between.
     before = list_files(final)
-    with changing(final, CALIBRATION_FILE, replaced=before) as staged:
+    with changing(final, TARGET, replaced=before) as staged:
         if list_files(final) != before:
             raise RunError(f"{final}: another command has just changed it; export again.")
         yield staged

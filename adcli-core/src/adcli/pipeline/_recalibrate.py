@@ -16,8 +16,8 @@ from adcli.data.folder import labelled_images
 from adcli.data.guarding import digests_of
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
-from adcli.exports.export import MANIFEST_FILE, Export
-from adcli.exports.writing import format_calibrated
+from adcli.exports.export import Export
+from adcli.exports.writing import TARGET, format_calibrated
 from adcli.pipeline._good_images import read_given
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._plan import guard_samples
@@ -151,8 +151,7 @@ def _changing(opened: Run | Export) -> Iterator[Path]:
     Raises:
         RunError: somebody does, or has put another export in the place of this one.
     """
-    # Whatever writes a manifest takes turns, or it would name files that another has replaced.
-    target = MANIFEST_FILE if isinstance(opened, Export) else CALIBRATION_FILE
+    target = TARGET if isinstance(opened, Export) else CALIBRATION_FILE
     with changing(opened.path, target) as staged:
         now = type(opened).open(opened.path, repairing=True)
         if _weights(now) != _weights(opened) or _graph_files(now) != _graph_files(opened):
