@@ -139,7 +139,7 @@ class PartialRun:
         """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
         path = inside(self.folder, LOG_FILE)
         lines = [
-            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}",
+            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {printable(text)}",
             *(f"    {printable(line)}" for line in more),
         ]
         with storing(path), path.open("a", encoding="utf-8") as file:
