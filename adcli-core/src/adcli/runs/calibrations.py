@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from adcli.scoring.calibration import Calibration
 CALIBRATION_FILE = "calibration.json"
 FOLDER = "calibrations"
 FORMAT = 1
+_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ def list_files(root: Path) -> list[str]:
     """Return the names of all that is kept of the calibrations of a run or an export, whatever state it is in."""
     folder = inside(root, FOLDER)
     found = folder.iterdir() if folder.is_dir() else ()
-    names = [path.name for path in found if path.stem.isdecimal() and path.suffix in (".json", ".jpg")]
-    return [f"{FOLDER}/{name}" for name in sorted(names)]
+    names = [f"{FOLDER}/{path.name}" for path in found if _NUMBER.fullmatch(path.stem)]
+    return sorted(name for name in names if name.endswith((".json", ".jpg")))
 
 
 def list_numbers(root: Path) -> list[int]:

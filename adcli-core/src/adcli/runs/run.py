@@ -66,7 +66,7 @@ class Run:
         Raises:
             RunError: it is no finished run, comes from a newer core, or was changed since.
         """
-        content = _read_run_file(inside(path, RUN_FILE))
+        content = read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
             command = quote("adcli", "train", "--resume", path)
             raise RunError(f"{path}: the run was not finished; continue it: {command}")
@@ -112,10 +112,15 @@ class Run:
         try:
             ignored = read_ignored(path)
         except DataError as error:
-            raise RunError(f"{error.message.rstrip('.')}; copy the whole run folder again.") from None
+            raise RunError(f"{error.message.rstrip('.')}; {self._say_remedy()}") from None
         if ignored_digest(ignored) != self.record["ignore"]:
             raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
         return ignored
+
+    def _say_remedy(self) -> str:
+        if not (self.path / RUN_FILE).exists():
+            return "the run is gone: another command has removed or renamed it meanwhile."
+        return "copy the whole run folder again."
 
     def restore(self) -> "Model":
         """Return the run's model on the CPU, in evaluation mode; nothing is downloaded and nothing unpickled.
@@ -141,13 +146,18 @@ class Run:
         try:
             digest = file_digest(path)
         except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}); copy the whole run folder again.") from None
+            raise RunError(f"{path}: cannot be read ({error.strerror}); {self._say_remedy()}") from None
         if digest != self.record["weights"]:
             raise RunError(f"{path}: was changed or damaged since the run (its digest differs); restore it or retrain.")
         return path
 
 
-def _read_run_file(path: Path) -> dict[str, Any]:
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the content of a ``run.yaml``, of a finished run or another.
+
+    Raises:
+        RunError: it is missing, was changed since it was written, or has another format.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
