@@ -297,9 +297,10 @@ def test_f1_takes_the_good_images_that_calibrate_as_its_good_side(
     shutil.copytree(parts / "test/scratch", tmp_path / "defects/scratch")
     outcome = adcli("calibrate", subject.path, "--threshold", "f1", "--validation", tmp_path / "defects")
     assert outcome.code == 0, outcome.err
-    calibration = pipeline.find(subject.path).calibration
+    now = pipeline.find(subject.path)
+    calibration = now.calibration
     assert (calibration.method, calibration.n) == ("f1", subject.calibration.n)
-    defects = [prediction.score for prediction in pipeline.predict(subject, tmp_path / "defects/scratch")]
+    defects = [prediction.score for prediction in pipeline.predict(now, tmp_path / "defects/scratch")]
     assert max(calibration.image_scores) < calibration.image_threshold < min(defects)
     shutil.copytree(parts / "test/good", tmp_path / "only good/good")
     outcome = adcli("calibrate", subject.path, "--threshold", "f1", "--validation", tmp_path / "only good")
@@ -451,7 +452,7 @@ def test_an_export_is_not_calibrated_while_another_takes_its_place(adcli: Adcli,
     export = run.path / "exports/npz"
     with new_folder(export, run=run.path, replace=True) as folder:
         assert_one_line(adcli("calibrate", export, "--threshold", 1), 5, "exports/npz", "is at work on it")
-        shutil.copytree(export, folder, dirs_exist_ok=True)
+        shutil.copytree(export, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".adcli*"))
     assert adcli("calibrate", export, "--threshold", 1).code == 0
 
 
