@@ -278,8 +278,9 @@ def test_a_forced_export_and_a_calibration_of_the_export_exclude_each_other(tmp_
 
 
 def test_what_a_killed_export_left_is_removed_by_the_next_beside_it(tmp_path: Path) -> None:
-    left = tmp_path / ".onnx.making"
+    left = tmp_path / ".adcli-onnx.making"
     (left / "new").mkdir(parents=True)
+    (left / ".adcli-making").write_text('{"making": "onnx", "process": 1}')
     (left / ".adcli-lock").write_text("")
     precious = tmp_path / ".precious.making"
     precious.mkdir()

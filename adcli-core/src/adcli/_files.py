@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -12,15 +13,42 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from adcli._locking import lock_file
+from adcli._locking import lock_file, open_regular
 from adcli.errors import AdcliError, RunError, StorageError
 
 _DIGEST = "digest: "
+
+_LARGEST = 256 << 20
+"""Bytes of the largest file that is read into memory: a calibration on a million images has less."""
 
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
 }
+
+
+def read_state(path: Path) -> str:
+    """Return the text of a file that adcli wrote, if it may be such: a file, no link, of bounded size, UTF-8.
+
+    Raises:
+        OSError: it is none, or cannot be read; ``strerror`` says why.
+    """
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(errno.EFBIG, f"Is larger than {_LARGEST >> 20} MiB", str(path))
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "Is no UTF-8 text", str(path)) from None
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON stands for; raises :class:`ValueError` for whatever is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -35,7 +63,10 @@ def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[st
     body, found, digest = text.rpartition(_DIGEST)
     if not found or hashlib.sha256(body.encode()).hexdigest() != digest.rstrip("\n"):
         raise changed
-    content = yaml.safe_load(body)
+    try:
+        content = yaml.safe_load(body)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise changed from None
     if not isinstance(content, dict):
         raise changed
     return content
@@ -43,7 +74,7 @@ def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[st
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file."""
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -118,7 +149,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files in a folder whose processes were killed; those of living ones stay."""
     for path in folder.glob(".adcli-*.tmp"):
         with contextlib.suppress(OSError, StorageError):
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = open_regular(path, os.O_RDWR)
             try:
                 if lock_file(descriptor, path):
                     path.unlink()

@@ -46,7 +46,7 @@ def remove_run(path: Path) -> Sequence[Path]:
         StorageError: something cannot be removed.
     """
     _check(path)
-    with holding(path), storing(path):
+    with holding(path, removing=True), storing(path):
         folders = set()
         for file in _list_made(path):
             file.unlink(missing_ok=True)
