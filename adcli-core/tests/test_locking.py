@@ -1,14 +1,24 @@
-"""Locks: who holds one, what may stand in the place of one, and what is left of one that could not be taken."""
+"""Locks, and files that are read whole: what may stand in their place, and what is left if one cannot be used."""
 
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from adcli import RunError, StorageError
+from adcli import AdcliError, RunError, StorageError
+from adcli._files import parse_json, read_state, unseal
 from adcli._locking import Lock
+from adcli.cli.runs import _read_metrics
+from adcli.exports.export import Export
+from adcli.pipeline._evaluate import read_origin
+from adcli.pipeline._run_page import shows
+from adcli.runs.calibrations import KeptCalibration, read_kept
+from adcli.runs.run import Run, read_calibration
+from adcli.scoring.calibration import Calibration
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
@@ -77,3 +87,87 @@ def test_under_a_limit_of_file_sizes_nothing_is_left(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", change, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == f"cannot write {tmp_path}: File too large; free space, or choose another place."
     assert not list(tmp_path.iterdir())
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(__file__)
+
+
+def _fill(size: int) -> Callable[[Path], None]:
+    def fill(path: Path) -> None:
+        path.touch()
+        os.truncate(path, size)
+
+    return fill
+
+
+REASONS = {
+    "pipe": "Is no file",
+    "link": "symbolic link",
+    "folder": "Is no file",
+    "too large": "larger than 256 MiB",
+    "no text": "no UTF-8 text",
+    "missing": "No such file",
+}
+
+BAD: Mapping[str, Callable[[Path], object]] = {
+    "pipe": _pipe,
+    "link": _link,
+    "folder": Path.mkdir,
+    "too large": _fill((256 << 20) + 1),
+    "no text": lambda path: path.write_bytes(b"\xff"),
+    "missing": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_only_a_text_of_bounded_size_is_read_and_the_reason_is_told(tmp_path: Path, kind: str) -> None:
+    BAD[kind](tmp_path / "state")
+    with pytest.raises(OSError, match=REASONS[kind]):
+        read_state(tmp_path / "state")
+
+
+READERS: Mapping[str, Callable[[Path], object]] = {
+    "run.yaml": Run.open,
+    "calibration.json": lambda path: read_calibration(path, "weights"),
+    "calibrations/0001.json": lambda path: read_kept(path, 1),
+    "manifest.yaml": Export.open,
+    "note.txt": lambda path: Run(path, {}, {}, Calibration.none()).note,
+}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_in_a_run_is_told_in_one_line(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    BAD[kind](tmp_path / name)
+    with pytest.raises(AdcliError) as caught:
+        READERS[name](tmp_path)
+    assert str(tmp_path / name) in caught.value.format_message()
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "metrics.json", "report.html"])
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_in_an_evaluation_says_nothing(tmp_path: Path, name: str, kind: str) -> None:
+    BAD[kind](tmp_path / name)
+    assert read_origin(tmp_path) is None
+    assert not shows(tmp_path / "report.html", Calibration.none())
+    assert _read_metrics(tmp_path) == {}
+
+
+def test_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json(deep)
+    with pytest.raises(RunError, match="damaged"):
+        Calibration.from_json(deep, source=tmp_path)
+    with pytest.raises(RunError, match="damaged"):
+        KeptCalibration.from_json(deep, tmp_path)
+    body = f"{deep}\n"
+    sealed = f"{body}digest: {hashlib.sha256(body.encode()).hexdigest()}\n"
+    with pytest.raises(RunError, match="damaged"):
+        unseal(sealed, tmp_path)

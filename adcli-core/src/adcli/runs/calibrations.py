@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli._changes import inside
+from adcli._files import parse_json, read_state
 from adcli.errors import RunError
 from adcli.runs.run import CALIBRATION_FILE, read_calibration
 from adcli.scoring.calibration import Calibration
@@ -67,7 +68,7 @@ class KeptCalibration:
     def from_json(cls, text: str, source: Path) -> "KeptCalibration":
         """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
                 raise ValueError
             calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
@@ -130,11 +131,11 @@ def read_kept(root: Path, number: int) -> KeptCalibration:
     """
     path = inside(root, entry_path(number))
     try:
-        kept = KeptCalibration.from_json(path.read_text(encoding="utf-8"), path)
+        kept = KeptCalibration.from_json(read_state(path), path)
     except FileNotFoundError:
         raise RunError(f"{path}: is missing, so that calibration {number} cannot be brought back.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}).") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
     if kept.number != number:
         raise RunError(f"{path}: holds calibration {kept.number}; it was renamed.")
     return kept

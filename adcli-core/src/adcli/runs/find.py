@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from adcli._changes import LOCK, inside
-from adcli._locking import Lock
+from adcli._locking import Lock, open_regular
 from adcli.errors import AdcliError, OptionError, RunError, one_line
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
 
@@ -80,7 +80,7 @@ def now() -> str:
 def read_finished(path: Path) -> str:
     """Return when a run was finished, from its ``run.yaml``, without verifying that; nothing if it does not say."""
     try:
-        with inside(path, RUN_FILE).open("rb") as file:
+        with os.fdopen(open_regular(inside(path, RUN_FILE), os.O_RDONLY), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
             found = _FINISHED.findall(file.read(_TAIL))
     except (OSError, RunError):
