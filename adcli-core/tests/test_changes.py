@@ -12,7 +12,7 @@ import pytest
 
 from adcli import RunError, StorageError
 from adcli._changes import CHANGES, LOCK, changing, clean_beside, holding, inside, making, settle
-from adcli._files import remove_leftovers, writing_lines
+from adcli._files import _temporary, remove_leftovers, remove_tree
 from adcli._locking import Lock
 
 
@@ -231,13 +231,29 @@ def test_a_new_folder_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_unfinished_files_of_living_processes_are_not_removed(tmp_path: Path) -> None:
     (tmp_path / ".adcli-0123456789ab.tmp").write_text("half")
     (tmp_path / ".tmp").write_text("mine")
-    with writing_lines(tmp_path / "table.csv") as write:
-        write("row\n")
+    with _temporary(tmp_path / "table.csv"):
         assert len(list(tmp_path.glob(".adcli-*.tmp"))) == 2
         remove_leftovers(tmp_path)
         assert len(list(tmp_path.glob(".adcli-*.tmp"))) == 1
-        write("row\n")
-    assert _read(tmp_path) == {"table.csv": "row\nrow\n", ".tmp": "mine"}
+    assert _read(tmp_path) == {".tmp": "mine"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "pipe", "link", "missing"])
+def test_whatever_has_the_name_of_a_folder_is_removed_and_no_link_followed(tmp_path: Path, kind: str) -> None:
+    _write(tmp_path, "precious/photo", "only copy")
+    path = tmp_path / "left"
+    if kind == "folder":
+        _write(path, "deep/a", "half")
+        os.mkfifo(path / "pipe")
+    elif kind == "file":
+        path.write_text("half")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(tmp_path / "precious")
+    remove_tree(path)
+    assert not os.path.lexists(path)
+    assert _read(tmp_path) == {"precious/photo": "only copy"}
 
 
 def _commit_by_hand(root: Path, plan: str = '{"removed": []}') -> Path:

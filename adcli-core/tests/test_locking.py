@@ -72,20 +72,33 @@ def test_an_interruption_while_a_lock_is_taken_lets_it_go(tmp_path: Path, monkey
         pass
 
 
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from adcli._changes import changing
+from adcli._files import write_atomically
+from adcli.errors import StorageError
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    if sys.argv[2] == "file":
+        write_atomically(folder / "note.txt", "hi")
+    else:
+        with changing(folder, "note.txt") as staged:
+            if sys.argv[2] == "change":
+                write_atomically(staged / "note.txt", "hi")
+except StorageError as error:
+    print(error, end="")
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no limits of that kind")
-def test_under_a_limit_of_file_sizes_nothing_is_left(tmp_path: Path) -> None:
-    change = (
-        "import resource, sys; from pathlib import Path; from adcli._changes import changing\n"
-        "from adcli.errors import StorageError\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-        "try:\n"
-        "    with changing(Path(sys.argv[1]), 'note.txt'):\n"
-        "        pass\n"
-        "except StorageError as error:\n"
-        "    print(error, end='')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", change, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout == f"cannot write {tmp_path}: File too large; free space, or choose another place."
+@pytest.mark.parametrize("what", ["file", "change", "empty change"])
+def test_under_a_limit_of_file_sizes_the_file_is_named_and_nothing_is_left(tmp_path: Path, what: str) -> None:
+    command = [sys.executable, "-c", LIMITED, str(tmp_path), what]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"cannot write {tmp_path}")
+    assert done.stdout.endswith(": File too large; free space, or choose another place.")
     assert not list(tmp_path.iterdir())
 
 

@@ -9,12 +9,11 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from adcli._files import parse_json, read_state, storing, sync, sync_all
+from adcli._files import parse_json, read_state, remove_tree, storing, sync, sync_all
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError, one_line
 
@@ -77,7 +76,7 @@ def changing(root: Path, target: str, *, marker: str = "", replaced: Collection[
     with _moving(root), _storing(root):
         work.mkdir(parents=True, exist_ok=True)
         working.acquire()
-        shutil.rmtree(staged, ignore_errors=True)
+        remove_tree(staged)
         staged.mkdir()
     try:
         yield staged
@@ -85,7 +84,7 @@ def changing(root: Path, target: str, *, marker: str = "", replaced: Collection[
         _commit(root, staged, replaced)
     finally:
         with contextlib.suppress(RunError, StorageError), _moving(root):
-            shutil.rmtree(staged, ignore_errors=True)
+            remove_tree(staged)
             working.release()
             _remove_empty(work, work.parent)
 
@@ -186,7 +185,7 @@ def _finish(root: Path) -> None:
         except OSError as error:
             raise StorageError(f"{plan}: cannot be carried out ({error.strerror or error}).") from None
     if committed.is_dir():
-        shutil.rmtree(committed, ignore_errors=True)
+        remove_tree(committed)
     elif os.path.lexists(committed):
         raise RunError(f"{committed}: is no folder; remove {root / CHANGES}.")
 
@@ -235,7 +234,7 @@ def _remove_dead(work: Path, what: Path, name: str) -> None:
     """Remove what a command prepared that no longer runs."""
     lock = Lock(work / LOCK, what)
     if lock.try_acquire():
-        shutil.rmtree(work / name, ignore_errors=True)
+        remove_tree(work / name)
         lock.release()
         _remove_empty(work)
 
@@ -316,7 +315,7 @@ def _begin(work: Path, final: Path) -> None:
     if os.path.lexists(work / _NEW) and not _is_marked(work):
         raise StorageError(f"{work}: exists, and was not made by adcli; move it away.")
     with storing(final):
-        shutil.rmtree(work / _NEW, ignore_errors=True)
+        remove_tree(work / _NEW)
         (work / _MARKER).write_text(json.dumps({"making": final.name, "process": os.getpid()}), encoding="utf-8")
         sync(work / _MARKER)
         (work / _NEW).mkdir()
@@ -337,7 +336,7 @@ def clean_beside(final: Path) -> None:
 def _remove_work(work: Path, lock: Lock) -> None:
     """Remove a folder in which another was made; what adcli did not make in it stays."""
     if _is_marked(work):
-        shutil.rmtree(work / _NEW, ignore_errors=True)
+        remove_tree(work / _NEW)
     if not os.path.lexists(work / _NEW):
         with contextlib.suppress(OSError):
             (work / _MARKER).unlink()

@@ -3,11 +3,11 @@
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,18 +98,6 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}.") from None
 
 
-@contextlib.contextmanager
-def writing_lines(path: Path) -> Iterator[Callable[[str], object]]:
-    """Give a function that writes text to a file, which has its name once everything is written, or is not there."""
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True) as file:
-        yield file.write
-        with storing(path):
-            file.flush()
-            _replace(binary, path)
-
-
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that its name never stands for half of it."""
     with _temporary(path) as file, storing(path):
@@ -128,10 +116,12 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
     with storing(path):
         file = temporary.open("xb")
     try:
-        with file:
-            lock_file(file.fileno(), temporary)
-            yield file
+        lock_file(file.fileno(), temporary)
+        yield file
     finally:
+        # Closing writes again what could not be written, of which the caller has been told.
+        with contextlib.suppress(OSError):
+            file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
 
@@ -143,6 +133,16 @@ def _replace(file: BinaryIO, path: Path) -> None:
         # An open file keeps its name there.
         file.close()
     Path(file.name).replace(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder and all in it, or whatever else has its name, as far as that is possible; no link is followed."""
+    # What removes folders would wait for somebody to write into a pipe.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:

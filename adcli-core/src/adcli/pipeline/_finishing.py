@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import platform
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from adcli._commands import quote
-from adcli._files import seal
+from adcli._files import remove_tree, seal
 from adcli._plugins.registry import registry
 from adcli.errors import AdcliError, LackOfMemoryError, StorageError, is_out_of_memory, one_line
 from adcli.pipeline._evaluation_pass import (
@@ -106,7 +105,7 @@ class Ending:
     def _give_up(self, error: Exception) -> AdcliError:
         """Remove what an evaluation has written, so that a full disk has room for the rest; return what to say."""
         # Before anything is logged: the disk may be full.
-        shutil.rmtree(self.partial.folder / EVALUATIONS, ignore_errors=True)
+        remove_tree(self.partial.folder / EVALUATIONS)
         for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
             with contextlib.suppress(OSError):
                 (self.partial.folder / name).unlink()

@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adcli._changes import CHANGES, changing, holding, inside
-from adcli._files import storing, write_atomically
+from adcli._files import remove_tree, storing, write_atomically
 from adcli.data.framing import IGNORE_FILE
 from adcli.errors import AdcliError, OptionError, RunError, StorageError, one_line
 from adcli.exports.export import MANIFEST_FILE, list_files
@@ -51,7 +50,7 @@ def remove_run(path: Path) -> Sequence[Path]:
         for file in _list_made(path):
             file.unlink(missing_ok=True)
             folders |= {parent for parent in file.parents if parent.is_relative_to(path)}
-        shutil.rmtree(inside(path, CHANGES), ignore_errors=True)
+        remove_tree(inside(path, CHANGES))
     for folder in sorted({*folders, path}, reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()

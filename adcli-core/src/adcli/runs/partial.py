@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
-from adcli._files import seal, storing, sync, sync_all, write_atomically
+from adcli._files import remove_tree, seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock
 from adcli.errors import RunError, StorageError, printable
 from adcli.runs.find import new_run_path
@@ -152,7 +151,7 @@ class PartialRun:
             StorageError: something has the run's name by now; the run stays where it was made.
         """
         self._complete = True
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        remove_tree(self.folder / CHECKPOINTS)
         with storing(self.folder):
             (self.folder / TRAINING_FILE).unlink(missing_ok=True)
         if os.path.lexists(self.final):
@@ -176,7 +175,7 @@ class PartialRun:
     def abandon(self) -> None:
         """Remove the folder, as nothing in it is worth continuing; one that is complete stays."""
         if not self._complete:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_tree(self.folder)
         self._lock.release()
         self._remove_empty_parent()
 
@@ -191,12 +190,12 @@ def _naming(parent: Path) -> Iterator[Path]:
     lock, unnamed = Lock(parent / LOCK, parent), parent / ".new"
     enter(lock, _WAIT_SECONDS)
     try:
-        shutil.rmtree(unnamed, ignore_errors=True)
+        remove_tree(unnamed)
         with storing(parent):
             unnamed.mkdir()
         yield unnamed
     finally:
-        shutil.rmtree(unnamed, ignore_errors=True)
+        remove_tree(unnamed)
         lock.release()
         with contextlib.suppress(OSError):
             parent.rmdir()
