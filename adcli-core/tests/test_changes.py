@@ -263,7 +263,7 @@ def _commit_by_hand(root: Path, plan: str = '{"removed": []}') -> Path:
     return committed
 
 
-def _assert_refused(root: Path, run: Path) -> None:
+def _assert_refused(root: Path) -> None:
     """Assert that a plan is refused with one line that says what to do, and can be given up."""
     with pytest.raises(RunError) as caught:
         settle(root)
@@ -274,8 +274,10 @@ def _assert_refused(root: Path, run: Path) -> None:
     assert line.endswith(f"remove {root / CHANGES}.")
     with pytest.raises(RunError), changing(root, "x"):
         pytest.fail("began")
-    with holding(run, removing=True):
+    with holding(root, removing=True):
         pass
+    settle(root)
+    assert not (root / CHANGES).exists()
 
 
 @pytest.mark.parametrize(
@@ -305,7 +307,7 @@ def test_a_plan_that_adcli_did_not_write_is_refused_with_one_line_and_nothing_is
 ) -> None:
     _write(tmp_path, "out/photo", "only copy")
     _write(_commit_by_hand(root, plan), "top", "new")
-    _assert_refused(root, root)
+    _assert_refused(root)
     assert {name: text for name, text in _read(root).items() if not name.startswith(".")} == BEFORE
     assert _read(tmp_path / "out") == {"photo": "only copy"}
 
@@ -324,7 +326,7 @@ def test_only_files_that_lie_in_what_was_committed_are_moved(root: Path, tmp_pat
     else:
         places = {"link to a folder": "bottle", "link to a file": "bottle/test/photo", "dangling link": "none"}
         (committed / "a").symlink_to(tmp_path / places[kind])
-    _assert_refused(root, root)
+    _assert_refused(root)
     assert {name: text for name, text in _read(root).items() if not name.startswith(".")} == BEFORE
     assert _read(tmp_path / "bottle") == {"test/photo": "only copy"}
 
@@ -333,7 +335,7 @@ def test_only_files_that_lie_in_what_was_committed_are_moved(root: Path, tmp_pat
 def test_pipes_in_place_of_what_was_committed_are_refused(root: Path, name: str) -> None:
     (root / name).parent.mkdir(parents=True)
     os.mkfifo(root / name)
-    _assert_refused(root, root)
+    _assert_refused(root)
 
 
 def test_a_pipe_in_place_of_the_folder_of_changes_is_named(root: Path) -> None:

@@ -16,8 +16,8 @@ from adcli.cli.runs import _read_metrics
 from adcli.exports.export import Export
 from adcli.pipeline._evaluate import read_origin
 from adcli.pipeline._run_page import shows
-from adcli.runs.calibrations import KeptCalibration, read_kept
-from adcli.runs.run import Run, read_calibration
+from adcli.runs.calibrations import KeptCalibration, read_calibration, read_kept
+from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
 
 

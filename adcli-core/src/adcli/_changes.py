@@ -251,7 +251,7 @@ def holding(root: Path, *, removing: bool = False) -> Iterator[Lock]:
 
     Args:
         root: the folder.
-        removing: it is to be removed, so that what a killed command had committed need not be finished.
+        removing: it is to be removed, so that what cannot be finished of what was committed is dropped.
 
     Raises:
         RunError: another process is at work in it, or a link leads out of it.
@@ -259,8 +259,12 @@ def holding(root: Path, *, removing: bool = False) -> Iterator[Lock]:
     """
     lock = Lock(inside(root, LOCK), root)
     with lock.held():
-        with contextlib.suppress(*((RunError, StorageError) if removing else ())):
+        try:
             _finish(root)
+        except (RunError, StorageError):
+            if not removing:
+                raise
+            remove_tree(inside(root, CHANGES) / _COMMITTED)
         for path in [path for path in root.rglob(LOCK) if path != lock.path]:
             holder = Lock(path, root).find_holder()
             if holder:

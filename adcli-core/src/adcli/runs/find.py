@@ -1,23 +1,27 @@
 """Finding runs: by path, by name or the beginning of one, or as ``last``."""
 
+import contextlib
 import difflib
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from adcli._changes import LOCK, inside
 from adcli._locking import Lock, open_regular
 from adcli.errors import AdcliError, OptionError, RunError, one_line
+from adcli.runs.removing import finish_removals, is_being_removed
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
 
 _FINISHED = re.compile(rb"^  finished: '?([0-9T:.Z-]+)'?\r?$", re.MULTILINE)
 _TAIL = 1 << 16
 """Bytes at the end of ``run.yaml`` in which the time is looked for: parsing hundreds of files would take seconds."""
+
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 _LONGEST = 100
 """Bytes of a name: on Windows, all of a path has room for 260."""
@@ -72,9 +76,17 @@ def _find_fault(name: str) -> str:
     return ""
 
 
-def now() -> str:
-    """Return the time as ``run.yaml`` has it in ``finished``: UTC, with microseconds, so that it sorts as a text."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def finishing_time(folder: Path) -> str:
+    """Return the time as ``run.yaml`` has it in ``finished``: UTC, with microseconds, so that it sorts as a text.
+
+    It is later than that of each run in the folder of runs, whatever became of the clock since.
+    """
+    moment = datetime.now(UTC)
+    for finished, _ in _finished_runs(folder):
+        with contextlib.suppress(ValueError, OverflowError):
+            before = datetime.strptime(finished, _TIME).replace(tzinfo=UTC)
+            moment = max(moment, before + timedelta(microseconds=1))
+    return moment.strftime(_TIME)
 
 
 def read_finished(path: Path) -> str:
@@ -109,6 +121,7 @@ class Listed:
 
 def list_runs(folder: Path) -> Iterator[Listed]:
     """Yield the runs in a folder by the time they were finished, and at the end those that are not."""
+    finish_removals(folder)
     for finished, path in _finished_runs(folder):
         try:
             yield Listed(path, "finished", Run.open(path), finished=finished)
@@ -241,18 +254,25 @@ def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) ->
     return found
 
 
-def find_any(reference: str) -> Path:
+def find_any(reference: str, note: Callable[[str], object] = _ignore) -> Path:
     """Return the folder of a run in whatever state, by path or whole name; ``last`` is the run finished last.
+
+    Args:
+        reference: what was given.
+        note: is told which run ``last`` stands for.
 
     Raises:
         RunError: there is no such run.
     """
     given = Path(reference)
     if reference == "last" and not _is_folder(given):
-        return _find_last()[0]
+        run, words = _find_last()
+        note(words)
+        return run
     folder = runs_folder()
     for path in (given, folder / reference, given.parent / PARTIAL / given.name, folder / PARTIAL / reference):
-        if given.name and _is_run(path):
+        if given.name and (_is_run(path) or is_being_removed(path)):
             return path
+    finish_removals(folder)
     names = [path.name for path in [*_run_folders(folder), *_run_folders(folder / PARTIAL)]]
     raise RunError(f"no run '{one_line(reference)}'.{_suggest(reference, names)}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
+from adcli.runs.calibrations import open_calibration
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime
@@ -27,7 +29,6 @@ FORMAT = 3
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
-CALIBRATION_FILE = "calibration.json"
 NOTE_FILE = "note.txt"
 EXPORTS = "exports"
 
@@ -67,7 +68,7 @@ class Run:
         Raises:
             RunError: it is no finished run, comes from a newer core, or was changed since.
         """
-        content = _read_run_file(inside(path, RUN_FILE))
+        content = read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
             command = quote("adcli", "train", "--resume", path)
             raise RunError(f"{path}: the run was not finished; continue it: {command}")
@@ -113,10 +114,15 @@ class Run:
         try:
             ignored = read_ignored(path)
         except DataError as error:
-            raise RunError(f"{error.message.rstrip('.')}; copy the whole run folder again.") from None
+            raise RunError(f"{error.message.rstrip('.')}; {self._say_remedy()}") from None
         if ignored_digest(ignored) != self.record["ignore"]:
             raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
         return ignored
+
+    def _say_remedy(self) -> str:
+        if not (self.path / RUN_FILE).exists():
+            return "the run is gone: another command has removed or renamed it meanwhile."
+        return "copy the whole run folder again."
 
     def restore(self) -> "Model":
         """Return the run's model on the CPU, in evaluation mode; nothing is downloaded and nothing unpickled.
@@ -142,13 +148,18 @@ class Run:
         try:
             digest = file_digest(path)
         except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}); copy the whole run folder again.") from None
+            raise RunError(f"{path}: cannot be read ({error.strerror}); {self._say_remedy()}") from None
         if digest != self.record["weights"]:
             raise RunError(f"{path}: was changed or damaged since the run (its digest differs); restore it or retrain.")
         return path
 
 
-def _read_run_file(path: Path) -> dict[str, Any]:
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the content of a ``run.yaml``, of a finished run or another.
+
+    Raises:
+        RunError: it is missing, was changed since it was written, or has another format.
+    """
     try:
         text = read_state(path)
     except FileNotFoundError:
@@ -162,40 +173,3 @@ def _read_run_file(path: Path) -> dict[str, Any]:
     if content.get("format", 0) < FORMAT:
         raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
     return content
-
-
-def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
-    """Return the calibration of a run or an export; none if it cannot be used and is to be repaired.
-
-    Raises:
-        RunError: it cannot be used; the message says how to repair it.
-    """
-    try:
-        return read_calibration(root, weights)
-    except RunError as error:
-        if repairing:
-            return Calibration.none()
-        command = quote("adcli", "calibrate", root, "--undo")
-        raise RunError(
-            f"{error.message.rstrip('.')}; set another with 'adcli calibrate --data', or bring it back: {command}"
-        ) from None
-
-
-def read_calibration(root: Path, weights: str) -> Calibration:
-    """Return what is in ``calibration.json``.
-
-    Args:
-        root: a run or an export.
-        weights: digest of its model.
-
-    Raises:
-        RunError: it cannot be read, was changed since it was written, or is that of another model.
-    """
-    path = inside(root, CALIBRATION_FILE)
-    try:
-        calibration = Calibration.from_json(read_state(path), source=path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
-    if calibration.weights != weights:
-        raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
-    return calibration
