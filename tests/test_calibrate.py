@@ -200,7 +200,7 @@ def test_every_calibration_is_kept_and_can_be_gone_back_to(adcli: Adcli, subject
 def test_a_run_logs_each_calibration_in_one_line(adcli: Adcli, run: Run) -> None:
     before = (run.path / "log.txt").read_text()
     adcli("calibrate", run.path, "--false-alarm-rate", 0.5)
-    pipeline.undo_calibration(Run.open(run.path), command="a command\nof two lines")
+    pipeline.restore_calibration(Run.open(run.path), command="a command\nof two lines")
     added = (run.path / "log.txt").read_text().removeprefix(before).splitlines()
     assert len(added) == 2
     assert "calibration 2, in the place of 1" in added[0]
@@ -381,7 +381,7 @@ def test_a_run_is_exported_with_the_calibration_that_it_has_by_now(
         "rate": {"rate": 0.5},
     }
     for change in changes:
-        run = pipeline.undo_calibration(run) if change == "undo" else pipeline.recalibrate(run, **requests[change])
+        run = pipeline.restore_calibration(run) if change == "undo" else pipeline.recalibrate(run, **requests[change])
     export = pipeline.export(run, "npz", out=tmp_path / "export")
     assert (export.calibration.method, export.calibration.n) == (run.calibration.method, run.calibration.n)
     assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)

@@ -17,7 +17,7 @@ from support import THIRD_PARTY, Adcli, Outcome, assert_one_line, draw_part, wri
 
 from adcli import pipeline
 from adcli._files import seal
-from adcli.errors import AdcliError, ExportError
+from adcli.errors import AdcliError, ExportError, RunError
 from adcli.exports.export import FORMAT, Export
 from adcli.runs.run import Run
 
@@ -256,9 +256,9 @@ def test_an_export_computes_on_the_cpu_alone(adcli: Adcli, exported: Path, parts
     ],
 )
 def test_every_way_to_calibrate_can_be_exported(
-    parts: Path, tmp_path: Path, settings: dict[str, object], method: str
+    parts: Path, others: Path, tmp_path: Path, settings: dict[str, object], method: str
 ) -> None:
-    folders = {"calibration": parts / "test/good", "validation": parts / "test"}
+    folders = {"calibration": others / "test/good", "validation": others / "test"}
     settings = {key: str(folders[key]) if value == "FOLDER" else value for key, value in settings.items()}
     run = train(parts, tmp_path / "run", **settings)
     export = pipeline.export(run, "npz")
@@ -367,3 +367,16 @@ def test_the_python_interface_opens_runs_and_exports(run: Run, exported: Path, p
         pipeline.nonsense  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AdcliError, match="export"):
         pipeline.load(exported)
+
+
+def test_a_graph_is_never_scored_with_under_the_threshold_of_another(run: Run, copy: Path) -> None:
+    opened = pipeline.find(copy)
+    pipeline.recalibrate(pipeline.find(copy), threshold=1.5)
+    with pytest.raises(RunError, match="was replaced or calibrated a moment ago"):
+        pipeline.open_scorer(opened)
+    assert pipeline.open_scorer(pipeline.find(copy)).calibration.image_threshold == 1.5
+
+
+def test_an_export_says_which_command_made_it_without_a_path(run: Run, exported: Path) -> None:
+    (first,) = pipeline.calibrations(Export.open(exported))
+    assert first.command == f"adcli export {run.name} --to npz"

@@ -1,6 +1,7 @@
 """No prediction is lost: not by bad files, paths that are gone, streams that break, kills, or a second call."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -188,6 +189,25 @@ def test_where_there_are_no_verdicts_none_are_counted(adcli: Adcli, parts: Path)
     outcome = adcli("predict", "bare", parts / "test/scratch", "--out", "day")
     assert "6 images; written to day" in outcome.err
     assert {row["verdict"] for row in table(Path("day/predictions.csv"))} == {""}
+    gate = adcli("predict", "bare", parts / "test/scratch", "--fail-on-defect")
+    assert_one_line(gate, 2, "--fail-on-defect needs a threshold", "adcli calibrate bare --data DIR")
+    assert not gate.out
+
+
+def test_the_gate_lets_nothing_pass_without_images(
+    adcli: Adcli, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    assert_one_line(adcli("predict", trained, "-", "--fail-on-defect"), 4, "no images were given")
+
+
+def test_images_in_the_place_of_the_run_are_recognised(adcli: Adcli, trained: Path, parts: Path) -> None:
+    shutil.copytree(parts / "test/good", "photos")
+    shutil.copytree(trained, "run")
+    image = "photos/000.png"
+    assert_one_line(adcli("predict", image, "run"), 2, f"adcli predict run {image}")
+    assert_one_line(adcli("predict", "photos", "last"), 2, "adcli predict last photos")
+    assert_one_line(adcli("predict", image, "photos/001.png"), 2, f"adcli predict last {image} photos/001.png")
 
 
 def test_options_that_need_a_table_say_so(adcli: Adcli, trained: Path, photos: Path) -> None:

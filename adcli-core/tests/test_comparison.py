@@ -100,7 +100,9 @@ def test_where_ranking_is_what_matters_defects_far_out_may_differ_but_good_image
         judge(compared([1, 2, 9, 50], [1, 2.5, 9, 40], "ggdd"), 1.0, None, None, ranked)
     )
     worse = judge(compared([1, 2, 2.01, 50], [1, 2, 1.99, 50], "ggdd"), 1.0, None, None, ranked)
-    assert disagreement(worse) == "its image AUROC falls from 1.000 to 0.750, by more than 0.01"
+    assert disagreement(worse) == (
+        "its image AUROC falls from 1.000000 to 0.750000, by 0.25, above 0.01 (-o auroc_drop=0.01)"
+    )
     assert "scores differ" in disagreement(judge(compared([1, 9], [1, np.nan], "gd"), 1.0, None, None, ranked))
 
 

@@ -122,6 +122,25 @@ def command():
 """
 
 
+def test_a_process_that_a_library_forks_is_ended_alone() -> None:
+    work = """
+    import multiprocessing
+    def end_another():
+        other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        other.start()
+        other.terminate()
+        other.join()
+        print(other.exitcode)
+    forking = threading.Thread(target=end_another)
+    forking.start()
+    forking.join()
+    time.sleep(1)
+"""
+    child = start(work, "from adcli._process import interruption; interruption.CALLING = 0.1")
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out, err) == (0, "-15\ncleaned up\nhandler\n", "")
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + OURS.replace(
         "import atexit", "import atexit"

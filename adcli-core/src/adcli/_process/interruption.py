@@ -13,8 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import Any
 
 CLEANING = 1.5
 """Seconds that the command has to clean up once it knows that it is to end."""
@@ -49,8 +50,28 @@ def end_when_told() -> None:
     read, waker = _channel()
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(read,), name="adcli-end", daemon=True).start()
-    for number in wanted:
-        signal.signal(number, _notice)
+    before = {number: signal.signal(number, _notice) for number in wanted}
+    if sys.platform != "win32":
+        _leave_forked_alone(before)
+
+
+def _leave_forked_alone(before: Mapping[signal.Signals, Any]) -> None:
+    """Have a process that a library forks handle signals as this one did before, or it would wake this one's thread."""
+    masks = threading.local()
+
+    def hold() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, before)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def let_go() -> None:
+        signal.set_wakeup_fd(-1)
+        for number, action in before.items():
+            signal.signal(number, action)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=let_go)
 
 
 def told_code() -> int:

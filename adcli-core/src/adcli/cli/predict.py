@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,12 +18,13 @@ from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
-    from adcli.pipeline import Prediction
+    from adcli.pipeline import Export, Prediction, Run
     from adcli.scoring.calibration import Calibration
     from adcli.scoring.verdict import VerdictRecord
     from adcli.scoring.verdict_table import VerdictTable
 
 
+_FAIL = "--fail-on-defect"
 FORMATS = ("table", "csv", "json", "jsonl")
 
 
@@ -40,7 +42,7 @@ FORMATS = ("table", "csv", "json", "jsonl")
 @flag("--format", "form", section="Output", type=Choice(FORMATS), default="table", help="How to print (table).")
 @flag("--json", "as_json", is_flag=True, section="Output", help="The same as --format json.")
 @flag("--overlays", is_flag=True, section="Output", help="Draw a picture of each image into --out.")
-@flag("--fail-on-defect", is_flag=True, section="Output", help="Exit with code 3 if a defect is found.")
+@flag(_FAIL, is_flag=True, section="Output", help="Exit with code 3 for a defect, else 4 without a verdict.")
 @setting("false_alarm_rate", otherwise="the run's")
 @setting("skip_unreadable", "Do not fail if images cannot be read.")
 @settings(*(name for name in SCORING if name != "skip_unreadable"))
@@ -73,7 +75,10 @@ def predict(
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     skip_unreadable = bool(scoring.get("skip_unreadable"))
-    opened = pipeline.find(run, progress=progress)
+    opened = _find_run(run, paths, progress)
+    if fail_on_defect and opened.calibration.image_threshold is None:
+        command = quote("adcli", "calibrate", opened.path, "--data", "DIR")
+        raise OptionError(f"needs a threshold, and {opened.path} has none; set one with: {command}", option=_FAIL)
     images = _find_images(paths, skip_unreadable, progress)
     with _table(out, append, progress) as table:
         progress.note(pipeline.calibrated_since(opened))
@@ -91,6 +96,36 @@ def predict(
     answers.check(skip_unreadable, fail_on_defect)
 
 
+def _find_run(run: str, paths: tuple[str, ...], progress: ConsoleProgress) -> "Run | Export":
+    """Open the run or the export; if an image stands in its place, say how the command was probably meant."""
+    from adcli.errors import RunError
+    from adcli.pipeline import find
+
+    try:
+        return find(run, progress=progress)
+    except RunError:
+        if not _is_photographs(Path(run)):
+            raise
+        *images, last = paths
+        meant = (last, run, *images) if _is_run(Path(last)) or last == "last" else ("last", run, *paths)
+        raise OptionError(
+            f"'{run}' is no run; give one, and then images: {quote('adcli', 'predict', *meant)}"
+        ) from None
+
+
+def _is_photographs(path: Path) -> bool:
+    """Tell whether a path names a file, or a folder of images that is no run."""
+    from adcli.data.formats import IMAGE_SUFFIXES
+
+    with contextlib.suppress(OSError):
+        return path.is_file() or any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
+    return False
+
+
+def _is_run(folder: Path) -> bool:
+    return any(os.path.isfile(folder / name) for name in ("run.yaml", "manifest.yaml"))  # noqa: PTH113
+
+
 def _explain_lack(only: str) -> str:
     """Return what is missing if a single word was given: images, or a run."""
     from adcli.errors import RunError
@@ -100,7 +135,7 @@ def _explain_lack(only: str) -> str:
         folder = find_folder(only)
     except RunError:
         return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
-    if any((folder / name).is_file() for name in ("run.yaml", "manifest.yaml")):
+    if _is_run(folder):
         return f"give images, too: {quote('adcli', 'predict', only, 'IMAGES')}"
     return f"give a run, and then images: {quote('adcli', 'predict', 'last', only)}"
 
@@ -206,6 +241,8 @@ class _Answers:
         Raises:
             DataError: the first that could not.
         """
+        if fail_on_defect and not self.images:
+            raise DataError("no images were given, and --fail-on-defect lets nothing pass.")
         if self.unreadable and (fail_on_defect or not skip_unreadable):
             advice = (
                 "--fail-on-defect lets nothing pass" if skip_unreadable else "--skip-unreadable makes it no failure"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adcli._changes import inside
+from adcli._changes import inside, settle
 from adcli._commands import quote
 from adcli._files import file_digest, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
-from adcli.errors import AdcliError, ExportError, OptionError, one_line
+from adcli.errors import AdcliError, ExportError, OptionError, RunError, one_line
 from adcli.runs.calibrations import list_files as list_calibrations
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -155,12 +155,21 @@ class Export:
         Raises:
             OptionError: a device that exports do not run on.
             PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
+            RunError: another command has replaced the export since it was opened.
         """
         if device not in ("auto", "cpu"):
             raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
         provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
-        return guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
+        runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
+        self._check_same()
+        return runtime
+
+    def _check_same(self) -> None:
+        """Make sure that what was loaded belongs to what was read before, the threshold above all."""
+        settle(self.path)
+        if _read_manifest(inside(self.path, MANIFEST_FILE, ExportError)) != self.manifest:
+            raise RunError(f"{self.path}: was replaced or calibrated a moment ago; give the command again.")
 
 
 def list_files(path: Path) -> list[str]:

@@ -194,9 +194,9 @@ def seal_folder(
         write_atomically(folder / name, data)
 
 
-def keep_first(folder: Path, calibration: Calibration, left_out: Mapping[str, int]) -> None:
+def keep_first(folder: Path, calibration: Calibration, left_out: Mapping[str, int], command: str) -> None:
     """Begin the history of an export's calibrations, which is not sealed: it may grow, and predicting needs none."""
-    kept = KeptCalibration(calibration, now(), left_out=left_out)
+    kept = KeptCalibration(calibration, now(), command, left_out=left_out)
     (folder / CALIBRATIONS).mkdir()
     write_atomically(folder / entry_path(kept.number), kept.to_json())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from adcli._commands import quote
 from adcli._plugins.registry import registry
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.fingerprint import fingerprint
@@ -109,8 +110,10 @@ def export(
         tolerance = read_tolerance(manifest["graph"])
         manifest["measured"] = measure(source, runtime, calibration, evidence, tolerance, progress)
         seal_folder(folder, manifest, calibration, run.framing, fitted_digests(run.path))
-        # Where it came from stands in the run: an export holds no path of the machine that wrote it.
-        keep_first(folder, calibration, evidence.left_out)
+        # As it would be typed beside the run: an export holds no path of the machine that wrote it.
+        given = [word for name, value in (options or {}).items() for word in ("-o", f"{name}={value}")]
+        command = quote("adcli", "export", run.path.resolve().name, "--to", to, *given)
+        keep_first(folder, calibration, evidence.left_out, command)
         del runtime
     return Export.open(final)
 

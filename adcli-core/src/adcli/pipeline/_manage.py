@@ -15,7 +15,7 @@ from adcli.pipeline._evaluate import ORIGIN_FILE, read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, SCORES_FILE
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
 from adcli.runs.calibrations import list_files, list_numbers, read_kept
-from adcli.runs.find import check_name
+from adcli.runs.find import check_run_name
 from adcli.runs.images import IMAGES_FILE
 from adcli.runs.partial import CHECKPOINT_FILE, CHECKPOINTS, LOG_FILE, TRAINING_FILE, list_unfinished
 from adcli.runs.removing import PLAN_FILE, finish_removals, remove_files
@@ -157,7 +157,7 @@ def rename_run(path: Path, name: str) -> Path:
         RunError: it is no run, or another process is at work on it.
         StorageError: something has that name.
     """
-    check_name(name, "NEW")
+    check_run_name(name, "NEW")
     _check(path, RUN_FILE)
     finish_removals(path.parent)
     new = path.with_name(name)

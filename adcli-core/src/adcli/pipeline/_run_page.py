@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def _describe_making(calibration: Calibration, files: Path) -> str:
     kept = read_kept(files, calibration.number)
     how = f" by '{kept.command}'" if kept.command else ""
     back = f"; it brings back calibration {kept.restores}" if kept.restores is not None else ""
-    return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}."
+    doubt = f" {kept.doubt()}." if kept.tested else ""
+    return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}.{doubt}"
 
 
 def _calibrate_command(path: Path) -> str:
@@ -142,10 +144,15 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "tested": count_labels(tested) if tested else "",
         "size": str(settings["image_size"]) + (", letterbox" if settings.get("fit") == "letterbox" else ""),
         "looked at": _looked_at(settings),
-        "trained": str(settings.get("created", ""))[:16].replace("T", " "),
+        "trained": _utc(str(settings.get("created", ""))),
         "note": run.note,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _utc(time: str) -> str:
+    """Return a time as the page shows all of them; nothing if it is not known."""
+    return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if time else ""
 
 
 def _looked_at(settings: Mapping[str, Any]) -> str:

@@ -13,8 +13,8 @@ from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
 from adcli._files import seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock
-from adcli.errors import RunError, StorageError, printable
-from adcli.runs.find import new_run_path
+from adcli.errors import OptionError, RunError, StorageError, printable
+from adcli.runs.find import LAST, new_run_path
 from adcli.runs.removing import UNNAMED, finish_removals, list_left, remove_files
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run, read_run_file
 
@@ -42,8 +42,11 @@ def check_free(final: Path) -> None:
     """Check that a run can become ``final``.
 
     Raises:
+        OptionError: no run can have that name.
         StorageError: something stands in its way, or another process makes a run of that name.
     """
+    if final.name.casefold() == LAST:
+        raise OptionError(f"{final}: '{LAST}' stands for the run finished last; choose another name.", option="--out")
     folder = _place(final)
     finish_removals(final.parent)
     if os.path.lexists(final):
@@ -154,7 +157,7 @@ class PartialRun:
         """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
         path = inside(self.folder, LOG_FILE)
         lines = [
-            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}",
+            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {printable(text)}",
             *(f"    {printable(line)}" for line in more),
         ]
         with storing(path), path.open("a", encoding="utf-8") as file:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
+from adcli.runs.calibrations import open_calibration
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime
@@ -25,7 +27,6 @@ FORMAT = 3
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
-CALIBRATION_FILE = "calibration.json"
 NOTE_FILE = "note.txt"
 EXPORTS = "exports"
 
@@ -161,8 +162,10 @@ def read_run_file(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
     content = unseal(text, path)
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
@@ -170,40 +173,3 @@ def read_run_file(path: Path) -> dict[str, Any]:
     if content.get("format", 0) < FORMAT:
         raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
     return content
-
-
-def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
-    """Return the calibration of a run or an export; none if it cannot be used and is to be repaired.
-
-    Raises:
-        RunError: it cannot be used; the message says how to repair it.
-    """
-    try:
-        return read_calibration(root, weights)
-    except RunError as error:
-        if repairing:
-            return Calibration.none()
-        command = quote("adcli", "calibrate", root, "--undo")
-        raise RunError(
-            f"{error.message.rstrip('.')}; set another with 'adcli calibrate --data', or bring it back: {command}"
-        ) from None
-
-
-def read_calibration(root: Path, weights: str) -> Calibration:
-    """Return what is in ``calibration.json``.
-
-    Args:
-        root: a run or an export.
-        weights: digest of its model.
-
-    Raises:
-        RunError: it cannot be read, was changed since it was written, or is that of another model.
-    """
-    path = inside(root, CALIBRATION_FILE)
-    try:
-        calibration = Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
-    if calibration.weights != weights:
-        raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
-    return calibration

@@ -1,6 +1,7 @@
 """A table of verdict records that grows: a row that is written is on disk, and a later command goes on with it."""
 
 import contextlib
+import csv
 import errno
 import os
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from typing import BinaryIO
 
 from adcli._files import storing
 from adcli._locking import Lock
-from adcli.errors import StorageError
-from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
+from adcli.errors import StorageError, one_line
+from adcli.scoring.verdict import COLUMNS, FORMAT, VerdictRecord, csv_line
 
 _HEADER = csv_line(COLUMNS).encode()
+_ROW = f"\n{FORMAT},".encode()
+"""What a row begins with, after the one before."""
 
 
 @contextlib.contextmanager
@@ -47,7 +50,7 @@ class VerdictTable:
 
     Args:
         path: the file, which is made with the first row.
-        append: go on with the file if there is one; what a killed process left of a row is cut off.
+        append: go on with the file if there is one; what a killed process left of a row is cut off, and nothing else.
 
     Attributes:
         cut: bytes that were cut off.
@@ -65,21 +68,26 @@ class VerdictTable:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not append:
             raise StorageError(f"{self.path}: exists already; go on with it with --append, or choose another --out.")
+        with storing(self.path), self.path.open("rb") as found:
+            head = found.read(len(_HEADER))
+            whole = _whole_bytes(found)
+            tail = found.read()
+        if not _HEADER.startswith(head):
+            raise StorageError(f"{self.path}: is no table of verdict records of this version; choose another --out.")
+        if _ROW in tail:
+            raise StorageError(
+                f"{self.path}: a quote in row '{one_line(tail[:40].decode(errors='replace'))}...' is not closed; close "
+                "it, or choose another --out."
+            )
+        self.cut = 0 if (whole or head == _HEADER[:-1]) and _is_row(tail) else len(tail)
         with storing(self.path):
-            with self.path.open("rb") as found:
-                head = found.read(len(_HEADER))
-                whole, size = _whole_bytes(found), found.seek(0, os.SEEK_END)
-            if not _HEADER.startswith(head):
-                raise StorageError(
-                    f"{self.path}: is no table of verdict records of this version; choose another --out."
-                )
-            self.cut = size - whole
-            file = self.path.open("r+b", buffering=0)
-            file.truncate(whole)
-            file.seek(whole)
-        self._file = file
-        if whole == 0:
+            self._file = self.path.open("r+b", buffering=0)
+            self._file.truncate(whole + len(tail) - self.cut)
+            size = self._file.seek(0, os.SEEK_END)
+        if not size:
             self._put(_HEADER)
+        elif tail and not self.cut:
+            self._put(b"\n")
 
     def begin(self) -> None:
         """Make the file, unless it is there."""
@@ -112,7 +120,7 @@ class VerdictTable:
 
 
 def _whole_bytes(file: BinaryIO) -> int:
-    """Return how many bytes of a table make whole rows; a line break within quotes ends none."""
+    """Go to where the last whole row of a table ends, and return that; a line break within quotes ends no row."""
     file.seek(0)
     whole = at = quotes = 0
     for line in iter(lambda: file.readline(1 << 20), b""):
@@ -120,4 +128,14 @@ def _whole_bytes(file: BinaryIO) -> int:
         quotes += line.count(b'"')
         if line.endswith(b"\n") and quotes % 2 == 0:
             whole = at
+    file.seek(whole)
     return whole
+
+
+def _is_row(tail: bytes) -> bool:
+    """Tell whether the end of a table lacks nothing of a row but its line break, as some editors leave it."""
+    try:
+        rows = list(csv.reader([tail.decode()], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    return [len(row) for row in rows] == [len(COLUMNS)]
