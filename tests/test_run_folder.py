@@ -398,9 +398,17 @@ def die_at(step: int, act: Callable[[], object]) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
-@pytest.mark.parametrize("state", ["finished", "interrupted"])
-@pytest.mark.parametrize("foreign", [False, True])
-@pytest.mark.parametrize("after", ["rm", "list", "train"])
+@pytest.mark.parametrize(
+    ("state", "foreign", "after"),
+    [
+        ("finished", False, "rm"),
+        ("finished", True, "list"),
+        ("finished", False, "train"),
+        ("interrupted", True, "rm"),
+        ("interrupted", False, "list"),
+        ("interrupted", True, "train"),
+    ],
+)
 def test_a_removal_killed_at_any_step_is_finished_by_the_next_command(
     adcli: Adcli, made: Path, tmp_path: Path, state: str, foreign: bool, after: str
 ) -> None:
