@@ -171,5 +171,8 @@ def read_run_file(path: Path) -> dict[str, Any]:
         core = content.get("record", {}).get("core", "a newer version")
         raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
     if content.get("format", 0) < FORMAT:
-        raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
+        again = quote("adcli", "train", "--config", path)
+        raise RunError(
+            f"{path}: was written by an earlier adcli-core, in a format that has changed; repeat it: {again}"
+        )
     return content
