@@ -18,9 +18,17 @@ from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.pipeline import load as find_run
 from adcli.pipeline._manage import list_made
 from adcli.progress import Silent
-from adcli.runs.find import check_name, find_folder, find_interrupted, finishing_time, list_runs, new_run_path
+from adcli.runs.find import (
+    check_name,
+    check_run_name,
+    find_folder,
+    find_interrupted,
+    finishing_time,
+    list_runs,
+    new_run_path,
+)
 from adcli.runs.partial import CHECKPOINT_FILE as REMOVED_CHECKPOINT_FILE
-from adcli.runs.partial import PartialRun, _naming
+from adcli.runs.partial import PartialRun, _naming, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
 
@@ -468,6 +476,14 @@ def test_a_name_is_that_of_one_folder_on_every_system(name: str) -> None:
     with pytest.raises(OptionError) as raised:
         check_name(name, "--name")
     assert raised.value.format_message().isprintable()
+
+
+@pytest.mark.parametrize("name", ["last", "LAST"])
+def test_no_run_is_called_as_the_last_one_is(runs: Path, name: str) -> None:
+    with pytest.raises(OptionError, match="stands for the run finished last"):
+        check_free(runs / name)
+    with pytest.raises(OptionError, match="stands for the run finished last"):
+        check_run_name(name, "NEW")
 
 
 @pytest.mark.parametrize("name", ["test", "monday-2", "Übung 3", "写真", "a.b", "x" * 100, "console", "last"])

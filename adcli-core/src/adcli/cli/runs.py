@@ -84,12 +84,11 @@ def _read_note(item: "Listed") -> str:
 
 
 def _read_metrics(run: Path) -> dict[str, Any]:
-    import json
-
     from adcli._changes import inside
+    from adcli._files import parse_json, read_state
 
     try:
-        loaded = json.loads(inside(run, "metrics.json").read_text(encoding="utf-8"))
+        loaded = parse_json(read_state(inside(run, "metrics.json")))
     except (OSError, ValueError, RunError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adcli._changes import CHANGES, changing, holding, inside, settle
-from adcli._files import storing, write_atomically
+from adcli._files import read_state, storing, write_atomically
 from adcli.data.framing import IGNORE_FILE
 from adcli.errors import AdcliError, OptionError, RunError, StorageError, one_line
 from adcli.exports.export import MANIFEST_FILE
@@ -15,7 +15,7 @@ from adcli.pipeline._evaluate import ORIGIN_FILE, read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, SCORES_FILE
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
 from adcli.runs.calibrations import list_files, list_numbers, read_kept
-from adcli.runs.find import check_name
+from adcli.runs.find import check_run_name
 from adcli.runs.images import IMAGES_FILE
 from adcli.runs.partial import CHECKPOINT_FILE, CHECKPOINTS, LOG_FILE, TRAINING_FILE, list_unfinished
 from adcli.runs.removing import PLAN_FILE, finish_removals, remove_files
@@ -59,7 +59,7 @@ def remove_run(path: Path) -> Sequence[Path]:
         StorageError: something cannot be removed.
     """
     _check(path, RUN_FILE, PLAN_FILE)
-    with holding(path):
+    with holding(path, removing=True):
         pass
     # Nobody is at work in it: what was prepared there is left by the dead.
     settle(path)
@@ -106,9 +106,9 @@ def _list_history(root: Path) -> list[str]:
 def _find_newest(root: Path) -> int:
     """Return the number of the newest calibration that can be read."""
     found = [0]
-    with contextlib.suppress(RunError, OSError, UnicodeDecodeError):
+    with contextlib.suppress(RunError, OSError):
         path = inside(root, CALIBRATION_FILE)
-        found.append(Calibration.from_json(path.read_text(encoding="utf-8"), source=path).number)
+        found.append(Calibration.from_json(read_state(path), source=path).number)
     for number in list_numbers(root):
         with contextlib.suppress(RunError):
             found.append(read_kept(root, number).number)
@@ -157,7 +157,7 @@ def rename_run(path: Path, name: str) -> Path:
         RunError: it is no run, or another process is at work on it.
         StorageError: something has that name.
     """
-    check_name(name, "NEW")
+    check_run_name(name, "NEW")
     _check(path, RUN_FILE)
     finish_removals(path.parent)
     new = path.with_name(name)

@@ -210,8 +210,8 @@ def _from_scores(opened: Run | Export, before: Calibration | None, rate: float |
     """Take the scores that there are, perhaps at another rate."""
     if before is None:
         raise RunError(
-            f"{opened.path / CALIBRATION_FILE}: cannot be used, and no calibration is kept in its place; give "
-            "good images with --data DIR."
+            f"{opened.path / CALIBRATION_FILE}: cannot be used, and no calibration is kept that could take its "
+            "place; give good images with --data DIR."
         )
     found = _Found(before if rate is None else before.at_rate(rate))
     with contextlib.suppress(RunError):

@@ -1,6 +1,7 @@
 """The page of a run or of an evaluation: what it shows, and whether it shows the run as it is now."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import write_atomically
+from adcli._locking import open_regular
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation
@@ -43,7 +45,7 @@ def write_report(
 def shows(path: Path, calibration: Calibration) -> bool:
     """Tell whether there is a page that shows this calibration."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             return f"{calibration.digest} {calibration.number}".encode() in file.read(_HEAD)
     except OSError:
         return False

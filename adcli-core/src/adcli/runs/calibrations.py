@@ -12,6 +12,7 @@ from typing import Any
 
 from adcli._changes import inside
 from adcli._commands import quote
+from adcli._files import parse_json, read_state
 from adcli.errors import RunError
 from adcli.scoring.calibration import Calibration
 
@@ -84,7 +85,7 @@ class KeptCalibration:
     def from_json(cls, text: str, source: Path) -> "KeptCalibration":
         """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
                 raise ValueError
             calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
@@ -163,11 +164,9 @@ def _read(path: Path, consequence: str = "") -> str:
         RunError: it is missing, cannot be read, or is no text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_state(path)
     except FileNotFoundError:
         raise RunError(f"{path}: is missing{consequence}.") from None
-    except UnicodeDecodeError:
-        raise RunError(f"{path}: was changed or damaged since it was written (it is no text).") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from adcli._changes import LOCK, inside
-from adcli._locking import Lock
+from adcli._commands import quote
+from adcli._locking import Lock, open_regular
 from adcli.errors import AdcliError, OptionError, RunError, one_line
 from adcli.runs.removing import finish_removals, is_being_removed
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
@@ -47,6 +48,17 @@ def new_run_path(model: str, data: str) -> Path:
         if not os.path.lexists(path) and not os.path.lexists(path.parent / PARTIAL / name):
             return path
         moment += 1
+
+
+LAST = "last"
+"""Stands for the run that was finished last, so that no run is called so: a folder of that name is ``./last``."""
+
+
+def check_run_name(name: str, option: str) -> str:
+    """Return the name of a run; raises as :func:`check_name`, and if it stands for whichever run is the last one."""
+    if name.casefold() == LAST:
+        raise OptionError(f"is '{name}', which stands for the run finished last; choose another name.", option=option)
+    return check_name(name, option)
 
 
 def check_name(name: str, option: str) -> str:
@@ -92,7 +104,7 @@ def finishing_time(folder: Path) -> str:
 def read_finished(path: Path) -> str:
     """Return when a run was finished, from its ``run.yaml``, without verifying that; nothing if it does not say."""
     try:
-        with inside(path, RUN_FILE).open("rb") as file:
+        with os.fdopen(open_regular(inside(path, RUN_FILE), os.O_RDONLY), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
             found = _FINISHED.findall(file.read(_TAIL))
     except (OSError, RunError):
@@ -162,19 +174,29 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
     Raises:
         RunError: there is no such folder, or several names begin so.
     """
-    for path in (Path(reference), runs_folder() / reference):
-        if reference and _is_folder(path):
-            return path
     first, _, rest = reference.partition("/")
-    if first == "last":
+    for path in (Path(reference), runs_folder() / reference):
+        if reference and first != LAST and _is_folder(path):
+            return path
+    if first == LAST:
         run, words = _find_last()
     else:
+        _check_not_interrupted(reference)
         run = _find_by_beginning(first or reference, runs_folder(), f"no run '{one_line(reference)}'")
         words = f"'{first}' is {run}"
     if not _is_folder(run / rest):
         raise RunError(f"{run / rest}: no such folder.")
     note(words)
     return run / rest
+
+
+def _check_not_interrupted(reference: str) -> None:
+    """Make sure that no run has the name which is not finished; raises :class:`RunError` that says how to go on."""
+    given = Path(reference)
+    for path in (given.parent / PARTIAL / given.name, runs_folder() / PARTIAL / reference):
+        if given.name and _is_run(path):
+            command = quote("adcli", "train", "--resume", reference)
+            raise RunError(f"{path}: the run is not finished; continue it with: {command}")
 
 
 def _is_folder(path: Path) -> bool:
@@ -265,7 +287,7 @@ def find_any(reference: str, note: Callable[[str], object] = _ignore) -> Path:
         RunError: there is no such run.
     """
     given = Path(reference)
-    if reference == "last" and not _is_folder(given):
+    if reference == LAST:
         run, words = _find_last()
         note(words)
         return run

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
-from adcli._files import seal, storing, sync, sync_all, write_atomically
-from adcli._locking import Lock
-from adcli.errors import RunError, StorageError, printable
-from adcli.runs.find import new_run_path
+from adcli._files import remove_tree, seal, storing, sync, sync_all, write_atomically
+from adcli._locking import Lock, open_regular
+from adcli.errors import OptionError, RunError, StorageError, printable
+from adcli.runs.find import LAST, new_run_path
 from adcli.runs.removing import UNNAMED, finish_removals, list_left, remove_files
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run, read_run_file
 
@@ -42,8 +41,11 @@ def check_free(final: Path) -> None:
     """Check that a run can become ``final``.
 
     Raises:
+        OptionError: no run can have that name.
         StorageError: something stands in its way, or another process makes a run of that name.
     """
+    if final.name.casefold() == LAST:
+        raise OptionError(f"{final}: '{LAST}' stands for the run finished last; choose another name.", option="--out")
     folder = _place(final)
     finish_removals(final.parent)
     if os.path.lexists(final):
@@ -215,12 +217,12 @@ def _naming(parent: Path) -> Iterator[Path]:
     lock, unnamed = Lock(parent / LOCK, parent), parent / UNNAMED
     enter(lock, _WAIT_SECONDS)
     try:
-        shutil.rmtree(unnamed, ignore_errors=True)
+        remove_tree(unnamed)
         with storing(parent):
             unnamed.mkdir()
         yield unnamed
     finally:
-        shutil.rmtree(unnamed, ignore_errors=True)
+        remove_tree(unnamed)
         lock.release()
         with contextlib.suppress(OSError):
             parent.rmdir()
@@ -251,7 +253,7 @@ def list_unfinished(folder: Path) -> list[str]:
 def _is_tensors(path: Path) -> bool:
     """Tell whether a file begins as safetensors writes it, or is empty as it is at first."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             start = file.read(9)
     except OSError:
         return False

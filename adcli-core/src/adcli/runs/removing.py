@@ -4,12 +4,11 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from adcli._changes import LOCK, inside
-from adcli._files import seal, storing, unseal, write_atomically
+from adcli._files import read_state, remove_tree, seal, storing, unseal, write_atomically
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError
 from adcli.runs.run import PARTIAL, RUN_FILE
@@ -62,7 +61,7 @@ def list_left(folder: Path) -> list[Path]:
 def _read_plan(folder: Path) -> dict[str, list[str]]:
     path = inside(folder, PLAN_FILE)
     try:
-        plan = unseal(path.read_text(encoding="utf-8"), path)
+        plan = unseal(read_state(path), path)
         return {kind: [str(name) for name in plan[kind]] for kind in ("files", "folders")}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path}: is damaged; remove it.") from None
@@ -144,5 +143,5 @@ def _tidy_partial(partial: Path) -> None:
         return
     if (partial / LOCK).exists() or (partial / UNNAMED).exists():
         with _trying(partial):
-            shutil.rmtree(partial / UNNAMED, ignore_errors=True)
+            remove_tree(partial / UNNAMED)
     partial.rmdir()

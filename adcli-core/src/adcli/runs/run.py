@@ -1,5 +1,6 @@
 """The run folder: written under ``.partial``, renamed when complete, verified when read."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import file_digest, unseal
+from adcli._files import file_digest, read_state, unseal
+from adcli._locking import open_regular
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
-from adcli.errors import DataError, RunError, needing_torch, one_line, printable
+from adcli.errors import DataError, RunError, needing_torch, printable
 
 FORMAT = 3
 """2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
@@ -78,7 +80,7 @@ class Run:
         """What ``adcli runs note`` said of it, in one line; nothing if it said nothing."""
         path = inside(self.path, NOTE_FILE)
         try:
-            with path.open(encoding="utf-8", errors="replace") as file:
+            with os.fdopen(open_regular(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
                 return printable(file.read(MAX_NOTE)).strip()
         except FileNotFoundError:
             return ""
@@ -159,11 +161,9 @@ def read_run_file(path: Path) -> dict[str, Any]:
         RunError: it is missing, was changed since it was written, or has another format.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_state(path)
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
     content = unseal(text, path)
@@ -171,5 +171,8 @@ def read_run_file(path: Path) -> dict[str, Any]:
         core = content.get("record", {}).get("core", "a newer version")
         raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
     if content.get("format", 0) < FORMAT:
-        raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
+        again = quote("adcli", "train", "--config", path)
+        raise RunError(
+            f"{path}: was written by an earlier adcli-core, in a format that has changed; repeat it: {again}"
+        )
     return content

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adcli._files import parse_json
 from adcli.errors import OptionError, RunError
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]
@@ -332,7 +333,7 @@ class Calibration:
     def from_json(cls, text: str, *, source: Path) -> "Calibration":
         """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
         try:
-            content: dict[str, Any] = json.loads(text)
+            content: dict[str, Any] = parse_json(text)
             digest, number = content.pop("digest"), content.pop("number")
             if digest != _digest(content):
                 raise ValueError
