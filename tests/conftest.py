@@ -15,6 +15,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another data set of such parts, none of which is in the first; read only."""
+    return write_parts(tmp_path_factory.mktemp("data") / "others", seed=100_000)
+
+
+@pytest.fixture(scope="session")
 def trained(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of PatchCore on the parts, trained once for all tests of a process; read only."""
     from adcli import pipeline

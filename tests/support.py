@@ -61,13 +61,13 @@ def draw_part(seed: int, *, defect: bool = False) -> tuple[Image.Image, Image.Im
     return Image.fromarray(pixels), Image.fromarray(mask.astype(np.uint8) * 255)
 
 
-def write_parts(root: Path, train: int = 24, good: int = 6, defective: int = 6) -> Path:
+def write_parts(root: Path, train: int = 24, good: int = 6, defective: int = 6, seed: int = 0) -> Path:
     """Write a data set laid out as train/good, test/good, test/scratch and ground_truth/scratch."""
     counts = {"train/good": train, "test/good": good, "test/scratch": defective}
     for offset, (folder, count) in enumerate(counts.items()):
         (root / folder).mkdir(parents=True)
         for i in range(count):
-            part, mask = draw_part(1000 * offset + i, defect=folder == "test/scratch")
+            part, mask = draw_part(seed + 1000 * offset + i, defect=folder == "test/scratch")
             part.save(root / folder / f"{i:03}.png")
             if folder == "test/scratch":
                 (root / "ground_truth/scratch").mkdir(parents=True, exist_ok=True)

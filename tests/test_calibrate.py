@@ -1,6 +1,8 @@
 """Thresholds after the training: from new images, by a value, back again; of runs, and of exports without torch."""
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -113,6 +115,30 @@ def test_all_good_images_of_a_folder_with_defects_calibrate_and_the_defects_are_
     assert set(kept.calibration.images) == {f"{seed}.png" for seed in range(600, 630)}
 
 
+def test_test_images_that_set_a_threshold_are_said_and_remembered(adcli: Adcli, run: Run, parts: Path) -> None:
+    said = "6 of 6 images that set the threshold are the run's test images: its evaluation no longer says"
+    calls = [
+        (("--data", parts / "test/good"), said, 6),
+        (("--false-alarm-rate", 0.3), said, 6),
+        (("--threshold", 2.5), "", 0),
+        (("--restore", 2), said, 6),
+        (("--threshold", "f1", "--validation", parts / "test"), "12 images that set the threshold", 12),
+        (("--restore", 1), "", 0),
+    ]
+    for arguments, warning, count in calls:
+        outcome = adcli("calibrate", run.path, *arguments)
+        assert outcome.code == 0, outcome.err
+        assert ("test images" in outcome.err) == bool(warning)
+        assert warning in outcome.err.replace("\n", " ")
+        kept = pipeline.calibrations(run)[-1]
+        assert kept.tested == count
+        assert warning in kept.doubt()
+        pipeline.report(Run.open(run.path))
+        assert ("no longer says what new" in (run.path / "report.html").read_text()) == bool(warning)
+    export = run.path / "exports/npz"
+    assert "test images" not in adcli("calibrate", export, "--data", parts / "test/good").err
+
+
 # --- what is said of the image that sets the threshold
 
 
@@ -197,14 +223,62 @@ def test_every_calibration_is_kept_and_can_be_gone_back_to(adcli: Adcli, subject
     assert table[-1].startswith("7 *")
 
 
+def test_each_calibration_can_be_brought_back_by_its_number(adcli: Adcli, subject: Run | Export, good: Path) -> None:
+    root = subject.path
+    for step in (("--data", good), ("--false-alarm-rate", 0.5), ("--undo",), ("--undo",), ("--threshold", 2.5)):
+        assert adcli("calibrate", root, *step).code == 0
+    for number in (3, 1, 2, 6):
+        outcome = adcli("calibrate", root, "--restore", number)
+        assert outcome.code == 0, outcome.err
+        kept = pipeline.calibrations(subject)
+        assert kept[-1].calibration.digest == kept[number - 1].calibration.digest
+        assert kept[-1].restores == number
+        assert pipeline.find(root).calibration == kept[-1].calibration
+    before = states(root)
+    assert_one_line(adcli("calibrate", root, "--restore", 6), 5, "calibration 6 is in force already")
+    assert_one_line(adcli("calibrate", root, "--restore", 10), 5, "in force already")
+    for number in (0, -1, 11):
+        assert_one_line(adcli("calibrate", root, "--restore", number), 5, f"no calibration {number}", "--list")
+    assert states(root) == before
+
+
+def test_the_way_back_that_is_printed_leads_back(adcli: Adcli, run: Run) -> None:
+    root = run.path
+    steps = (("--false-alarm-rate", 0.5), ("--threshold", 2.5), ("--undo",), ("--undo",), ("--restore", 3))
+    for step in steps:
+        before = Run.open(root).calibration.digest
+        outcome = adcli("calibrate", root, *step)
+        (line,) = [line for line in outcome.out.splitlines() if line.startswith("go back")]
+        command = shlex.split(line.removeprefix("go back"))
+        kept = states(root)
+        assert adcli(*command[1:]).code == 0
+        assert Run.open(root).calibration.digest == before
+        shutil.rmtree(root)
+        for name, content in kept.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+    shutil.rmtree(root / "calibrations")
+    assert "go back" not in adcli("calibrate", root, "--threshold", 1).out
+
+
+def test_a_threshold_below_every_good_image_is_warned_of(adcli: Adcli, subject: Run | Export) -> None:
+    lowest = subject.calibration.image_scores[0]
+    said = f"all {subject.calibration.n} good images lie above it"
+    assert said in adcli("calibrate", subject.path, "--threshold", lowest - 1).out
+    assert said not in adcli("calibrate", subject.path, "--threshold", lowest).out
+
+
 def test_a_run_logs_each_calibration_in_one_line(adcli: Adcli, run: Run) -> None:
     before = (run.path / "log.txt").read_text()
     adcli("calibrate", run.path, "--false-alarm-rate", 0.5)
-    pipeline.undo_calibration(Run.open(run.path), command="a command\nof two lines")
+    pipeline.restore_calibration(Run.open(run.path), command="a command\nof two lines")
     added = (run.path / "log.txt").read_text().removeprefix(before).splitlines()
     assert len(added) == 2
     assert "calibration 2, in the place of 1" in added[0]
     assert "a command of two lines" in added[1]
+    times = [line.split()[0] for line in (before + "\n".join(added)).splitlines() if not line.startswith(" ")]
+    assert times == sorted(times)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time) for time in times)
 
 
 def test_scores_outlive_a_given_threshold(adcli: Adcli, subject: Run | Export) -> None:
@@ -279,6 +353,66 @@ def test_the_calibration_of_another_run_is_refused(adcli: Adcli, run: Run, parts
     assert_one_line(adcli("calibrate", run.path, "--undo"), 5, "another model")
     assert adcli("calibrate", run.path, "--data", parts / "test/good").code == 0
     assert Run.open(run.path).calibration.n == 6
+
+
+def test_the_calibration_of_a_run_with_equal_weights_is_refused_unless_the_run_had_it(
+    adcli: Adcli, run: Run, good: Path, tmp_path: Path
+) -> None:
+    twin = Run.open(Path(shutil.copytree(run.path, tmp_path / "twin")))
+    adcli("calibrate", run.path, "--false-alarm-rate", 0.5)
+    for arguments in (("--threshold", 2.5), ("--undo",), ("--data", good)):
+        assert adcli("calibrate", twin.path, *arguments).code == 0
+    for number, known in ((1, True), (2, False), (3, True), (4, False)):
+        content = pipeline.calibrations(twin)[number - 1].calibration.to_json()
+        (run.path / "calibration.json").write_text(content)
+        outcome = adcli("predict", run.path, good)
+        if known:
+            assert outcome.code == 0, outcome.err
+        else:
+            assert_one_line(outcome, 5, "calibration.json", "that of another run", "--undo")
+    assert adcli("calibrate", run.path, "--undo").code == 0
+    assert Run.open(run.path).calibration.rate == 0.5
+
+
+def ruin(root: Path, how: str, parts: Path) -> None:
+    """Make a calibration useless."""
+    path = root / "calibration.json"
+    if how == "missing":
+        path.unlink()
+    elif how == "folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "no text":
+        path.write_bytes(b"\xff\xfe")
+    elif how == "damaged":
+        damage(path)
+    else:
+        path.write_text(train(parts, root.parent / "other", seed=9).calibration.to_json())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("how", ["missing", "folder", "no text", "damaged", "foreign"])
+def test_commands_that_repair_a_calibration_work_where_they_are_pasted(
+    adcli: Adcli, run: Run, parts: Path, good: Path, tmp_path: Path, how: str, kept: bool
+) -> None:
+    root = run.path.rename(tmp_path / "a run")
+    ruin(root, how, parts)
+    if not kept:
+        shutil.rmtree(root / "calibrations")
+    outcome = adcli("predict", root, good)
+    path = str(root / "calibration.json")
+    assert_one_line(outcome, 5, path, "adcli calibrate ", "--data DIR")
+    assert outcome.err.count(path) == 1
+    assert "Errno" not in outcome.err
+    assert ("--undo" in outcome.err) == kept
+    if how == "folder":
+        return
+    another = shlex.split(outcome.err.split("from good images: ")[1])
+    back = shlex.split(outcome.err.split("bring it back: ")[1].split(";")[0]) if kept else []
+    for command in filter(None, (back, another)):
+        assert command[0] == "adcli"
+        assert adcli(*(good if word == "DIR" else word for word in command[1:])).code == 0
+        assert adcli("predict", root, good).code == 0
 
 
 def test_a_damaged_history_stops_nothing_but_going_back_to_it(adcli: Adcli, subject: Run | Export, good: Path) -> None:
@@ -381,7 +515,7 @@ def test_a_run_is_exported_with_the_calibration_that_it_has_by_now(
         "rate": {"rate": 0.5},
     }
     for change in changes:
-        run = pipeline.undo_calibration(run) if change == "undo" else pipeline.recalibrate(run, **requests[change])
+        run = pipeline.restore_calibration(run) if change == "undo" else pipeline.recalibrate(run, **requests[change])
     export = pipeline.export(run, "npz", out=tmp_path / "export")
     assert (export.calibration.method, export.calibration.n) == (run.calibration.method, run.calibration.n)
     assert export.calibration.image_threshold == pytest.approx(run.calibration.image_threshold, rel=1e-3)

@@ -256,9 +256,9 @@ def test_an_export_computes_on_the_cpu_alone(adcli: Adcli, exported: Path, parts
     ],
 )
 def test_every_way_to_calibrate_can_be_exported(
-    parts: Path, tmp_path: Path, settings: dict[str, object], method: str
+    parts: Path, others: Path, tmp_path: Path, settings: dict[str, object], method: str
 ) -> None:
-    folders = {"calibration": parts / "test/good", "validation": parts / "test"}
+    folders = {"calibration": others / "test/good", "validation": others / "test"}
     settings = {key: str(folders[key]) if value == "FOLDER" else value for key, value in settings.items()}
     run = train(parts, tmp_path / "run", **settings)
     export = pipeline.export(run, "npz")

@@ -19,7 +19,7 @@ FURTHER = [
     "calibrate runs/patchcore --data {demo}/test/good",
     "train --model dfm --threshold 2.5 --out runs/dfm",
     "train --model dfm --calibration 5-fold --out runs/folds",
-    "train --model dfm --calibration {demo}/test/good --out runs/folder",
+    "train --model dfm --data {demo}/train/good --calibration {demo}/test/good --out runs/folder",
 ]
 FACTS = re.compile(r"(image|pixel|verdicts|threshold|before) {2,}|           \d|(good|defect) {2,}\d")
 """How the lines of an output begin that hold figures."""

@@ -134,8 +134,10 @@ def test_all_that_headers_tell_is_found_at_once_and_can_be_left_out(
     assert {**after, "timings": {}} == {**before, "timings": {}}
 
 
-def test_good_images_of_a_folder_that_headers_tell_to_be_useless_can_be_left_out(adcli: Adcli, data: Path) -> None:
-    shutil.copytree(data / "test/good", "apart")
+def test_good_images_of_a_folder_that_headers_tell_to_be_useless_can_be_left_out(
+    adcli: Adcli, data: Path, others: Path
+) -> None:
+    shutil.copytree(others / "test/good", "apart")
     _overwrite(Path("apart/002.png"))
     outcome = adcli(*QUICK, "--data", data, "--calibration", "apart", "--out", "run", "--skip-unreadable")
     assert outcome.code == 0, outcome.err
@@ -146,8 +148,10 @@ def test_good_images_of_a_folder_that_headers_tell_to_be_useless_can_be_left_out
     assert sum(image.role == "calibration" for image in read_images(Path("run"))) == 5
 
 
-def test_validation_images_without_any_defect_that_can_be_read_are_no_validation(adcli: Adcli, data: Path) -> None:
-    shutil.copytree(data / "test", "validation")
+def test_validation_images_without_any_defect_that_can_be_read_are_no_validation(
+    adcli: Adcli, data: Path, others: Path
+) -> None:
+    shutil.copytree(others / "test", "validation")
     for path in Path("validation/scratch").iterdir():
         _overwrite(path)
     given = ("--data", data, "--threshold", "f1", "--validation", "validation", "--out", "run")
@@ -272,7 +276,7 @@ CALIBRATIONS = {
     "held-out": ((), {"fitted": 19, "held-out": 5, "test": 12}),
     "folds": (("--calibration", "3-fold"), {"fitted": 24, "test": 12}),
     "none": (("--calibration", "none"), {"fitted": 24, "test": 12}),
-    "folder": (("--calibration", "apart"), {"fitted": 24, "calibration": 6, "test": 12}),
+    "folder": (("--calibration", "apart"), {"fitted": 24, "calibration": 24, "test": 12}),
     "validation": (
         ("--threshold", "f1", "--validation", "validation"),
         {"fitted": 19, "held-out": 5, "validation": 12, "test": 12},
@@ -281,10 +285,10 @@ CALIBRATIONS = {
 
 
 @pytest.mark.parametrize("how", CALIBRATIONS)
-def test_a_run_knows_every_image_it_saw_and_what_for(adcli: Adcli, data: Path, how: str) -> None:
+def test_a_run_knows_every_image_it_saw_and_what_for(adcli: Adcli, data: Path, others: Path, how: str) -> None:
     options, expected = CALIBRATIONS[how]
-    shutil.copytree(data / "test/good", "apart")
-    shutil.copytree(data / "test", "validation")
+    shutil.copytree(others / "train/good", "apart")
+    shutil.copytree(others / "test", "validation")
     outcome = adcli(*QUICK, "--data", data, *options, "--out", "run")
     assert outcome.code == 0, outcome.err
     seen = read_images(Path("run"))

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from support import Adcli, assert_one_line
 
-from adcli import pipeline
+from adcli import DataError, pipeline
+from adcli._files import seal
 from adcli.pipeline._moved_images import describe_difference
-from adcli.runs.images import SeenImage
+from adcli.runs.images import SeenImage, parse_images, read_images
+from adcli.runs.run import read_run_file
 
 
 @pytest.fixture
@@ -74,6 +76,56 @@ def test_what_differs_is_said(
     for more in ([], ["--data", interrupted]):
         assert_one_line(adcli("train", "--resume", "half", *more), 5, f"changed since ({words}); train anew")
     assert (tmp_path / ".partial/half").is_dir()
+
+
+def test_other_names_are_taken_if_contents_and_their_order_are_the_same(
+    adcli: Adcli, interrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    good = interrupted / "train/good"
+    names = sorted(path.name for path in good.iterdir())
+    for name in names:
+        (good / name).rename(good / f"camera-{name}")
+    interrupted.rename(tmp_path / "archive")
+    with monkeypatch.context() as patched:
+        patched.setattr("adcli.pipeline._train.calibrate", interrupt)
+        assert adcli("train", "--resume", "half", "--data", "archive").code == 130
+    outcome = adcli("train", "--resume", "half", "--data", "archive")
+    assert outcome.code == 0, outcome.err
+    fitted = [image.name for image in read_images(tmp_path / "half") if image.role in ("fitted", "held-out")]
+    assert sorted(fitted) == [f"camera-{name}" for name in names]
+
+
+def test_a_list_of_images_that_is_not_of_the_run_is_not_believed(
+    adcli: Adcli, interrupted: Path, tmp_path: Path
+) -> None:
+    listed = tmp_path / ".partial/half/training.csv"
+    (interrupted / "train/good/000.png").write_bytes((interrupted / "train/good/001.png").read_bytes())
+    digests = [image.digest for image in parse_images(listed)]
+    listed.write_text(listed.read_text().replace(digests[0], digests[1]))
+    assert_one_line(adcli("train", "--resume", "half"), 5, "have changed since", "train anew")
+
+
+def test_a_resumed_training_that_fails_without_a_fit_leaves_files_that_are_not_its_own_and_names_them(
+    adcli: Adcli, interrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise DataError("broke.")
+
+    folder = tmp_path / ".partial/half"
+    (folder / "model.safetensors").unlink()
+    (folder / "mine.txt").write_text("only copy")
+    content = read_run_file(folder / "run.yaml")
+    del content["record"]["fit"]
+    (folder / "run.yaml").write_text(seal(content))
+    with monkeypatch.context() as patched:
+        patched.setattr("adcli.pipeline._train._fit", fail)
+        outcome = adcli("train", "--resume", "half")
+    assert_one_line(outcome, 4, "broke")
+    assert "did not make it: mine.txt" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
 def test_differences_are_counted_by_kind() -> None:

@@ -43,7 +43,8 @@ def test_a_run_on_a_relative_root_is_evaluated_and_repeated_from_another_folder(
 def test_folders_of_calibration_and_validation_are_found_from_another_folder(
     adcli: Adcli, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = ("--calibration", "mvtec/bottle/test/good", "--threshold", "f1", "--validation", "mvtec/bottle/test")
+    write_parts(shelf / "others", train=1, good=3, defective=3, seed=100_000)
+    folders = ("--calibration", "others/test/good", "--threshold", "f1", "--validation", "others/test")
     trained = adcli("train", *QUICK, "--data", "mvtec/bottle", *folders, "--out", "first")
     assert trained.code == 0, trained.err
     elsewhere(shelf, monkeypatch)

@@ -60,6 +60,8 @@ def parse(line: str) -> click.Context:
         _, found, words = command.resolve_command(context, words)
         assert found is not None
         command, context = found, click.Context(found, parent=context, info_name=found.name)
+    if words == ["--help"]:
+        return click.Context(command, parent=context.parent)
     return command.make_context(str(command.name), words, parent=context.parent)
 
 

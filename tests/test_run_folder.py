@@ -1,20 +1,25 @@
 """What commands do to a finished run: all or nothing, one at a time, and never to what adcli did not make."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from support import Adcli, assert_one_line, in_own_process, write_parts
 
 from adcli import RunError, StorageError, pipeline
-from adcli._changes import CHANGES, changing
+from adcli._changes import CHANGES, changing, holding
+from adcli._files import seal
 from adcli.exports.export import MANIFEST_FILE
 from adcli.exports.writing import TARGET, new_folder
+from adcli.runs.find import list_runs
+from adcli.runs.partial import check_free
+from adcli.runs.removing import PLAN_FILE
 from adcli.runs.run import Run
 
 TOP = ("metrics.json", "scores.csv", "report.html")
@@ -134,7 +139,7 @@ def test_of_two_commands_at_once_each_ends_whole_or_says_who_is_at_work(
         assert "Traceback" not in err
         if process.returncode:
             at_work += 1
-            assert "is at work on it" in err or "no run" in err or "no such" in err, err
+            assert any(words in err for words in ("is at work on it", "no run", "no such", "is gone")), err
     assert at_work < 2
     (folder,) = list((tmp_path / "runs").iterdir()) or [None]
     if folder is None:
@@ -185,8 +190,6 @@ def test_an_evaluation_killed_at_any_moment_leaves_the_old_or_the_new(trained: P
 
 def write_export(folder: Path, **files: str) -> None:
     """Write what list_files takes for an export."""
-    from adcli._files import seal
-
     for name, text in files.items():
         (folder / name).write_text(text)
     (folder / MANIFEST_FILE).write_text(seal({"files": dict.fromkeys(files, "")}))
@@ -278,8 +281,9 @@ def test_a_forced_export_and_a_calibration_of_the_export_exclude_each_other(tmp_
 
 
 def test_what_a_killed_export_left_is_removed_by_the_next_beside_it(tmp_path: Path) -> None:
-    left = tmp_path / ".onnx.making"
+    left = tmp_path / ".adcli-onnx.making"
     (left / "new").mkdir(parents=True)
+    (left / ".adcli-making").write_text('{"making": "onnx", "process": 1}')
     (left / ".adcli-lock").write_text("")
     precious = tmp_path / ".precious.making"
     precious.mkdir()
@@ -308,6 +312,175 @@ def test_runs_are_removed_and_nothing_else(adcli: Adcli, run: Path, tmp_path: Pa
     assert left == {"exports/onnx/mine", "evaluations/linked"}
     assert (tmp_path / "precious/metrics.json").read_text() == "only copy"
     assert_one_line(adcli("runs", "rm", run, "--yes"), 5, "no run")
+
+
+FOREIGN = (
+    "mine.txt",
+    ".hidden",
+    "evaluations/mine/photo.png",
+    "evaluations/own/scores.csv",
+    "evaluations/own/report.html",
+    "evaluations/half/metrics.json",
+    "evaluations/test/mine.txt",
+    "calibrations/2026-photo.jpg",
+    "calibrations/7notes.json",
+    "calibrations/9.json",
+    "calibrations/0009.json",
+    "calibrations/0009.jpg",
+    "checkpoints/my.txt",
+    "exports/onnx/my.txt",
+    "exports/onnx/calibrations/9.json",
+    "exports/mine/photo.png",
+    "ignore.png",
+    "training.csv",
+    "evaluation.json",
+    ".adcli-changes/user.txt",
+    ".adcli-mine.tmp",
+)
+
+
+def write_foreign(folder: Path) -> None:
+    """Put files of a user into a run, where adcli has its own."""
+    for name in FOREIGN:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("only copy")
+
+
+def list_paths(folder: Path) -> set[str]:
+    """Return the names of the files and folders in a folder, but for what they lie in."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    return found - {Path(name).parent.as_posix() for name in found}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_file_of_a_user_is_removed_with_a_run(adcli: Adcli, run: Path, damaged: bool) -> None:
+    folder = run / "exports/onnx/calibrations"
+    folder.mkdir(parents=True)
+    write_export(folder.parent, graph="x")
+    write_foreign(run)
+    if damaged:
+        (run / "run.yaml").write_text("nonsense")
+    assert adcli("runs", "rm", run, "--yes").code == 0
+    assert list_paths(run) == set(FOREIGN)
+    assert all((run / name).read_text() == "only copy" for name in FOREIGN)
+
+
+@pytest.fixture
+def made(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small run with an export, whose folders are several deep."""
+    monkeypatch.chdir(tmp_path)
+    (run / "model.safetensors").write_text("small")
+    folder = run / "exports/onnx"
+    (folder / "base/1").mkdir(parents=True)
+    (folder / "base/1/model").write_text("x")
+    write_export(folder)
+    (folder / MANIFEST_FILE).write_text(seal({"files": {"base/1/model": ""}}))
+    return run
+
+
+def die_at(step: int, act: Callable[[], object]) -> bool:
+    """Do something in a process that ends without a word at one of its changes; tell whether it came to that."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    steps = iter(range(1, 10**6))
+
+    def counted(change: Callable[..., object]) -> Callable[..., object]:
+        return lambda *given, **named: os._exit(9) if next(steps) == step else change(*given, **named)
+
+    for name in ("unlink", "rename", "replace", "rmdir", "mkdir", "ftruncate", "fsync"):
+        setattr(os, name, counted(getattr(os, name)))
+    try:
+        act()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
+@pytest.mark.parametrize(
+    ("state", "foreign", "after"),
+    [
+        ("finished", False, "rm"),
+        ("finished", True, "list"),
+        ("finished", False, "train"),
+        ("interrupted", True, "rm"),
+        ("interrupted", False, "list"),
+        ("interrupted", True, "train"),
+    ],
+)
+def test_a_removal_killed_at_any_step_is_finished_by_the_next_command(
+    adcli: Adcli, made: Path, tmp_path: Path, state: str, foreign: bool, after: str
+) -> None:
+    kept = {"mine.txt", "evaluations/own/scores.csv"} if foreign else set()
+    copies, step, killed = tmp_path / "copies", 0, True
+    while killed:
+        step += 1
+        copied = copies / (".partial/run" if state == "interrupted" else "run")
+        shutil.copytree(made, copied)
+        for name in kept:
+            (copied / name).parent.mkdir(exist_ok=True)
+            (copied / name).write_text("only copy")
+        killed = die_at(step, lambda copied=copied: pipeline.remove_run(copied))
+        whole = (copied / "run.yaml").exists() and not (copied / PLAN_FILE).exists()
+        if after == "list":
+            listed = [item.path for item in list_runs(copies)]
+            assert listed == ([copied] if whole else [])
+        elif after == "train" and not whole:
+            if foreign:
+                with pytest.raises(StorageError, match="exists already" if state == "finished" else "did not make"):
+                    check_free(copies / "run")
+            else:
+                check_free(copies / "run")
+        if copied.exists() and (whole or after == "rm"):
+            outcome = adcli("runs", "rm", copied, "--yes")
+            assert outcome.code == 0 or not (copied / "run.yaml").exists(), outcome.err
+        list(list_runs(copies))
+        start = ".partial/run/" if state == "interrupted" else "run/"
+        assert list_paths(copies) == {start + name for name in kept}, step
+        shutil.rmtree(copies)
+    assert step > 20
+
+
+def test_what_another_command_holds_is_not_finished_by_a_list(made: Path) -> None:
+    (made / PLAN_FILE).write_text(seal({"files": ["run.yaml"], "folders": []}))
+    with holding(made):
+        list(list_runs(made.parent))
+        assert (made / "run.yaml").exists()
+    list(list_runs(made.parent))
+    assert not (made / "run.yaml").exists()
+
+
+def test_a_damaged_plan_of_removal_removes_nothing_and_is_named(adcli: Adcli, made: Path) -> None:
+    before = read_all(made)
+    for text in (
+        "",
+        "nonsense",
+        seal({"files": 3, "folders": None}),
+        seal({"files": ["../../precious"], "folders": []}),
+    ):
+        (made / PLAN_FILE).write_text(text)
+        assert adcli("runs").code == 0
+        assert_one_line(adcli("runs", "rm", made, "--yes"), 5)
+        (made / PLAN_FILE).unlink()
+        assert read_all(made) == before
+
+
+@pytest.mark.parametrize("command", [["rename", "last", "other"], ["rm", "last", "--yes"]])
+def test_what_last_stands_for_is_said_before_it_is_changed(adcli: Adcli, run: Path, command: list[str]) -> None:
+    outcome = adcli("runs", *command)
+    assert outcome.code == 0
+    assert f"'last' is {run}" in outcome.err
+
+
+def test_no_note_is_kept_with_a_run_that_is_gone(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened = Run.open(run)
+    (run / "mine.txt").write_text("only copy")
+    pipeline.remove_run(run)
+    with pytest.raises(RunError, match="is no run"):
+        pipeline.annotate_run(opened, "text")
+    assert list_paths(run) == {"mine.txt"}
 
 
 @pytest.mark.parametrize("state", ["finished", "damaged", "interrupted"])

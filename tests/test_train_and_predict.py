@@ -141,8 +141,8 @@ def test_evaluation_of_other_data_is_added_to_the_run(adcli: Adcli, parts: Path,
 @pytest.mark.parametrize(
     ("how", "method"), [("0.5", "held-out"), ("3-fold", "k-fold"), ("none", "none"), ("FOLDER", "folder")]
 )
-def test_every_way_to_calibrate_works(adcli: Adcli, parts: Path, how: str, method: str) -> None:
-    calibration = parts / "test/good" if how == "FOLDER" else how
+def test_every_way_to_calibrate_works(adcli: Adcli, parts: Path, others: Path, how: str, method: str) -> None:
+    calibration = others / "test/good" if how == "FOLDER" else how
     run = train(adcli, parts, "--calibration", calibration, "--false-alarm-rate", "0.2")
     assert json.loads((run / "calibration.json").read_text())["method"] == method
     rows = json.loads(adcli("predict", run, parts / "test", "--json").out)
@@ -198,8 +198,8 @@ def test_another_false_alarm_rate_needs_no_new_images(adcli: Adcli, parts: Path)
         assert_one_line(adcli(*command, "--false-alarm-rate", "0.1"), 2, "does not come from good images")
 
 
-def test_a_threshold_can_be_given_or_chosen_on_validation_images(adcli: Adcli, parts: Path) -> None:
-    run = train(adcli, parts, "--threshold", "f1", "--validation", parts / "test")
+def test_a_threshold_can_be_given_or_chosen_on_validation_images(adcli: Adcli, parts: Path, others: Path) -> None:
+    run = train(adcli, parts, "--threshold", "f1", "--validation", others / "test")
     verdicts = {row["image"]: row["verdict"] for row in json.loads(adcli("predict", run, parts / "test", "--json").out)}
     wrong = [image for image, verdict in verdicts.items() if (verdict == "defect") != ("scratch" in image)]
     assert len(wrong) <= 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adcli.errors import OptionError, RunError
-from adcli.scoring.calibration import Calibration, conformal_threshold, f1_threshold
+from adcli.scoring.calibration import Calibration, Method, conformal_threshold, f1_threshold
 
 
 @pytest.mark.parametrize("n", [1, 5, 19, 20, 99, 100, 250])
@@ -59,6 +59,31 @@ def test_folds_and_given_thresholds_promise_no_more_than_they_can() -> None:
     assert "promises nothing" in Calibration.at_value(150.0, scores, None, 0.01).promise()
     assert "49 of 200" in Calibration.at_value(150.0, scores, None, 0.01).promise()
     assert "no verdicts" in Calibration.none().promise()
+
+
+@pytest.mark.parametrize(
+    ("chosen_by", "words"),
+    [
+        ("held-out", "held-out good images"),
+        ("folder", "good images of a folder of their own"),
+        ("k-fold", "images in folds"),
+        ("none", "good images"),
+    ],
+)
+@pytest.mark.parametrize("method", ["value", "f1"])
+def test_images_are_called_what_they_are_whatever_sets_the_threshold(
+    method: Method, chosen_by: Method, words: str
+) -> None:
+    calibration = Calibration(method, 0.1, (1.0, 2.0, 3.0), image_threshold=2.0, chosen_by=chosen_by)
+    assert f"(1 of 3 {words} lie above it)" in calibration.promise()
+    if chosen_by != "none":
+        assert f"3 {words}" in calibration.at_rate(0.5).promise()
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0, 2.0, 3.0])
+def test_a_threshold_below_all_good_images_is_warned_of(threshold: float) -> None:
+    said = Calibration.at_value(threshold, [1.0, 2.0, 3.0], None, 0.1).explain()
+    assert ("all 3 good images lie above it" in " ".join(said)) == (threshold < 1)
 
 
 def test_the_pixel_threshold_comes_from_the_maxima_of_maps() -> None:

@@ -25,17 +25,22 @@ def test_what_is_kept_is_new_and_different_and_all_is_counted(seed: int) -> None
     draw = random.Random(seed)
     digests = draw.choices("abcdefgh", k=draw.randint(1, 12))
     fitted = set(draw.sample("abcdefgh", draw.randint(0, 4)))
-    if fitted.issuperset(digests):
-        with pytest.raises(DataError, match=rf"--data x: the model is fitted to all {len(digests)} images.* do this"):
-            guard(digests, digests, fitted, "--data x", "do this")
+    tested = set(draw.sample("abcdefgh", draw.randint(0, 3)))
+    if (fitted | tested).issuperset(digests):
+        with pytest.raises(DataError, match=r"--data x: .*; do this") as caught:
+            guard(digests, digests, fitted, "--data x", "do this", tested=tested)
+        assert ("fitted to" in caught.value.message) == bool(fitted.intersection(digests))
+        assert ("test images" in caught.value.message) == bool((tested - fitted).intersection(digests))
         return
-    guarded = guard(digests, digests, fitted, "--data x", "do this")
-    assert set(guarded.kept) == set(digests) - fitted
+    guarded = guard(digests, digests, fitted, "--data x", "do this", tested=tested)
+    assert set(guarded.kept) == set(digests) - fitted - tested
     assert len(set(guarded.kept)) == len(guarded.kept)
     assert guarded.fitted == sum(digest in fitted for digest in digests)
-    assert len(guarded.kept) + guarded.fitted + guarded.copies == len(digests)
+    assert guarded.tested == sum(digest in tested - fitted for digest in digests)
+    assert len(guarded.kept) + sum(guarded.left_out.values()) == len(digests)
     notes = " ".join(guarded.notes("--data x"))
     assert ("the model is fitted to them" in notes) == bool(guarded.fitted)
+    assert ("they are test images" in notes) == bool(guarded.tested)
     assert ("copies of others" in notes) == bool(guarded.copies)
 
 
@@ -108,8 +113,29 @@ def test_no_image_of_the_fit_validates_a_training(tmp_path: Path, own: bool) -> 
     assert [sample.image.read_text() for sample in made.validation] == ["x", "y", "z"]
     assert "left out 2 of 6 images: the model is fitted" in notes
     write(tmp_path / "labelled/scratch", "bb")
-    with pytest.raises(DataError, match="good and defective"):
+    with pytest.raises(DataError, match=r"good and defective, and the 2 defective ones of .*labelled are all images"):
         plan(items, validation=str(tmp_path / "labelled"), **settings)
+    with pytest.raises(DataError, match=r"good and defective, and --validation .* has no good ones"):
+        plan(items, validation=str(tmp_path / "labelled/good"), **settings)
+
+
+def test_no_test_image_calibrates_or_validates_a_training(tmp_path: Path) -> None:
+    items, shown = write(tmp_path / "train", "abcdefgh"), write(tmp_path / "test", "uvwz")
+    splits = Splits([], [Sample(item.path) for item in shown])
+    write(tmp_path / "others", "avwxyy", "renamed-")
+    made, notes = plan(items, splits, calibration=str(tmp_path / "others"))
+    assert contents(made.good) == ["x", "y"]
+    assert made.left_out == {"fitted": 1, "test images": 2, "copies": 1}
+    assert "left out 2 of 6 images: they are test images" in notes
+    write(tmp_path / "labelled/good", "uxa")
+    write(tmp_path / "labelled/scratch", "zy")
+    made, _ = plan(items, splits, calibration="none", threshold="f1", validation=str(tmp_path / "labelled"))
+    assert [sample.image.read_text() for sample in made.validation] == ["x", "y"]
+    write(tmp_path / "labelled/good", "uva")
+    with pytest.raises(DataError, match=r"the 3 good ones of --validation .* fitted to, or test images"):
+        plan(items, splits, calibration="none", threshold="f1", validation=str(tmp_path / "labelled"))
+    with pytest.raises(DataError, match=r"--calibration .*: all 4 images are test images.*--calibration none"):
+        plan(items, splits, calibration=str(tmp_path / "test"))
 
 
 def test_a_folder_of_nothing_but_the_images_of_the_fit_is_refused(tmp_path: Path) -> None:

@@ -173,12 +173,13 @@ def test_a_broken_promise_is_said_where_chance_does_not_explain_it(rejected: int
     calibration = Calibration.conformal(np.linspace(0, 1, 99), None, 0.05, "held-out")
     scores = np.array([2.0] * rejected + [0.0] * (100 - rejected))
     metrics = {"image": rates(scores, np.zeros(100, bool), 1.0)}
-    assert bool(broken_promise(calibration, metrics)) == warned
+    said = broken_promise(calibration, metrics, "adcli calibrate 'a run'")
+    assert said.endswith("today: adcli calibrate 'a run' --data DIR") == bool(said) == warned
 
 
 def test_a_threshold_that_promises_nothing_cannot_be_broken() -> None:
     metrics = {"image": rates(np.ones(100), np.zeros(100, bool), 0.5)}
-    assert not broken_promise(Calibration.at_value(0.5, [0.1], None, 0.01), metrics)
+    assert not broken_promise(Calibration.at_value(0.5, [0.1], None, 0.01), metrics, "")
 
 
 def test_the_same_page_is_the_same_text() -> None:

@@ -14,10 +14,21 @@ import pytest
 from adcli._changes import CHANGES, LOCK
 from adcli._files import file_digest, seal, unseal
 from adcli.errors import OptionError, RunError, StorageError
+from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.pipeline import load as find_run
+from adcli.pipeline._manage import list_made
 from adcli.progress import Silent
-from adcli.runs.find import check_name, find_folder, find_interrupted, list_runs, new_run_path, now
-from adcli.runs.partial import PartialRun
+from adcli.runs.find import (
+    check_name,
+    check_run_name,
+    find_folder,
+    find_interrupted,
+    finishing_time,
+    list_runs,
+    new_run_path,
+)
+from adcli.runs.partial import CHECKPOINT_FILE as REMOVED_CHECKPOINT_FILE
+from adcli.runs.partial import PartialRun, _naming, check_free
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
 
@@ -31,7 +42,7 @@ def make_run(path: Path, **record: object) -> Run:
     digest = file_digest(partial.folder / WEIGHTS_FILE)
     calibration = Calibration.conformal(np.arange(200.0), None, 0.01, "held-out")
     partial.write(CALIBRATION_FILE, replace(calibration, weights=digest, number=1).to_json())
-    written = {"core": "0.1.0", "weights": digest, "finished": now(), **record}
+    written = {"core": "0.1.0", "weights": digest, "finished": finishing_time(path.parent), **record}
     partial.write(RUN_FILE, seal({"format": FORMAT, **SETTINGS, "record": written}))
     return partial.finish()
 
@@ -234,7 +245,7 @@ def test_a_folder_that_appears_under_a_runs_name_is_left_and_the_run_kept(tmp_pa
     (tmp_path / "run" / "photo").write_text("only copy")
     with pytest.raises(StorageError, match=r"run: appeared meanwhile.*\.partial/run.*--resume"):
         partial.finish()
-    partial.abandon()
+    partial.abandon(list_made(partial.folder))
     assert (tmp_path / "run" / "photo").read_text() == "only copy"
     (tmp_path / "run").rename(tmp_path / "precious")
     resumed, _ = PartialRun.resume(tmp_path / PARTIAL / "run")
@@ -294,17 +305,97 @@ def test_of_two_runs_that_want_one_name_one_gets_it(tmp_path: Path) -> None:
 def test_what_a_killed_process_did_not_finish_is_removed_by_the_next(tmp_path: Path) -> None:
     PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
     folder = tmp_path / PARTIAL / "run"
-    left = [folder / ".tmpAb12", folder / ".adcli-0123456789ab.tmp", folder / "checkpoints" / ".tmpX", folder / LOCK]
-    for path in left:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("half")
+    (folder / "checkpoints").mkdir()
+    for name in (".adcli-0123456789ab.tmp", ".model.safetensors.new", "checkpoints/.training.safetensors", LOCK):
+        (folder / name).write_text("half")
+    header = b'{"__metadata__":{}}'
+    for name in (".tmpAb12cD", "checkpoints/.tmpAb12cD"):
+        (folder / name).write_bytes(len(header).to_bytes(8, "little") + header)
     (tmp_path / PARTIAL / ".new").mkdir()
     (tmp_path / PARTIAL / ".new" / RUN_FILE).write_text("half")
-    PartialRun.create(tmp_path / "other", {**SETTINGS, "record": {}}).abandon()
+    other = PartialRun.create(tmp_path / "other", {**SETTINGS, "record": {}})
+    assert not other.abandon(list_made(other.folder))
     assert [path.name for path in (tmp_path / PARTIAL).iterdir()] == ["run"]
     resumed, _ = PartialRun.resume(folder)
     assert [path.name for path in folder.rglob(".*")] == [LOCK]
     resumed.leave()
+
+
+FOREIGN = (".my-notes", "checkpoints/mine.txt", "checkpoints/.tmpNotes1", ".git/config", "mine.txt", ".adcli-my.tmp")
+
+
+def write_foreign(folder: Path) -> None:
+    """Put files of a user into a run."""
+    for name in FOREIGN:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("only copy")
+
+
+def test_files_that_adcli_did_not_make_outlive_an_interrupted_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "run").path.rename(tmp_path / "made")
+    (tmp_path / PARTIAL).mkdir()
+    (tmp_path / "made").rename(tmp_path / PARTIAL / "run")
+    folder = tmp_path / PARTIAL / "run"
+    write_foreign(folder)
+    (folder / "checkpoints/training.safetensors").write_text("the last epoch")
+    resumed, _ = PartialRun.resume(folder)
+    assert all((folder / name).read_text() == "only copy" for name in FOREIGN)
+    finished = resumed.finish()
+    assert all((finished.path / name).read_text() == "only copy" for name in FOREIGN)
+    assert not (finished.path / "checkpoints/training.safetensors").exists()
+
+
+def test_files_that_adcli_did_not_make_outlive_an_abandoned_run_and_are_named(tmp_path: Path) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    folder = tmp_path / PARTIAL / "run"
+    write_foreign(folder)
+    resumed, _ = PartialRun.resume(folder)
+    left = resumed.abandon(list_made(folder))
+    assert {path.relative_to(folder).as_posix() for path in left} == set(FOREIGN)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(FOREIGN)
+    with pytest.raises(StorageError, match=r"did not make lie where.*move .*\.partial/run away"):
+        PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
+
+
+def test_a_checkpoint_has_the_name_that_resuming_and_removing_know() -> None:
+    assert REMOVED_CHECKPOINT_FILE == CHECKPOINT_FILE
+
+
+@pytest.mark.parametrize("left", ["", LOCK, ".new/run.yaml"])
+def test_what_a_training_left_that_was_killed_at_its_start_is_removed_by_a_list(tmp_path: Path, left: str) -> None:
+    (tmp_path / PARTIAL / left).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / PARTIAL).mkdir(exist_ok=True)
+    if left:
+        (tmp_path / PARTIAL / left).write_text("")
+    assert list(list_runs(tmp_path)) == []
+    assert not (tmp_path / PARTIAL).exists()
+
+
+def test_a_list_leaves_alone_what_a_living_training_is_about_to_name(tmp_path: Path) -> None:
+    with _naming(tmp_path / PARTIAL) as unnamed:
+        (unnamed / RUN_FILE).write_text("")
+        assert list(list_runs(tmp_path)) == []
+        assert (unnamed / RUN_FILE).exists()
+
+
+def test_the_run_finished_last_is_last_even_if_the_clock_was_set_back(runs: Path) -> None:
+    ahead = "2999-01-01T00:00:00.999999Z"
+    make_run(runs / "ahead", finished=ahead)
+    later = make_run(runs / "later")
+    assert later.record["finished"] == "2999-01-01T00:00:01.000000Z"
+    assert find_folder("last") == runs / "later"
+    make_run(runs / "end", finished="9999-12-31T23:59:59.999999Z")
+    assert finishing_time(runs) == "2999-01-01T00:00:01.000001Z"
+
+
+def test_a_run_that_is_gone_is_not_to_be_copied_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run.path / WEIGHTS_FILE).unlink()
+    with pytest.raises(RunError, match="copy the whole run folder again"):
+        run.verified_weights()
+    (run.path / RUN_FILE).unlink()
+    with pytest.raises(RunError, match="the run is gone"):
+        run.verified_weights()
 
 
 def test_a_log_has_one_line_for_a_text_of_any_kind(tmp_path: Path) -> None:
@@ -385,6 +476,14 @@ def test_a_name_is_that_of_one_folder_on_every_system(name: str) -> None:
     with pytest.raises(OptionError) as raised:
         check_name(name, "--name")
     assert raised.value.format_message().isprintable()
+
+
+@pytest.mark.parametrize("name", ["last", "LAST"])
+def test_no_run_is_called_as_the_last_one_is(runs: Path, name: str) -> None:
+    with pytest.raises(OptionError, match="stands for the run finished last"):
+        check_free(runs / name)
+    with pytest.raises(OptionError, match="stands for the run finished last"):
+        check_run_name(name, "NEW")
 
 
 @pytest.mark.parametrize("name", ["test", "monday-2", "Übung 3", "写真", "a.b", "x" * 100, "console", "last"])

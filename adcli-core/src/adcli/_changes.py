@@ -2,25 +2,25 @@
 
 A command prepares its files in ``.adcli-changes`` in that folder. Renaming what it prepared to ``committed`` is the
 step: before it nothing has changed, and after it the files are moved to their places, by whoever comes next if need be.
-A new folder is made in ``.NAME.making`` beside its place, and renamed.
+A new folder is made in ``.adcli-NAME.making`` beside its place, and renamed.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import shutil
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from adcli._files import storing, sync, sync_all
+from adcli._files import parse_json, read_state, remove_tree, storing, sync, sync_all
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError, one_line
 
 CHANGES = ".adcli-changes"
 LOCK = ".adcli-lock"
 _COMMITTED, _STAGED, _PLAN = "committed", "staged", ".plan.json"
-_MAKING, _NEW = ".making", "new"
+_BEGINNING, _MAKING, _NEW, _MARKER = ".adcli-", ".making", "new", ".adcli-making"
 
 _ATTEMPTS = 100
 """How often a folder is made that others remove."""
@@ -37,7 +37,7 @@ def inside(root: Path, name: str | PurePosixPath, error: type[AdcliError] = RunE
     """
     path = root
     for part in PurePosixPath(name).parts:
-        if part in ("..", "/") or "\\" in part or "\0" in part or (os.name == "nt" and ":" in part):
+        if _leads_out(part):
             raise error(f"{root}: '{one_line(name)}' does not lie in it.")
         path = path / part
         if os.path.islink(path):  # noqa: PTH114 - Path.is_symlink raises if a name is too long
@@ -45,10 +45,17 @@ def inside(root: Path, name: str | PurePosixPath, error: type[AdcliError] = RunE
     return path
 
 
+def _leads_out(part: str) -> bool:
+    """Tell whether a part of a name could lead elsewhere, or can name nothing."""
+    try:
+        os.fsencode(part)
+    except UnicodeEncodeError:
+        return True
+    return part in ("..", "/") or "\\" in part or "\0" in part or (os.name == "nt" and ":" in part)
+
+
 @contextlib.contextmanager
-def changing(
-    root: Path, target: str, *, marker: str = "", whole: bool = False, replaced: Collection[str] = ()
-) -> Iterator[Path]:
+def changing(root: Path, target: str, *, marker: str = "", replaced: Collection[str] = ()) -> Iterator[Path]:
     """Give an empty folder; what it holds at the end replaces what has the same names in ``root``, in one step.
 
     If an error is raised, nothing changes. Two commands never change the same target at once.
@@ -57,7 +64,6 @@ def changing(
         root: a finished run or export.
         target: what is changed, such as ``"evaluations/test"``.
         marker: a file that a folder of that name has if it is of the kind that is changed; any other is left alone.
-        whole: the target is a folder that is replaced with all in it, rather than file by file.
         replaced: names of files that what is new takes the place of: those that it does not have are removed.
 
     Raises:
@@ -67,18 +73,18 @@ def changing(
     _check_marker(root, target, marker)
     work = inside(root, f"{CHANGES}/{hashlib.sha256(target.encode()).hexdigest()[:16]}")
     working, staged = Lock(work / LOCK, root / target), work / _STAGED
-    with _moving(root), storing(root):
+    with _moving(root), _storing(root):
         work.mkdir(parents=True, exist_ok=True)
         working.acquire()
-        shutil.rmtree(staged, ignore_errors=True)
+        remove_tree(staged)
         staged.mkdir()
     try:
         yield staged
         _check_marker(root, target, marker)
-        _commit(root, staged, [target] if whole else [], replaced)
+        _commit(root, staged, replaced)
     finally:
         with contextlib.suppress(RunError, StorageError), _moving(root):
-            shutil.rmtree(staged, ignore_errors=True)
+            remove_tree(staged)
             working.release()
             _remove_empty(work, work.parent)
 
@@ -93,80 +99,120 @@ def _check_marker(root: Path, target: str, marker: str) -> None:
 def _moving(root: Path) -> Iterator[None]:
     """Hold the lock under which files are moved to their places, after finishing what a killed command left of that."""
     with Lock(inside(root, LOCK), root).held(_WAIT_SECONDS):
-        with storing(root):
-            _finish(root)
+        _finish(root)
         yield
 
 
-def _commit(root: Path, staged: Path, whole: Collection[str], replaced: Collection[str]) -> None:
-    with storing(root):
+@contextlib.contextmanager
+def _storing(root: Path) -> Iterator[None]:
+    """Turn a failure to write below a folder into one line: perhaps the folder is gone, or is no longer its own."""
+    changes = inside(root, CHANGES)
+    if os.path.lexists(changes) and not changes.is_dir():
+        raise StorageError(f"{changes}: is no folder; remove it.")
+    try:
+        with storing(root):
+            yield
+    except StorageError:
+        if not root.is_dir():
+            raise StorageError(f"{root}: is gone; another command has just removed or renamed it.") from None
+        raise
+
+
+def _commit(root: Path, staged: Path, replaced: Collection[str]) -> None:
+    with _storing(root):
         removed = [name for name in replaced if not (staged / name).exists()]
-        (staged / _PLAN).write_text(json.dumps({"whole": list(whole), "removed": removed}), encoding="utf-8")
-        _check_places(root, staged, removed)
+        # What is committed must not get stuck.
+        _find_places(root, staged, removed)
+        (staged / _PLAN).write_text(json.dumps({"removed": removed}), encoding="utf-8")
         sync_all(staged)
-    with _moving(root), storing(root):
+    with _moving(root), _storing(root):
         staged.rename(root / CHANGES / _COMMITTED)
         sync(root / CHANGES)
         _finish(root)
 
 
-def _check_places(root: Path, staged: Path, removed: Collection[str]) -> None:
-    """Make sure that everything can be moved to its place: what is committed must not get stuck."""
-    for name in removed:
-        inside(root, name)
-    for path in staged.rglob("*"):
-        final = inside(root, path.relative_to(staged).as_posix())
-        if final.exists() and final.is_dir() != path.is_dir():
-            what = "a folder" if final.is_dir() else "a file"
-            raise StorageError(f"{final}: is {what}, and stands in the way; move it away.")
+def _find_places(root: Path, folder: Path, removed: Collection[str]) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """Return what is to be moved, each file with its place, and what is to be removed.
+
+    Raises:
+        RunError: a place is not in ``root``, or something that would be moved is no file.
+        StorageError: something is in the way.
+    """
+    moved = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name == _PLAN:
+            continue
+        mode = inside(folder, name).lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise RunError(f"{path}: is neither a file nor a folder.")
+        final = _find_place(root, name, folder=stat.S_ISDIR(mode))
+        if stat.S_ISREG(mode):
+            moved.append((path, final))
+    return moved, [_find_place(root, name, folder=False) for name in removed]
+
+
+def _find_place(root: Path, name: str, *, folder: bool) -> Path:
+    """Return the place of a file or folder, which nothing of the other kind has."""
+    final = inside(root, name)
+    if final == root or {CHANGES, LOCK} & set(PurePosixPath(name).parts):
+        raise RunError(f"{root}: '{one_line(name)}' is nothing that a command changes.")
+    if final.exists() and final.is_dir() != folder:
+        what = "a folder" if final.is_dir() else "a file"
+        raise StorageError(f"{final}: is {what}, and stands in the way; move it away.")
+    return final
 
 
 def _finish(root: Path) -> None:
-    """Move what was committed to its places; can be broken off at any point, and done again."""
-    committed, old = inside(root, f"{CHANGES}/{_COMMITTED}"), inside(root, f"{CHANGES}/old")
-    if (committed / _PLAN).is_file():
-        whole, removed = _read_plan(committed / _PLAN)
-        for name in whole:
-            if (committed / name).is_dir():
-                _replace_folder(committed / name, inside(root, name), old)
-        for path in sorted(committed.rglob("*")):
-            if path.is_file() and path.name != _PLAN:
-                final = inside(root, path.relative_to(committed).as_posix())
+    """Move what was committed to its places; can be broken off at any point, and done again.
+
+    Raises:
+        RunError: what was committed is nothing that adcli could have committed, or something is in its way.
+        StorageError: it cannot be moved.
+    """
+    committed = inside(root, f"{CHANGES}/{_COMMITTED}")
+    plan = committed / _PLAN
+    if os.path.lexists(plan):
+        moved, removed = _read_plan(root, plan)
+        try:
+            for path, final in moved:
                 final.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(final)
-        for name in removed:
-            inside(root, name).unlink(missing_ok=True)
-        sync(root)
-        (committed / _PLAN).unlink()
-    for left in (committed, old):
-        shutil.rmtree(left, ignore_errors=True)
+            for path in removed:
+                path.unlink(missing_ok=True)
+            sync(root)
+            plan.unlink()
+        except OSError as error:
+            raise StorageError(f"{plan}: cannot be carried out ({error.strerror or error}).") from None
+    if committed.is_dir():
+        remove_tree(committed)
+    elif os.path.lexists(committed):
+        raise RunError(f"{committed}: is no folder; remove {root / CHANGES}.")
 
 
-def _read_plan(path: Path) -> tuple[list[str], list[str]]:
+def _read_plan(root: Path, plan: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """Return what a plan moves and removes, after making sure that all of it lies in the folder."""
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        return [str(name) for name in plan["whole"]], [str(name) for name in plan["removed"]]
-    except (ValueError, TypeError, KeyError):
-        raise RunError(f"{path}: is damaged; remove {path.parent}.") from None
-
-
-def _replace_folder(new: Path, final: Path, old: Path) -> None:
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    new.rename(final)
-    sync(final.parent)
+        content = parse_json(read_state(plan))
+        if not (isinstance(content, dict) and content.keys() == {"removed"} and isinstance(content["removed"], list)):
+            raise ValueError("adcli did not write it")
+        return _find_places(root, plan.parent, [str(name) for name in content["removed"]])
+    except (OSError, ValueError, RunError, StorageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise RunError(
+            f"{plan}: cannot be carried out ({one_line(reason)}); put that right, or remove {root / CHANGES}."
+        ) from None
 
 
 def settle(root: Path) -> None:
-    """Finish what a killed command had committed, and remove what it left; does nothing if that cannot be written.
+    """Finish what a killed command had committed, and remove what it left; if that cannot be written, it stays.
 
     Raises:
-        RunError: a link leads out of the folder, or another process holds on to it.
+        RunError: something committed cannot be finished, so that the folder is neither old nor new; a link leads out
+            of it; or another process holds on to it.
     """
     changes = inside(root, CHANGES)
-    if not (changes.is_dir() or inside(root, LOCK).exists()):
+    if not (os.path.lexists(changes) or os.path.lexists(root / LOCK)):
         return
     try:
         with _moving(root):
@@ -174,16 +220,21 @@ def settle(root: Path) -> None:
             for work in [path for path in found if path.is_dir() and not path.is_symlink()]:
                 _remove_dead(work, root, _STAGED)
             _remove_empty(changes)
-    except (OSError, StorageError):
-        # On a medium that cannot be written, there is nothing that this process could settle.
-        return
+    except (OSError, StorageError) as error:
+        # Without a plan, nothing has changed, and what is on a medium that cannot be written may stay there.
+        if os.path.lexists(inside(root, f"{CHANGES}/{_COMMITTED}/{_PLAN}")):
+            reason = str(error).rstrip(".")
+            raise RunError(
+                f"{root}: an earlier command was killed while it changed this, and that cannot be finished: "
+                f"{one_line(reason)}; make it writable and run any command on it, or copy it to where you may write."
+            ) from None
 
 
 def _remove_dead(work: Path, what: Path, name: str) -> None:
     """Remove what a command prepared that no longer runs."""
     lock = Lock(work / LOCK, what)
     if lock.try_acquire():
-        shutil.rmtree(work / name, ignore_errors=True)
+        remove_tree(work / name)
         lock.release()
         _remove_empty(work)
 
@@ -195,8 +246,12 @@ def _remove_empty(*folders: Path) -> None:
 
 
 @contextlib.contextmanager
-def holding(root: Path) -> Iterator[Lock]:
+def holding(root: Path, *, removing: bool = False) -> Iterator[Lock]:
     """Hold a whole folder, so that no other command changes anything in it; gives the lock, to be moved with it.
+
+    Args:
+        root: the folder.
+        removing: it is to be removed, so that what cannot be finished of what was committed is dropped.
 
     Raises:
         RunError: another process is at work in it, or a link leads out of it.
@@ -204,8 +259,12 @@ def holding(root: Path) -> Iterator[Lock]:
     """
     lock = Lock(inside(root, LOCK), root)
     with lock.held():
-        with storing(root):
+        try:
             _finish(root)
+        except (RunError, StorageError):
+            if not removing:
+                raise
+            remove_tree(inside(root, CHANGES) / _COMMITTED)
         for path in [path for path in root.rglob(LOCK) if path != lock.path]:
             holder = Lock(path, root).find_holder()
             if holder:
@@ -225,12 +284,9 @@ def making(final: Path) -> Iterator[Path]:
             be written.
     """
     made = [folder for folder in final.parents if not folder.exists()]
-    work = final.with_name(f".{final.name}{_MAKING}")
+    work = _work_of(final)
     try:
         with _working(work, final):
-            with storing(final):
-                shutil.rmtree(work / _NEW, ignore_errors=True)
-                (work / _NEW).mkdir()
             yield work / _NEW
             with storing(final):
                 sync_all(work / _NEW)
@@ -241,24 +297,74 @@ def making(final: Path) -> Iterator[Path]:
         raise
 
 
+def _work_of(final: Path) -> Path:
+    return final.with_name(f"{_BEGINNING}{final.name}{_MAKING}")
+
+
 @contextlib.contextmanager
 def _working(work: Path, final: Path) -> Iterator[None]:
     """Hold the lock of a folder in which another is made, and remove it at the end."""
-    with contextlib.suppress(OSError, StorageError):
-        for left in [path for path in final.parent.glob(f".*{_MAKING}") if _is_work(path)]:
-            _remove_dead(left, final, _NEW)
+    clean_beside(final)
     lock = Lock(work / LOCK, final)
     enter(lock)
     try:
+        _begin(work, final)
         yield
     finally:
-        shutil.rmtree(work / _NEW, ignore_errors=True)
-        lock.release()
-        _remove_empty(work)
+        _remove_work(work, lock)
 
 
-def _is_work(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and {item.name for item in path.iterdir()} <= {LOCK, _NEW}
+def _begin(work: Path, final: Path) -> None:
+    """Make the new folder, after the marker without which nothing is ever removed."""
+    if os.path.lexists(work / _NEW) and not _is_marked(work):
+        raise StorageError(f"{work}: exists, and was not made by adcli; move it away.")
+    with storing(final):
+        remove_tree(work / _NEW)
+        (work / _MARKER).write_text(json.dumps({"making": final.name, "process": os.getpid()}), encoding="utf-8")
+        sync(work / _MARKER)
+        (work / _NEW).mkdir()
+
+
+def clean_beside(final: Path) -> None:
+    """Remove what killed commands left that made folders beside ``final``, or ``final`` itself; never raises."""
+    if not final.name:
+        return
+    with contextlib.suppress(OSError, StorageError):
+        left = [path for path in final.parent.glob(f"{_BEGINNING}*{_MAKING}") if _is_marked(path)]
+        for work in [*left, *([_work_of(final)] if _is_begun(_work_of(final)) else [])]:
+            lock = Lock(work / LOCK, final)
+            if lock.try_acquire():
+                _remove_work(work, lock)
+
+
+def _remove_work(work: Path, lock: Lock) -> None:
+    """Remove a folder in which another was made; what adcli did not make in it stays."""
+    if _is_marked(work):
+        remove_tree(work / _NEW)
+    if not os.path.lexists(work / _NEW):
+        with contextlib.suppress(OSError):
+            (work / _MARKER).unlink()
+    lock.release()
+    _remove_empty(work)
+
+
+def _is_begun(work: Path) -> bool:
+    """Tell whether a folder has what a command makes first, and nothing else."""
+    return _is_folder(work) and {path.name for path in work.iterdir()} <= {LOCK, _MARKER}
+
+
+def _is_marked(work: Path) -> bool:
+    """Tell whether adcli wrote into a folder that it makes another in it."""
+    try:
+        marker = parse_json(read_state(work / _MARKER))
+        wanted = work.name == _work_of(work.with_name(str(marker["making"]))).name and int(marker["process"]) > 0
+        return wanted and _is_folder(work) and {path.name for path in work.iterdir()} <= {LOCK, _MARKER, _NEW}
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def enter(lock: Lock, wait: float = 1) -> None:

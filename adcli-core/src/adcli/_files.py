@@ -3,24 +3,52 @@
 import contextlib
 import errno
 import hashlib
-import io
+import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
 
-from adcli._locking import lock_file
+from adcli._locking import lock_file, open_regular
 from adcli.errors import AdcliError, RunError, StorageError
 
 _DIGEST = "digest: "
+
+_LARGEST = 256 << 20
+"""Bytes of the largest file that is read into memory: a calibration on a million images has less."""
 
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
 }
+
+
+def read_state(path: Path) -> str:
+    """Return the text of a file that adcli wrote, if it may be such: a file, no link, of bounded size, UTF-8.
+
+    Raises:
+        OSError: it is none, or cannot be read; ``strerror`` says why.
+    """
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(errno.EFBIG, f"Is larger than {_LARGEST >> 20} MiB", str(path))
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "Is no UTF-8 text", str(path)) from None
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON stands for; raises :class:`ValueError` for whatever is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -35,7 +63,10 @@ def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[st
     body, found, digest = text.rpartition(_DIGEST)
     if not found or hashlib.sha256(body.encode()).hexdigest() != digest.rstrip("\n"):
         raise changed
-    content = yaml.safe_load(body)
+    try:
+        content = yaml.safe_load(body)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise changed from None
     if not isinstance(content, dict):
         raise changed
     return content
@@ -43,7 +74,7 @@ def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[st
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file."""
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -67,18 +98,6 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}.") from None
 
 
-@contextlib.contextmanager
-def writing_lines(path: Path) -> Iterator[Callable[[str], object]]:
-    """Give a function that writes text to a file, which has its name once everything is written, or is not there."""
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True) as file:
-        yield file.write
-        with storing(path):
-            file.flush()
-            _replace(binary, path)
-
-
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that its name never stands for half of it."""
     with _temporary(path) as file, storing(path):
@@ -97,10 +116,12 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
     with storing(path):
         file = temporary.open("xb")
     try:
-        with file:
-            lock_file(file.fileno(), temporary)
-            yield file
+        lock_file(file.fileno(), temporary)
+        yield file
     finally:
+        # Closing writes again what could not be written, of which the caller has been told.
+        with contextlib.suppress(OSError):
+            file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
 
@@ -114,11 +135,21 @@ def _replace(file: BinaryIO, path: Path) -> None:
     Path(file.name).replace(path)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder and all in it, or whatever else has its name, as far as that is possible; no link is followed."""
+    # What removes folders would wait for somebody to write into a pipe.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files in a folder whose processes were killed; those of living ones stay."""
     for path in folder.glob(".adcli-*.tmp"):
         with contextlib.suppress(OSError, StorageError):
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = open_regular(path, os.O_RDWR)
             try:
                 if lock_file(descriptor, path):
                     path.unlink()

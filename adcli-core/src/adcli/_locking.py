@@ -6,14 +6,20 @@ import json
 import os
 import platform
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from adcli.errors import AdcliError, RunError, StorageError, one_line
+from adcli.errors import RunError, StorageError, one_line
 
 _POLL_SECONDS = 0.05
+_LONGEST = 4096
+"""Bytes that are read of who holds a lock."""
+_NO_LOCK = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""What a system answers if a folder, a link or something else that is no file has the name of a lock."""
+
 _HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 """What a system answers if another holds a lock."""
 
@@ -49,32 +55,37 @@ class Lock:
     def try_acquire(self) -> bool:
         """Take the lock unless another process holds it; raises :class:`StorageError` if it cannot be written."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:
+            folder = self.path.parent
+            raise StorageError(f"{folder}: is gone; another command has just removed or renamed it.") from None
         except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}.") from None
+            remedy = "; remove it" if error.errno in _NO_LOCK else ""
+            raise StorageError(f"cannot write {self.path}: {error.strerror}{remedy}.") from None
         try:
-            taken = lock_file(descriptor, self.path) and self._is_same(descriptor)
-        except StorageError:
+            if not (lock_file(descriptor, self.path) and self._is_same(descriptor)):
+                os.close(descriptor)
+                return False
+        except BaseException:
             os.close(descriptor)
             raise
-        if not taken:
-            os.close(descriptor)
-            return False
         self._descriptor = descriptor
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(_describe_self()).encode())
+        try:
+            _write_self(descriptor)
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def find_holder(self) -> str:
         """Return which other process holds the lock, in words; nothing if none does."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = open_regular(self.path, os.O_RDWR)
         except OSError:
             return ""
         try:
-            return (
-                "" if self._descriptor is not None or lock_file(descriptor, self.path) else _describe_holder(self.path)
-            )
+            free = self._descriptor is not None or lock_file(descriptor, self.path)
+            return "" if free else _describe_holder(self.path)
         finally:
             os.close(descriptor)
 
@@ -112,6 +123,13 @@ class Lock:
             self.release()
 
 
+def _write_self(descriptor: int) -> None:
+    """Write who holds a lock into its file; a full disk does not keep anybody from holding it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(_describe_self()).encode())
+
+
 def _describe_self() -> dict[str, object]:
     name = Path(sys.argv[0]).name
     command = ["adcli" if name in ("__main__.py", "adcli") else name, *sys.argv[1:]]
@@ -126,12 +144,34 @@ def _describe_self() -> dict[str, object]:
 def _describe_holder(path: Path) -> str:
     """Return who holds a lock, as far as that can be read."""
     try:
-        holder = json.loads(path.read_bytes()[:4096])
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            holder = json.loads(file.read(_LONGEST))
         words = f"'{one_line(holder['command'])}' (process {int(holder['process'])}"
         host = "" if holder["host"] == platform.node() else f" on {one_line(holder['host'])}"
         return f"{words}{host}, since {one_line(holder['since'])})"
-    except (OSError, ValueError, TypeError, KeyError, AdcliError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return "another process"
+
+
+def open_regular(path: Path, flags: int, *, follow: bool = False) -> int:
+    """Open a file as :func:`os.open` does, but no link and nothing that is no file, such as a pipe, never waiting.
+
+    Args:
+        path: the file.
+        flags: as of :func:`os.open`.
+        follow: let a link stand for its file.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    wanted = ("O_NONBLOCK", "O_BINARY") if follow else ("O_NONBLOCK", "O_BINARY", "O_NOFOLLOW")
+    for name in wanted:
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Is no file, but a folder, a pipe or a device", str(path))
+    return descriptor
 
 
 def lock_file(descriptor: int, path: Path) -> bool:

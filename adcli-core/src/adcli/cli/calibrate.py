@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @setting("validation", "Folder with a folder for each kind of defect, for --threshold f1; 'good' may be missing.")
 @flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
 @flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
+@flag("--restore", type=int, metavar="N", section="Calibration", help="Bring back calibration N of --list.")
 @settings(*SCORING)
 @json_flag
 def calibrate(
@@ -39,6 +40,7 @@ def calibrate(
     validation: str | None,
     listed: bool,
     undo: bool,
+    restore: int | None,
     as_json: bool,
     **scoring: Any,
 ) -> None:
@@ -53,6 +55,7 @@ def calibrate(
       adcli calibrate last --false-alarm-rate 0.05
       adcli calibrate last --list
       adcli calibrate last --undo
+      adcli calibrate last --restore 2
       adcli calibrate last/exports/openvino --data photos
     """
     wanted = {
@@ -61,7 +64,7 @@ def calibrate(
         "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
     }
-    _check_alone(listed, undo, wanted)
+    _check_alone({"--list": listed, "--undo": undo, "--restore": restore is not None}, wanted)
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     opened = pipeline.find(run, progress=progress, repairing=True)
@@ -69,8 +72,9 @@ def calibrate(
         _print_list(pipeline.calibrations(opened), opened.calibration.number, as_json)
         return
     command = quote("adcli", *sys.argv[1:])
-    if undo:
-        _print_outcome(opened, pipeline.undo_calibration(opened, command=command), as_json)
+    if undo or restore is not None:
+        restored = pipeline.restore_calibration(opened, restore, progress=progress, command=command)
+        _print_outcome(opened, restored, as_json, restored=True)
         return
     scorer = None
     if data is not None or threshold == "f1":
@@ -81,13 +85,17 @@ def calibrate(
     _print_outcome(opened, calibrated, as_json)
 
 
-def _check_alone(listed: bool, undo: bool, wanted: dict[str, Any]) -> None:
-    for given, name in ((listed, "--list"), (undo, "--undo")):
-        if given and (any(value is not None for value in wanted.values()) or listed == undo):
-            raise OptionError("stands alone, without another calibration.", option=name)
+def _check_alone(alone: dict[str, bool], wanted: dict[str, Any]) -> None:
+    given = [name for name, is_given in alone.items() if is_given]
+    if given and (len(given) > 1 or any(value is not None for value in wanted.values())):
+        raise OptionError("stands alone, without another calibration.", option=given[0])
 
 
-def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: bool) -> None:
+def _print_outcome(
+    opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, restored: bool = False
+) -> None:
+    from adcli.runs.calibrations import find_way_back
+
     before, after = opened.calibration, calibrated.calibration
     if as_json:
         thresholds = {"before": before.image_threshold, "threshold": after.image_threshold}
@@ -106,7 +114,11 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
     picture = opened.path / "calibrations" / f"{after.number:04}.jpg"
     if picture.is_file():
         print_fact("look at", relative(picture))
-    print_fact("go back", quote("adcli", "calibrate", relative(opened.path), "--undo"))
+    way_back = find_way_back(opened.path)
+    if way_back is not None:
+        # After going back, --undo would go back further.
+        words = ("--restore", way_back.number) if restored else ("--undo",)
+        print_fact("go back", quote("adcli", "calibrate", relative(opened.path), *words))
     if (opened.path / "report.html").is_file():
         command = quote("adcli", "report", relative(opened.path))
         print_fact("go on", f"{command}    (the report was made with the threshold before)")
@@ -125,6 +137,8 @@ def _row(kept: "KeptCalibration", in_force: int) -> Sequence[str]:
     how = f"{calibration.method}, rate {calibration.rate:g}" if calibration.keeps_a_rate else calibration.method
     if kept.restores is not None:
         how += f"; {kept.restores} brought back"
+    if kept.tested:
+        how += f"; {kept.tested} are test images"
     if kept.left_out:
         how += "; left out: " + ", ".join(f"{count} {reason}" for reason, count in kept.left_out.items())
     threshold = "-" if calibration.image_threshold is None else f"{calibration.image_threshold:.6g}"

@@ -84,12 +84,11 @@ def _read_note(item: "Listed") -> str:
 
 
 def _read_metrics(run: Path) -> dict[str, Any]:
-    import json
-
     from adcli._changes import inside
+    from adcli._files import parse_json, read_state
 
     try:
-        loaded = json.loads(inside(run, "metrics.json").read_text(encoding="utf-8"))
+        loaded = parse_json(read_state(inside(run, "metrics.json")))
     except (OSError, ValueError, RunError):
         return {}
     return loaded if isinstance(loaded, dict) else {}
@@ -133,7 +132,8 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
     from adcli.runs.find import find_any
 
     # All are found before any is removed, and none is named twice.
-    paths = list({path.resolve(): path for path in map(find_any, names)}.values())
+    note = ConsoleProgress().note
+    paths = list({path.resolve(): path for path in (find_any(name, note) for name in names)}.values())
     if not yes:
         _ask(paths)
     for path in paths:
@@ -160,7 +160,7 @@ def rename(run: str, new: str) -> None:
     from adcli.pipeline import rename_run
     from adcli.runs.find import find_any
 
-    print_fact("run", relative(rename_run(find_any(run), new)))
+    print_fact("run", relative(rename_run(find_any(run, ConsoleProgress().note), new)))
 
 
 @runs.command()

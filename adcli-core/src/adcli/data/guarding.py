@@ -1,4 +1,4 @@
-"""Keep images from setting a threshold that say nothing of new ones: those the model was fitted to, and copies.
+"""Keep images from setting a threshold that must not: those that the model was fitted to, test images, and copies.
 
 Images are told apart by the digests of their files, never by their names.
 """
@@ -13,6 +13,12 @@ from adcli.errors import DataError
 
 T = TypeVar("T")
 
+_WHY = {
+    "fitted": "the model is fitted to them, or to copies",
+    "test images": "they are test images, or copies",
+    "copies": "copies of others, which count once",
+}
+
 
 @dataclass(frozen=True)
 class Guarded(Generic[T]):
@@ -21,26 +27,26 @@ class Guarded(Generic[T]):
     Attributes:
         kept: those that may set a threshold, in their order.
         fitted: images that the model was fitted to.
+        tested: test images, which nothing is tuned on.
         copies: copies of images that are kept.
     """
 
     kept: Sequence[T]
     fitted: int = 0
+    tested: int = 0
     copies: int = 0
 
     @property
     def left_out(self) -> dict[str, int]:
         """Number of images left out, by reason."""
-        counts = {"fitted": self.fitted, "copies": self.copies}
+        counts = {"fitted": self.fitted, "test images": self.tested, "copies": self.copies}
         return {reason: count for reason, count in counts.items() if count}
 
     def notes(self, where: str) -> Iterator[str]:
         """Yield a sentence for each reason; ``where`` is the option that named the images."""
-        total = len(self.kept) + self.fitted + self.copies
-        if self.fitted:
-            yield f"{where}: left out {self.fitted} of {total} images: the model is fitted to them, or to copies."
-        if self.copies:
-            yield f"{where}: left out {self.copies} of {total} images: copies of others, which count once."
+        total = len(self.kept) + sum(self.left_out.values())
+        for reason, count in self.left_out.items():
+            yield f"{where}: left out {count} of {total} images: {_WHY[reason]}."
 
 
 def guard(
@@ -50,37 +56,50 @@ def guard(
     where: str,
     remedy: str,
     counted: Collection[str] = (),
+    tested: Collection[str] = (),
 ) -> Guarded[T]:
-    """Leave out images that the model is fitted to, and all but one of those with equal files.
+    """Leave out images that the model is fitted to, test images, and all but one of those with equal files.
 
     Args:
         subjects: the images, whatever stands for them.
         digests: of their files, in the same order; one that is empty is not known, and equals no other.
         fitted: digests of the files that the model is fitted to.
         where: the option that named the images.
-        remedy: what to do if the model is fitted to all of them.
+        remedy: what to do if no image may set a threshold.
         counted: digests of images that count already, so that these are copies.
+        tested: digests of the test images that are to stay new.
 
     Raises:
-        DataError: the model is fitted to all of them.
+        DataError: each of them is fitted or a test image.
     """
     kept: list[T] = []
     seen = set(counted)
-    count = {"fitted": 0, "copies": 0}
+    count = {"fitted": 0, "tested": 0, "copies": 0}
     for subject, digest in zip(subjects, digests, strict=True):
         if digest and digest in fitted:
             count["fitted"] += 1
+        elif digest and digest in tested:
+            count["tested"] += 1
         elif digest and digest in seen:
             count["copies"] += 1
         else:
             kept.append(subject)
             seen.add(digest)
-    if subjects and count["fitted"] == len(subjects):
-        raise DataError(
-            f"{where}: the model is fitted to all {len(subjects)} images, or to copies of them, so that they say "
-            f"nothing of new ones; {remedy}."
-        )
+    if subjects and count["fitted"] + count["tested"] == len(subjects):
+        raise DataError(f"{where}: {_refuse(count['fitted'], count['tested'])}; {remedy}.")
     return Guarded(kept, **count)
+
+
+def _refuse(fitted: int, tested: int) -> str:
+    """Say why none of some images may set a threshold."""
+    if not tested:
+        return f"the model is fitted to all {fitted} images, or to copies of them, so that they say nothing of new ones"
+    if not fitted:
+        return f"all {tested} images are test images, or copies of them, and nothing is tuned on these"
+    return (
+        f"none of the {fitted + tested} images is new: the model is fitted to {fitted} of them, and {tested} are test "
+        "images"
+    )
 
 
 def digests_of(paths: Sequence[Path], *, skip_unreadable: bool) -> list[str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from adcli._changes import inside, settle
 from adcli._commands import quote
-from adcli._files import file_digest, unseal
+from adcli._files import file_digest, read_state, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
-from adcli.errors import AdcliError, ExportError, OptionError, RunError, one_line
+from adcli.errors import AdcliError, ExportError, OptionError, RunError
 from adcli.runs.calibrations import list_files as list_calibrations
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -97,7 +97,7 @@ class Export:
                 return cls(path, manifest, Calibration.none())
             command = quote("adcli", "calibrate", path, "--undo")
             raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back: {command}") from None
-        text = (path / CALIBRATION_FILE).read_text(encoding="utf-8")
+        text = _read(path / CALIBRATION_FILE)
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 
     @property
@@ -109,7 +109,7 @@ class Export:
     @property
     def fitted(self) -> frozenset[str]:
         """Digests of the images that the model was fitted to."""
-        return frozenset((self.path / FITTED_FILE).read_text(encoding="utf-8").split())
+        return frozenset(_read(self.path / FITTED_FILE).split())
 
     def find_newer_calibration(self) -> str:
         """Say whether the run that the folder lies in was calibrated since; nothing if not, or if it lies in none."""
@@ -180,18 +180,21 @@ def list_files(path: Path) -> list[str]:
     """
     file = inside(path, MANIFEST_FILE, ExportError)
     try:
-        manifest = unseal(file.read_text(encoding="utf-8"), file, ExportError)
+        manifest = unseal(read_state(file), file, ExportError)
         return [MANIFEST_FILE, *map(str, manifest["files"]), *list_calibrations(path)]
-    except (OSError, UnicodeDecodeError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError):
         raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({one_line(str(error))}).") from None
-    manifest = unseal(text, path, ExportError)
+        return read_state(path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest = unseal(_read(path), path, ExportError)
     if manifest.get("format", 0) > FORMAT:
         core = manifest.get("core", "a newer version")
         raise ExportError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli import __version__
-from adcli._changes import changing, give_name, inside, making, settle
+from adcli._changes import changing, clean_beside, give_name, inside, making, settle
 from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomically
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
@@ -46,6 +46,7 @@ def new_folder(final: Path, *, run: Path | None = None, replace: bool = False) -
     name = _name_in_run(final, run)
     if run is not None and name:
         inside(run, name)
+    clean_beside(final)
     if replace and os.path.lexists(final):
         made = _replacing(final)
     else:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import calibrated_since, find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
-    from adcli.pipeline._recalibrate import calibrations, recalibrate, undo_calibration
+    from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
@@ -72,10 +72,10 @@ __all__ = [
     "remove_run",
     "rename_run",
     "report",
+    "restore_calibration",
     "resume",
     "train",
     "train_categories",
-    "undo_calibration",
 ]
 
 _HOMES = {
@@ -89,7 +89,7 @@ _HOMES = {
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
-    "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "undo_calibration"),
+    "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "restore_calibration"),
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._job": ("Trained",),
     "adcli.pipeline._train": ("resume", "train"),

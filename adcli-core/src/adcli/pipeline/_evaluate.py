@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli._changes import changing, inside
-from adcli._files import write_atomically
+from adcli._files import parse_json, read_state, write_atomically
 from adcli.data.references import Data, load_data
 from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
@@ -131,7 +131,7 @@ def read_origin(folder: Path) -> dict[str, Any] | None:
     if folder.name == OWN and not (folder / ORIGIN_FILE).exists():
         return _OWN_ORIGIN
     try:
-        origin = json.loads(inside(folder, ORIGIN_FILE).read_text(encoding="utf-8"))
+        origin = parse_json(read_state(inside(folder, ORIGIN_FILE)))
         return {"data": origin["data"], "data_options": dict(origin["data_options"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None

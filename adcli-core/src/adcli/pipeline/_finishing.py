@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import platform
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from adcli.pipeline._job import Job, Trained
 from adcli.pipeline._run_page import write_report
 from adcli.pipeline._seen_images import describe_copies, list_seen
 from adcli.progress import Progress
-from adcli.runs.find import now
+from adcli.runs.find import finishing_time
 from adcli.runs.images import IMAGES_FILE, format_images, read_images
 from adcli.runs.partial import LOG_FILE, PartialRun
 from adcli.runs.run import FORMAT, RUN_FILE, Run
@@ -106,10 +105,14 @@ class Ending:
     def _give_up(self, error: Exception) -> AdcliError:
         """Remove what an evaluation has written, so that a full disk has room for the rest; return what to say."""
         # Before anything is logged: the disk may be full.
-        shutil.rmtree(self.partial.folder / EVALUATIONS, ignore_errors=True)
-        for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
-            with contextlib.suppress(OSError):
-                (self.partial.folder / name).unlink()
+        folder = self.partial.folder / EVALUATIONS / OWN
+        for place in (folder, self.partial.folder):
+            for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
+                with contextlib.suppress(OSError):
+                    (place / name).unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            folder.parent.rmdir()
         problem = _explain(error)
         with contextlib.suppress(StorageError):
             lines = traceback.format_exception(error) if type(problem) is AdcliError else ()
@@ -128,7 +131,7 @@ class Ending:
             "device": str(job.device),
             "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
             "timings": dict(self.laps.seconds),
-            "finished": now(),
+            "finished": finishing_time(self.partial.final.parent),
             **more,
         }
         settings = {name: value for name, value in self.content.items() if name != "record"}

@@ -31,14 +31,14 @@ def plan_calibration(
     Args:
         settings: how to calibrate.
         spec: of the model.
-        splits: their validation images serve ``--threshold f1``.
+        splits: their validation images serve ``--threshold f1``, and their test images calibrate nothing.
         items: good images to train on.
         digests: of their files.
         progress: is told what is left out.
 
     Raises:
         DataError: too few images to hold some out, or no labelled validation images for ``--threshold f1``; or all
-            images that were to calibrate are fitted.
+            images that were to calibrate are fitted, or test images.
         OptionError: folds for a model that trains for long.
     """
     chosen, note = parse_calibration(settings.calibration), (progress or Silent()).note
@@ -56,7 +56,8 @@ def plan_calibration(
     elif chosen is not None:
         good = items_of(images_in([chosen]))
         found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable)
-        plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests))
+        tested = _digests_of_samples(splits.test)
+        plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
     if settings.threshold == "f1":
@@ -74,11 +75,12 @@ def _guard_good(
     settings: TrainSettings,
     note: Callable[[str], None],
     fitted: Collection[str],
+    tested: Collection[str] = (),
 ) -> CalibrationPlan:
     """Return the plan with those of the good images that may calibrate it, and note which do not."""
     where = f"--calibration {settings.calibration}"
     remedy = "give images that differ from them, or use --calibration none for no verdicts"
-    guarded = guard(good, digests, fitted, where, remedy)
+    guarded = guard(good, digests, fitted, where, remedy, tested=tested)
     for line in guarded.notes(where):
         note(line)
     return replace(plan, good=guarded.kept, left_out=guarded.left_out)
@@ -125,14 +127,35 @@ def _validation_samples(
     samples, where = list(splits.validation), "validation images"
     if settings.validation is not None:
         samples, where = labelled_images(Path(settings.validation)), f"--validation {settings.validation}"
-    samples = guard_samples(samples, fitted, where, note, skip_unreadable=settings.skip_unreadable)
-    labels = {sample.label for sample in samples}
-    if not {"good", "defect"} <= labels:
-        raise DataError(
-            "--threshold f1: needs labelled validation images, good and defective; give --validation DIR with a folder "
-            "'good' and a folder for each kind of defect (the test images are never used)."
-        )
-    return samples
+    kept = guard_samples(
+        samples,
+        fitted,
+        where,
+        note,
+        tested=_digests_of_samples(splits.test),
+        skip_unreadable=settings.skip_unreadable,
+    )
+    for label, called in (("good", "good"), ("defect", "defective")):
+        if not any(sample.label == label for sample in kept):
+            raise DataError(_ask_for(called, settings, sum(sample.label == label for sample in samples)))
+    return kept
+
+
+def _ask_for(called: str, settings: TrainSettings, left_out: int) -> str:
+    """Say that there are no validation images of a kind, or that those were left out."""
+    where = "the data set" if settings.validation is None else f"--validation {settings.validation}"
+    found = f"{where} has no {called} ones"
+    if left_out:
+        found = f"the {left_out} {called} ones of {where} are all images that the model is fitted to, or test images"
+    return (
+        f"--threshold f1: needs labelled validation images, good and defective, and {found}; give --validation DIR "
+        "with a folder 'good' and a folder for each kind of defect (the test images are never used)."
+    )
+
+
+def _digests_of_samples(samples: Sequence[Sample]) -> set[str]:
+    """Return the digests of images, but for those that cannot be read: the evaluation says which they are."""
+    return set(digests_of([sample.image for sample in samples], skip_unreadable=True)) - {""}
 
 
 def guard_samples(
@@ -142,9 +165,10 @@ def guard_samples(
     note: Callable[[str], None],
     *,
     counted: Collection[str] = (),
+    tested: Collection[str] = (),
     skip_unreadable: bool = False,
 ) -> list[Sample]:
-    """Return the samples that the model is not fitted to, each once, and note what is left out.
+    """Return the samples that may set a threshold, each once, and note what is left out.
 
     Args:
         samples: labelled images.
@@ -152,13 +176,14 @@ def guard_samples(
         where: the option that named the samples.
         note: is told what is left out.
         counted: digests of images that count already.
+        tested: digests of the test images that are to stay new.
         skip_unreadable: leave it to whoever decodes a file to say that it cannot be read.
 
     Raises:
-        DataError: the model is fitted to all of them.
+        DataError: each of them is fitted or a test image.
     """
     digests = digests_of([sample.image for sample in samples], skip_unreadable=skip_unreadable)
-    guarded = guard(samples, digests, fitted, where, "give images that it has not seen", counted)
+    guarded = guard(samples, digests, fitted, where, "give others", counted, tested)
     for line in guarded.notes(where):
         note(line)
     return list(guarded.kept)

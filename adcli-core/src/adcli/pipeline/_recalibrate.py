@@ -28,13 +28,14 @@ from adcli.runs.calibrations import (
     entry_path,
     find_in_force,
     find_previous,
+    find_wanted,
     kept_files,
     next_number,
     now,
     read_all,
     read_kept,
 )
-from adcli.runs.images import fitted_digests
+from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
@@ -46,12 +47,13 @@ Calibrated = TypeVar("Calibrated", Run, Export)
 
 @dataclass
 class _Found:
-    """A calibration to come, and what is kept with it."""
+    """A calibration to come, what is kept with it, and the digests of validation images that set it."""
 
     calibration: Calibration
     data: str = ""
     left_out: dict[str, int] = field(default_factory=dict)
     picture: bytes | None = None
+    validated: Collection[str] = ()
 
 
 def recalibrate(
@@ -67,7 +69,7 @@ def recalibrate(
 ) -> Calibrated:
     """Set the thresholds and colours of a run or an export again, and return it with them; its model stays as it is.
 
-    What was in force is kept, and :func:`undo_calibration` goes back to it.
+    What was in force is kept, and :func:`restore_calibration` goes back to it.
 
     Args:
         opened: a finished run, or an export.
@@ -99,29 +101,37 @@ def recalibrate(
             found = _from_scores(opened, before, rate)
         if threshold == "f1":
             assert scorer is not None
-            found.calibration = _at_best_f1(opened, found.calibration, Path(validation or ""), scorer, progress)
+            found = _at_best_f1(opened, found, Path(validation or ""), scorer, progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
-        _stage(opened, staged, _keep(opened, found, before, command), found.picture)
+        kept = _keep(opened, found, before, command)
+        kept = replace(kept, tested=_count_tested(opened, found, progress))
+        _note_doubt(kept, progress)
+        _stage(opened, staged, kept, found.picture)
     return type(opened).open(opened.path)
 
 
-def undo_calibration(opened: Calibrated, *, command: str = "") -> Calibrated:
-    """Bring back the calibration that the one in force replaced, and return the run or the export with it.
+def restore_calibration(
+    opened: Calibrated, number: int | None = None, *, progress: Progress | None = None, command: str = ""
+) -> Calibrated:
+    """Bring back one of the calibrations that are kept, and return the run or the export with it.
 
-    If ``calibration.json`` is damaged, the last one kept comes back. This is kept as well, as a calibration of its own.
+    It is kept once more, as a calibration of its own, so that what was in force can be brought back too.
 
     Args:
         opened: a finished run, or an export.
+        number: of the calibration; when None, the one that the calibration in force replaced, or the last one kept if
+            ``calibration.json`` cannot be used.
+        progress: receives notes.
         command: the command line, for the record.
 
     Raises:
-        RunError: there was none before, or another process calibrates it.
+        RunError: there is none such, it is in force already, or another process calibrates the run.
     """
-    root = opened.path
+    root, weights = opened.path, _weights(opened)
     with _changing(opened) as staged:
-        previous = find_previous(root, _weights(opened))
-        before, _ = find_in_force(root, _weights(opened))
+        previous = find_previous(root, weights) if number is None else find_wanted(root, number, weights)
+        before, _ = find_in_force(root, weights)
         kept = replace(
             previous,
             calibration=replace(previous.calibration, number=next_number(root, before)),
@@ -130,6 +140,7 @@ def undo_calibration(opened: Calibrated, *, command: str = "") -> Calibrated:
             replaced=before.number if before else None,
             restores=previous.number,
         )
+        _note_doubt(kept, progress or Silent())
         picture = inside(root, entry_path(previous.number, ".jpg"))
         _stage(opened, staged, kept, picture.read_bytes() if picture.is_file() else None)
     return type(opened).open(root)
@@ -175,7 +186,8 @@ def _check_request(
     if data is None and rate is None and threshold is None:
         raise OptionError(
             "give good images with --data, another --false-alarm-rate, or a --threshold; "
-            f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo goes back."
+            f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo and "
+            "--restore bring it back."
         )
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
@@ -198,8 +210,8 @@ def _from_scores(opened: Run | Export, before: Calibration | None, rate: float |
     """Take the scores that there are, perhaps at another rate."""
     if before is None:
         raise RunError(
-            f"{opened.path / CALIBRATION_FILE}: is damaged, and no calibration is kept that could take its place; give "
-            "good images with --data DIR."
+            f"{opened.path / CALIBRATION_FILE}: cannot be used, and no calibration is kept that could take its "
+            "place; give good images with --data DIR."
         )
     found = _Found(before if rate is None else before.at_rate(rate))
     with contextlib.suppress(RunError):
@@ -208,10 +220,9 @@ def _from_scores(opened: Run | Export, before: Calibration | None, rate: float |
     return found
 
 
-def _at_best_f1(
-    opened: Run | Export, calibration: Calibration, folder: Path, scorer: Scorer, progress: Progress
-) -> Calibration:
+def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Scorer, progress: Progress) -> _Found:
     """Separate the good images that calibrate, and those of a folder, from its defects."""
+    calibration = found.calibration
     where = f"--validation {folder}"
     samples = guard_samples(
         labelled_images(folder),
@@ -237,7 +248,27 @@ def _at_best_f1(
             f"{where}: has no good images, and neither has the calibration; add a folder 'good', or give some with "
             "--data DIR."
         )
-    return calibration.at_best_f1([*calibration.image_scores, *(score for _, score in scored)], labels)
+    calibration = calibration.at_best_f1([*calibration.image_scores, *(score for _, score in scored)], labels)
+    digests = digests_of([sample.image for sample in samples], skip_unreadable=True)
+    return replace(found, calibration=calibration, validated=digests)
+
+
+def _count_tested(opened: Run | Export, found: _Found, progress: Progress) -> int:
+    """Return how many of the images that set a threshold are the run's test images; an export knows of none."""
+    if isinstance(opened, Export) or found.calibration.method == "value":
+        return 0
+    try:
+        tested = {image.digest for image in read_images(opened.path) if image.role == "test"}
+    except RunError as error:
+        # Scores that there are can be used without it.
+        progress.note(f"warning: {error.message.rstrip('.')}; whether test images set the threshold is not known.")
+        return 0
+    return sum(digest in tested for digest in (*found.calibration.digests, *found.validated))
+
+
+def _note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+    if kept.doubt():
+        progress.note(f"warning: {kept.doubt()}.")
 
 
 def _default_rate(opened: Run | Export) -> float:
@@ -259,7 +290,7 @@ def _keep(opened: Run | Export, found: _Found, before: Calibration | None, comma
     number = next_number(opened.path, before)
     calibration = replace(found.calibration, weights=_weights(opened), number=number)
     replaced = before.number if before else number - 1
-    return KeptCalibration(calibration, now(), command, found.data, found.left_out, replaced or None)
+    return KeptCalibration(calibration, now(), command, found.data, found.left_out, replaced=replaced or None)
 
 
 def _stage(opened: Run | Export, staged: Path, kept: KeptCalibration, picture: bytes | None) -> None:

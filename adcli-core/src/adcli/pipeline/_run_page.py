@@ -1,7 +1,9 @@
 """The page of a run or of an evaluation: what it shows, and whether it shows the run as it is now."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import write_atomically
+from adcli._locking import open_regular
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation
@@ -42,7 +45,7 @@ def write_report(
 def shows(path: Path, calibration: Calibration) -> bool:
     """Tell whether there is a page that shows this calibration."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             return f"{calibration.digest} {calibration.number}".encode() in file.read(_HEAD)
     except OSError:
         return False
@@ -110,7 +113,8 @@ def _describe_making(calibration: Calibration, files: Path) -> str:
     kept = read_kept(files, calibration.number)
     how = f" by '{kept.command}'" if kept.command else ""
     back = f"; it brings back calibration {kept.restores}" if kept.restores is not None else ""
-    return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}."
+    doubt = f" {kept.doubt()}." if kept.tested else ""
+    return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}.{doubt}"
 
 
 def _calibrate_command(path: Path) -> str:
@@ -142,10 +146,15 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "tested": count_labels(tested) if tested else "",
         "size": str(settings["image_size"]) + (", letterbox" if settings.get("fit") == "letterbox" else ""),
         "looked at": _looked_at(settings),
-        "trained": str(settings.get("created", ""))[:16].replace("T", " "),
+        "trained": _utc(str(settings.get("created", ""))),
         "note": run.note,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _utc(time: str) -> str:
+    """Return a time as the page shows all of them; nothing if it is not known."""
+    return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if time else ""
 
 
 def _looked_at(settings: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ from adcli.pipeline._building import (
 )
 from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._job import Job, KeptFit, Trained
+from adcli.pipeline._manage import list_made
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._threshold_picture import draw_threshold_image
@@ -159,9 +160,15 @@ def _go_on(
         command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
         raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
     before = content["record"]
-    if job.record["data"]["fingerprint"] != before["data"]["fingerprint"]:
-        differ = torchrun.on_first(lambda: _describe_difference(partial, job.training))
-        raise RunError(f"{reference}: the training images have changed since ({differ}); train anew.")
+    known = before["data"]["fingerprint"]
+    if job.record["data"]["fingerprint"] != known:
+        differ = torchrun.on_first(lambda: _describe_difference(partial, job.training, known))
+        if differ:
+            raise RunError(f"{reference}: the training images have changed since ({differ}); train anew.")
+        progress.note("the training images have other names now, and the same contents in the same order.")
+        before = content["record"] = before | {"data": job.record["data"]}
+        if partial is not None:
+            partial.write(RUN_FILE, seal({"format": FORMAT, **content}))
     content |= {"data": job.settings.data, "data_options": dict(job.settings.data_options)}
     if job.record.get("ignore") != before.get("ignore"):
         raise RunError(f"{reference}: the image of --ignore has changed since; train anew.")
@@ -178,12 +185,17 @@ def _go_on(
     return _carry_out(replace(job, record=job.record | true, kept_fit=kept), partial, content, progress)
 
 
-def _describe_difference(partial: PartialRun | None, now: Sequence[SeenImage]) -> str:
-    """Return what became of the images that a run began with."""
+def _describe_difference(partial: PartialRun | None, now: Sequence[SeenImage], known: str) -> str:
+    """Return what became of the images that a run began with; nothing if no more than their names."""
     path = None if partial is None else inside(partial.folder, TRAINING_FILE)
     if path is None or not path.is_file():
         return "which of them is not known"
-    return describe_difference(parse_images(path), now) or "their order"
+    before = parse_images(path)
+    digests = [image.digest for image in before]
+    # The model sees contents, in the order of the names; the list is believed if it is the one of the record.
+    if digests == [image.digest for image in now] and known == fingerprint([Path(it.name) for it in before], digests):
+        return ""
+    return describe_difference(before, now) or "their order"
 
 
 _OF_FIT = ("core", "plugin", "processes")
@@ -331,7 +343,9 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
         if _holds_fit(partial):
             progress.note(f"the fit is kept; go on with: {quote('adcli', 'train', '--resume', partial.folder)}")
         elif not checkpoints.is_dir():
-            partial.abandon()
+            left = partial.abandon(list_made(partial.folder))
+            if left:
+                progress.note(f"left in {partial.folder}, as adcli did not make it: {one_line(left[0].name)}")
         raise
     except KeyboardInterrupt:
         partial.log("interrupted")

@@ -138,7 +138,7 @@ def render(page: Page) -> str:
         meanings=MEANINGS,
         unseen=unseen(page.metrics),
         verdicts=list(verdict_lines(page.metrics)),
-        warning=broken_promise(page.calibration, page.metrics),
+        warning=broken_promise(page.calibration, page.metrics, page.command),
         drawings=list(_drawings(page)),
         kinds=_kinds(page.metrics),
         groups=groups,
@@ -149,15 +149,15 @@ def render(page: Page) -> str:
     )
 
 
-def broken_promise(calibration: Calibration, metrics: Mapping[str, Any]) -> str:
-    """Say so where more good test images were rejected than chance explains; empty where not."""
+def broken_promise(calibration: Calibration, metrics: Mapping[str, Any], command: str) -> str:
+    """Say so if more good test images were rejected than chance explains; ``command`` begins one that calibrates."""
     low, _ = (metrics.get("image") or {}).get("false_alarm_rate_interval", (0.0, 1.0))
     if not calibration.keeps_a_rate or low <= calibration.achievable_rate:
         return ""
     return (
         f"More good test images were rejected than the {calibration.achievable_rate:.1%} of the threshold allows: they "
-        "differ from the good images that set it, in lot, light or camera perhaps. 'adcli calibrate RUN --data DIR' "
-        "sets it anew from good images of today."
+        f"differ from the good images that set it, in lot, light or camera perhaps. Set it anew "
+        f"from good images of today: {command} --data DIR"
     )
 
 

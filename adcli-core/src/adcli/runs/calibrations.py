@@ -1,7 +1,9 @@
-"""Every calibration that a run or an export ever had: ``calibrations/NNNN.json``, and what set each of them."""
+"""The calibration of a run or an export, and every one that it ever had: ``calibrations/NNNN.json``."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from adcli._changes import inside
+from adcli._commands import quote
+from adcli._files import parse_json, read_state
 from adcli.errors import RunError
-from adcli.runs.run import CALIBRATION_FILE, read_calibration
 from adcli.scoring.calibration import Calibration
 
+CALIBRATION_FILE = "calibration.json"
 FOLDER = "calibrations"
 FORMAT = 1
+_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class KeptCalibration:
         command: what was typed; empty if nothing was.
         data: where its good images came from, as ``--data`` names it; empty if they are those of the one before.
         left_out: number of images that were not let calibrate, by reason.
+        tested: number of the images that set it which are test images of the run.
         replaced: number of the calibration that was in force until then; None for the first.
         restores: number of the calibration that it brings back; None if it is a new one.
     """
@@ -36,6 +42,7 @@ class KeptCalibration:
     command: str = ""
     data: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
+    tested: int = 0
     replaced: int | None = None
     restores: int | None = None
 
@@ -43,6 +50,16 @@ class KeptCalibration:
     def number(self) -> int:
         """Its number; they count from 1."""
         return self.calibration.number
+
+    def doubt(self) -> str:
+        """Say that test images set the threshold; nothing if none did."""
+        if not self.tested:
+            return ""
+        some = f"{self.tested} of {self.calibration.n}" if self.calibration.keeps_a_rate else f"{self.tested}"
+        return (
+            f"{some} images that set the threshold are the run's test images: its evaluation no longer says what new "
+            "images would show"
+        )
 
     def to_json(self) -> str:
         """Return JSON that ends with its own digest."""
@@ -58,6 +75,7 @@ class KeptCalibration:
             "command": self.command,
             "data": self.data,
             "left_out": dict(self.left_out),
+            "tested": self.tested,
             "replaced": self.replaced,
             "restores": self.restores,
             "calibration": json.loads(self.calibration.to_json()),
@@ -67,7 +85,7 @@ class KeptCalibration:
     def from_json(cls, text: str, source: Path) -> "KeptCalibration":
         """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
                 raise ValueError
             calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
@@ -78,7 +96,7 @@ class KeptCalibration:
             ) from None
 
 
-_NAMES = ("time", "command", "data", "left_out", "replaced", "restores")
+_NAMES = ("time", "command", "data", "left_out", "tested", "replaced", "restores")
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -113,8 +131,8 @@ def list_files(root: Path) -> list[str]:
     """Return the names of all that is kept of the calibrations of a run or an export, whatever state it is in."""
     folder = inside(root, FOLDER)
     found = folder.iterdir() if folder.is_dir() else ()
-    names = [path.name for path in found if path.stem.isdecimal() and path.suffix in (".json", ".jpg")]
-    return [f"{FOLDER}/{name}" for name in sorted(names)]
+    names = [f"{FOLDER}/{path.name}" for path in found if _NUMBER.fullmatch(path.stem)]
+    return sorted(name for name in names if name.endswith((".json", ".jpg")))
 
 
 def list_numbers(root: Path) -> list[int]:
@@ -129,21 +147,103 @@ def read_kept(root: Path, number: int) -> KeptCalibration:
         RunError: it is not kept, or was changed since.
     """
     path = inside(root, entry_path(number))
-    try:
-        kept = KeptCalibration.from_json(path.read_text(encoding="utf-8"), path)
-    except FileNotFoundError:
-        raise RunError(f"{path}: is missing, so that calibration {number} cannot be brought back.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}).") from None
+    kept = KeptCalibration.from_json(_read(path, f", so that calibration {number} cannot be brought back"), path)
     if kept.number != number:
         raise RunError(f"{path}: holds calibration {kept.number}; it was renamed.")
     return kept
 
 
+def _read(path: Path, consequence: str = "") -> str:
+    """Return the text of a file.
+
+    Args:
+        path: of the file.
+        consequence: what follows if it is missing.
+
+    Raises:
+        RunError: it is missing, cannot be read, or is no text.
+    """
+    try:
+        return read_state(path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: is missing{consequence}.") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
+    """Return the calibration of a run or an export; none if it cannot be used and is to be repaired.
+
+    Raises:
+        RunError: it cannot be used; the message says how to repair it.
+    """
+    try:
+        return read_calibration(root, weights)
+    except RunError as error:
+        if repairing:
+            return Calibration.none()
+        raise RunError(f"{error.message.rstrip('.')}; {say_repair(root, weights)}") from None
+
+
+def say_repair(root: Path, weights: str) -> str:
+    """Say what to type if a calibration cannot be used: what brings the last one back, if one is kept.
+
+    Args:
+        root: a run or an export.
+        weights: digest of its model.
+    """
+    another = f"set another from good images: {quote('adcli', 'calibrate', root)} --data DIR"
+    try:
+        find_previous(root, weights)
+    except RunError:
+        return another
+    return f"bring it back: {quote('adcli', 'calibrate', root, '--undo')}; or {another}"
+
+
+def read_calibration(root: Path, weights: str) -> Calibration:
+    """Return what is in ``calibration.json``.
+
+    Args:
+        root: a run or an export.
+        weights: digest of its model.
+
+    Raises:
+        RunError: it cannot be read, was changed since it was written, or is that of another run or model.
+    """
+    path = inside(root, CALIBRATION_FILE)
+    calibration = Calibration.from_json(_read(path), source=path)
+    if calibration.weights != weights:
+        raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
+    if not _may_be_own(root, calibration):
+        raise RunError(f"{path}: is none of the calibrations in {root / FOLDER}, so it is that of another run.")
+    return calibration
+
+
+def _may_be_own(root: Path, calibration: Calibration) -> bool:
+    """Tell whether a calibration is in the history, or could be if more of that were whole."""
+    numbers = list_numbers(root)
+    own = calibration.number
+    if not numbers:
+        return True
+    try:
+        if own in numbers and read_kept(root, own).calibration.digest == calibration.digest:
+            return True
+    except RunError:
+        # Nothing tells what the damaged file held.
+        return True
+    return any(_holds(root, number, calibration) for number in numbers if number != own)
+
+
+def _holds(root: Path, number: int, calibration: Calibration) -> bool:
+    with contextlib.suppress(RunError):
+        return read_kept(root, number).calibration.digest == calibration.digest
+    return False
+
+
 def find_in_force(root: Path, weights: str) -> tuple[Calibration | None, str]:
     """Return the calibration in force, and what is wrong if it is not the one in ``calibration.json``.
 
-    If that file is damaged, or of another model, the last one kept takes its place; None if none is.
+    If that file is damaged, or of another run, the last one kept takes its place; None if none is.
 
     Args:
         root: a run or an export.
@@ -166,7 +266,7 @@ def find_in_force(root: Path, weights: str) -> tuple[Calibration | None, str]:
 def find_previous(root: Path, weights: str) -> KeptCalibration:
     """Return the calibration that the one in force replaced, to be brought back.
 
-    If ``calibration.json`` is damaged, that is the last one kept.
+    If ``calibration.json`` cannot be used, that is the last one kept.
 
     Raises:
         RunError: there was none before, or it is not kept.
@@ -186,6 +286,40 @@ def find_previous(root: Path, weights: str) -> KeptCalibration:
     if kept.replaced is None:
         raise RunError(f"{root}: the first calibration is in force; there is none to go back to.")
     return _of_model(read_kept(root, kept.replaced), root, weights)
+
+
+def find_wanted(root: Path, number: int, weights: str) -> KeptCalibration:
+    """Return one of the calibrations, to be brought back.
+
+    Args:
+        root: a run or an export.
+        number: of the calibration.
+        weights: digest of its model.
+
+    Raises:
+        RunError: there was none of that number, it is not kept, or it is in force.
+    """
+    if number not in list_numbers(root):
+        listing = quote("adcli", "calibrate", root, "--list")
+        raise RunError(f"{root}: keeps no calibration {number}; what it keeps: {listing}")
+    kept = _of_model(read_kept(root, number), root, weights)
+    try:
+        in_force = read_calibration(root, weights).digest
+    except RunError:
+        return kept
+    if in_force == kept.calibration.digest:
+        raise RunError(f"{root}: calibration {number} is in force already.")
+    return kept
+
+
+def find_way_back(root: Path) -> KeptCalibration | None:
+    """Return the calibration that was in force before the last one, if it is kept and another one."""
+    try:
+        last = read_kept(root, list_numbers(root)[-1])
+        before = read_kept(root, last.replaced or 0)
+    except (RunError, IndexError):
+        return None
+    return None if before.calibration.digest == last.calibration.digest else before
 
 
 def _of_model(kept: KeptCalibration, root: Path, weights: str) -> KeptCalibration:

@@ -1,23 +1,28 @@
 """Finding runs: by path, by name or the beginning of one, or as ``last``."""
 
+import contextlib
 import difflib
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from adcli._changes import LOCK, inside
-from adcli._locking import Lock
+from adcli._commands import quote
+from adcli._locking import Lock, open_regular
 from adcli.errors import AdcliError, OptionError, RunError, one_line
+from adcli.runs.removing import finish_removals, is_being_removed
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
 
 _FINISHED = re.compile(rb"^  finished: '?([0-9T:.Z-]+)'?\r?$", re.MULTILINE)
 _TAIL = 1 << 16
 """Bytes at the end of ``run.yaml`` in which the time is looked for: parsing hundreds of files would take seconds."""
+
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 _LONGEST = 100
 """Bytes of a name: on Windows, all of a path has room for 260."""
@@ -43,6 +48,17 @@ def new_run_path(model: str, data: str) -> Path:
         if not os.path.lexists(path) and not os.path.lexists(path.parent / PARTIAL / name):
             return path
         moment += 1
+
+
+LAST = "last"
+"""Stands for the run that was finished last, so that no run is called so: a folder of that name is ``./last``."""
+
+
+def check_run_name(name: str, option: str) -> str:
+    """Return the name of a run; raises as :func:`check_name`, and if it stands for whichever run is the last one."""
+    if name.casefold() == LAST:
+        raise OptionError(f"is '{name}', which stands for the run finished last; choose another name.", option=option)
+    return check_name(name, option)
 
 
 def check_name(name: str, option: str) -> str:
@@ -72,15 +88,23 @@ def _find_fault(name: str) -> str:
     return ""
 
 
-def now() -> str:
-    """Return the time as ``run.yaml`` has it in ``finished``: UTC, with microseconds, so that it sorts as a text."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def finishing_time(folder: Path) -> str:
+    """Return the time as ``run.yaml`` has it in ``finished``: UTC, with microseconds, so that it sorts as a text.
+
+    It is later than that of each run in the folder of runs, whatever became of the clock since.
+    """
+    moment = datetime.now(UTC)
+    for finished, _ in _finished_runs(folder):
+        with contextlib.suppress(ValueError, OverflowError):
+            before = datetime.strptime(finished, _TIME).replace(tzinfo=UTC)
+            moment = max(moment, before + timedelta(microseconds=1))
+    return moment.strftime(_TIME)
 
 
 def read_finished(path: Path) -> str:
     """Return when a run was finished, from its ``run.yaml``, without verifying that; nothing if it does not say."""
     try:
-        with inside(path, RUN_FILE).open("rb") as file:
+        with os.fdopen(open_regular(inside(path, RUN_FILE), os.O_RDONLY), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
             found = _FINISHED.findall(file.read(_TAIL))
     except (OSError, RunError):
@@ -109,6 +133,7 @@ class Listed:
 
 def list_runs(folder: Path) -> Iterator[Listed]:
     """Yield the runs in a folder by the time they were finished, and at the end those that are not."""
+    finish_removals(folder)
     for finished, path in _finished_runs(folder):
         try:
             yield Listed(path, "finished", Run.open(path), finished=finished)
@@ -149,19 +174,29 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
     Raises:
         RunError: there is no such folder, or several names begin so.
     """
-    for path in (Path(reference), runs_folder() / reference):
-        if reference and _is_folder(path):
-            return path
     first, _, rest = reference.partition("/")
-    if first == "last":
+    for path in (Path(reference), runs_folder() / reference):
+        if reference and first != LAST and _is_folder(path):
+            return path
+    if first == LAST:
         run, words = _find_last()
     else:
+        _check_not_interrupted(reference)
         run = _find_by_beginning(first or reference, runs_folder(), f"no run '{one_line(reference)}'")
         words = f"'{first}' is {run}"
     if not _is_folder(run / rest):
         raise RunError(f"{run / rest}: no such folder.")
     note(words)
     return run / rest
+
+
+def _check_not_interrupted(reference: str) -> None:
+    """Make sure that no run has the name which is not finished; raises :class:`RunError` that says how to go on."""
+    given = Path(reference)
+    for path in (given.parent / PARTIAL / given.name, runs_folder() / PARTIAL / reference):
+        if given.name and _is_run(path):
+            command = quote("adcli", "train", "--resume", reference)
+            raise RunError(f"{path}: the run is not finished; continue it with: {command}")
 
 
 def _is_folder(path: Path) -> bool:
@@ -241,18 +276,25 @@ def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) ->
     return found
 
 
-def find_any(reference: str) -> Path:
+def find_any(reference: str, note: Callable[[str], object] = _ignore) -> Path:
     """Return the folder of a run in whatever state, by path or whole name; ``last`` is the run finished last.
+
+    Args:
+        reference: what was given.
+        note: is told which run ``last`` stands for.
 
     Raises:
         RunError: there is no such run.
     """
     given = Path(reference)
-    if reference == "last" and not _is_folder(given):
-        return _find_last()[0]
+    if reference == LAST:
+        run, words = _find_last()
+        note(words)
+        return run
     folder = runs_folder()
     for path in (given, folder / reference, given.parent / PARTIAL / given.name, folder / PARTIAL / reference):
-        if given.name and _is_run(path):
+        if given.name and (_is_run(path) or is_being_removed(path)):
             return path
+    finish_removals(folder)
     names = [path.name for path in [*_run_folders(folder), *_run_folders(folder / PARTIAL)]]
     raise RunError(f"no run '{one_line(reference)}'.{_suggest(reference, names)}")

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 
 from adcli._changes import inside
 from adcli.errors import RunError, one_line
-from adcli.runs.run import RUN_FILE, _read_run_file
+from adcli.runs.run import RUN_FILE, read_run_file
 
 IMAGES_FILE = "images.csv"
 COLUMNS = ("name", "digest", "role")
@@ -60,7 +60,7 @@ def read_images(run_path: Path) -> list[SeenImage]:
     """
     path = inside(run_path, IMAGES_FILE)
     content = _read(path)
-    record = _read_run_file(run_path / RUN_FILE).get("record")
+    record = read_run_file(run_path / RUN_FILE).get("record")
     known = record.get("images") if isinstance(record, dict) else None
     if hashlib.sha256(content).hexdigest() != known:
         raise RunError(f"{path}: was changed or damaged since the run (its digest differs); {_REMEDY}.")

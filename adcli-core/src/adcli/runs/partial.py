@@ -2,24 +2,32 @@
 
 import contextlib
 import os
-import shutil
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
-from adcli._files import seal, storing, sync, sync_all, write_atomically
-from adcli._locking import Lock
-from adcli.errors import RunError, StorageError, printable
-from adcli.runs.find import new_run_path
-from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, Run, _read_run_file
+from adcli._files import remove_tree, seal, storing, sync, sync_all, write_atomically
+from adcli._locking import Lock, open_regular
+from adcli.errors import OptionError, RunError, StorageError, printable
+from adcli.runs.find import LAST, new_run_path
+from adcli.runs.removing import UNNAMED, finish_removals, list_left, remove_files
+from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run, read_run_file
 
 LOG_FILE = "log.txt"
 CHECKPOINTS = "checkpoints"
+CHECKPOINT_FILE = "training.safetensors"
+"""The one file that checkpoints are written to."""
+
 TRAINING_FILE = "training.csv"
 """The training images that it began with, as in ``images.csv``; gone in a finished run, which has that."""
+
+_UNFINISHED = re.compile(r"\.adcli-[0-9a-f]{12}\.tmp")
+_OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""What files are called until they are written, by adcli and by safetensors."""
 
 _WAIT_SECONDS = 30.0
 """How long a run waits for another to get its name, which takes milliseconds."""
@@ -33,9 +41,13 @@ def check_free(final: Path) -> None:
     """Check that a run can become ``final``.
 
     Raises:
+        OptionError: no run can have that name.
         StorageError: something stands in its way, or another process makes a run of that name.
     """
+    if final.name.casefold() == LAST:
+        raise OptionError(f"{final}: '{LAST}' stands for the run finished last; choose another name.", option="--out")
     folder = _place(final)
+    finish_removals(final.parent)
     if os.path.lexists(final):
         raise _TakenError(f"--out {final}: exists already; choose another folder or remove it.")
     if not os.path.lexists(folder):
@@ -43,6 +55,11 @@ def check_free(final: Path) -> None:
     holder = Lock(folder / LOCK, final).find_holder()
     if holder:
         raise _TakenError(f"--out {final}: {holder} is making a run of that name; choose another folder.")
+    if not os.path.lexists(folder / RUN_FILE):
+        raise _TakenError(
+            f"--out {final}: files that adcli did not make lie where it would be made; move {folder} away, or choose "
+            "another folder."
+        )
     raise _TakenError(
         f"--out {final}: an interrupted run of that name lies in {folder}; continue it: "
         f"{_resuming(folder)}; or remove it: {quote('adcli', 'runs', 'rm', folder)}"
@@ -112,7 +129,7 @@ class PartialRun:
         lock = Lock(folder / LOCK, folder)
         lock.acquire(wait=1)
         try:
-            content = _read_run_file(folder / RUN_FILE)
+            content = read_run_file(folder / RUN_FILE)
             if os.path.lexists(final):
                 raise RunError(
                     f"{final}: exists, so the interrupted run {folder} cannot become it; move one of the two away, and "
@@ -126,7 +143,7 @@ class PartialRun:
 
     def read(self) -> dict[str, Any]:
         """Return the content of its ``run.yaml``."""
-        return _read_run_file(inside(self.folder, RUN_FILE))
+        return read_run_file(inside(self.folder, RUN_FILE))
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file of the run, perhaps in a folder of its own."""
@@ -139,7 +156,7 @@ class PartialRun:
         """Append a line to the run's log, whatever is in the text, and perhaps more lines, which are indented."""
         path = inside(self.folder, LOG_FILE)
         lines = [
-            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}",
+            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {printable(text)}",
             *(f"    {printable(line)}" for line in more),
         ]
         with storing(path), path.open("a", encoding="utf-8") as file:
@@ -152,7 +169,7 @@ class PartialRun:
             StorageError: something has the run's name by now; the run stays where it was made.
         """
         self._complete = True
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        _remove_checkpoints(self.folder)
         with storing(self.folder):
             (self.folder / TRAINING_FILE).unlink(missing_ok=True)
         if os.path.lexists(self.final):
@@ -173,12 +190,21 @@ class PartialRun:
         """Let another process take the run up."""
         self._lock.release()
 
-    def abandon(self) -> None:
-        """Remove the folder, as nothing in it is worth continuing; one that is complete stays."""
+    def abandon(self, made: Sequence[str]) -> Sequence[Path]:
+        """Remove the run, as nothing in it is worth continuing, and return what is left; one that is complete stays.
+
+        Args:
+            made: names of the files in its folder that adcli made.
+        """
+        left: Sequence[Path] = ()
         if not self._complete:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            try:
+                left = remove_files(self.folder, self._lock, made, [CHECKPOINTS])
+            except StorageError:
+                left = list_left(self.folder)
         self._lock.release()
         self._remove_empty_parent()
+        return left
 
     def _remove_empty_parent(self) -> None:
         with contextlib.suppress(OSError):
@@ -188,15 +214,15 @@ class PartialRun:
 @contextlib.contextmanager
 def _naming(parent: Path) -> Iterator[Path]:
     """Give a folder to be named, and hold the lock under which runs get their names, so that nobody else uses it."""
-    lock, unnamed = Lock(parent / LOCK, parent), parent / ".new"
+    lock, unnamed = Lock(parent / LOCK, parent), parent / UNNAMED
     enter(lock, _WAIT_SECONDS)
     try:
-        shutil.rmtree(unnamed, ignore_errors=True)
+        remove_tree(unnamed)
         with storing(parent):
             unnamed.mkdir()
         yield unnamed
     finally:
-        shutil.rmtree(unnamed, ignore_errors=True)
+        remove_tree(unnamed)
         lock.release()
         with contextlib.suppress(OSError):
             parent.rmdir()
@@ -210,8 +236,34 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove the files that a killed process did not finish; adcli and safetensors name such with a dot."""
-    for path in folder.rglob(".*"):
-        if path.is_file() and path.name != LOCK:
-            with contextlib.suppress(OSError):
-                path.unlink()
+    for name in list_unfinished(folder):
+        with contextlib.suppress(OSError):
+            inside(folder, name).unlink()
+
+
+def list_unfinished(folder: Path) -> list[str]:
+    """Return the names of the files in a run's folder that a killed process did not finish."""
+    found = [path for path in folder.rglob(".adcli-*.tmp") if _UNFINISHED.fullmatch(path.name)]
+    for place in (folder, folder / CHECKPOINTS):
+        found += [path for path in place.glob(".tmp*") if _OF_SAFETENSORS.fullmatch(path.name) and _is_tensors(path)]
+    found += [folder / f".{WEIGHTS_FILE}.new", folder / CHECKPOINTS / f".{CHECKPOINT_FILE}"]
+    return [path.relative_to(folder).as_posix() for path in found if path.is_file()]
+
+
+def _is_tensors(path: Path) -> bool:
+    """Tell whether a file begins as safetensors writes it, or is empty as it is at first."""
+    try:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return not start.strip(b"\0") or (len(start) == 9 and start.endswith(b"{") and not any(start[5:8]))
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove what a run was resumed from, and nothing else that lies beside it."""
+    with storing(folder):
+        (folder / CHECKPOINTS / CHECKPOINT_FILE).unlink(missing_ok=True)
+    _remove_unfinished(folder)
+    with contextlib.suppress(OSError):
+        (folder / CHECKPOINTS).rmdir()

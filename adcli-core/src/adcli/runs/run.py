@@ -1,10 +1,13 @@
 """The run folder: written under ``.partial``, renamed when complete, verified when read."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
+from adcli.runs.calibrations import open_calibration
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import Runtime
@@ -13,11 +16,12 @@ if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import file_digest, unseal
+from adcli._files import file_digest, read_state, unseal
+from adcli._locking import open_regular
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
-from adcli.errors import DataError, RunError, needing_torch, one_line, printable
+from adcli.errors import DataError, RunError, needing_torch, printable
 
 FORMAT = 3
 """2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
@@ -25,7 +29,6 @@ FORMAT = 3
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
-CALIBRATION_FILE = "calibration.json"
 NOTE_FILE = "note.txt"
 EXPORTS = "exports"
 
@@ -65,7 +68,7 @@ class Run:
         Raises:
             RunError: it is no finished run, comes from a newer core, or was changed since.
         """
-        content = _read_run_file(inside(path, RUN_FILE))
+        content = read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
             command = quote("adcli", "train", "--resume", path)
             raise RunError(f"{path}: the run was not finished; continue it: {command}")
@@ -77,7 +80,7 @@ class Run:
         """What ``adcli runs note`` said of it, in one line; nothing if it said nothing."""
         path = inside(self.path, NOTE_FILE)
         try:
-            with path.open(encoding="utf-8", errors="replace") as file:
+            with os.fdopen(open_regular(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
                 return printable(file.read(MAX_NOTE)).strip()
         except FileNotFoundError:
             return ""
@@ -111,10 +114,15 @@ class Run:
         try:
             ignored = read_ignored(path)
         except DataError as error:
-            raise RunError(f"{error.message.rstrip('.')}; copy the whole run folder again.") from None
+            raise RunError(f"{error.message.rstrip('.')}; {self._say_remedy()}") from None
         if ignored_digest(ignored) != self.record["ignore"]:
             raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
         return ignored
+
+    def _say_remedy(self) -> str:
+        if not (self.path / RUN_FILE).exists():
+            return "the run is gone: another command has removed or renamed it meanwhile."
+        return "copy the whole run folder again."
 
     def restore(self) -> "Model":
         """Return the run's model on the CPU, in evaluation mode; nothing is downloaded and nothing unpickled.
@@ -140,60 +148,31 @@ class Run:
         try:
             digest = file_digest(path)
         except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}); copy the whole run folder again.") from None
+            raise RunError(f"{path}: cannot be read ({error.strerror}); {self._say_remedy()}") from None
         if digest != self.record["weights"]:
             raise RunError(f"{path}: was changed or damaged since the run (its digest differs); restore it or retrain.")
         return path
 
 
-def _read_run_file(path: Path) -> dict[str, Any]:
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the content of a ``run.yaml``, of a finished run or another.
+
+    Raises:
+        RunError: it is missing, was changed since it was written, or has another format.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_state(path)
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
     content = unseal(text, path)
     if content.get("format", 0) > FORMAT:
         core = content.get("record", {}).get("core", "a newer version")
         raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
     if content.get("format", 0) < FORMAT:
-        raise RunError(f"{path}: was written by an earlier adcli-core, in a format that has changed; train it again.")
-    return content
-
-
-def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
-    """Return the calibration of a run or an export; none if it cannot be used and is to be repaired.
-
-    Raises:
-        RunError: it cannot be used; the message says how to repair it.
-    """
-    try:
-        return read_calibration(root, weights)
-    except RunError as error:
-        if repairing:
-            return Calibration.none()
-        command = quote("adcli", "calibrate", root, "--undo")
+        again = quote("adcli", "train", "--config", path)
         raise RunError(
-            f"{error.message.rstrip('.')}; set another with 'adcli calibrate --data', or bring it back: {command}"
-        ) from None
-
-
-def read_calibration(root: Path, weights: str) -> Calibration:
-    """Return what is in ``calibration.json``.
-
-    Args:
-        root: a run or an export.
-        weights: digest of its model.
-
-    Raises:
-        RunError: it cannot be read, was changed since it was written, or is that of another model.
-    """
-    path = inside(root, CALIBRATION_FILE)
-    try:
-        calibration = Calibration.from_json(path.read_text(encoding="utf-8"), source=path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
-    if calibration.weights != weights:
-        raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
-    return calibration
+            f"{path}: was written by an earlier adcli-core, in a format that has changed; repeat it: {again}"
+        )
+    return content

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adcli._files import parse_json
 from adcli.errors import OptionError, RunError
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]
@@ -31,7 +32,11 @@ FEWEST_JUDGED = 10
 VISIBLE = 1e-3
 """What rounding does is mentioned if it is a larger share of the range of good scores."""
 
-_MADE_BY = {"held-out": "held-out good images", "folder": "good images of a folder of their own", "k-fold": "folds"}
+_MADE_BY = {
+    "held-out": "held-out good images",
+    "folder": "good images of a folder of their own",
+    "k-fold": "images in folds",
+}
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,8 @@ class Calibration:
         """
         if not self.n or self.chosen_by not in _MADE_BY:
             raise OptionError(
-                f"--false-alarm-rate {rate:g}: this run's threshold does not come from good images; "
-                "set one from some with 'adcli calibrate RUN --data DIR'."
+                f"--false-alarm-rate {rate:g}: the threshold does not come from good images; calibrate with some first "
+                "('adcli calibrate --help': --data)."
             )
         other = replace(
             self,
@@ -213,7 +218,7 @@ class Calibration:
             how = "as given" if self.method == "value" else "the best F1 on the validation images"
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
         asked, kept = _in_words(Fraction(str(self.rate))), _in_words(_achievable(self.n, self.rate))
-        source = f"{self.n} {_MADE_BY[self.method]}" if self.method != "k-fold" else f"{self.n} images in folds"
+        source = f"{self.n} {_MADE_BY[self.method]}"
         if self.method == "k-fold":
             return f"{value}: about {kept} good images is rejected (an estimate from {source}){self._too_few(asked)}"
         return f"{value}: at most {kept} good images is rejected (from {source}){self._too_few(asked)}"
@@ -230,11 +235,15 @@ class Calibration:
     def explain(self) -> list[str]:
         """Return sentences: which image sets the threshold, whether it lies far from the others, and what helps then.
 
+        If all good images lie above the threshold, they say that instead.
+
         Far is farther above the next score than that is above the median of those below. By chance, about 4 in n
         calibrations have such an image if scores have the tail of an exponential distribution, and with 20 normally
         distributed scores, 6 in 100.
         """
         name, rank = self.threshold_image, self._rank
+        if self.n and self._count_above() == self.n:
+            return [f"Warning: all {self.n} good images lie above it, so that images like them are called defects."]
         if name is None:
             return []
         place = f"the largest of {self.n}" if rank == self.n else f"number {self.n + 1 - rank} from the top of {self.n}"
@@ -287,8 +296,11 @@ class Calibration:
     def _share_above(self) -> str:
         if not self.n or self.image_threshold is None:
             return ""
-        above = sum(score > self.image_threshold for score in self.image_scores)
-        return f" ({above} of {self.n} held-out good images lie above it)"
+        return f" ({self._count_above()} of {self.n} {_MADE_BY.get(self.chosen_by, 'good images')} lie above it)"
+
+    def _count_above(self) -> int:
+        threshold = math.inf if self.image_threshold is None else self.image_threshold
+        return sum(score > threshold for score in self.image_scores)
 
     @cached_property
     def digest(self) -> str:
@@ -321,7 +333,7 @@ class Calibration:
     def from_json(cls, text: str, *, source: Path) -> "Calibration":
         """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
         try:
-            content: dict[str, Any] = json.loads(text)
+            content: dict[str, Any] = parse_json(text)
             digest, number = content.pop("digest"), content.pop("number")
             if digest != _digest(content):
                 raise ValueError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from adcli._changes import CHANGES, changing, making, settle
+from adcli._changes import changing, clean_beside, making, settle
 from adcli._files import storing
 from adcli._plugins.registry import registry
 from adcli.errors import OptionError
@@ -80,7 +80,8 @@ def write_package(names: PluginNames, kind: str, folder: Path) -> list[Path]:
             f"--kind {kind}: 'adcli plugin new' writes models and data sets; for {kind}s, start from the complete "
             f"example in docs/plugins/adcli_{kind}s.md."
         )
-    if (folder / CHANGES).is_dir():
+    clean_beside(folder)
+    if folder.is_dir():
         settle(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise OptionError(f"{folder}: exists{'' if folder.is_file() else ' and is not empty'}; choose another --out.")
