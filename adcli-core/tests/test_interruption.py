@@ -90,6 +90,13 @@ def test_what_cleans_up_in_time_has_all_of_it_done() -> None:
     assert (child.returncode, out, err) == (130, "cleaned up\nhandler\n", "")
 
 
+def test_what_is_raised_in_a_finalizer_is_raised_again() -> None:
+    child = start(WAITING["with what was raised lost in a finalizer"])
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out, err) == (130, "cleaned up\nhandler\n", "")
+
+
 @pytest.mark.parametrize("waiting", ["in a clean-up that does not end", "having caught everything"])
 def test_told_twice_it_ends_at_once(waiting: str) -> None:
     # Without the second time, it would take until the test fails.

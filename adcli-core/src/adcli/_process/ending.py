@@ -27,6 +27,7 @@ def end(code: int) -> NoReturn:
     or somebody measures, the end is the usual one.
     """
     stop_noticing()
+    code = told_code() or code
     if not (_is_alone() or told_code()) or _is_measured():
         sys.exit(code)
     atexit._run_exitfuncs()

@@ -6,6 +6,7 @@ exit then waits. Hence two parts: a handler that raises ``KeyboardInterrupt``, s
 thread that the system itself wakes, which ends the process when the time for that is over.
 """
 
+import _thread
 import faulthandler
 import os
 import select
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -30,10 +32,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Told:
-    """Which signal told the process to end, and when the main thread noticed, or no longer needed to."""
+    """Which signal told the process to end, and when the main thread noticed, or no longer needed to.
+
+    What is raised in a finalizer is lost; then the main thread is to be told again.
+    """
 
     number = 0
     noticed: float | None = None
+    lost = False
 
 
 _told = _Told()
@@ -51,6 +57,7 @@ def end_when_told() -> None:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(read,), name="adcli-end", daemon=True).start()
     before = {number: signal.signal(number, _notice) for number in wanted}
+    sys.unraisablehook = partial(_take_note_of_lost, sys.unraisablehook)
     if sys.platform != "win32":
         _leave_forked_alone(before)
 
@@ -92,6 +99,13 @@ def _notice(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+def _take_note_of_lost(otherwise: Callable[["sys.UnraisableHookArgs"], object], what: "sys.UnraisableHookArgs") -> None:
+    if _told.number and what.exc_type is KeyboardInterrupt:
+        _told.lost = True
+    else:
+        otherwise(what)
+
+
 def _channel() -> tuple[Callable[[float | None], bytes], int]:
     """Return what waits for signals, seconds or for ever, and returns their numbers; and where these are written."""
     if sys.platform == "win32":
@@ -128,13 +142,29 @@ def _watch(read: Callable[[float | None], bytes]) -> None:
     while not number:
         # Whoever handles a signal itself is not ended for it, but may hand it on.
         number = next((each for each in read(None) if signal.getsignal(each) is _notice), _told.number)
-    told = time.monotonic()
+    told, own = time.monotonic(), 0
     while (now := time.monotonic()) < _last_moment(told):
-        if any(each in _SIGNALS for each in read(0.05)) and now > told + SAME:
+        own -= sum(each in _SIGNALS for each in read(0.05))
+        if own < 0 and now > told + SAME:
             break
+        own = max(own, 0)
+        if _told.lost:
+            _told.lost, _told.noticed = False, None
+            own += 1
+            _tell_again(number)
     if os.environ.get("ADCLI_TRACE", "0") not in ("", "0"):
         faulthandler.dump_traceback()
     os._exit(128 + number)
+
+
+def _tell_again(number: int) -> None:
+    """Send the main thread a signal that it had before."""
+    ident = threading.main_thread().ident
+    if sys.platform == "win32" or ident is None:
+        _thread.interrupt_main(signal.Signals(number))
+    else:
+        # Unlike the other, this also ends a wait of that thread.
+        signal.pthread_kill(ident, number)
 
 
 def _last_moment(told: float) -> float:
