@@ -115,11 +115,11 @@ def test_names_do_not_lead_out(root: Path, name: str) -> None:
         inside(root, name)
 
 
-KILLED = """
+COUNTED = """
 import os, sys, shutil
 from pathlib import Path
 from adcli import _changes
-root, stop = Path(sys.argv[1]), int(sys.argv[2])
+place, stop, steps = Path(sys.argv[1]), int(sys.argv[2]), {STEPS}
 calls = 0
 def counting(function):
     def call(*args, **named):
@@ -129,16 +129,22 @@ def counting(function):
             os._exit(9)
         return function(*args, **named)
     return call
-steps = {Path: "rename replace mkdir write_text unlink", shutil: "rmtree", _changes: "sync"}
 for owner, names in steps.items():
     for name in names.split():
         setattr(owner, name, counting(getattr(owner, name)))
-with _changes.changing(root, "evaluations/test", replaced=["evaluations/test/gone"]) as staged:
+"""
+"""A process that ends at the n-th of its steps; what it does follows."""
+
+KILLED = (
+    COUNTED.replace("{STEPS}", '{Path: "rename replace mkdir write_text unlink", shutil: "rmtree", _changes: "sync"}')
+    + """
+with _changes.changing(place, "evaluations/test", replaced=["evaluations/test/gone"]) as staged:
     for name in ("evaluations/test/a", "top", "added/deep"):
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         with open(staged / name, "w") as file:
             file.write("new")
 """
+)
 
 
 def test_killed_at_any_step_it_is_all_old_or_all_new_for_whoever_comes_next(root: Path, tmp_path: Path) -> None:
@@ -379,28 +385,17 @@ def test_a_step_that_was_broken_off_is_told_where_it_cannot_be_finished(
     assert (root / "top").read_text() == ("new" if plan else "old")
 
 
-MAKING_KILLED = """
-import os, sys, shutil
-from pathlib import Path
-from adcli import _changes
-final, stop = Path(sys.argv[1]), int(sys.argv[2])
-calls = 0
-def counting(function):
-    def call(*args, **named):
-        global calls
-        calls += 1
-        if calls == stop:
-            os._exit(9)
-        return function(*args, **named)
-    return call
-steps = {Path: "rename mkdir write_text unlink rmdir", shutil: "rmtree", _changes: "sync", os: "open write"}
-for owner, names in steps.items():
-    for name in names.split():
-        setattr(owner, name, counting(getattr(owner, name)))
-with _changes.making(final) as folder:
+MAKING_KILLED = (
+    COUNTED.replace(
+        "{STEPS}",
+        '{Path: "rename mkdir write_text unlink rmdir", shutil: "rmtree", _changes: "sync", os: "open write"}',
+    )
+    + """
+with _changes.making(place) as folder:
     with open(folder / "a", "w") as file:
         file.write("new")
 """
+)
 
 
 def test_a_new_folder_that_was_killed_at_any_step_leaves_nothing_that_is_not_cleaned(tmp_path: Path) -> None:
