@@ -1,6 +1,7 @@
 """What is particular to this format: how its graph resizes, and its broken files."""
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from adcli.data import read_image, resize
 from adcli.exports import Export
 from adcli.testing import Checked
 from adcli_openvino.export import TOLERANCES
-from adcli_openvino.graph import convert, prepend_resizing
+from adcli_openvino.graph import convert, prepend_resizing, telling_nobody
 from adcli_openvino.runtime import compile_graph, load
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="needs adcli-openvino[int8]")
@@ -25,6 +26,25 @@ class Levels(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return images.mean(dim=(1, 2, 3)), images[:, :1]
+
+
+def test_converting_tells_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    checker = pytest.importorskip("openvino_telemetry.utils.opt_in_checker")
+    monkeypatch.delenv("CI", raising=False)
+    answers = []
+    original = checker.OptInChecker.check
+
+    def note(self: object, *arguments: object, **named: object) -> object:
+        answers.append(original(self, *arguments, **named))
+        return answers[-1]
+
+    monkeypatch.setattr(checker.OptInChecker, "check", note)
+    # Nobody has said yes or no on this machine: then it would tell.
+    monkeypatch.setattr(checker.OptInChecker, "consent_file", lambda self: str(tmp_path / "none"))
+    with telling_nobody():
+        convert(Levels(), (64, 48), None)  # type: ignore[arg-type]
+    assert set(answers) == {checker.ConsentCheckResult.DECLINED}
+    assert "CI" not in os.environ
 
 
 @pytest.mark.parametrize("size", [(64, 48), (31, 200), (300, 37), (7, 5), (1, 1), (640, 480)])

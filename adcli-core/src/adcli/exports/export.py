@@ -15,6 +15,7 @@ from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import AdcliError, ExportError, OptionError, RunError
 from adcli.runs.calibrations import list_files as list_calibrations
+from adcli.runs.calibrations import say_repair
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 
@@ -95,8 +96,8 @@ class Export:
         except ExportError as error:
             if repairing:
                 return cls(path, manifest, Calibration.none())
-            command = quote("adcli", "calibrate", path, "--undo")
-            raise ExportError(f"{error.message.rstrip('.')}, or bring the calibration back: {command}") from None
+            repair = say_repair(path, manifest["run"]["weights"])
+            raise ExportError(f"{error.message.rstrip('.')}; or {repair}") from None
         text = _read(path / CALIBRATION_FILE)
         return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
 

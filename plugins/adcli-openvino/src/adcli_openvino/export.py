@@ -12,7 +12,7 @@ from adcli import StorageError, one_line
 from adcli.data import resize
 from adcli.exports import ExportSource
 from adcli_openvino import OpenvinoOptions
-from adcli_openvino.graph import INPUT, OUTPUTS, convert, prepend_resizing
+from adcli_openvino.graph import INPUT, OUTPUTS, convert, prepend_resizing, telling_nobody
 from adcli_openvino.runtime import COMPUTES_IN
 
 HALVED = 2**16
@@ -25,6 +25,7 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
 """Largest difference of a score, relative to the range of good scores."""
 
 
+@telling_nobody()
 def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict[str, Any]:
     """Write ``NAME/1/model.xml`` with its weights, and an example that runs it; return the facts for the manifest.
 
