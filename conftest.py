@@ -1,8 +1,13 @@
 """Long tests are left out of every run that does not ask for them."""
 
 import re
+import signal
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Whoever starts the tests in the background has Ctrl-C ignored, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = {
     "matrix": "models x backbones x exporters, and figures on the pages",

@@ -283,7 +283,7 @@ class Unshaped(Model):
     ("fit", "words"),
     [("...", "failed to score (AttributeError: 'Tensor' "), ("1 / 0", "failed to fit (ZeroDivisionError: ")],
 )
-def test_a_model_that_raises_is_one_line_that_says_where_and_leaves_no_run(
+def test_a_model_that_raises_is_one_line_that_says_where_and_leaves_no_finished_run(
     fit: str, words: str, parts: Path, tmp_path: Path
 ) -> None:
     site = tmp_path / "site"
@@ -294,7 +294,9 @@ def test_a_model_that_raises_is_one_line_that_says_where_and_leaves_no_run(
     outcome = run(site, *command, cwd=tmp_path)
     assert_one_line(outcome, 6, words, f"adcli_unshaped.py:{line})")
     assert [path.name for path in tmp_path.iterdir()] in (["site"], ["site", "runs"], ["runs", "site"])
-    assert not list((tmp_path / "runs").rglob("*.*"))
+    # A fit that is over is kept, to go on with once the plugin is mended.
+    kept = [path.name for path in (tmp_path / "runs").glob("*")]
+    assert kept == ([".partial"] if fit == "..." else [])
     traced = run(site, *command, cwd=tmp_path, environment={"ADCLI_TRACE": "1"})
     assert "Traceback (most recent call last)" in traced.err
 

@@ -74,16 +74,19 @@ def test_every_test_image_is_looked_at_once(data: Path, tmp_path: Path, counted:
     # The image that sets the threshold is looked at again, for its picture; what rounding does is measured on images
     # in the cache: three alone, and eight together.
     calibrated = {"decoded calibration": 6 + 1}
+    # The report shows that picture.
+    shown = {"decoded calibrations": 1}
     assert counted == {
         **TESTED,
         **calibrated,
+        **shown,
         "decoded good": 6 + 3,
         "scored": 6 + 3 + 8 + 1 + 6,
         "interpolated": 1 + 6,
     }
     counted.clear()
     assert adcli("evaluate", run).code == 0
-    assert counted == {**TESTED, "decoded good": 3, "scored": 6, "interpolated": 6}
+    assert counted == {**TESTED, **shown, "decoded good": 3, "scored": 6, "interpolated": 6}
     counted.clear()
     assert adcli("predict", run, data / "test/hole", "--overlays", "--out", tmp_path / "out").code == 0
     assert counted == {"decoded hole": 3, "scored": 3, "interpolated": 3}

@@ -98,7 +98,7 @@ def test_a_checkout_that_was_installed_as_a_copy_is_copied_again(site: Path, che
     assert words == ["pip", "install", str(checkout / "plugins/adcli-onnx")]
 
 
-@pytest.mark.parametrize("name", ["adcli-else", "../adcli-core", "--index-url=x", "."])
+@pytest.mark.parametrize("name", ["adcli-else", "../adcli-core", "--target=x", "."])
 def test_what_the_checkout_does_not_have_is_named(checkout: Path, name: str) -> None:
     assert shlex.split(install_command(name))[2:] == [name]
 

@@ -195,7 +195,7 @@ def _read_plan(root: Path, plan: Path) -> tuple[list[tuple[Path, Path]], list[Pa
     try:
         content = parse_json(read_state(plan))
         if not (isinstance(content, dict) and content.keys() == {"removed"} and isinstance(content["removed"], list)):
-            raise ValueError("adcli did not write it")
+            raise ValueError("it was not written by adcli")
         return _find_places(root, plan.parent, [str(name) for name in content["removed"]])
     except (OSError, ValueError, RunError, StorageError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
