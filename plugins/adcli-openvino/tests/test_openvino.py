@@ -1,21 +1,23 @@
 """What is particular to this format: how its graph resizes, and its broken files."""
 
+import contextlib
 import importlib.util
-import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from adcli import ExportError
+from adcli import AdcliError, ExportError
 from adcli.data import read_image, resize
 from adcli.exports import Export
 from adcli.testing import Checked
-from adcli_openvino.export import TOLERANCES
-from adcli_openvino.graph import convert, prepend_resizing, telling_nobody
+from adcli_openvino import OpenvinoOptions
+from adcli_openvino.export import TOLERANCES, export
+from adcli_openvino.graph import convert, prepend_resizing
 from adcli_openvino.runtime import compile_graph, load
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="needs adcli-openvino[int8]")
@@ -28,23 +30,23 @@ class Levels(nn.Module):
         return images.mean(dim=(1, 2, 3)), images[:, :1]
 
 
-def test_converting_tells_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_exporting_tells_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     checker = pytest.importorskip("openvino_telemetry.utils.opt_in_checker")
     monkeypatch.delenv("CI", raising=False)
-    answers = []
-    original = checker.OptInChecker.check
-
-    def note(self: object, *arguments: object, **named: object) -> object:
-        answers.append(original(self, *arguments, **named))
-        return answers[-1]
-
-    monkeypatch.setattr(checker.OptInChecker, "check", note)
     # Nobody has said yes or no on this machine: then it would tell.
     monkeypatch.setattr(checker.OptInChecker, "consent_file", lambda self: str(tmp_path / "none"))
-    with telling_nobody():
-        convert(Levels(), (64, 48), None)  # type: ignore[arg-type]
-    assert set(answers) == {checker.ConsentCheckResult.DECLINED}
-    assert "CI" not in os.environ
+    answers = []
+
+    def ask(*_: object) -> None:
+        answers.append(checker.OptInChecker().check(enable_opt_in_dialog=False, disable_in_ci=True))
+        raise AdcliError("asked")
+
+    monkeypatch.setattr("adcli_openvino.export.convert", ask)
+    with pytest.raises(AdcliError, match="asked"):
+        export(SimpleNamespace(model=None, image_size=(8, 8)), tmp_path, OpenvinoOptions.parse({}))  # type: ignore[arg-type]
+    with contextlib.suppress(AdcliError):
+        ask()
+    assert answers == [checker.ConsentCheckResult.DECLINED, checker.ConsentCheckResult.NO_FILE]
 
 
 @pytest.mark.parametrize("size", [(64, 48), (31, 200), (300, 37), (7, 5), (1, 1), (640, 480)])
