@@ -456,3 +456,10 @@ def test_what_a_killed_command_left_is_removed_by_another_beside_it(tmp_path: Pa
     with making(tmp_path / "x") as folder:
         _prepare(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_of_unfinished_files_only_those_that_adcli_names_so_are_removed(tmp_path: Path) -> None:
+    for name in (".adcli-notes.tmp", ".adcli-0123456789ab.tmp.bak", ".adcli-0123456789ab.tmp"):
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".adcli-notes.tmp", ".adcli-0123456789ab.tmp.bak"}

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -145,9 +146,14 @@ def remove_tree(path: Path) -> None:
             path.unlink()
 
 
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a file has the name of one that :func:`write_atomically` has not finished."""
+    return re.fullmatch(r"\.adcli-[0-9a-f]{12}\.tmp", path.name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files in a folder whose processes were killed; those of living ones stay."""
-    for path in folder.glob(".adcli-*.tmp"):
+    for path in filter(is_unfinished, folder.glob(".adcli-*.tmp")):
         with contextlib.suppress(OSError, StorageError):
             descriptor = open_regular(path, os.O_RDWR)
             try:

@@ -76,9 +76,8 @@ def calibrate(
         restored = pipeline.restore_calibration(opened, restore, progress=progress, command=command)
         _print_outcome(opened, restored, as_json, restored=True)
         return
-    scorer = None
-    if data is not None or threshold == "f1":
-        scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
+    needs_images = data is not None or threshold == "f1"
+    scorer = pipeline.open_scorer(opened, **drop_missing(scoring)) if needs_images else None
     calibrated = pipeline.recalibrate(opened, **wanted, scorer=scorer, progress=progress, command=command)
     for message in scorer.source.skipped.values() if scorer else ():
         progress.note(f"skipped: {message}")

@@ -58,17 +58,9 @@ def train(
     """
     if ctx.args:
         raise OptionError(_explain_extra(ctx.args[0]))
-    given = {name: value for name, value in flags.items() if value not in (None, {})}
-    if backbone is not None:
-        if "backbone" in given.get("options", {}):
-            raise OptionError("is the same as -o backbone; give one of them.", option="--backbone")
-        given["options"] = {**given.get("options", {}), "backbone": backbone}
-        name_key(ctx, "backbone", "--backbone")
+    given = _collect_given(ctx, backbone, flags)
     if resume is not None and ({*given} - {"data", "data_options"} or config or out):
-        raise OptionError(
-            "takes --data and -d alone: the run has its own settings.",
-            option="--resume",
-        )
+        raise OptionError("takes --data and -d alone: the run has its own settings.", option="--resume")
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     with _naming_config(config, given):
@@ -86,6 +78,17 @@ def train(
         _print_outcome(trained, as_json)
         if trained.not_evaluated is not None:
             raise trained.not_evaluated
+
+
+def _collect_given(ctx: click.Context, backbone: str | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that were typed; --backbone is one of the model's options."""
+    given = {name: value for name, value in flags.items() if value not in (None, {})}
+    if backbone is not None:
+        if "backbone" in given.get("options", {}):
+            raise OptionError("is the same as -o backbone; give one of them.", option="--backbone")
+        given["options"] = {**given.get("options", {}), "backbone": backbone}
+        name_key(ctx, "backbone", "--backbone")
+    return given
 
 
 @contextlib.contextmanager

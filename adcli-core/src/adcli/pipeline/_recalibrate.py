@@ -6,6 +6,7 @@ Nothing here imports torch.
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -92,16 +93,13 @@ def recalibrate(
         before, problem = find_in_force(opened.path, _weights(opened))
         if problem:
             progress.note(f"warning: {problem}")
-        if (data is not None or threshold == "f1") and scorer is None:
-            scorer = open_scorer(opened)
+        load = cache(lambda: scorer or open_scorer(opened))
         if data is not None:
-            assert scorer is not None
-            found = _from_images(opened, data, before.rate if rate is None and before else rate, scorer, progress)
+            found = _from_images(opened, data, before.rate if rate is None and before else rate, load(), progress)
         else:
             found = _from_scores(opened, before, rate)
         if threshold == "f1":
-            assert scorer is not None
-            found = _at_best_f1(opened, found, Path(validation or ""), scorer, progress)
+            found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
         kept = _keep(opened, found, before, command)

@@ -24,6 +24,7 @@ from adcli._commands import quote
 from adcli._files import file_digest, seal, sync
 from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
+from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
 from adcli.data.references import Data, load_data
@@ -228,17 +229,9 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
-    ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
-    source = ImageSource(
-        size,
-        workers=settings.workers,
-        cache_bytes=settings.cache << 20,
-        skip_unreadable=settings.skip_unreadable,
-        framing=framing(settings, ignored),
-    )
-    source.digests = {}
+    source = _open_source(settings, size)
     items, digests = read_good_images(data.splits, spec, source, progress)
-    source.digests.update(zip((item.path for item in items), digests, strict=True))
+    source.digests = dict(zip((item.path for item in items), digests, strict=True))
     plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
     if torchrun.rank() == 0:
         plan = keep_usable(settings, data.splits.test, plan, source, progress)
@@ -252,10 +245,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         image_size=f"{size[0]}x{size[1]}",
         ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
-    record = _record(provided, chosen, data, plan) | {
-        **({"processes": torchrun.world_size()} if torchrun.world_size() > 1 else {}),
-        **({} if ignored is None else {"ignore": ignored_digest(ignored)}),
-    }
+    record = _record(provided, chosen, data, plan, source)
     record["data"] |= {
         "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
         "skipped": len(source.skipped),
@@ -281,15 +271,31 @@ def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenIm
     return [SeenImage(name, digest, "fitted") for name, digest in zip(names, digests, strict=True)]
 
 
-def _record(provided: Provided[ModelSpec], chosen: ChosenOptions, data: Data, plan: CalibrationPlan) -> dict[str, Any]:
+def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
+    """Return what decodes the images of a training."""
+    ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
+    return ImageSource(
+        size,
+        workers=settings.workers,
+        cache_bytes=settings.cache << 20,
+        skip_unreadable=settings.skip_unreadable,
+        framing=framing(settings, ignored),
+    )
+
+
+def _record(
+    provided: Provided[ModelSpec], chosen: ChosenOptions, data: Data, plan: CalibrationPlan, source: ImageSource
+) -> dict[str, Any]:
     """Return what is known of a run before it begins."""
-    plugin = provided.plugin
+    plugin, ignored = provided.plugin, source.framing.ignored
     return {
         "core": __version__,
         "model": provided.spec.name,
         "plugin": {"distribution": plugin.distribution, "version": plugin.version},
         "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
         "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test)},
+        **({"processes": torchrun.world_size()} if torchrun.world_size() > 1 else {}),
+        **({} if ignored is None else {"ignore": ignored_digest(ignored)}),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from adcli._changes import LOCK, inside
 from adcli._commands import quote
+from adcli._files import is_folder
 from adcli._locking import Lock, open_regular
 from adcli.errors import AdcliError, OptionError, RunError, one_line
 from adcli.runs.removing import finish_removals, is_being_removed
@@ -176,7 +177,7 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
     """
     first, _, rest = reference.partition("/")
     for path in (Path(reference), runs_folder() / reference):
-        if reference and first != LAST and _is_folder(path):
+        if reference and first != LAST and is_folder(path):
             return path
     if first == LAST:
         run, words = _find_last()
@@ -184,7 +185,7 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
         _check_not_interrupted(reference)
         run = _find_by_beginning(first or reference, runs_folder(), f"no run '{one_line(reference)}'")
         words = f"'{first}' is {run}"
-    if not _is_folder(run / rest):
+    if not is_folder(run / rest):
         raise RunError(f"{run / rest}: no such folder.")
     note(words)
     return run / rest
@@ -199,13 +200,8 @@ def _check_not_interrupted(reference: str) -> None:
             raise RunError(f"{path}: the run is not finished; continue it with: {command}")
 
 
-def _is_folder(path: Path) -> bool:
-    """Tell whether there is a folder; unlike :meth:`Path.is_dir`, it raises nothing, such as for names too long."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
 def _is_run(path: Path) -> bool:
-    return os.path.isfile(path / RUN_FILE)  # noqa: PTH113 - as above
+    return os.path.isfile(path / RUN_FILE)  # noqa: PTH113 - Path.is_file raises an error if a name is too long
 
 
 def _find_last() -> tuple[Path, str]:
@@ -265,7 +261,7 @@ def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) ->
     """
     given = Path(reference)
     for path in (given, given.parent / PARTIAL / given.name, runs_folder() / PARTIAL / reference):
-        if path.parent.name == PARTIAL and _is_folder(path):
+        if path.parent.name == PARTIAL and is_folder(path):
             return path
     for path in (given, runs_folder() / reference):
         if _is_run(path):

@@ -10,7 +10,7 @@ from typing import Any
 
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
-from adcli._files import remove_tree, seal, storing, sync, sync_all, write_atomically
+from adcli._files import is_unfinished, remove_tree, seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock, open_regular
 from adcli.errors import OptionError, RunError, StorageError, printable
 from adcli.runs.find import LAST, new_run_path
@@ -25,9 +25,8 @@ CHECKPOINT_FILE = "training.safetensors"
 TRAINING_FILE = "training.csv"
 """The training images that it began with, as in ``images.csv``; gone in a finished run, which has that."""
 
-_UNFINISHED = re.compile(r"\.adcli-[0-9a-f]{12}\.tmp")
 _OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
-"""What files are called until they are written, by adcli and by safetensors."""
+"""What safetensors calls a file until it is written."""
 
 _WAIT_SECONDS = 30.0
 """How long a run waits for another to get its name, which takes milliseconds."""
@@ -243,7 +242,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 def list_unfinished(folder: Path) -> list[str]:
     """Return the names of the files in a run's folder that a killed process did not finish."""
-    found = [path for path in folder.rglob(".adcli-*.tmp") if _UNFINISHED.fullmatch(path.name)]
+    found = list(filter(is_unfinished, folder.rglob(".adcli-*.tmp")))
     for place in (folder, folder / CHECKPOINTS):
         found += [path for path in place.glob(".tmp*") if _OF_SAFETENSORS.fullmatch(path.name) and _is_tensors(path)]
     found += [folder / f".{WEIGHTS_FILE}.new", folder / CHECKPOINTS / f".{CHECKPOINT_FILE}"]
