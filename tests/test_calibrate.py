@@ -1,6 +1,8 @@
 """Thresholds after the training: from new images, by a value, back again; of runs, and of exports without torch."""
 
+import hashlib
 import json
+import random
 import re
 import shlex
 import shutil
@@ -14,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from support import Adcli, assert_one_line, draw_part
 from test_export import train, without_torch
 
-from adcli import pipeline
+from adcli import RunError, pipeline
 from adcli.data.splitting import content_digest
 from adcli.exports.agreement import disagreement
 from adcli.exports.export import Export
@@ -240,6 +242,44 @@ def test_each_calibration_can_be_brought_back_by_its_number(adcli: Adcli, subjec
     for number in (0, -1, 11):
         assert_one_line(adcli("calibrate", root, "--restore", number), 5, f"no calibration {number}", "--list")
     assert states(root) == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_undo_takes_back_the_last_step_that_is_not_taken_back_yet(run: Run, seed: int) -> None:
+    """A random walk, beside a stack: whatever sets a threshold is put on it, and an undo takes the top off."""
+    draw = random.Random(seed)
+    stack, history = [run.calibration.digest], [run.calibration.digest]
+    for _ in range(30):
+        step = draw.choice(["calibrate", "undo", "undo", "restore"])
+        number = draw.randint(1, len(history))
+        if step == "undo" and len(stack) == 1:
+            with pytest.raises(RunError, match="the first calibration is in force"):
+                pipeline.restore_calibration(run)
+            continue
+        if step == "undo":
+            run = pipeline.restore_calibration(run)
+            stack.pop()
+        elif step == "calibrate" or history[number - 1] == stack[-1]:
+            run = pipeline.recalibrate(run, threshold=draw.random())
+            stack.append(run.calibration.digest)
+        else:
+            run = pipeline.restore_calibration(run, number)
+            stack.append(history[number - 1])
+        assert run.calibration.digest == stack[-1]
+        history.append(stack[-1])
+    assert [kept.calibration.digest for kept in pipeline.calibrations(run)] == history
+
+
+def test_a_history_that_does_not_tell_undo_from_restore_is_read_as_before(run: Run) -> None:
+    for threshold in (1.0, 2.0):
+        run = pipeline.recalibrate(run, threshold=threshold)
+    run = pipeline.restore_calibration(run)
+    path = run.path / "calibrations/0004.json"
+    content = json.loads(path.read_text())
+    del content["undoes"], content["digest"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "digest": digest}))
+    assert pipeline.restore_calibration(run).calibration.digest == pipeline.calibrations(run)[0].calibration.digest
 
 
 def test_the_way_back_that_is_printed_leads_back(adcli: Adcli, run: Run) -> None:

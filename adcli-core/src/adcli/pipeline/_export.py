@@ -27,7 +27,7 @@ from adcli.pipeline._good_images import find_again, read_given
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
-from adcli.runs.calibrations import read_kept
+from adcli.runs.calibrations import is_first, read_kept
 from adcli.runs.images import fitted_digests
 from adcli.runs.run import EXPORTS, Run
 from adcli.scoring.calibration import Calibration, Method
@@ -201,10 +201,9 @@ def _as_calibrated_since(run: Run, plan: CalibrationPlan) -> CalibrationPlan:
 def _is_first(run: Run) -> bool:
     """Tell whether the calibration in force is that of the training."""
     try:
-        kept = read_kept(run.path, run.calibration.number)
+        return is_first(run.path, run.calibration.number)
     except RunError:
         return False
-    return (kept.restores or kept.number) == 1
 
 
 def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:

@@ -118,8 +118,8 @@ def restore_calibration(
 
     Args:
         opened: a finished run, or an export.
-        number: of the calibration; when None, the one that the calibration in force replaced, or the last one kept if
-            ``calibration.json`` cannot be used.
+        number: of the calibration; when None, the one before the last step that was not taken back yet, or the last one
+            kept if ``calibration.json`` cannot be used.
         progress: receives notes.
         command: the command line, for the record.
 
@@ -137,6 +137,7 @@ def restore_calibration(
             command=command,
             replaced=before.number if before else None,
             restores=previous.number,
+            undoes=number is None,
         )
         _note_doubt(kept, progress or Silent())
         picture = inside(root, entry_path(previous.number, ".jpg"))
