@@ -146,9 +146,7 @@ def test_no_test_image_calibrates_however_a_training_calibrates(tmp_path: Path, 
     write(tmp_path / "others", "".join(draw.choices("0123abcdef", k=10)) + "45", "other-")
     shown = write(tmp_path / "test", "".join(draw.sample("0123abcdefghijklmno", 6)))
     splits = Splits([], [Sample(item.path) for item in shown])
-    made, notes = plan(
-        items, splits, calibration=str(tmp_path / "others") if how == "FOLDER" else how, seed=seed
-    )
+    made, notes = plan(items, splits, calibration=str(tmp_path / "others") if how == "FOLDER" else how, seed=seed)
     assert made.calibrating
     assert not set(contents(made.calibrating)) & set(contents(shown))
     assert len(set(contents(made.calibrating))) == len(made.calibrating)

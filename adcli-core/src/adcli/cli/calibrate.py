@@ -90,9 +90,7 @@ def _check_alone(alone: dict[str, bool], wanted: dict[str, Any]) -> None:
         raise OptionError("stands alone, without another calibration.", option=given[0])
 
 
-def _print_outcome(
-    opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, undone: bool = False
-) -> None:
+def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, undone: bool = False) -> None:
     from adcli.runs.calibrations import find_way_back
 
     before, after = opened.calibration, calibrated.calibration

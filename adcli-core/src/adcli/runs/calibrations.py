@@ -94,7 +94,7 @@ class KeptCalibration:
             calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
             # Until this was written down, what brought a calibration back was taken for an undo.
             undoes = bool(content.get("undoes", content["restores"] is not None))
-            return cls(calibration, *(content[name] for name in _NAMES), undoes=undoes)
+            return cls(calibration, **{name: content[name] for name in _NAMES}, undoes=undoes)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(
                 f"{source}: was changed or damaged since it was written, or a newer adcli-core wrote it."
