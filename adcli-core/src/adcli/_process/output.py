@@ -38,7 +38,7 @@ def _rewrap(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     stream.flush()
     raw = _Patient(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
-        raw if isinstance(stream.buffer, io.FileIO) else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        raw if isinstance(stream.buffer, io.FileIO) else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

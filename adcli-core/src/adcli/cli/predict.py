@@ -108,7 +108,7 @@ def _find_run(run: str, paths: tuple[str, ...], progress: ConsoleProgress) -> "R
     try:
         return find(run, progress=progress)
     except RunError:
-        if not _is_photographs(Path(run)):
+        if not _is_photographs(Path(run)) or _holds(Path(run), paths):
             raise
         *images, last = paths
         meant = (last, run, *images) if _is_run(Path(last)) or last == "last" else ("last", run, *paths)
@@ -124,6 +124,12 @@ def _is_photographs(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return path.is_file() or any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     return False
+
+
+def _holds(folder: Path, paths: tuple[str, ...]) -> bool:
+    """Tell whether one of several paths leads into a folder, which then cannot be meant to be scored as well."""
+    root = folder.resolve()
+    return any(Path(path).resolve().is_relative_to(root) for path in paths if path not in ("-", "last"))
 
 
 def _is_run(folder: Path) -> bool:

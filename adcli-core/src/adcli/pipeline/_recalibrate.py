@@ -83,7 +83,7 @@ def recalibrate(
         command: the command line, for the record.
 
     Raises:
-        OptionError: nothing is asked for, or a rate without scores of good images.
+        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
@@ -187,6 +187,10 @@ def _check_request(
             "give good images with --data, another --false-alarm-rate, or a --threshold; "
             f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo and "
             "--restore bring it back."
+        )
+    if threshold is not None and rate is not None:
+        raise OptionError(
+            f"--threshold {threshold} and --false-alarm-rate {rate:g}: each sets the threshold; give one of them."
         )
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")

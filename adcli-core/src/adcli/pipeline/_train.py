@@ -62,7 +62,7 @@ from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.pipeline._usable import keep_usable
-from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
+from adcli.pipeline.train_settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
@@ -263,6 +263,9 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
+    if settings.threshold is not None and settings.false_alarm_rate != FIELDS["false_alarm_rate"].default:
+        rate = f"--false-alarm-rate {settings.false_alarm_rate:g}"
+        progress.note(f"{rate}: sets the threshold of maps alone; that of images is --threshold {settings.threshold}.")
     source = _open_source(settings, size)
     items, digests = read_good_images(data.splits, spec, source, progress)
     files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
