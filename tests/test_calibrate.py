@@ -141,6 +141,17 @@ def test_test_images_that_set_a_threshold_are_said_and_remembered(adcli: Adcli, 
     assert "test images" not in adcli("calibrate", export, "--data", parts / "test/good").err
 
 
+def test_an_export_says_that_test_images_set_its_threshold(adcli: Adcli, run: Run, parts: Path, good: Path) -> None:
+    for data, count in ((good, 0), (parts / "test/good", 6)):
+        outcome = adcli("export", run.path, "--to", "npz", "--data", data, "--out", "line3", "--force")
+        assert outcome.code == 0, outcome.err
+        said = "6 of 6 images that set the threshold are the run's test images"
+        assert (said in outcome.err.replace("\n", " ")) == bool(count)
+        (kept,) = pipeline.calibrations(Export.open(Path("line3")))
+        assert kept.tested == count
+        assert kept.command == f"adcli export run --to npz --data {data.name} --out line3"
+
+
 # --- what is said of the image that sets the threshold
 
 
@@ -350,7 +361,15 @@ def test_f1_takes_the_good_images_that_calibrate_as_its_good_side(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--list", "--undo"), ("--undo", "--threshold", "1"), ("--list", "--data", "x"), ("--validation", "x"), ()],
+    [
+        ("--list", "--undo"),
+        ("--undo", "--threshold", "1"),
+        ("--list", "--data", "x"),
+        ("--validation", "x"),
+        ("--threshold", "3", "--false-alarm-rate", "0.2"),
+        ("--threshold", "f1", "--validation", "x", "--false-alarm-rate", "0.2"),
+        (),
+    ],
 )
 def test_requests_that_say_two_things_or_none_are_one_line(adcli: Adcli, run: Run, arguments: tuple[str, ...]) -> None:
     before = states(run.path)
