@@ -26,6 +26,7 @@ from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._building import read_good_images
 from adcli.pipeline._good_images import find_again, read_given
 from adcli.pipeline._plan import plan_calibration
+from adcli.pipeline._recalibrate import note_doubt
 from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, is_first, now, read_kept
@@ -113,10 +114,8 @@ def export(
         seal_folder(folder, manifest, calibration, run.framing, fitted_digests(run.path))
         command = _describe_command(run, to, options or {}, out, data)
         tested = _count_tested(run, calibration)
-        kept = KeptCalibration(calibration, now(), command, left_out=evidence.left_out, tested=tested)
-        if kept.doubt():
-            progress.note(f"warning: {kept.doubt()}.")
-        keep_first(folder, kept)
+        keep_first(folder, kept := KeptCalibration(calibration, now(), command, "", evidence.left_out, tested))
+        note_doubt(kept, progress)
         del runtime
     return Export.open(final)
 

@@ -27,9 +27,7 @@ def plan_calibration(
     progress: Progress | None = None,
     files: dict[Path, str] | None = None,
 ) -> CalibrationPlan:
-    """Decide which images calibrate, by the digests of files.
-
-    None is a test image, and none is one that the final model is fitted to, but in folds.
+    """Decide by the digests of files which images calibrate: no test images, nor, but in folds, those that are fitted.
 
     Args:
         settings: how to calibrate.
@@ -41,8 +39,7 @@ def plan_calibration(
         files: digests of files that were read already; takes up those that are read for this.
 
     Raises:
-        DataError: too few images to hold some out, or no labelled validation images for ``--threshold f1``; or all
-            images that were to calibrate are fitted, or test images.
+        DataError: too few images to hold some out, or no labelled validation images; or none that may calibrate.
         OptionError: folds for a model that trains for long.
     """
     chosen, note = parse_calibration(settings.calibration), (progress or Silent()).note
@@ -56,22 +53,21 @@ def plan_calibration(
         fitted = {known[item] for item in fit}
         plan = _guard_good(plan, good, [known[item] for item in good], settings, note, fitted, tested)
     elif isinstance(chosen, int):
-        guarded = _guard_good(plan, items, digests, settings, note, (), tested)
-        folds, new = _fold(items, digests, chosen, settings.seed, spec), guarded.good
-        plan = replace(plan, method="k-fold", folds=folds, counted=new, left_out=guarded.left_out)
+        plan = _guard_good(plan, items, digests, settings, note, (), tested)
+        folds = _fold(items, digests, chosen, settings.seed, spec)
+        plan = replace(plan, method="k-fold", folds=folds, good=(), counted=plan.good)
     elif chosen is not None:
         good = items_of(images_in([chosen]))
         found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable, known=files)
         plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
-    if settings.threshold == "f1":
-        fitted = {known[item] for item in plan.fit}
-        validation = _validation_samples(settings, splits, fitted, tested, files, note)
-        return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
-    if settings.threshold is not None:
+    if settings.threshold is None:
+        return plan
+    if settings.threshold != "f1":
         return replace(plan, method="value", chosen_by=plan.method, value=parse_threshold(settings.threshold))
-    return plan
+    validation = _validation_samples(settings, splits, {known[item] for item in plan.fit}, tested, files, note)
+    return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
 
 
 def _guard_good(

@@ -104,7 +104,7 @@ def recalibrate(
             found.calibration = found.calibration.with_value(threshold)
         kept = _keep(opened, found, before, command)
         kept = replace(kept, tested=_count_tested(opened, found, progress))
-        _note_doubt(kept, progress)
+        note_doubt(kept, progress)
         _stage(opened, staged, kept, found.picture)
     return type(opened).open(opened.path)
 
@@ -139,7 +139,7 @@ def restore_calibration(
             restores=previous.number,
             undoes=number is None,
         )
-        _note_doubt(kept, progress or Silent())
+        note_doubt(kept, progress or Silent())
         picture = inside(root, entry_path(previous.number, ".jpg"))
         _stage(opened, staged, kept, picture.read_bytes() if picture.is_file() else None)
     return type(opened).open(root)
@@ -269,7 +269,8 @@ def _count_tested(opened: Run | Export, found: _Found, progress: Progress) -> in
     return sum(digest in tested for digest in (*found.calibration.digests, *found.validated))
 
 
-def _note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+def note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+    """Warn of test images that set a threshold."""
     if kept.doubt():
         progress.note(f"warning: {kept.doubt()}.")
 

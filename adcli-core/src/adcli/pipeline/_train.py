@@ -263,9 +263,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
-    if settings.threshold is not None and settings.false_alarm_rate != FIELDS["false_alarm_rate"].default:
-        rate = f"--false-alarm-rate {settings.false_alarm_rate:g}"
-        progress.note(f"{rate}: sets the threshold of maps alone; that of images is --threshold {settings.threshold}.")
+    _note_rate(settings, progress)
     source = _open_source(settings, size)
     items, digests = read_good_images(data.splits, spec, source, progress)
     files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
@@ -306,6 +304,14 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         training=_name_training(items, digests),
         inputs=inputs,
     )
+
+
+def _note_rate(settings: TrainSettings, progress: Progress) -> None:
+    """Say what a false-alarm rate is still for beside a threshold."""
+    if settings.threshold is None or settings.false_alarm_rate == FIELDS["false_alarm_rate"].default:
+        return
+    rate = f"--false-alarm-rate {settings.false_alarm_rate:g}"
+    progress.note(f"{rate}: sets the threshold of maps alone; that of images is --threshold {settings.threshold}.")
 
 
 def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:
