@@ -205,7 +205,8 @@ def _nearest(  # type: ignore[no-untyped-def]
             PADDED,
             STEP,
         )
-        found, at = tl.min(relative, axis=1, return_indices=True)
+        # Of equals, any will do: to find the first would take twice the instructions.
+        found, at = tl.min(relative, axis=1, return_indices=True, return_indices_tie_break_left=False)
         # Never true of a column that does not exist, nor of NaN: the index stays one of a column.
         better = found < least
         least = tl.where(better, found, least)
