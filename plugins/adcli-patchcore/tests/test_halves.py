@@ -103,6 +103,16 @@ def test_a_bank_that_changes_is_split_again(change: str) -> None:
     assert not torch.equal(after, before)
 
 
+def test_an_outlier_costs_the_other_members_no_digits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    bank = torch.randn(60, 20, generator=generator) + 100
+    bank[3], bank[9] = 1e12, 0
+    origin, members = BankSplitter().split(bank)
+    rows = bank + 1e-3 * torch.randn(60, 20, generator=generator)
+    _, index = Halves.of(rows, origin).find_nearest(members)
+    assert index.tolist() == list(range(60))
+
+
 def test_an_inference_tensor_which_counts_no_changes_is_split_each_time() -> None:
     splitter = BankSplitter()
     with torch.inference_mode():

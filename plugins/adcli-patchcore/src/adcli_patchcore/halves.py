@@ -69,7 +69,7 @@ def squared_distances(rows: Tensor, members: Tensor, index: Tensor) -> Tensor:
 
 
 class SplitBank(NamedTuple):
-    """A bank in halves about its mean."""
+    """A bank in halves about its middle."""
 
     origin: Tensor
     halves: Halves
@@ -94,12 +94,18 @@ class BankSplitter:
         """Return a bank (M, D) in halves."""
         if self._split is not None and self._bank is not None and self._bank() is bank and self._state == _state(bank):
             return self._split
-        origin = bank.mean(dim=0)
+        origin = _middle(bank)
         split = SplitBank(origin, Halves.of(bank, origin))
         if not _is_to_be_kept(bank):
             return split
         self._bank, self._state, self._split = weakref.ref(bank), _state(bank), split
         return split
+
+
+def _middle(bank: Tensor) -> Tensor:
+    """Return the median of about a thousand members, (D,): unlike a mean, it stays near them whatever outliers do."""
+    some = bank[:: max(len(bank) // 1000, 1)]
+    return some.sort(dim=0).values[len(some) // 2]
 
 
 def _state(bank: Tensor) -> tuple[int, int]:
