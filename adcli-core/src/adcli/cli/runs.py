@@ -100,7 +100,7 @@ def _read_metrics(run: Path) -> dict[str, Any]:
 def show(run: str, as_json: bool) -> None:
     """Show settings, record and metrics of a run; verdicts are those of the threshold in force."""
     from adcli.pipeline import load
-    from adcli.pipeline._metrics_in_force import metrics_in_force
+    from adcli.pipeline.metrics_in_force import metrics_in_force
 
     progress = ConsoleProgress()
     opened = load(run, progress=progress)
