@@ -607,3 +607,10 @@ def test_a_refusal_shows_by_how_much_and_names_the_option(by: float) -> None:
     unequal = {"unequal": 2, "equal": 8, "near_threshold": 0}
     assert "-o tolerance=" in disagreement({**judged, "score_difference": 0.0, "verdicts": unequal})
     assert disagreement({**judged, "score_difference": 0.001}) == ""
+
+
+def test_a_folder_without_images_is_not_asked_for_images_to_train_on(adcli: Adcli, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = adcli("calibrate", run.path, "--data", "empty")
+    assert_one_line(outcome, 4, "empty", "no good images")
+    assert "train on" not in outcome.err
