@@ -1,5 +1,6 @@
 """What commands do to a finished run: all or nothing, one at a time, and never to what adcli did not make."""
 
+import errno
 import json
 import os
 import shutil
@@ -307,7 +308,7 @@ def test_runs_are_removed_and_nothing_else(adcli: Adcli, run: Path, tmp_path: Pa
     assert_one_line(adcli("runs", "rm", run, "no-such", "--yes"), 5, "no run 'no-such'")
     outcome = adcli("runs", "rm", run.name, "--yes")
     assert outcome.code == 0
-    assert "which adcli did not make" in outcome.out
+    assert "and 1 more: no part of the run" in outcome.out
     left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_symlink() or path.is_file()}
     assert left == {"exports/onnx/mine", "evaluations/linked"}
     assert (tmp_path / "precious/metrics.json").read_text() == "only copy"
@@ -422,7 +423,7 @@ def test_a_removal_killed_at_any_step_is_finished_by_the_next_command(
             (copied / name).parent.mkdir(exist_ok=True)
             (copied / name).write_text("only copy")
         killed = die_at(step, lambda copied=copied: pipeline.remove_run(copied))
-        whole = (copied / "run.yaml").exists() and not (copied / PLAN_FILE).exists()
+        whole = (copied / "run.yaml").exists()
         if after == "list":
             listed = [item.path for item in list_runs(copies)]
             assert listed == ([copied] if whole else [])
@@ -443,12 +444,13 @@ def test_a_removal_killed_at_any_step_is_finished_by_the_next_command(
 
 
 def test_what_another_command_holds_is_not_finished_by_a_list(made: Path) -> None:
-    (made / PLAN_FILE).write_text(seal({"files": ["run.yaml"], "folders": []}))
+    (made / "run.yaml").unlink()
+    plan_removal(made, "images.csv")
     with holding(made):
         list(list_runs(made.parent))
-        assert (made / "run.yaml").exists()
+        assert (made / "images.csv").exists()
     list(list_runs(made.parent))
-    assert not (made / "run.yaml").exists()
+    assert not (made / "images.csv").exists()
 
 
 def test_a_damaged_plan_of_removal_removes_nothing_and_is_named(adcli: Adcli, made: Path) -> None:
@@ -460,10 +462,87 @@ def test_a_damaged_plan_of_removal_removes_nothing_and_is_named(adcli: Adcli, ma
         seal({"files": ["../../precious"], "folders": []}),
     ):
         (made / PLAN_FILE).write_text(text)
+        content = (made / "run.yaml").read_bytes()
+        (made / "run.yaml").unlink()
         assert adcli("runs").code == 0
         assert_one_line(adcli("runs", "rm", made, "--yes"), 5)
-        (made / PLAN_FILE).unlink()
+        (made / "run.yaml").write_bytes(content)
+        assert adcli("runs").code == 0
         assert read_all(made) == before
+
+
+def plan_removal(run: Path, *names: str) -> None:
+    """Leave the plan of a removal in a run, as a killed process does."""
+    time.sleep(0.02)
+    (run / PLAN_FILE).write_text(seal({"files": ["run.yaml", *names], "folders": ["calibrations", "evaluations"]}))
+
+
+USES = {
+    "list": ["runs"],
+    "show": ["runs", "show", "RUN"],
+    "note": ["runs", "note", "RUN", "text"],
+    "rename": ["runs", "rename", "RUN", "other"],
+    "evaluate": ["evaluate", "RUN"],
+    "report": ["report", "RUN", "--json"],
+    "calibrate": ["calibrate", "RUN", "--threshold", "1"],
+}
+
+
+@pytest.mark.parametrize("use", sorted(USES))
+def test_a_removal_that_did_not_begin_is_called_off_by_any_command_and_nothing_goes(
+    adcli: Adcli, run: Path, use: str
+) -> None:
+    (run / "mine.txt").write_text("only copy")
+    before = read_all(run)
+    plan_removal(run, *(name for name in before if name != "mine.txt"))
+    outcome = adcli(*(run if word == "RUN" else word for word in USES[use]))
+    assert outcome.code == 0, outcome.err
+    assert "remov" not in outcome.out + outcome.err
+    folder = run.with_name("other") if use == "rename" else run
+    assert not (folder / PLAN_FILE).exists()
+    assert before.keys() <= read_all(folder).keys()
+    assert adcli("runs").code == 0
+    assert before.keys() <= read_all(folder).keys()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_was_restored_over_a_removal_that_was_killed_stays(made: Path, tmp_path: Path, whole: bool) -> None:
+    before, step, killed = read_all(made), 0, True
+    while killed:
+        step += 1
+        run = Path(shutil.copytree(made, tmp_path / "copies/run"))
+        time.sleep(0.02)
+        killed = die_at(step, lambda run=run: pipeline.remove_run(run))
+        began = killed and not (run / "run.yaml").exists()
+        time.sleep(0.02)
+        restored = set(before) - (set() if whole else {"run.yaml"})
+        for name in restored:
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            # With the time of the original, as backups are restored.
+            (run / name).unlink(missing_ok=True)
+            shutil.copy2(made / name, run / name)
+        for _ in range(2):
+            list(list_runs(tmp_path / "copies"))
+            assert {name: read_all(run)[name] for name in restored} == {name: before[name] for name in restored}
+            assert not (run / PLAN_FILE).exists(), (step, began)
+        shutil.rmtree(tmp_path / "copies")
+    assert step > 20
+
+
+def test_a_run_stays_whole_if_what_makes_it_one_cannot_be_removed(
+    adcli: Adcli, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, unlink = read_all(made), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "run.yaml":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert_one_line(adcli("runs", "rm", made, "--yes"), 9, made.name, "not permitted")
+    assert read_all(made) == before
 
 
 @pytest.mark.parametrize("command", [["rename", "last", "other"], ["rm", "last", "--yes"]])
