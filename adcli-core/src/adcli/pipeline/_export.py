@@ -112,7 +112,7 @@ def export(
         seal_folder(folder, manifest, calibration, run.framing, fitted_digests(run.path))
         # As it would be typed beside the run: an export holds no path of the machine that wrote it.
         given = [word for name, value in (options or {}).items() for word in ("-o", f"{name}={value}")]
-        command = quote("adcli", "export", run.path.resolve().name, "--to", to, *given)
+        command = quote("adcli", "export", run.name, "--to", to, *given)
         keep_first(folder, calibration, evidence.left_out, command)
         del runtime
     return Export.open(final)
