@@ -20,7 +20,7 @@ from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.completion import VARIABLE, completion
-from adcli.cli.console import report_failed_plugins, show_error, versions, wants_colour
+from adcli.cli.console import current_folder, report_failed_plugins, show_error, versions, wants_colour
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.flags import Group, operand
@@ -197,6 +197,8 @@ def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
         return _show(LackOfMemoryError(), arguments)
     if isinstance(error, click.ClickException):
         return _show(error, arguments)
+    if isinstance(error, FileNotFoundError) and not current_folder():
+        return _show(StorageError("the current folder is gone; change to another."), arguments)
     # What has a file's name is no failure to write to stdout, nor is what a network raises.
     if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
         sys.stdout = None

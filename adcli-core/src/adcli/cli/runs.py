@@ -131,7 +131,7 @@ def show(run: str, as_json: bool) -> None:
 def rm(names: tuple[str, ...], yes: bool) -> None:
     """Remove runs: finished, interrupted, damaged.
 
-    Only what adcli made is removed. If a folder also holds other files, these stay.
+    Only what adcli made as a part of the run is removed. If a folder also holds other files, these stay.
     """
     from adcli.pipeline import remove_run
     from adcli.runs.find import find_any
@@ -146,7 +146,7 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
         print_fact("removed", relative(path))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            print_fact("left", f"{relative(left[0])}{more}, which adcli did not make")
+            print_fact("left", f"{relative(left[0])}{more}: no part of the run")
 
 
 def _ask(paths: list[Path]) -> None:

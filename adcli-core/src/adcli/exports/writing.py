@@ -117,7 +117,7 @@ def write_graph(
         "options": options.to_dict(),
         "model": run.record["model"],
         "run": {
-            "name": run.path.resolve().name,
+            "name": run.name,
             "weights": run.record["weights"],
             "calibration": run.calibration.digest,
         },

@@ -131,7 +131,7 @@ def _describe_command(run: Run, to: str, options: Mapping[str, Any], out: Path |
         words += ["--data", kind + Path(os.path.abspath(data.removeprefix(kind))).name]  # noqa: PTH100
     if out is not None:
         words += ["--out", out.absolute().name]
-    return quote("adcli", "export", run.path.resolve().name, "--to", to, *words)
+    return quote("adcli", "export", run.name, "--to", to, *words)
 
 
 def _count_tested(run: Run, calibration: Calibration) -> int:
