@@ -1,8 +1,10 @@
 """What commands do to a finished run: all or nothing, one at a time, and never to what adcli did not make."""
 
+import csv
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from adcli._files import _replace, _temporary, seal
 from adcli.exports.export import MANIFEST_FILE
 from adcli.exports.writing import TARGET, new_folder
 from adcli.runs.find import list_runs
+from adcli.runs.images import read_images
 from adcli.runs.partial import check_free
 from adcli.runs.removing import PLAN_FILE
 from adcli.runs.run import Run
@@ -607,6 +610,102 @@ def test_a_command_says_which_run_a_guess_stands_for(adcli: Adcli, run: Path, pa
         assert outcome.code == 0, outcome.err
         assert f"'{reference}' is {run}" in outcome.err
     assert "threshold" in outcome.err
+
+
+def test_what_is_shown_of_verdicts_is_of_the_threshold_in_force(adcli: Adcli, run: Path) -> None:
+    """The property: whatever the threshold is, a run is shown as an evaluation would find it now."""
+    scores = sorted(float(row["score"]) for row in read_scores(run))
+    middle = (scores[5] + scores[6]) / 2
+    for threshold in (scores[0] - 1, middle, scores[-1] + 1):
+        assert adcli("calibrate", run, "--threshold", threshold).code == 0
+        shown = json.loads(adcli("runs", "show", run, "--json").out)["metrics"]
+        text = adcli("runs", "show", run).out
+        found = json.loads(adcli("evaluate", run, "--json").out)["metrics"]
+        for metrics in (shown, found):
+            del metrics["timings"]
+        assert shown == found
+        assert f"{found['image']['false_alarm_rate']:.1%} of 6 good test images rejected" in text
+
+
+def read_scores(run: Path) -> list[dict[str, str]]:
+    with (run / "scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _remove_scores(run: Path) -> None:
+    (run / "scores.csv").unlink()
+
+
+def _cut_scores(run: Path) -> None:
+    lines = (run / "scores.csv").read_text().splitlines(keepends=True)
+    (run / "scores.csv").write_text("".join(lines[:-1]))
+
+
+@pytest.mark.parametrize("spoil", [_remove_scores, _cut_scores])
+def test_without_its_scores_no_verdicts_of_an_older_threshold_are_shown(
+    adcli: Adcli, run: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(run)
+    assert "good test images rejected" in adcli("runs", "show", run).out
+    assert adcli("calibrate", run, "--threshold", 1).code == 0
+    outcome = adcli("runs", "show", run)
+    assert "good test images rejected" not in outcome.out
+    assert "AUROC" in outcome.out
+    assert f"evaluate it again: adcli evaluate {run}" in outcome.err.replace("\n", " ")
+
+
+KNOWN = {
+    "new": ((), ()),
+    "fitted": (("2 of 6 test images are copies of images that the model was fitted to",), ("fitted",)),
+    "held-out": (("2 of 6 test images are copies of images that set its threshold",), ("held-out",)),
+    "both": (
+        ("2 of 8 test images are copies of images that the model was fitted to, and 2 of 8",),
+        ("fitted", "held-out"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_an_evaluation_of_images_that_the_run_knows_says_so(adcli: Adcli, run: Path, parts: Path, what: str) -> None:
+    words, roles = KNOWN[what]
+    data = Path(shutil.copytree(parts, "seen"))
+    for path in sorted((data / "test/scratch").iterdir())[2:]:
+        path.unlink()
+    for path in sorted((data / "test/good").iterdir())[(4 if len(roles) < 1 else 2) :]:
+        path.unlink()
+    for role in roles:
+        for image in [image for image in read_images(run) if image.role == role][:2]:
+            shutil.copy(parts / "train/good" / image.name, data / f"test/good/{role}-{image.name}")
+    outcome = adcli("evaluate", run, "--data", data, "--name", "seen")
+    assert outcome.code == 0, outcome.err
+    warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == len(words)
+    for word, warning in zip(words, warnings, strict=True):
+        assert word in warning
+    metrics = json.loads((run / "evaluations/seen/metrics.json").read_text())
+    assert ("known" in metrics) == bool(words)
+    page = (run / "evaluations/seen/report.html").read_text()
+    assert ("the metrics say less of new images" in page) == bool(words)
+
+
+def test_runs_that_share_no_images_are_compared_by_the_commands_that_are_printed(
+    adcli: Adcli, run: Path, others: Sequence[Path]
+) -> None:
+    other = run.with_name("other")
+    shutil.copytree(run, other)
+    for number, path in enumerate((run, other)):
+        assert adcli("evaluate", path, "--data", others[number], "--name", "week").code == 0
+    # Files of one name would be one image to a comparison.
+    scores = other / "evaluations/week/scores.csv"
+    scores.write_text(scores.read_text().replace(".png", ".jpg"))
+    outcome = adcli("compare", run, other, "--name", "week")
+    assert_one_line(outcome, 5, "share no good and defective images")
+    commands = outcome.err.strip().rpartition(": ")[2].split(" && ")
+    assert len(commands) == 3
+    for command in commands:
+        done = adcli(*shlex.split(command)[1:])
+        assert done.code == 0, done.err
+    assert "2 good and 1 defective images" in done.out
 
 
 def die_in_a_write(folder: Path) -> str:
