@@ -9,7 +9,7 @@ from adcli._commands import quote
 from adcli._plugins.registry import Names, Plugin, Provided, registry
 from adcli.cli.console import print_json, print_line, print_table, report_failed_plugins
 from adcli.cli.flags import Command, Group, json_flag, operand
-from adcli.errors import PluginError, one_line
+from adcli.errors import PluginError, needing_torch, one_line
 from adcli.options import BackboneOptions, OptionInfo, Options
 from adcli.specs import DatasetSpec, Spec
 
@@ -77,11 +77,48 @@ def _name_reference(name: str, provided: Provided[DatasetSpec]) -> str:
     return (f"{name}:{spec.categories[0]}" if spec.categories else name) + (" -d root=FOLDER" if root else "")
 
 
-@click.command(cls=Command)
+@click.group(cls=Group, invoke_without_command=True)
 @json_flag
-def backbones(as_json: bool) -> None:
+@click.pass_context
+def backbones(ctx: click.Context, as_json: bool) -> None:
     """List the backbones that --backbone can name."""
-    _list(registry().backbones, ("licence",), as_json)
+    if ctx.invoked_subcommand is None:
+        _list(registry().backbones, ("layers", "licence"), as_json)
+
+
+@backbones.command("show")
+@operand("name", "A backbone, for example timm:resnet18; 'adcli backbones' lists them.", complete="backbones")
+@json_flag
+def show_backbone(name: str, as_json: bool) -> None:
+    """Show the layers of a backbone, and which are used by default."""
+    with needing_torch():
+        from adcli.nn.backbones import find_backbone, sketch_backbone, spread_layers
+    report_failed_plugins()
+    provided, _ = find_backbone(name)
+    sketch = sketch_backbone(name)
+    blocks = sketch.layer_kind == "block"
+    facts = {
+        "name": name,
+        "summary": provided.spec.summary,
+        "provider": str(provided.plugin),
+        "layers": sketch.layer_count,
+        "kind": sketch.layer_kind,
+        "strides": list(sketch.strides),
+        "channels": list(sketch.channels),
+        "default": [list(spread_layers(len(sketch.strides), count)) for count in (1, 2, 3)] if blocks else None,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print_line(f"{name}: {provided.spec.summary}", 2)
+    print_line(f"provider: {provided.plugin}", 2)
+    strides = f"stride {sketch.strides[0]:g}" if blocks else f"strides {', '.join(f'{s:g}' for s in sketch.strides)}"
+    count = "layers" if sketch.layer_count is None else f"{sketch.layer_count} {sketch.layer_kind}s"
+    print_line(f"layers: {count}, at {strides}", 2)
+    if blocks:
+        chosen = ", ".join(_text(spread_layers(len(sketch.strides), n)) + f" ({n})" for n in (1, 2, 3))
+        print_line(f"by default, by the number that a model wants: {chosen}; with the final norm", 2)
+    click.echo(f"\nadcli train --model {suggest_model()} --data FOLDER --backbone {quote(name)}")
 
 
 @click.group(cls=Group, invoke_without_command=True)

@@ -102,7 +102,7 @@ class TimmFeatures(nn.Module):
         self.margins = (0, 0) if fit is None else fit.margins
         network.prune_intermediate_layers(self.indices, prune_head=True)  # type: ignore[operator]
         self.network = network
-        self.register_load_state_dict_pre_hook(_refit_state)
+        self.register_load_state_dict_pre_hook(_refit_state)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         below, right = self.margins

@@ -81,12 +81,11 @@ def _recording(network_class: type[nn.Module]) -> Iterator[dict[str, Tensor]]:
         loaded.update(state)
         return nn.Module.load_state_dict(nn.Module(), OrderedDict())
 
-    before = network_class.__dict__.get("load_state_dict")
-    network_class.load_state_dict = load_state_dict  # type: ignore[assignment, method-assign]
+    before = vars(network_class).get("load_state_dict")
+    setattr(network_class, "load_state_dict", load_state_dict)  # noqa: B010 - mypy lets no method be assigned
     try:
         yield loaded
     finally:
-        if before is None:
-            del network_class.load_state_dict
-        else:
-            network_class.load_state_dict = before
+        delattr(network_class, "load_state_dict")
+        if before is not None:
+            setattr(network_class, "load_state_dict", before)  # noqa: B010

@@ -224,18 +224,19 @@ def build_backbone(
     return backbone if trainable else backbone.freeze(request.image_size)
 
 
-def find_layers(name: str) -> tuple[int, Literal["stage", "block"]] | None:
-    """Return how many layers a backbone has, and what they are; None if it does not say or cannot be made.
+def sketch_backbone(name: str) -> Backbone:
+    """Make a backbone of all layers that there are, without values: on torch's meta device, in fractions of a second.
 
-    It is made without weights, and on torch's meta device, so that it takes a fraction of a second.
+    Raises:
+        BackboneError: no such backbone, or it cannot be made so.
     """
     provided, argument = find_backbone(name)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            backbone = build_backbone(provided, argument, BackboneRequest((1,), pretrained=False))
-    except AdcliError:
-        return None
-    return None if backbone.layer_count is None else (backbone.layer_count, backbone.layer_kind)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        first = build_backbone(provided, argument, BackboneRequest((1,), pretrained=False), trainable=True)
+        layers = tuple(range(1, (first.layer_count or 1) + 1))
+        if len(layers) == 1:
+            return first
+        return build_backbone(provided, argument, BackboneRequest(layers, pretrained=False), trainable=True)
 
 
 def spread_layers(depth: int, count: int) -> tuple[int, ...]:

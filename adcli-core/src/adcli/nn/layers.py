@@ -114,7 +114,7 @@ def _blur_matrix(length: int, sigma: float, like: Tensor) -> Tensor:
 
 
 def _join(maps: Sequence[Tensor], covers: Sequence[Cover] | None = None) -> Tensor:
-    """Concatenate maps (N, C_i, H_i, W_i), those after the first interpolated to its grid: (N, sum of C_i, H_1, W_1)."""
+    """Concatenate maps (N, C_i, H_i, W_i), those after the first interpolated to its grid."""
     first, *others = maps
     if covers is None:
         return torch.cat([first, *(upsample(part, _grid(first)) for part in others)], dim=1)

@@ -9,7 +9,8 @@ from adcli.data.references import Data, make_absolute, with_absolute_paths
 from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
-from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, find_layers, spread_layers
+from adcli.errors import AdcliError
+from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, spread_layers
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
 from adcli.pipeline.train_settings import BATCH_SIZE, TrainSettings, parse_calibration
@@ -106,14 +107,18 @@ def _choose_layers(options: BackboneOptions, norm: bool, progress: Progress) -> 
         norm: whether the user left the norm open, too.
         progress: what is told.
     """
-    found = find_layers(options.backbone)
-    if found is None or found[1] != "block":
+    try:
+        sketch = sketch_backbone(options.backbone)
+    except AdcliError:
+        # What is wrong is said when the backbone is made.
         return options
-    layers = spread_layers(found[0], len(options.layers))
+    if sketch.layer_kind != "block" or sketch.layer_count is None:
+        return options
+    layers = spread_layers(sketch.layer_count, len(options.layers))
     listed = ",".join(map(str, layers))
     chosen = replace(options, layers=layers, norm=norm or options.norm)
     normed = ", with its final norm" if chosen.norm else ""
-    progress.note(f"backbone {options.backbone}: blocks {listed} of {found[0]}{normed} (-o layers={listed})")
+    progress.note(f"backbone {options.backbone}: blocks {listed} of {sketch.layer_count}{normed} (-o layers={listed})")
     return chosen
 
 

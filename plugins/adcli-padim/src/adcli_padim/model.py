@@ -109,7 +109,7 @@ class Padim(Model):
 
     def _finest_cover(self) -> Cover:
         """Return what the finest of the maps that are used covers."""
-        used = (reduction.directions.shape[1] > 0 for reduction in self.reductions)  # type: ignore[union-attr, index]
+        used = (reduction.directions.shape[1] > 0 for reduction in self.reductions)  # type: ignore[index]
         return next(cover for cover, is_used in zip(self.backbone.covers, used, strict=True) if is_used)
 
 
