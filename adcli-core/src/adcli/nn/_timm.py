@@ -5,6 +5,7 @@ it takes, which is found by trying, on torch's meta device, where nothing is com
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from torch.nn import functional as F
 from adcli._process.imports import import_light
 from adcli.data.decoding import Size
 from adcli.errors import BackboneError, is_out_of_memory, one_line, suggest
-from adcli.nn._timm_making import create, refit
-from adcli.nn._timm_sizes import Fit, fit_size
+from adcli.nn._timm_making import create, own_size, refit, undisturbed
+from adcli.nn._timm_sizes import Fit, fit_size, words
 from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneRequest, check_layers
 from adcli.nn.weights import WAYS_OUT, load_local_weights, timm_unavailable
 
@@ -46,7 +47,7 @@ def _make(name: str, argument: str, request: BackboneRequest, *, download: bool)
     fit = None if request.image_size is None else fit_size(name, argument, request.image_size)
     network = _create(name, argument, fit, download)
     if request.weights is not None:
-        load_local_weights(network, request.weights, lambda tensors: refit(argument, _made_for(fit), tensors))
+        _load(name, argument, network, request.weights, _made_for(fit))
     info = network.feature_info
     # Stems run at strides below 4 and are no layer of any paper.
     layers = [i for i, layer in enumerate(info) if layer["reduction"] >= 4]
@@ -79,7 +80,35 @@ def _create(name: str, argument: str, fit: Fit | None, download: bool) -> Any:
     except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own
         if is_out_of_memory(error):
             raise
-        raise BackboneError(f"{name} cannot be made: {one_line(error)}") from None
+        own = own_size(argument)
+        resampled = _made_for(fit) not in (None, own) and "size mismatch" in str(error)
+        advice = f"; its weights are for --image-size {words(own)}" if resampled else ""
+        raise BackboneError(f"{name} cannot be made: {one_line(error)}{advice}") from None
+
+
+def _load(name: str, argument: str, network: nn.Module, path: Path, size: Size | None) -> None:
+    """Load weights from a file; if they fit at the network's own size alone, say so."""
+    try:
+        load_local_weights(network, path, lambda tensors: refit(argument, size, tensors))
+    except BackboneError:
+        own = own_size(argument)
+        if size in (None, own) or not _fit_at(argument, path, own):
+            raise
+        raise BackboneError(
+            f"{path}: these weights of '{name}' are for images of {own[0]} x {own[1]}, and timm cannot resample them: "
+            f"use --image-size {words(own)}."
+        ) from None
+
+
+def _fit_at(argument: str, path: Path, size: Size) -> bool:
+    """Tell whether weights fit the network that is made for a size."""
+    with undisturbed("cpu"):
+        network = create(argument, size).network
+    try:
+        load_local_weights(network, path, lambda tensors: refit(argument, size, tensors))
+    except BackboneError:
+        return False
+    return True
 
 
 class TimmFeatures(nn.Module):

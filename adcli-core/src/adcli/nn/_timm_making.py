@@ -23,6 +23,13 @@ class Made(NamedTuple):
     for_size: bool
 
 
+def own_size(argument: str) -> Size:
+    """Return the image size that an architecture's weights were trained with."""
+    config = import_light("timm.models").get_pretrained_cfg(argument)
+    height, width = (config.input_size if config else (3, 224, 224))[1:]
+    return height, width
+
+
 def create(argument: str, size: Size | None, *, pretrained: bool = False, **keywords: Any) -> Made:
     """Make a network without its classifier, for an image size if its constructor takes one.
 

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from adcli._process.imports import import_light
 from adcli.data.decoding import Size
 from adcli.errors import BackboneError, is_out_of_memory, one_line
-from adcli.nn._timm_making import Made, create, undisturbed
+from adcli.nn._timm_making import Made, create, own_size, undisturbed
 from adcli.nn.layers import Cover
 
 STEPS = (2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 128)
@@ -94,12 +93,12 @@ def _find_size(trials: "Trials", size: Size) -> str:
         near = (_near(size[0], step), _near(size[1], step))
         for candidate in dict.fromkeys([near, (max(near), max(near))]):
             if trials.takes(candidate):
-                return f"{_name_kind(trials, candidate)}--image-size {_words(candidate)}"
+                return f"{_name_kind(trials, candidate)}--image-size {words(candidate)}"
     for side in (side for side in LARGER if side > longer):
         if trials.takes((side, side)):
             return f"larger images, such as --image-size {side}"
     own = trials.own_size
-    return f"--image-size {_words(own)}" if trials.takes(own) else ""
+    return f"--image-size {words(own)}" if trials.takes(own) else ""
 
 
 def _name_kind(trials: "Trials", size: Size) -> str:
@@ -114,7 +113,8 @@ def _near(side: int, step: int) -> int:
     return max(round(side / step), 1) * step
 
 
-def _words(size: Size) -> str:
+def words(size: Size) -> str:
+    """Return a size as ``--image-size`` takes it."""
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
@@ -124,9 +124,7 @@ class Trials:
     def __init__(self, argument: str) -> None:
         self.argument = argument
         self.grids = lru_cache(maxsize=None)(self._grids)
-        config = import_light("timm.models").get_pretrained_cfg(argument)
-        height, width = (config.input_size if config else (3, 224, 224))[1:]
-        self.own_size: Size = (height, width)
+        self.own_size = own_size(argument)
 
     @cached_property
     def own(self) -> Made:
