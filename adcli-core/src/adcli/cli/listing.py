@@ -92,31 +92,19 @@ def backbones(ctx: click.Context, as_json: bool) -> None:
 def show_backbone(name: str, as_json: bool) -> None:
     """Show the layers of a backbone, and which are used by default."""
     with needing_torch():
-        from adcli.nn.backbones import find_backbone, sketch_backbone, spread_layers
+        from adcli.pipeline._backbones import describe_backbone
     report_failed_plugins()
-    provided, _ = find_backbone(name)
-    sketch = sketch_backbone(name)
-    blocks = sketch.layer_kind == "block"
-    facts = {
-        "name": name,
-        "summary": provided.spec.summary,
-        "provider": str(provided.plugin),
-        "layers": sketch.layer_count,
-        "kind": sketch.layer_kind,
-        "strides": list(sketch.strides),
-        "channels": list(sketch.channels),
-        "default": [list(spread_layers(len(sketch.strides), count)) for count in (1, 2, 3)] if blocks else None,
-    }
+    found = describe_backbone(name)
     if as_json:
-        print_json(facts)
+        print_json(found._asdict())
         return
-    print_line(f"{name}: {provided.spec.summary}", 2)
-    print_line(f"provider: {provided.plugin}", 2)
-    strides = f"stride {sketch.strides[0]:g}" if blocks else f"strides {', '.join(f'{s:g}' for s in sketch.strides)}"
-    count = "layers" if sketch.layer_count is None else f"{sketch.layer_count} {sketch.layer_kind}s"
-    print_line(f"layers: {count}, at {strides}", 2)
-    if blocks:
-        chosen = ", ".join(_text(spread_layers(len(sketch.strides), n)) + f" ({n})" for n in (1, 2, 3))
+    print_line(f"{name}: {found.summary}", 2)
+    print_line(f"provider: {found.provider}", 2)
+    strides = ", ".join(f"{stride:g}" for stride in dict.fromkeys(found.strides))
+    count = "layers" if found.layers is None else f"{found.layers} {found.kind}s"
+    print_line(f"layers: {count}, at {'stride' if len(set(found.strides)) == 1 else 'strides'} {strides}", 2)
+    if found.default:
+        chosen = ", ".join(f"{_text(layers)} ({number})" for number, layers in enumerate(found.default, 1))
         print_line(f"by default, by the number that a model wants: {chosen}; with the final norm", 2)
     click.echo(f"\nadcli train --model {suggest_model()} --data FOLDER --backbone {quote(name)}")
 
