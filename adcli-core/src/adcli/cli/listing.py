@@ -9,7 +9,7 @@ from adcli._commands import quote
 from adcli._plugins.registry import Names, Plugin, Provided, registry
 from adcli.cli.console import print_json, print_line, print_table, report_failed_plugins
 from adcli.cli.flags import Command, Group, json_flag, operand
-from adcli.errors import PluginError, needing_torch, one_line
+from adcli.errors import PluginError, one_line
 from adcli.options import BackboneOptions, OptionInfo, Options
 from adcli.specs import DatasetSpec, Spec
 
@@ -91,8 +91,8 @@ def backbones(ctx: click.Context, as_json: bool) -> None:
 @json_flag
 def show_backbone(name: str, as_json: bool) -> None:
     """Show the layers of a backbone, and which are used by default."""
-    with needing_torch():
-        from adcli.pipeline._backbones import describe_backbone
+    from adcli.pipeline import describe_backbone
+
     report_failed_plugins()
     found = describe_backbone(name)
     if as_json:
