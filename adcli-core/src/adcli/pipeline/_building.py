@@ -12,8 +12,8 @@ from adcli.data.splitting import content_digests
 from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
-from adcli.pipeline.train_settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.progress import Progress
+from adcli.runs.settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.specs import ModelSpec
 
 

@@ -8,8 +8,8 @@ from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample
 from adcli.data.splitting import READERS, content_digest
 from adcli.errors import DataError
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration
 from adcli.runs.images import Role, SeenImage
+from adcli.runs.settings import TrainSettings, parse_calibration
 from adcli.scoring.thresholds import CalibrationPlan
 
 
