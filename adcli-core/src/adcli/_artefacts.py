@@ -426,6 +426,7 @@ def _as_bool(value: Any) -> bool:
     return value
 
 
+AnyText = Annotated[str, Rule("a text", _as_text(".*"))]
 Count = Annotated[int, Rule("a whole number of at least 0", _as_whole(0))]
 Ordinal = Annotated[int, Rule("a whole number of at least 1", _as_whole(1))]
 Positive = Annotated[float, Rule("a number above 0", _as_number(math.nextafter(0, 1)))]
@@ -439,7 +440,7 @@ Side = Annotated[int, Rule("a number of pixels", _as_whole(1, 1 << 20))]
 Offset = Annotated[int, Rule("a number of pixels", _as_whole(0, 1 << 20))]
 
 _PLAIN: Mapping[Any, Rule] = {
-    str: Rule("a text", _as_text()),
+    str: Rule("a text without NUL", _as_text()),
     int: Rule("a whole number", _as_whole(-(2**63))),
     float: Rule("a finite number", _as_number()),
     bool: Rule("true or false", _as_bool),

@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from adcli._artefacts import Share, compare, read_rows
+from adcli._artefacts import AnyText, Share, compare, read_rows
 from adcli._locking import open_regular
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
@@ -30,21 +30,21 @@ class _Stored(TypedDict):
     """What is written of a photograph, in JSON."""
 
     format: Literal[1]
-    image: str
-    part: str
-    zone: str
-    category: str
-    time: str
-    run: str
-    model: str
-    calibration: str
+    image: AnyText
+    part: AnyText
+    zone: AnyText
+    category: AnyText
+    time: AnyText
+    run: AnyText
+    model: AnyText
+    calibration: AnyText
     score: float | None
     p_value: Share | None
     threshold: float | None
     verdict: Literal["good", "defect", "unreadable", ""]
     regions: list[_Region]
-    picture: str
-    problem: str
+    picture: AnyText
+    problem: AnyText
 
 
 @dataclass(frozen=True, kw_only=True)
