@@ -1,16 +1,11 @@
 """Files of values with one value replaced, and the digests that go with it, as somebody could write them on purpose."""
 
 import copy
-import csv
 import hashlib
-import io
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import yaml
 
 from adcli._artefacts import digest_of, parse_yaml
 from adcli._files import DIGEST, file_digest, seal

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import spoiling
-from spoiling import RAW_JSON, RAW_YAML, Variant, spoil
+from spoiling import RAW_JSON, RAW_YAML, Variant
 from support import draw_part, write_parts
 
 from adcli._files import seal

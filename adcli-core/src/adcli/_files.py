@@ -58,10 +58,15 @@ def seal(content: Mapping[str, Any]) -> str:
     import yaml
 
     class Plain(yaml.SafeDumper):
-        """Writes no aliases, which nobody reads."""
+        """Writes no aliases, which nobody reads, and escapes what a reader would take for the end of a line."""
 
         def ignore_aliases(self, data: Any) -> bool:
             return True
+
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            return self.represent_scalar("tag:yaml.org,2002:str", data, None if data.isprintable() else '"')
+
+    Plain.add_representer(str, Plain.represent_str)
 
     text = yaml.dump(dict(content), Dumper=Plain, sort_keys=False, allow_unicode=True)
     return f"{text}{DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n"

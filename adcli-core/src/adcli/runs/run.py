@@ -235,7 +235,7 @@ def blaming(path: Path, field: str = "", given: Collection[str] = ()) -> Iterato
             raise
         where = f"{field}." if field and error.option else ""
         file = Artefact(path / RUN_FILE, RunError, "make that possible, or train again")
-        raise file.wrong(f"{where}{error.format_message().rstrip('.')}") from None
+        raise file.wrong(f"{where}{one_line(error).rstrip('.')}") from None
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
