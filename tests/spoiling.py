@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adcli._artefacts import digest_of, parse_yaml
+from adcli._artefacts import digest_of
+from adcli._artefacts.parsing import parse_yaml
 from adcli._files import DIGEST, file_digest, seal
 
 RAW = "@raw@"

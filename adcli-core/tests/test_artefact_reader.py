@@ -14,23 +14,9 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import pytest
 
 from adcli import AdcliError, RunError
-from adcli._artefacts import (
-    LARGEST_YAML,
-    Artefact,
-    Count,
-    Digest,
-    FileName,
-    Rate,
-    Rule,
-    Share,
-    Side,
-    Time,
-    closed,
-    load_json,
-    parse_json,
-    parse_yaml,
-    read_rows,
-)
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import Count, Digest, FileName, Rate, Rule, Share, Side, Time, closed
+from adcli._artefacts.parsing import LARGEST_YAML, parse_json, parse_yaml, read_rows
 from adcli._files import read_state, seal
 from adcli.errors import OptionError
 from adcli.exports.export import Export
@@ -235,16 +221,25 @@ def test_what_is_as_declared_is_returned(tmp_path: Path) -> None:
         ({"kind": "c"}, "kind is 'c', not 'a' or 'b' or null"),
         ({"kind": []}, "kind is a list of 0, not 'a' or 'b' or null"),
         ({"by_name": []}, "by_name is a list of 0, not a mapping"),
-        ({"by_name": {"../a": {"names": []}}}, "a name in by_name is '../a', not the name of a file below the folder"),
-        ({"by_name": {"/a": {"names": []}}}, "a name in by_name is '/a', not the name of a file below the folder"),
-        ({"by_name": {"a\nb": {"names": []}}}, "a name in by_name is 'a b', not the name of a file below the folder"),
+        (
+            {"by_name": {"../a": {"names": []}}},
+            "by_name has a name that is '../a', not the name of a file",
+        ),
+        (
+            {"by_name": {"/a": {"names": []}}},
+            "by_name has a name that is '/a', not the name of a file",
+        ),
+        (
+            {"by_name": {"a\nb": {"names": []}}},
+            "by_name has a name that is 'a b', not the name of a file",
+        ),
         ({"by_name": {"a": {}}}, "by_name.a.names is missing"),
         ({"by_name": {"a": {"names": [1]}}}, "by_name.a.names[0] is 1, not the name of a file below the folder"),
         ({"by_name": {"a": {"names": [], "of": "0"}}}, "by_name.a.of is '0', not a sha256 or null"),
         ({"rate": 0}, "rate is 0, not a rate from 1e-9 to below 1"),
         ({"rate": 1}, "rate is 1, not a rate from 1e-9 to below 1"),
         ({"flag": 1}, "flag is 1, not true or false"),
-        ({"rest": {1: 2}}, "a name in rest is 1, not a text"),
+        ({"rest": {1: 2}}, "rest has a name that is 1, not a text"),
         ({"text": 10**100}, "text is 1000"),
     ],
 )

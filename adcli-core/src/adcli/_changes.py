@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
-from adcli._artefacts import Artefact, FileName, Ordinal, closed, load_json
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import FileName, Ordinal, closed
 from adcli._files import remove_tree, storing, sync, sync_all
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError, one_line

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adcli._artefacts import Artefact, Offset, Side, closed, load_json
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import Offset, Side, closed
 from adcli.data import framing_standalone as prepare
 from adcli.data.decoding import (
     NO_BORDERS,

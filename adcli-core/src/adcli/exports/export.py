@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from adcli._artefacts import LARGEST_YAML, Artefact, Digest, FileName, Positive, Rate, Side
+from adcli._artefacts import Artefact
+from adcli._artefacts.declaring import Digest, FileName, Positive, Rate, Side
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside, settle
 from adcli._commands import quote
 from adcli._files import LARGEST, file_digest

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from adcli._artefacts import Artefact, Count, parse_json
+from adcli._artefacts import Artefact
+from adcli._artefacts.declaring import Count
+from adcli._artefacts.parsing import parse_json
 from adcli._files import storing
 from adcli.errors import RunError, one_line
 from adcli.nn import distributed

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
-from adcli._artefacts import Artefact, Count, Ordinal, Time, closed, digest_of, parse_json
+from adcli._artefacts import Artefact, digest_of
+from adcli._artefacts.declaring import Count, Ordinal, Time, closed
+from adcli._artefacts.parsing import parse_json
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import LARGEST

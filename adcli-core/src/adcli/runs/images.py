@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from adcli._artefacts import read_rows
+from adcli._artefacts.parsing import read_rows
 from adcli._changes import inside
 from adcli._files import read_bytes
 from adcli.errors import RunError, one_line

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, TypedDict
 
-from adcli._artefacts import Artefact, Count, Share, load_json
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import Count, Share
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli.errors import RunError

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
-from adcli._artefacts import LARGEST_YAML, Artefact
+from adcli._artefacts import Artefact
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import LOCK, inside
 from adcli._files import remove_tree, seal, storing, write_atomically
 from adcli._locking import Lock

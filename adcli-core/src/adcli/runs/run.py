@@ -15,7 +15,9 @@ from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
-from adcli._artefacts import LARGEST_YAML, Artefact, Count, Digest, Ordinal, Time, say_unknown
+from adcli._artefacts import Artefact
+from adcli._artefacts.declaring import UNKNOWN, Count, Digest, Ordinal, Time
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import file_digest
@@ -253,7 +255,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
     told: dict[str, Any] = dict(file.check({name: content[name] for name in content if name not in FIELDS}, _RunFile))
     unknown = next((name for name in told if name not in NOT_SETTINGS), None)
     if unknown is not None or "record" not in told:
-        raise file.wrong("record is missing" if unknown is None else say_unknown(unknown))
+        raise file.wrong("record is missing" if unknown is None else f"{one_line(unknown)[:60]} {UNKNOWN}")
     try:
         settings = TrainSettings.parse({name: content[name] for name in content if name in FIELDS})
     except OptionError as error:

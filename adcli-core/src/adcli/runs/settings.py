@@ -197,7 +197,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         OptionError: the file cannot be read, is no YAML mapping, or holds a name or a value that is no setting's.
     """
-    from adcli._artefacts import LARGEST_YAML, parse_yaml
+    from adcli._artefacts.parsing import LARGEST_YAML, parse_yaml
 
     try:
         # It may be a pipe, such as a shell makes of another command's output.

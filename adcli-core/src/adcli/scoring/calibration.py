@@ -20,7 +20,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adcli._artefacts import Artefact, Count, NotNegative, Rate, closed, digest_of, parse_json
+from adcli._artefacts import Artefact, digest_of
+from adcli._artefacts.declaring import Count, NotNegative, Rate, closed
+from adcli._artefacts.parsing import parse_json
 from adcli.errors import OptionError, RunError
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]

@@ -8,7 +8,8 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from adcli._artefacts import AnyText, Share, compare, read_rows
+from adcli._artefacts.declaring import AnyText, Share, compare
+from adcli._artefacts.parsing import read_rows
 from adcli._locking import open_regular
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
