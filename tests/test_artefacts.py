@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,16 +15,18 @@ from typing import Any, NamedTuple
 
 import pytest
 import spoiling
-from spoiling import RAW_JSON, RAW_YAML, Variant
+from spoiling import RAW_JSON, RAW_YAML, Variant, spoil
 from support import draw_part, write_parts
 
 from adcli._files import seal
+from adcli.exports import agreement
 
-RUN, HALF, EXPORT = "runs/a", "runs/.partial/b", "runs/a/exports/onnx"
+RUN, HALF, EXPORT = "runs/a", "runs/.partial/half", "runs/a/exports/onnx"
 LONGEST = 20
 """Seconds that a command may take."""
 
-CODES = {"run": 5, "export": 10, "option": 2}
+FEW, MANY = 6, 150
+"""Ways in which a file is changed: in the default suite, and if there is time."""
 
 
 class HangError(BaseException):
@@ -66,6 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("made")
     with contextlib.chdir(place), pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr(agreement, "ROUND_SECONDS", 0.0)
         make(place)
     return place
 
@@ -201,7 +205,7 @@ EVALUATE = ("evaluate", RUN, "--workers", "0")
 TO_ONNX = ("export", RUN, "--to", "onnx", "--workers", "0", "--force")
 COMPARE = ("compare", RUN, RUN)
 REPORT_OTHER = ("report", RUN, "--name", "other")
-RESUME = ("train", "--resume", "b")
+RESUME = ("train", "--resume", "half")
 OF_RUN = (("runs",), ("runs", "show", RUN), LIST, COMPARE, PREDICT, REPORT, AT_RATE, UNDO)
 OF_EXPORT = (PREDICT_EXPORT, ("calibrate", EXPORT, "--list"), ("calibrate", EXPORT, "--false-alarm-rate", "0.3"))
 
@@ -250,3 +254,126 @@ def find_fault(told: Told, artefact: Artefact, variant: Variant) -> str:
     if told.code == artefact.code and Path(artefact.path).name not in last:
         return "it does not name the file"
     return "" if told.code in range(2, 12) else f"its code is {told.code}"
+
+
+def check_variants(made: Path, to: Path, name: str, chosen: Sequence[Variant], *, thorough: bool) -> None:
+    """Check what commands say of files that differ from right ones by a value."""
+    artefact, faults = ARTEFACTS[name], []
+    for variant in chosen:
+        with copied(made, to):
+            replace_file(to / artefact.path, artefact, variant)
+            for command in artefact.commands if thorough else artefact.commands[:3]:
+                try:
+                    told = tell(*command)
+                except (Exception, HangError) as error:
+                    fault = f"{type(error).__name__}: {error}"[:200]
+                else:
+                    fault = find_fault(told, artefact, variant)
+                    fault = fault and f"{fault}: {told.err[-300:]}"
+                if fault:
+                    faults.append(f"{variant.field} is {variant.wrong}, {' '.join(command[:2])}: {fault}")
+    assert not faults, "\n".join([f"{len(faults)} of {len(chosen)}:", *faults[:20]])
+
+
+def replace_file(path: Path, artefact: Artefact, variant: Variant) -> None:
+    """Write a file, and what vouches for it, without touching the ones that they are copies of."""
+    manifest = path.with_name("manifest.yaml")
+    content = manifest.read_bytes() if manifest.exists() else b""
+    path.unlink()
+    if content and path != manifest:
+        manifest.unlink()
+        manifest.write_bytes(content)
+    artefact.write(path, variant)
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_what_was_changed_on_purpose_is_named_or_does_no_harm(made: Path, tmp_path: Path, name: str) -> None:
+    """A few of all the ways, and those that once did harm."""
+    artefact = ARTEFACTS[name]
+    variants = list(spoil(artefact.read(made / artefact.path), artefact.raw))
+    chosen = random.Random(name).sample(variants, FEW)
+    check_variants(made, tmp_path / "copy", name, chosen, thorough=False)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_whatever_was_changed_on_purpose_is_named_or_does_no_harm(made: Path, tmp_path: Path, name: str) -> None:
+    """Each value replaced by each wrong one, and all commands that read the file; of many, as many as seconds allow."""
+    artefact = ARTEFACTS[name]
+    variants = list(spoil(artefact.read(made / artefact.path), artefact.raw))
+    seed = os.environ.get("ADCLI_FUZZ_SEED", "0")
+    random.Random(f"{name} {seed}").shuffle(variants)
+    check_variants(made, tmp_path / "copy", name, variants[:MANY], thorough=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("run.yaml", {"record": None}, "record is null, not a mapping"),
+        ("run.yaml", {"format": "3"}, "format is no whole number"),
+        ("run.yaml", {"image_size": "x"}, "image_size must be N or HEIGHTxWIDTH"),
+        ("run.yaml", {"image_size": None}, "image_size is missing"),
+        ("run.yaml", {"created": "2026-99-01T00:00:00+0000"}, "created is '2026-99-01T00:00:00+0000', not a time"),
+        ("run.yaml", {"new_setting": 4095}, "new_setting is not known; upgrade adcli-core"),
+        ("run.yaml", {"options": {"layers": "x"}}, "options.layers must be"),
+        ("calibration.json", {"rate": "1/0"}, "rate is '1/0', not a rate"),
+        ("calibration.json", {"rate": "nan"}, "rate is 'nan', not a rate"),
+        ("calibration.json", {"image_scores": ["x"]}, "image_scores[0] is 'x', not a finite number"),
+        (
+            "calibration.json",
+            {"image_scores": [2.0, 1.0], "images": [], "digests": []},
+            "image_scores is not ascending",
+        ),
+        ("calibration.json", {"image_threshold": None}, "image_threshold is None"),
+        ("calibration.json", {"method": "x"}, "method is 'x', not 'held-out', 'folder'"),
+        ("calibrations/0003.json", {"restores": 3}, "restores is 3, not the number of an earlier calibration"),
+        ("calibrations/0003.json", {"time": "x"}, "time is 'x', not a time"),
+        ("manifest.yaml", {"files": {"a\nb": "0" * 64}}, "files has a name that is 'a b', not the name of a file"),
+        ("manifest.yaml", {"files": {"a": 3}}, "files.a is 3, not a sha256"),
+        ("manifest.yaml", {"image_size": [64]}, "image_size is a list of 1, not a list of 2"),
+        ("preparation.json", {"crop": [64, 64]}, "crop does not fit into region"),
+        ("preparation.json", {"region": [-1, 0, 60, 60]}, "region[0] is -1, not a number of pixels"),
+        ("metrics.json", {"image": {"auroc": "x"}}, "image.auroc is 'x', not a number from 0 to 1"),
+        ("evaluation.json", {"data_options": 3}, "data_options is 3, not a mapping"),
+    ],
+)
+def test_file_and_field_are_named(made: Path, tmp_path: Path, name: str, change: dict[str, Any], words: str) -> None:
+    artefact = ARTEFACTS[name]
+    content = artefact.read(made / artefact.path)
+    with copied(made, tmp_path / "copy") as place:
+        replace_file(place / artefact.path, artefact, Variant("", "", {**content, **change}))
+        told = tell(*(PREDICT if artefact.commands == OF_RUN else artefact.commands[-1]))
+    assert told.code == artefact.code
+    assert f"{artefact.path}: {words}" in told.err.splitlines()[-1]
+
+
+def test_a_list_of_runs_says_which_cannot_be_used_and_whose_metrics(made: Path, tmp_path: Path) -> None:
+    with copied(made, tmp_path / "copy") as place:
+        shutil.copytree(place / RUN, place / "runs/b")
+        (place / "runs/b/metrics.json").write_text('{"image": {"auroc": []}}')
+        shutil.copytree(place / RUN, place / "runs/c")
+        content = spoiling.read_sealed(place / RUN / "run.yaml")
+        (place / "runs/c/run.yaml").write_text(seal({**content, "seed": [1]}))
+        told = tell("runs", "--json")
+    assert told.code == 0
+    listed = {item["name"]: item for item in json.loads(told.out)}
+    assert listed["a"]["problem"] == ""
+    assert listed["a"]["image_auroc"] is not None
+    assert listed["b"]["state"] == "finished"
+    assert "runs/b/metrics.json: image.auroc is a list of 0, not a number from 0 to 1" in listed["b"]["problem"]
+    assert listed["c"]["state"] == "damaged"
+    assert "runs/c/run.yaml: seed must be an integer, not [1]" in listed["c"]["problem"]
+
+
+def test_what_a_newer_version_notes_down_is_passed_over_and_kept(made: Path, tmp_path: Path) -> None:
+    with copied(made, tmp_path / "copy") as place:
+        for path in (place / RUN / "run.yaml", place / EXPORT / "manifest.yaml"):
+            content = spoiling.read_sealed(path)
+            content.get("record", content)["noted"] = {"by": ["a newer version"]}
+            path.unlink()
+            path.write_text(seal(content))
+        assert tell(*PREDICT).code == 0
+        assert tell("calibrate", EXPORT, "--false-alarm-rate", "0.3").code == 0
+        assert spoiling.read_sealed(place / EXPORT / "manifest.yaml")["noted"] == {"by": ["a newer version"]}
+        shown = json.loads(tell("runs", "show", RUN, "--json").out)
+    assert shown["record"]["noted"] == {"by": ["a newer version"]}

@@ -90,7 +90,7 @@ class Artefact:
             raise self._changed()
         content = self.parse(parse_yaml, body)
         if not isinstance(content, dict):
-            raise self.wrong(f"is {_show(content)}, not settings by name")
+            raise self.wrong("holds no settings by name")
         return content
 
 

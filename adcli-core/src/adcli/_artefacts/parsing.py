@@ -1,4 +1,4 @@
-"""Texts of values, bounded before they are parsed: in size, in depth, in the number of values, in the length of numbers."""
+"""Texts of values, bounded before they are parsed: in size, depth, number of values, and length of numbers."""
 
 import csv
 import json
