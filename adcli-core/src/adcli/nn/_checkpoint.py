@@ -157,14 +157,12 @@ def _restore(state: TrainingState, rest: _Rest, tensors: dict[str, Tensor]) -> N
         if name.startswith("optimizer."):
             _, index, slot = name.split(".", 2)
             slots.setdefault(int(index), {})[slot] = tensor
-    held = {"groups": rest["groups"], "scheduler": rest["scheduler"], "scaler": rest["scaler"]}
     scheduler = state.scheduler.state_dict() if state.scheduler is not None else None
-    fresh = {
-        "groups": state.optimizer.state_dict()["param_groups"],
-        "scheduler": scheduler,
-        "scaler": state.scaler.state_dict(),
-    }
-    if not _are_alike(held, fresh):
+    groups = state.optimizer.state_dict()["param_groups"]
+    if not (
+        _are_alike(rest["groups"], groups, flags=True)
+        and _are_alike([rest["scheduler"], rest["scaler"]], [scheduler, state.scaler.state_dict()])
+    ):
         raise ValueError("it is of another optimizer or schedule")
     state.module.load_state_dict(_below("module.", tensors))
     state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
@@ -183,17 +181,24 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _are_alike(held: Any, fresh: Any) -> bool:
-    """Tell whether values that were stored could be a later state of others: numbers are numbers, and so on."""
+def _are_alike(held: Any, fresh: Any, *, flags: bool = False) -> bool:
+    """Tell whether values that were stored could be a later state of others: numbers are numbers, and so on.
+
+    Args:
+        held: as JSON has them.
+        fresh: of a training that begins.
+        flags: what is true or false must be the same.
+    """
     if isinstance(fresh, Mapping):
-        return (
-            isinstance(held, dict)
-            and held.keys() == set(map(str, fresh))
-            and all(_are_alike(held[str(name)], value) for name, value in fresh.items())
-        )
+        same = isinstance(held, dict) and held.keys() == set(map(str, fresh))
+        return same and all(_are_alike(held[str(name)], value, flags=flags) for name, value in fresh.items())
     if isinstance(fresh, (list, tuple)):
-        return isinstance(held, list) and len(held) == len(fresh) and all(map(_are_alike, held, fresh))
-    numbers = (int, float)
-    if isinstance(fresh, numbers) and not isinstance(fresh, bool):
-        return isinstance(held, numbers) and not isinstance(held, bool)
+        same = isinstance(held, list) and len(held) == len(fresh)
+        return same and all(_are_alike(*pair, flags=flags) for pair in zip(held, fresh, strict=True))
+    if isinstance(fresh, str):
+        return bool(held == fresh)
+    if isinstance(fresh, bool):
+        return held is fresh if flags else isinstance(held, bool)
+    if isinstance(fresh, (int, float)):
+        return isinstance(held, (int, float)) and not isinstance(held, bool)
     return not isinstance(held, dict)
