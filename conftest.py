@@ -1,9 +1,13 @@
 """Long tests are left out of every run that does not ask for them."""
 
+import os
 import re
 import signal
 
 import pytest
+
+# Kernels for GPUs are tested by Triton's interpreter, which has to be chosen before anything imports Triton.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Whoever starts the tests in the background has Ctrl-C ignored, and so would all that the tests start.
