@@ -14,6 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = {
+    "thorough": "models fitted in two processes, and the figures on the pages",
     "matrix": "models x backbones x exporters, and figures on the pages",
     "fuzz": "mutated input and killed processes",
 }
@@ -27,6 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect long tests. A default ``-m`` in ``addopts`` would not do: a ``-m`` on the command line replaces it."""
+    for item in items:
+        # The rule itself is tested with the core's models; of a plugin it takes as long as all other rules together.
+        if "plugins" in item.path.parts and item.name.endswith("[two_processes_agree_with_one]"):
+            item.add_marker("thorough")
     unasked = [mark for mark in LONG if not is_asked_for(mark, config)]
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
     if left_out:
