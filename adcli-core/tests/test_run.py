@@ -91,6 +91,19 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         Run.open(tmp_path / "run").verified_weights()
 
 
+def test_a_run_that_is_removed_while_it_is_opened_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    unseal = Artefact.unseal
+
+    def read_and_remove(file: Artefact, text: str) -> dict[str, object]:
+        shutil.rmtree(tmp_path / "run")
+        return unseal(file, text)
+
+    monkeypatch.setattr(Artefact, "unseal", read_and_remove)
+    with pytest.raises(RunError, match="run: is gone; another command has just removed or renamed it"):
+        Run.open(tmp_path / "run")
+
+
 def test_an_unfinished_run_is_no_run(tmp_path: Path) -> None:
     partial = PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}})
     assert not (tmp_path / "run").exists()

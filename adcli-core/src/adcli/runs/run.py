@@ -141,7 +141,12 @@ class Run:
         if missing or content["image_size"] is None:
             raise file.wrong(f"{f'record.{missing[0]}' if missing else 'image_size'} is missing")
         settings = {key: value for key, value in content.items() if key != "format"}
-        return cls(path, settings, record, open_calibration(path, record["weights"], repairing))
+        try:
+            return cls(path, settings, record, open_calibration(path, record["weights"], repairing))
+        except RunError:
+            if not file.path.exists():
+                raise RunError(f"{path}: is gone; another command has just removed or renamed it.") from None
+            raise
 
     @property
     def note(self) -> str:
