@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli.data import framing_standalone as prepare
+from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
@@ -56,16 +57,18 @@ class Framing:
         crop: height and width of the centre of that to look at, in pixels of the image; None for all of it.
         fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
+        white: the value of 16-bit files that becomes 255 when they are decoded.
     """
 
     region: Box | None = None
     crop: Size | None = None
     fit: Fit = "squash"
     ignored: Flags | None = None
+    white: int = WHITE
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether nothing is done."""
+        """Tell whether nothing is done to the pixels of a photograph."""
         return self.looks_at_all and self.region is None and self.crop is None
 
     @property
@@ -190,7 +193,7 @@ class Framing:
         Args:
             size: height and width of the model's input.
         """
-        if self.is_plain:
+        if self.is_plain and self.white == WHITE:
             return {}
         described = {
             "region": self.region,
@@ -199,6 +202,7 @@ class Framing:
             "ignore": None if self.ignored is None else IGNORE_FILE,
             "grey": GREY,
             "image_size": size,
+            "white": self.white,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -246,11 +250,23 @@ def parse_crop(text: str) -> Size:
     return size
 
 
-def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None) -> Framing:
-    """Return the framing that ``--region``, ``--crop`` and ``--fit`` describe.
+def parse_white(text: object) -> int | None:
+    """Return the value of 16-bit files that is white, or None for ``auto``."""
+    if text == "auto":
+        return None
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and CEILINGS[0] <= int(digits) <= WHITE):
+        raise OptionError(f"must be auto, or a value from {CEILINGS[0]} to {WHITE}, not '{digits}'.", option="white")
+    return int(digits)
+
+
+def parse_framing(
+    region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None, white: object = WHITE
+) -> Framing:
+    """Return the framing that ``--region``, ``--crop``, ``--fit`` and ``--white`` describe.
 
     Args:
-        region, crop, fit: as on the command line and in ``run.yaml``.
+        region, crop, fit, white: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were declared.
         ignored: the areas of ``--ignore``, read from where they are.
 
     Raises:
@@ -260,7 +276,7 @@ def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags
     centre = None if crop is None else parse_crop(crop)
     if box is not None and centre is not None and (centre[0] > box[3] or centre[1] > box[2]):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
-    return Framing(box, centre, fit, ignored)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
 
 
 def read_ignored(path: Path) -> Flags:
@@ -288,4 +304,4 @@ def read_framing(folder: Path) -> Framing:
     described: Mapping[str, Any] = json.loads((folder / FRAMING_FILE).read_text(encoding="utf-8"))
     region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
     ignored = None if described["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(region, crop, described["fit"], ignored)
+    return Framing(region, crop, described["fit"], ignored, described.get("white", WHITE))
