@@ -253,11 +253,18 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
     return resized
 
 
+def is_grey(pixels: Pixels) -> bool:
+    """Tell from a few lines of an image whether all of its channels are alike."""
+    return pixels.strides[2] == 0 or _are_alike(pixels[::64])
+
+
 def _is_grey(pixels: Pixels) -> bool:
     """Tell whether all channels are alike; of most colour images a few lines tell that they are not."""
-    return pixels.strides[2] == 0 or all(
-        np.array_equal(lines[:, :, 0], lines[:, :, channel]) for lines in (pixels[::64], pixels) for channel in (1, 2)
-    )
+    return is_grey(pixels) and (pixels.strides[2] == 0 or _are_alike(pixels))
+
+
+def _are_alike(pixels: Pixels) -> bool:
+    return all(np.array_equal(pixels[:, :, 0], pixels[:, :, channel]) for channel in (1, 2))
 
 
 def _resized_plane(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArray[np.uint8]:

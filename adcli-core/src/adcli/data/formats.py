@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from adcli.errors import OptionError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 _PLUGINS = {
     "JPEG": ("Jpeg", {".jpg", ".jpeg", ".jfif", ".jpe"}),
@@ -45,14 +45,14 @@ LARGE = 16_000_000
 """Pixels from which an image must hold some bytes for them."""
 
 MOST_PIXELS_PER_BYTE = 4000
-"""What a photograph of this size has at most; compression ends near 350 where a sensor sees noise only in its lens cap."""
+"""What a photograph of this size has at most: a black PNG has 350, and a sensor has noise."""
 
 MOST_SCANS = 100
 """Passes over a progressive JPEG; encoders make about ten, and each takes as long as all pixels."""
 
 
 @cache
-def _readable_formats() -> Sequence[str]:
+def _readable_formats() -> tuple[str, ...]:
     """Return the formats that this Pillow has, and register them; all others would be imported with them otherwise."""
     found = []
     for name, (module, _) in _PLUGINS.items():
@@ -61,11 +61,11 @@ def _readable_formats() -> Sequence[str]:
         except ImportError:
             continue
         found.append(name)
-    return found
+    return tuple(found)
 
 
 @contextmanager
-def open_image(file: Path | bytes) -> Iterator["Image.Image"]:
+def open_image(file: Path | bytes) -> Iterator["ImageFile.ImageFile"]:
     """Open an image by Pillow, from a file or its bytes; raises whatever Pillow raises."""
     from PIL import Image
 

@@ -3,7 +3,9 @@
 An image of which something is passed over has *oddities*: reasons that stand below. Nothing heavy is imported.
 """
 
+import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ class Reason(NamedTuple):
     is_problem: bool = False
 
 
+OUTSIDE = Reason("image outside of the folders that are read", "images outside of the folders that are read")
 DANGLING = Reason("link that leads nowhere", "links that lead nowhere", True)
 LOOP = Reason("linked folder that holds the folder it is in", "linked folders that hold the folder they are in", True)
 NO_IMAGE = Reason("mask that belongs to no image", "masks that belong to no image", True)
@@ -54,7 +57,8 @@ def no_format(path: Path) -> Reason:
     return Reason(f"{kind} file, which is no format that is read", f"{kind} files, which are no format that is read")
 
 
-class LeftOut(NamedTuple):
+@dataclass(frozen=True)
+class LeftOut:
     """What was passed over for one reason.
 
     Attributes:
@@ -76,37 +80,38 @@ class LeftOut(NamedTuple):
 
 
 class Omissions:
-    """Collects what is left out; what was taken once is not given again."""
+    """Collects what is left out, from any thread; what was taken once is not given again."""
 
     def __init__(self) -> None:
+        self._counting = threading.Lock()
         self._names: dict[Reason, list[str]] = {}
         self._counts: dict[Reason, int] = {}
 
     def add(self, reason: Reason, name: object) -> None:
         """Note that something of a name is passed over."""
-        names = self._names.setdefault(reason, [])
-        if len(names) < KEPT:
-            names.append(str(name))
-        self._counts[reason] = self._counts.get(reason, 0) + 1
+        with self._counting:
+            names = self._names.setdefault(reason, [])
+            if len(names) < KEPT:
+                names.append(str(name))
+            self._counts[reason] = self._counts.get(reason, 0) + 1
 
     def take(self) -> tuple[LeftOut, ...]:
         """Return what was left out since this was called before."""
-        taken = tuple(
-            LeftOut(reason.one if count == 1 else reason.many, count, tuple(self._names[reason]), reason.is_problem)
-            for reason, count in self._counts.items()
+        with self._counting:
+            names, counts, self._names, self._counts = self._names, self._counts, {}, {}
+        return tuple(
+            LeftOut(reason.one if count == 1 else reason.many, count, tuple(names[reason]), reason.is_problem)
+            for reason, count in counts.items()
         )
-        self._names.clear()
-        self._counts.clear()
-        return taken
 
 
-def describe(left_out: Iterable[LeftOut]) -> str:
-    """Return what was left out in one line; nothing if nothing was."""
+def describe(left_out: Iterable[LeftOut], what: str = "left out") -> str:
+    """Return what was left out, or what else ``what`` calls it, in one line; nothing if there is nothing."""
     listed = [str(entry) for entry in left_out]
     if not listed:
         return ""
     more = len(listed) - REASONS_SHOWN
-    return "note: " + "; ".join(listed[:REASONS_SHOWN]) + (f"; and {more} more reasons" if more > 0 else "")
+    return f"{what}: " + "; ".join(listed[:REASONS_SHOWN]) + (f"; and {more} more reasons" if more > 0 else "")
 
 
 def _shorten(name: str) -> str:
