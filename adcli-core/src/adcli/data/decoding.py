@@ -123,10 +123,12 @@ class Header(NamedTuple):
     Attributes:
         size: height and width, upright.
         is_grey: whether its mode has no colours.
+        is_deep: whether it has 16 bits.
     """
 
     size: Size
     is_grey: bool
+    is_deep: bool
 
 
 GREY_MODES = ("1", "L", "LA", "La")
@@ -144,7 +146,9 @@ def read_header(path: Path, *, thorough: bool = False) -> Header:
     """
     with _naming_image(path), open_image(path) as image:
         _check_range(image, path)
-        return Header(_upright_size(image, thorough), image.mode in GREY_MODES or has_sixteen_bits(image))
+        sixteen = has_sixteen_bits(image)
+        is_deep = sixteen or has_deep_colours(image)
+        return Header(_upright_size(image, thorough), image.mode in GREY_MODES or sixteen, is_deep)
 
 
 def _upright_size(image: Image.Image, thorough: bool) -> Size:
@@ -245,7 +249,7 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
     """
     if borders == NO_BORDERS and pixels.shape[:2] == size:
         return _unshared(pixels)
-    resized, plane, grey = np.empty((*size, 3), np.uint8), None, _is_grey(pixels)
+    resized, plane, grey = np.empty((*size, 3), np.uint8), None, is_grey(pixels)
     for channel in range(3):
         if plane is None or not grey:
             plane = _resized_plane(pixels[:, :, channel], size, borders)
@@ -254,17 +258,10 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
 
 
 def is_grey(pixels: Pixels) -> bool:
-    """Tell from a few lines of an image whether all of its channels are alike."""
-    return pixels.strides[2] == 0 or _are_alike(pixels[::64])
-
-
-def _is_grey(pixels: Pixels) -> bool:
     """Tell whether all channels are alike; of most colour images a few lines tell that they are not."""
-    return is_grey(pixels) and (pixels.strides[2] == 0 or _are_alike(pixels))
-
-
-def _are_alike(pixels: Pixels) -> bool:
-    return all(np.array_equal(pixels[:, :, 0], pixels[:, :, channel]) for channel in (1, 2))
+    return pixels.strides[2] == 0 or all(
+        np.array_equal(lines[:, :, 0], lines[:, :, channel]) for lines in (pixels[::64], pixels) for channel in (1, 2)
+    )
 
 
 def _resized_plane(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArray[np.uint8]:

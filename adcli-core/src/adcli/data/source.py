@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from adcli.data.ahead import read_ahead
-from adcli.data.decoding import Pixels, Size, is_grey
+from adcli.data.decoding import Pixels, Size, is_grey, share_channels
 from adcli.data.framing import PLAIN, Framing
-from adcli.data.left_out import COLOUR, GREY, Omissions
+from adcli.data.left_out import COLOUR, GREY, Omissions, Reason
 from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
 from adcli.errors import DataError
 
@@ -96,21 +96,25 @@ class ImageSource:
         """
         if self.digests is not None and photograph.path is not None:
             self.digests[photograph.path] = photograph.digest
-        self._note_oddities(photograph)
-        pixels = self.framing.fitted(photograph.pixels, self.size, photograph.name)
+        pixels, odd = photograph.pixels, [*photograph.oddities]
+        if self.learnt_from:
+            grey = is_grey(pixels)
+            if grey != (self.learnt_from == "grey"):
+                odd.append(GREY if grey else COLOUR)
+            # Nobody compares its channels again.
+            pixels = share_channels(pixels[:, :, 0]) if grey else pixels
+        if odd:
+            self._note(odd, photograph.name)
+        pixels = self.framing.fitted(pixels, self.size, photograph.name)
         return Decoded(pixels, photograph.size, photograph.digest)
 
-    def _note_oddities(self, photograph: Photograph) -> None:
-        """Note, once for each photograph, what is odd about it."""
-        odd = [*photograph.oddities]
-        if self.learnt_from and is_grey(photograph.pixels) != (self.learnt_from == "grey"):
-            odd.append(COLOUR if self.learnt_from == "grey" else GREY)
-        # Training reads its images again and again; names are kept of a bounded number.
-        if odd and photograph.name not in self._noted:
+    def _note(self, odd: Iterable[Reason], name: str) -> None:
+        """Note once, as training reads its images again and again, what is odd about a photograph."""
+        if name not in self._noted:
             if len(self._noted) < MOST_NOTED:
-                self._noted.add(photograph.name)
+                self._noted.add(name)
             for reason in odd:
-                self.left_out.add(reason, photograph.name)
+                self.left_out.add(reason, name)
 
     def read(self, item: Item) -> Decoded:
         """Return one input, from the cache if it is there; raises :class:`DataError` if it cannot be read."""

@@ -105,7 +105,7 @@ class Export:
     def origin(self) -> Origin:
         """What verdicts of this export are traced back to: the run that it was made from."""
         made_from = self.manifest.get("run", {})
-        return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
+        return Origin(*(str(made_from.get(name, "")) for name in ("name", "weights", "learnt_from")))
 
     @property
     def fitted(self) -> frozenset[str]:

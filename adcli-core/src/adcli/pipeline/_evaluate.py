@@ -7,6 +7,7 @@ from typing import Any
 
 from adcli._changes import changing, inside
 from adcli._files import parse_json, read_state, write_atomically
+from adcli.data.left_out import describe
 from adcli.data.references import Data, load_data
 from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
@@ -61,6 +62,7 @@ def evaluate(
     options = dict(run.settings["data_options"]) if data is None else {}
     loaded = load_data(data if data is not None else run.settings["data"], options | dict(data_options or {}))
     progress.note(loaded.splits.description)
+    progress.note(describe(loaded.splits.left_out))
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     origin = _describe_origin(loaded, data, data_options or {})
@@ -68,7 +70,9 @@ def evaluate(
     with changing(run.path, f"{EVALUATIONS}/{folder.name}", marker=METRICS_FILE) as staged:
         if _choose_folder(run, loaded, origin, name) != folder:
             raise RunError(f"{folder}: another command has just made it, of other data; evaluate again.")
-        evaluation = _write(staged, run, folder.name, scorer or open_scorer(run), loaded, origin, progress)
+        scorer = scorer or open_scorer(run)
+        evaluation = _write(staged, run, folder.name, scorer, loaded, origin, progress)
+        progress.note(describe(scorer.source.left_out.take(), "note"))
     return evaluation, folder
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from adcli.data.folder import images_in, labelled_images
 from adcli.data.guarding import Guarded, digests_of, guard
+from adcli.data.left_out import Omissions, describe
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
@@ -54,7 +55,9 @@ def plan_calibration(
         for line in Guarded(range(len(items) - copies), copies=copies).notes(f"--calibration {settings.calibration}"):
             note(line)
     elif chosen is not None:
-        good = items_of(images_in([chosen]))
+        left_out = Omissions()
+        good = items_of(images_in([chosen], left_out))
+        note(describe(left_out.take()))
         found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable)
         tested = _digests_of_samples(splits.test)
         plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)

@@ -15,6 +15,7 @@ from adcli._commands import quote
 from adcli.data.fingerprint import fingerprint
 from adcli.data.folder import labelled_images
 from adcli.data.guarding import digests_of
+from adcli.data.left_out import describe
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
@@ -102,6 +103,8 @@ def recalibrate(
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
+        if data is not None or threshold == "f1":
+            progress.note(describe(load().source.left_out.take(), "note"))
         kept = _keep(opened, found, before, command)
         kept = replace(kept, tested=_count_tested(opened, found, progress))
         _note_doubt(kept, progress)

@@ -24,12 +24,15 @@ from adcli._commands import quote
 from adcli._files import file_digest, seal, sync
 from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
+from adcli.data.bits import WHITE
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
+from adcli.data.left_out import describe
 from adcli.data.references import Data, load_data
 from adcli.data.samples import count_labels
 from adcli.data.source import ImageSource, Item
+from adcli.data.survey import Survey, survey
 from adcli.errors import (
     AdcliError,
     DataError,
@@ -150,7 +153,9 @@ def _go_on(
     content.pop("format", None)
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
-    settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
+    # A run that does not declare it began before there was a choice.
+    known = {"white": str(WHITE)} | content
+    settings = TrainSettings.parse({k: v for k, v in known.items() if k not in NOT_SETTINGS})
     options = {**settings.data_options, **data_options}
     try:
         job = _prepare(replace(settings, data=settings.data if data is None else data, data_options=options), progress)
@@ -229,8 +234,12 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
-    source = _open_source(settings, size)
+    progress.note(describe(data.splits.left_out))
+    found = Survey(*torchrun.on_first(lambda: survey([sample.image for sample in data.splits.train])))
+    settings = _declare_white(settings, found, progress)
+    source = _open_source(settings, size, found.learnt_from)
     items, digests = read_good_images(data.splits, spec, source, progress)
+    progress.note(describe(source.left_out.take(), "note"))
     source.digests = dict(zip((item.path for item in items), digests, strict=True))
     plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
     if torchrun.rank() == 0:
@@ -245,7 +254,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         image_size=f"{size[0]}x{size[1]}",
         ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
-    record = _record(provided, chosen, data, plan, source)
+    record = _record(provided, chosen, data, plan, source) | {"learnt_from": found.learnt_from}
     record["data"] |= {
         "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
         "skipped": len(source.skipped),
@@ -266,12 +275,20 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     )
 
 
+def _declare_white(settings: TrainSettings, found: Survey, progress: Progress) -> TrainSettings:
+    """Return settings that say what is white in 16-bit images, which are said to be so if it was measured."""
+    if settings.white != "auto":
+        return settings
+    progress.note(found.explain())
+    return replace(settings, white=str(found.white))
+
+
 def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:
     names = relative_names(item.path for item in items)
     return [SeenImage(name, digest, "fitted") for name, digest in zip(names, digests, strict=True)]
 
 
-def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
+def _open_source(settings: TrainSettings, size: Size, learnt_from: str) -> ImageSource:
     """Return what decodes the images of a training."""
     ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
     return ImageSource(
@@ -280,6 +297,7 @@ def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
         cache_bytes=settings.cache << 20,
         skip_unreadable=settings.skip_unreadable,
         framing=framing(settings, ignored),
+        learnt_from=learnt_from,
     )
 
 
@@ -417,7 +435,7 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     for name, data in kept_files(first, picture).items():
         partial.write(name, data)
     laps.end("calibrate")
-    origin = Origin(partial.final.name, kept["weights"])
+    origin = Origin(partial.final.name, kept["weights"], job.record["learnt_from"])
     scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)
     ending = Ending(
         job=job,

@@ -19,6 +19,7 @@ from adcli._commands import quote
 from adcli._files import file_digest, read_state, unseal
 from adcli._locking import open_regular
 from adcli._process.imports import without_collection
+from adcli.data.bits import WHITE
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
 from adcli.errors import DataError, RunError, needing_torch, printable
@@ -90,7 +91,7 @@ class Run:
     @property
     def origin(self) -> Origin:
         """What verdicts of this run are traced back to."""
-        return Origin(self.name, str(self.record.get("weights", "")))
+        return Origin(self.name, str(self.record.get("weights", "")), str(self.record.get("learnt_from", "")))
 
     @property
     def image_size(self) -> Size:
@@ -107,7 +108,7 @@ class Run:
         # A run.yaml that was written by hand may leave out what it does not need.
         region, crop, fit = (self.settings.get(name) for name in ("region", "crop", "fit"))
         ignored = self._read_ignored() if self.settings.get("ignore") else None
-        return parse_framing(region, crop, fit or "squash", ignored)
+        return parse_framing(region, crop, fit or "squash", ignored, self.settings.get("white", WHITE))
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)
