@@ -68,7 +68,7 @@ def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], mon
 def test_decoding_stays_a_bounded_number_of_images_ahead(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     started, lock = [0], threading.Lock()
 
-    def counting(path: Path) -> Photograph:
+    def counting(path: Path, **_: object) -> Photograph:
         with lock:
             started[0] += 1
         return open_photograph(path)

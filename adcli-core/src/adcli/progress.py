@@ -66,4 +66,5 @@ class Silent:
         pass
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
+        if text:
+            self.notes.append(text)

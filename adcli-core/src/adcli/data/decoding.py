@@ -279,7 +279,7 @@ def _bordered(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArra
 LOSSY = ("JPEG", "MPO", "AVIF")
 """Formats whose compression makes black a little grey."""
 
-FULL_SHARE = 0.9
+FULL_SHARE = 0.75
 """A mask that marks more of its image is probably inverted."""
 
 

@@ -128,7 +128,7 @@ def _list_left_out(splits: Splits, root: Path) -> tuple[LeftOut, ...]:
     samples = [*splits.train, *splits.test, *splits.validation]
     used = {path for sample in samples for path in (sample.image, sample.mask) if path is not None}
     unused = [path for path in images if path not in used]
-    if unused and any(map(os.path.islink, _folders_of(images, root))):
+    if unused and any(map(os.path.islink, _folders_of(used, root))):
         real = set(map(os.path.realpath, used))
         unused = [path for path in unused if os.path.realpath(path) not in real]
     good = {_normal(sample.image.stem) for sample in samples if sample.label == "good"}
