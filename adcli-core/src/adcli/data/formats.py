@@ -38,7 +38,7 @@ VARIABLE = "ADCLI_MAX_MEGAPIXELS"
 LARGEST_VALUE = 2000
 """Megapixels that the variable may allow; positions in larger images overflow in Pillow."""
 
-BYTES_PER_PIXEL = 9
+BYTES_PER_PIXEL = 11
 """What a photograph takes in memory while it is read and resized, per pixel."""
 
 LARGE = 16_000_000
