@@ -12,7 +12,7 @@ from adcli.nn.components import (
     principal_directions,
     randomised_components,
 )
-from adcli.nn.devices import memory_share, to_float64
+from adcli.nn.devices import can_compile_kernels, memory_share, to_float64
 from adcli.nn.features import FrozenFeatures, Network
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
@@ -37,6 +37,7 @@ __all__ = [
     "Session",
     "TimmFeatures",
     "Undrawn",
+    "can_compile_kernels",
     "collect_rows",
     "create_backbone",
     "distributed",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adcli.data.decoding import Size
+from adcli.nn.devices import can_compile_kernels
 
 
 def upsample(maps: Tensor, size: Size) -> Tensor:
@@ -84,14 +85,25 @@ def patch_embedding(maps: Sequence[Tensor], dimensions: int | None = None) -> Te
 
 def _average_patches(feature_map: Tensor, share: int | None, count: int) -> Tensor:
     """Average a map over neighbourhoods and down to its share of the channels; ``count`` is the number of maps."""
-    average = F.avg_pool2d(feature_map, 3, stride=1, padding=1)
     channels = feature_map.shape[1]
-    if share is None or channels < share:
-        return average
-    if channels == share:
-        # The official pooling splits each channel's 9 values into two windows of 5, which share the centre.
-        return (9 * average + feature_map) / 10 if count == 2 else average
-    return _pool_channels(average, share)
+    # The official pooling splits each channel's 9 values into two windows of 5, which share the centre.
+    average = _average(feature_map, centre=1 if channels == share and count == 2 else 0)
+    return average if share is None or channels <= share else _pool_channels(average, share)
+
+
+def _average(maps: Tensor, centre: int) -> Tensor:
+    """Average maps over 3 x 3 neighbourhoods, zeros beyond the border; count the centre once more, or not (1, 0)."""
+    if (
+        can_compile_kernels(maps.device)
+        and maps.dtype == torch.float32
+        and maps.is_contiguous(memory_format=torch.channels_last)
+        and not (maps.requires_grad and torch.is_grad_enabled())
+    ):
+        from adcli.nn._kernels import average_on_gpu
+
+        return average_on_gpu(maps, centre)
+    average = F.avg_pool2d(maps, 3, stride=1, padding=1)
+    return (9 * average + maps) / 10 if centre else average
 
 
 def _pool_channels(maps: Tensor, channels: int) -> Tensor:

@@ -88,7 +88,7 @@ class Cflow(Model):
     def _vectors(self, part: Tensor) -> tuple[Tensor, Tensor]:
         """Return the patches of maps (N, C, h, w) as rows (N h w, C), and their positions' encodings."""
         count, channels, height, width = part.shape
-        encoding = positional_encoding(self.options.condition, height, width).to(part.device)
+        encoding = positional_encoding(self.options.condition, height, width).to(part.device, non_blocking=True)
         conditions = encoding.flatten(1).T.repeat(count, 1)
         return part.permute(0, 2, 3, 1).reshape(-1, channels), conditions
 
