@@ -72,7 +72,7 @@ def test_every_later_command_follows_the_run(
     run = tmp_path / "run"
     shutil.copytree(runs[12].path, run)
     expected = {row["image"]: float(row["score"]) for row in scored_rows(run)}
-    assert adcli("export", run, "--to", "numbers", "--out", tmp_path / "export").code == 0
+    assert adcli("export", run, "--to", "npz", "--out", tmp_path / "export").code == 0
     assert Export.open(tmp_path / "export").framing.white == 4095
     for opened in (run, tmp_path / "export"):
         answered = json.loads(adcli("predict", opened, data[12] / "test", "--json").out)
