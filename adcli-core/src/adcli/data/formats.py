@@ -129,6 +129,6 @@ def say_limit() -> str:
 
     limit = (Image.MAX_IMAGE_PIXELS or 0) * 2 / 1e6
     return (
-        f"has more pixels than are decoded, {limit:.0f} megapixels; shrink it, or set {VARIABLE} to the megapixels "
+        f"has more pixels than are decoded, {int(limit)} megapixels; shrink it, or set {VARIABLE} to the megapixels "
         f"that it has, of which each takes {BYTES_PER_PIXEL} MB of memory in each thread"
     )
