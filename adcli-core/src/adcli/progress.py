@@ -66,5 +66,4 @@ class Silent:
         pass
 
     def note(self, text: str) -> None:
-        if text:
-            self.notes.append(text)
+        self.notes.append(text)

@@ -4,7 +4,7 @@ An image of which something is passed over has *oddities*: reasons that stand be
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -112,6 +112,13 @@ def describe(left_out: Iterable[LeftOut], what: str = "left out") -> str:
         return ""
     more = len(listed) - REASONS_SHOWN
     return f"{what}: " + "; ".join(listed[:REASONS_SHOWN]) + (f"; and {more} more reasons" if more > 0 else "")
+
+
+def say(left_out: "Omissions | Iterable[LeftOut]", note: Callable[[str], None], what: str = "left out") -> None:
+    """Note what was left out, as :func:`describe` has it, if anything was; of a collector, what was not said before."""
+    text = describe(left_out.take() if isinstance(left_out, Omissions) else left_out, what)
+    if text:
+        note(text)
 
 
 def _shorten(name: str) -> str:

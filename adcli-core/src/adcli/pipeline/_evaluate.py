@@ -7,7 +7,7 @@ from typing import Any
 
 from adcli._changes import changing, inside
 from adcli._files import parse_json, read_state, write_atomically
-from adcli.data.left_out import describe
+from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
@@ -23,8 +23,11 @@ from adcli.pipeline._evaluation_pass import (
 )
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import write_report
+from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress, Silent
+from adcli.runs.images import read_images
 from adcli.runs.run import Run
+from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer
 
 ORIGIN_FILE = "evaluation.json"
@@ -62,7 +65,7 @@ def evaluate(
     options = dict(run.settings["data_options"]) if data is None else {}
     loaded = load_data(data if data is not None else run.settings["data"], options | dict(data_options or {}))
     progress.note(loaded.splits.description)
-    progress.note(describe(loaded.splits.left_out))
+    say(loaded.splits.left_out, progress.note)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     origin = _describe_origin(loaded, data, data_options or {})
@@ -72,7 +75,7 @@ def evaluate(
             raise RunError(f"{folder}: another command has just made it, of other data; evaluate again.")
         scorer = scorer or open_scorer(run)
         evaluation = _write(staged, run, folder.name, scorer, loaded, origin, progress)
-        progress.note(describe(scorer.source.left_out.take(), "note"))
+        say(scorer.source.left_out, progress.note, "note")
     return evaluation, folder
 
 
@@ -87,12 +90,25 @@ def _write(
 ) -> Evaluation:
     """Evaluate, and write all that belongs together."""
     folder = staged / EVALUATIONS / name
-    evaluation = evaluate_into(folder, scorer, loaded.splits.test, progress)
+    known = _read_known(run, scorer.calibration, progress)
+    evaluation = evaluate_into(folder, scorer, loaded.splits.test, progress, known)
     write_report(folder / REPORT_FILE, run, evaluation, loaded.name)
     write_atomically(folder / ORIGIN_FILE, json.dumps(origin) + "\n")
     if name == OWN:
         copy_to_top(folder, staged)
     return evaluation
+
+
+def _read_known(run: Run, calibration: Calibration, progress: Progress) -> KnownImages:
+    """Return the images that a run knows."""
+    try:
+        return KnownImages.of(read_images(run.path), calibration)
+    except RunError as error:
+        # Metrics can be had without it.
+        progress.note(
+            f"warning: {error.message.rstrip('.')}; whether the model was fitted to test images is not known."
+        )
+        return KnownImages(calibrated=calibration.digests if calibration.keeps_a_rate else ())
 
 
 def _describe_origin(loaded: Data, data: str | None, data_options: Mapping[str, Any]) -> dict[str, Any]:
