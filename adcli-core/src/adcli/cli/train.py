@@ -54,7 +54,8 @@ def train(
 
     \b
     In the environment:
-      ADCLI_RUNS=DIR   where runs go and are sought (runs)
+      ADCLI_RUNS=DIR          where runs go and are sought (runs)
+      ADCLI_MAX_MEGAPIXELS=N  allow images of more than 178 megapixels
     """
     if ctx.args:
         raise OptionError(_explain_extra(ctx.args[0]))

@@ -11,15 +11,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from adcli._artefacts import Artefact, load_json
-from adcli._artefacts.declaring import Offset, Side, closed
+from adcli._artefacts.declaring import Offset, Side, White, closed
 from adcli.data import framing_standalone as prepare
+from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
@@ -56,6 +57,7 @@ class _Stored(TypedDict):
     crop: tuple[Side, Side] | None
     fit: Fit
     ignore: Literal["ignore.png"] | None
+    white: NotRequired[White]
     grey: Literal[128]
     image_size: tuple[Side, Side]
 
@@ -69,16 +71,18 @@ class Framing:
         crop: height and width of the centre of that to look at, in pixels of the image; None for all of it.
         fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
+        white: the value of 16-bit files that becomes 255 when they are decoded.
     """
 
     region: Box | None = None
     crop: Size | None = None
     fit: Fit = "squash"
     ignored: Flags | None = None
+    white: int = WHITE
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether nothing is done."""
+        """Tell whether nothing is done to the pixels of a photograph."""
         return self.looks_at_all and self.region is None and self.crop is None
 
     @property
@@ -203,7 +207,7 @@ class Framing:
         Args:
             size: height and width of the model's input.
         """
-        if self.is_plain:
+        if self.is_plain and self.white == WHITE:
             return {}
         described = {
             "region": self.region,
@@ -212,6 +216,7 @@ class Framing:
             "ignore": None if self.ignored is None else IGNORE_FILE,
             "grey": GREY,
             "image_size": size,
+            "white": self.white,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -259,11 +264,23 @@ def parse_crop(text: str) -> Size:
     return size
 
 
-def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None) -> Framing:
-    """Return the framing that ``--region``, ``--crop`` and ``--fit`` describe.
+def parse_white(text: object) -> int | None:
+    """Return the value of 16-bit files that is white, or None for ``auto``."""
+    if text == "auto":
+        return None
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and CEILINGS[0] <= int(digits) <= WHITE):
+        raise OptionError(f"must be auto, or a value from {CEILINGS[0]} to {WHITE}, not '{digits}'.", option="white")
+    return int(digits)
+
+
+def parse_framing(
+    region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None, white: object = WHITE
+) -> Framing:
+    """Return the framing that ``--region``, ``--crop``, ``--fit`` and ``--white`` describe.
 
     Args:
-        region, crop, fit: as on the command line and in ``run.yaml``.
+        region, crop, fit, white: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were declared.
         ignored: the areas of ``--ignore``, read from where they are.
 
     Raises:
@@ -273,7 +290,7 @@ def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags
     centre = None if crop is None else parse_crop(crop)
     if box is not None and centre is not None and not _fits(centre, box):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
-    return Framing(box, centre, fit, ignored)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -317,4 +334,4 @@ def read_framing(folder: Path) -> Framing:
     if box is not None and centre is not None and not _fits(centre, box):
         raise file.wrong("crop does not fit into region")
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(box, centre, stored["fit"], ignored)
+    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from adcli._artefacts import Artefact
 from adcli._artefacts.declaring import Digest, FileName, Positive, Rate, Side
@@ -45,6 +45,7 @@ class _MadeFrom(TypedDict):
     name: str
     weights: Digest
     calibration: str
+    learnt_from: NotRequired[Literal["grey", "colours", ""]]
 
 
 class _Graph(TypedDict):
@@ -151,7 +152,7 @@ class Export:
     def origin(self) -> Origin:
         """What verdicts of this export are traced back to: the run that it was made from."""
         made_from = self.manifest["run"]
-        return Origin(made_from["name"], made_from["weights"])
+        return Origin(made_from["name"], made_from["weights"], made_from.get("learnt_from", ""))
 
     @property
     def fitted(self) -> frozenset[str]:

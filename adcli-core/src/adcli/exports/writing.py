@@ -120,6 +120,7 @@ def write_graph(
             "name": run.name,
             "weights": run.record["weights"],
             "calibration": run.calibration.digest,
+            "learnt_from": run.origin.learnt_from,
         },
         "task": source.task,
         "image_size": list(source.image_size),

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from adcli._artefacts import Artefact, load_json
 from adcli._changes import changing, inside
 from adcli._files import write_atomically
+from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
@@ -76,6 +77,7 @@ def evaluate(
     else:
         loaded = load_data(data, dict(data_options or {}))
     progress.note(loaded.splits.description)
+    say(loaded.splits.left_out, progress.note)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     origin = _describe_origin(loaded, data, data_options or {})
@@ -83,7 +85,9 @@ def evaluate(
     with changing(run.path, f"{EVALUATIONS}/{folder.name}", marker=METRICS_FILE) as staged:
         if _choose_folder(run, loaded, origin, name) != folder:
             raise RunError(f"{folder}: another command has just made it, of other data; evaluate again.")
-        evaluation = _write(staged, run, folder.name, scorer or open_scorer(run), loaded, origin, progress)
+        scorer = scorer or open_scorer(run)
+        evaluation = _write(staged, run, folder.name, scorer, loaded, origin, progress)
+        say(scorer.source.left_out, progress.note, "note")
     return evaluation, folder
 
 

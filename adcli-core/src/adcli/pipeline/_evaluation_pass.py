@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adcli._changes import inside
 from adcli._files import storing, write_atomically
-from adcli.data.decoding import Size, read_mask
+from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
 from adcli.data.samples import Sample
@@ -85,6 +85,9 @@ def evaluate_samples(
             unreadable.append(Tested(sample, prediction))
             continue
         mask, problem = _read_mask(sample, prediction.size)
+        reason = None if mask is None else judge_mask(mask)
+        if reason is not None:
+            scorer.source.left_out.add(reason, sample.mask)
         if problem:
             progress.note(f"unreadable: {sample.mask}: {problem}")
             without_mask[sample.image] = f"the mask: {problem}"

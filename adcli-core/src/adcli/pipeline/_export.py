@@ -14,7 +14,6 @@ from adcli._commands import quote
 from adcli._plugins.registry import registry
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.fingerprint import fingerprint
-from adcli.data.photograph import open_photograph
 from adcli.data.references import TABLE, load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
@@ -145,7 +144,7 @@ def _count_tested(run: Run, calibration: Calibration) -> int:
 def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
     """Yield images as the graph gets them: at their own size, framed."""
     for item in items:
-        photograph = open_photograph(item.path)
+        photograph = source.open(item)
         yield source.framing.cut(photograph.pixels, source.size, photograph.name)
 
 

@@ -16,6 +16,7 @@ from adcli._files import read_bytes
 from adcli.data.fingerprint import fingerprint
 from adcli.data.folder import labelled_images
 from adcli.data.guarding import digests_of
+from adcli.data.left_out import say
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
@@ -106,6 +107,8 @@ def recalibrate(
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
+        if data is not None or threshold == "f1":
+            say(load().source.left_out, progress.note, "note")
         kept = _keep(opened, found, before, command)
         kept = replace(kept, tested=_count_tested(opened, found, progress))
         note_doubt(kept, progress)

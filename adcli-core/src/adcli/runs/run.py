@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
 from adcli.runs.calibrations import open_calibration
@@ -23,6 +23,7 @@ from adcli._commands import quote
 from adcli._files import file_digest, named
 from adcli._locking import open_regular
 from adcli._process.imports import without_collection
+from adcli.data.bits import WHITE
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
 from adcli.errors import DataError, OptionError, RunError, needing_torch, one_line, printable
@@ -76,6 +77,7 @@ class Record(TypedDict, total=False):
     plugin: Maker
     backbone: _Backbone
     data: _Data
+    learnt_from: Literal["grey", "colours", ""]
     began_with: dict[str, str]
     processes: Ordinal
     ignore: Digest
@@ -165,7 +167,7 @@ class Run:
     @property
     def origin(self) -> Origin:
         """What verdicts of this run are traced back to."""
-        return Origin(self.name, str(self.record.get("weights", "")))
+        return Origin(self.name, str(self.record.get("weights", "")), str(self.record.get("learnt_from", "")))
 
     @property
     def image_size(self) -> Size:
@@ -179,8 +181,8 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        region, crop, fit = (self.settings[name] for name in ("region", "crop", "fit"))
-        return parse_framing(region, crop, fit, self._read_ignored() if self.settings["ignore"] else None)
+        region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
+        return parse_framing(region, crop, fit, self._read_ignored() if self.settings["ignore"] else None, white)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)
@@ -264,7 +266,9 @@ def read_run_file(path: Path) -> dict[str, Any]:
     if unknown is not None or "record" not in told:
         raise file.wrong("record is missing" if unknown is None else f"{one_line(unknown)[:60]} {UNKNOWN}")
     try:
-        settings = TrainSettings.parse({name: content[name] for name in content if name in FIELDS})
+        # A run that declares no white was made before there was a choice.
+        given = {"white": str(WHITE)} | {name: content[name] for name in content if name in FIELDS}
+        settings = TrainSettings.parse(given)
     except OptionError as error:
         raise file.wrong(error.format_message().rstrip(".")) from None
     # As it is written: what happened comes last.

@@ -125,6 +125,14 @@ class TrainSettings(Options):
     ignore: str | None = declare(
         None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files", check=_refuse_empty
     )
+    white: str = declare(
+        "auto",
+        "Value of 16-bit images that is white, such as 4095 of 12-bit cameras.",
+        "Images",
+        "VALUE|auto",
+        check=_by("parse_white"),
+        otherwise="auto: measured on the training images",
+    )
     batch_size: int | None = declare(None, "Images computed at a time.", "Computing", "N", ge=1, otherwise=BATCH_SIZE)
     seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0, le=2**32 - 1)
     device: str = declare("auto", "auto, cpu, cuda, cuda:N or mps.", "Computing", "NAME", complete=DEVICES)
@@ -166,7 +174,7 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
     """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
     from adcli.data.framing import parse_framing
 
-    return parse_framing(settings.region, settings.crop, settings.fit, ignored)
+    return parse_framing(settings.region, settings.crop, settings.fit, ignored, settings.white)
 
 
 def check_places(settings: TrainSettings) -> None:
