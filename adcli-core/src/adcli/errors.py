@@ -111,6 +111,15 @@ class LackOfMemoryError(AdcliError):
         )
 
 
+class TooManyFilesError(AdcliError):
+    """The system lets the process open no more files."""
+
+    exit_code = LackOfMemoryError.exit_code
+
+    def __init__(self) -> None:
+        super().__init__("too many open files; raise the limit (ulimit -n), or lower --workers.")
+
+
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
 
