@@ -4,7 +4,8 @@ Each child works in a copy of one workspace. It writes what was mutated, runs co
 did. Its parent watches how much time and memory it takes. As a script, this prints JSON: what was tried, what was
 found. ``--only KIND:NUMBER`` repeats one input, and prints what its commands said.
 """
-# ruff: noqa: PTH - what the system is asked to write is text, which a path would change
+# ruff: noqa: PTH100, PTH115, PTH118, PTH119, PTH120
+# What the system is asked to write is text, which a path would change.
 
 import argparse
 import gc
