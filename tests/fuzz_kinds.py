@@ -390,7 +390,7 @@ def _give(parameter: click.Parameter, chance: Random) -> list[str]:
 def _places(named: Sequence[str]) -> list[str]:
     """Return where a command with these words may write."""
     plain = [word for word in named if len(word) < 300 and word not in (".", "..", "/", "../..")]
-    return ["runs", "adcli-*", *plain]
+    return ["runs", "adcli-*", ".adcli-adcli-*", *plain]
 
 
 KINDS: dict[str, Callable[[World, Random], Case]] = {

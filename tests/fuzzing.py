@@ -122,7 +122,7 @@ class Watch:
             if path.startswith(("/dev/", "/proc/")):
                 continue
             self.wrote = True
-            if not any(path == one or path.startswith(f"{one}/") for one in self.allowed):
+            if not any(is_within(path, one) for one in self.allowed):
                 self.strays.append(f"{event} {path!r}")
             if not path.startswith(f"{self.root}/"):
                 raise PermissionError(13, "Permission denied", path)
@@ -135,6 +135,14 @@ class Watch:
             text = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), text)
         text = os.path.abspath(text)
         return os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+
+
+def is_within(path: str, allowed: str) -> bool:
+    """Tell whether a path lies at or below another, or where that is made; ``*`` stands for any end of a name."""
+    if allowed.endswith("*"):
+        return path.startswith(allowed[:-1])
+    folder, name = os.path.split(allowed)
+    return f"{path}/".startswith((f"{allowed}/", os.path.join(folder, f".adcli-{name}.making/")))
 
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -453,7 +461,8 @@ def fuzz(
         while len(children) < processes and goes_on():
             # Of two that work on one kind, each has its own numbers.
             kind, turn = kinds[turn % len(kinds)], turn + 1
-            root = scratch / f"child{turn}"
+            # Two folders further down, so that what is said to be above has nothing in it.
+            root = scratch / f"{turn}/above/above/work"
             children.append(Child(kind, seed, following[kind], stretch, prepared, root))
             following[kind] += 1000
         ready, _, _ = select.select([child.pipe for child in children], [], [], 0.2)
@@ -505,7 +514,7 @@ def main() -> None:
         warm_up(prepared)
         if asked.only:
             kind, _, number = asked.only.partition(":")
-            world = World(prepared, Path(folder, "only"))
+            world = World(prepared, Path(folder, "only/above/above/work"))
             for problem in try_case(world, KINDS[kind](world, Random(f"{asked.seed} {kind} {number}")), loud=True):
                 print(f"found: {problem}")
             os.chdir("/")

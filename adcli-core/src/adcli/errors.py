@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable, Iterator
 
 import click
@@ -122,6 +123,29 @@ class TooManyFilesError(AdcliError):
 
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+
+
+_NO_RIGHT = "look at its rights, and at those of the folders on the way"
+_REFUSALS = {
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: "choose a place where you may write",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "replace the link by what it stands for",
+    errno.EIO: "its disk or network may be damaged",
+    errno.ENOSPC: "free space, or choose another place",
+    errno.EFBIG: "choose a place that takes files of that size",
+}
+
+
+def refusal(error: BaseException) -> StorageError | None:
+    """Return what to say if the system refused a file that an error names; None if it is another error."""
+    name = error.filename if isinstance(error, OSError) else None
+    if not isinstance(name, str | bytes | os.PathLike) or getattr(error, "errno", None) not in _REFUSALS:
+        return None
+    assert isinstance(error, OSError)
+    reason = error.strerror or type(error).__name__
+    return StorageError(f"{one_line(os.fsdecode(name))}: {reason}; {_REFUSALS[error.errno or 0]}.")
 
 
 def printable(text: str) -> str:

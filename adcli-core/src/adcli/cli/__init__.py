@@ -40,6 +40,7 @@ from adcli.errors import (
     TooManyFilesError,
     is_out_of_memory,
     one_line,
+    refusal,
 )
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
@@ -227,7 +228,8 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> int:
         sys.stdout = None
         problem = f"cannot write the output: {error.strerror}; redirect it to where there is room."
         return _show(StorageError(problem), arguments)
-    return show_crash(error, arguments)
+    refused = refusal(error)
+    return _show(refused, arguments) if refused else show_crash(error, arguments)
 
 
 def _show(error: click.ClickException, arguments: Sequence[str]) -> int:
