@@ -105,10 +105,9 @@ class LackOfMemoryError(AdcliError):
 
     exit_code = 11
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "not enough memory") -> None:
         super().__init__(
-            "not enough memory; lower --batch-size, --workers, --cache or --image-size, or see "
-            "'adcli models show NAME'."
+            f"{what}; lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show NAME'."
         )
 
 
@@ -218,7 +217,8 @@ def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     """
     import difflib
 
-    names = sorted(known)
+    # A name in a file may be anything.
+    name, names = str(name), sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
