@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(f"--{mark}", action="store_true", help=f"also run the tests marked '{mark}': {tested}")
     parser.addoption("--minutes", type=float, default=0.5, help="how long input is mutated")
     parser.addoption("--inputs", type=int, default=0, help="how many inputs are mutated, at least")
-    parser.addoption("--seed", default="0", help="which inputs are mutated")
+    parser.addoption("--fuzz-seed", default="0", help="which inputs are mutated")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
 """Nothing that is mutated ends in a traceback, a hang, too much memory, a wrong state, or a write elsewhere.
 
 Thirty seconds run with all other tests. ``nox -s fuzz -- --minutes 60`` runs for longer, ``--inputs 20000`` for as many
-inputs, ``--seed 1`` tries others.
+inputs, ``--fuzz-seed 1`` tries others.
 """
 
 import json
@@ -28,7 +28,7 @@ def fuzz(*arguments: str) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists() or not hasattr(os, "fork"), reason="needs fork and /proc")
 def test_nothing_mutated_does_harm(request: pytest.FixtureRequest) -> None:
-    minutes, inputs, seed = map(request.config.getoption, ("--minutes", "--inputs", "--seed"))
+    minutes, inputs, seed = map(request.config.getoption, ("--minutes", "--inputs", "--fuzz-seed"))
     # Other tests have the other cores, unless nothing but this is asked for.
     processes = 1 if minutes <= 0.5 and not inputs else os.cpu_count() or 1
     given = {"--seconds": 60 * minutes, "--inputs": inputs, "--seed": seed, "--processes": processes}
