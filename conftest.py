@@ -1,15 +1,20 @@
 """Long tests are left out of every run that does not ask for them."""
 
+import os
 import re
 import signal
 
 import pytest
+
+# Kernels for GPUs are tested by Triton's interpreter, which has to be chosen before anything imports Triton.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Whoever starts the tests in the background has Ctrl-C ignored, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = {
+    "thorough": "models fitted in two processes, and the figures on the pages",
     "matrix": "models x backbones x exporters, and figures on the pages",
     "fuzz": "mutated input and killed processes",
 }
@@ -26,6 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect long tests. A default ``-m`` in ``addopts`` would not do: a ``-m`` on the command line replaces it."""
+    for item in items:
+        # The rule itself is tested with the core's models; of a plugin it takes as long as all other rules together.
+        if "plugins" in item.path.parts and item.name.endswith("[two_processes_agree_with_one]"):
+            item.add_marker("thorough")
     unasked = [mark for mark in LONG if not is_asked_for(mark, config)]
     long = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
     left_out = [item for item in long if not item.get_closest_marker("sampled")]

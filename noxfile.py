@@ -13,7 +13,7 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "tests", "thorough"]
 
 CORE = "adcli-core"
 PLUGINS = sorted(path.parent.as_posix() for path in Path("plugins").glob("*/pyproject.toml"))
@@ -62,12 +62,13 @@ def install_all(session: nox.Session, *extra: str) -> None:
     session.install(*editable(*PROJECTS), *extra)
 
 
-def run_tests(session: nox.Session, *arguments: str, posargs: Sequence[str] | None = None) -> None:
+def run_tests(
+    session: nox.Session, *arguments: str, posargs: Sequence[str] | None = None, spread: str = "loadfile"
+) -> None:
     """Run tests in a process for each core, with arguments and then with what stands after ``--``."""
     # Files stay together, for what their tests share; threads of torch would only compete.
-    parallel = ("-n", "auto", "--dist", "loadfile")
     rest = session.posargs if posargs is None else posargs
-    session.run("pytest", *parallel, *arguments, *rest, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-n", "auto", "--dist", spread, *arguments, *rest, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -90,6 +91,12 @@ def tests(session: nox.Session) -> None:
     """Run the tests of every package in one environment, a process for each core."""
     install_all(session, *tools("test"))
     run_tests(session)
+
+
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Run the tests of which each takes as long as a hundred others."""
+    run_long_tests(session, "thorough")
 
 
 @nox.session
@@ -123,7 +130,8 @@ def run_long_tests(session: nox.Session, mark: str) -> None:
     install_all(session, *tools("test"))
     names = list(takewhile(str.isidentifier, session.posargs))
     chosen = ("-k", " or ".join(names)) if names else ()
-    run_tests(session, "-m", mark, *chosen, posargs=session.posargs[len(names) :])
+    # Most of these tests share nothing, and all kills are in one file.
+    run_tests(session, "-m", mark, *chosen, posargs=session.posargs[len(names) :], spread="load")
 
 
 @nox.session

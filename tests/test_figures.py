@@ -11,6 +11,8 @@ from support import in_own_process
 
 from adcli.data.demo import VERSION, cache_folder
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parent.parent
 FIRST = ["train --model patchcore --out runs/patchcore", "predict runs/patchcore {demo}/test"]
 """The commands of the first pages."""

@@ -90,6 +90,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         Tensor, "to", lambda tensor, to, **more: tensor.clone() if isinstance(to, Device) else move(tensor, to, **more)
     )
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: None)
     stand_ins = {
         "Stream": lambda device: Stream(),
         "current_stream": Stream,

@@ -43,6 +43,7 @@ WAITING = {
             time.sleep(60)
     for _ in range(2):
         Lost()
+    time.sleep(60)
 """,
     "in a clean-up that does not end": """
     try:

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
+from adcli.nn import layers
 from adcli.nn.components import collect_rows, principal_components, principal_directions, randomised_components
 from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
 
@@ -55,6 +56,32 @@ def test_the_closed_form_is_the_official_embedding_for_wide_resnet50() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = [torch.randn(2, 512, 6, 8, generator=generator), torch.randn(2, 1024, 3, 4, generator=generator)]
     torch.testing.assert_close(patch_embedding(maps, 1024), official_embedding(maps, 1024), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 7), (3, 130, 1, 4), (1, 128, 16, 1), (2, 200, 9, 8)])
+@pytest.mark.parametrize("centre", [0, 1])
+def test_the_kernel_for_gpus_averages_the_same(
+    shape: tuple[int, ...], centre: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    expected = layers._average(maps, centre)
+    monkeypatch.setattr(layers, "can_compile_kernels", lambda device: True)
+    found = layers._average(maps, centre)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected)
+
+
+def test_only_what_the_kernel_takes_is_given_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = torch.randn(2, 3, 5, 7)
+    others = [maps, maps.double().to(memory_format=torch.channels_last), maps.transpose(2, 3)]
+    learnt = maps.to(memory_format=torch.channels_last).requires_grad_()
+    expected = [layers._average(part, 1) for part in others]
+    monkeypatch.setattr(layers, "can_compile_kernels", lambda device: True)
+    for part, known in zip(others, expected, strict=True):
+        assert torch.equal(layers._average(part, 1), known)
+    layers._average(learnt, 1).sum().backward()
+    assert learnt.grad is not None
 
 
 def test_channels_are_never_repeated_and_never_more_than_asked_for() -> None:

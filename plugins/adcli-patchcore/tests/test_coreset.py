@@ -1,9 +1,5 @@
 """The coreset is that of the plain greedy loop."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import Tensor
@@ -57,30 +53,3 @@ def test_duplicates_are_picked_last_and_never_twice() -> None:
 
 def test_one_pick_is_the_first() -> None:
     assert list(greedy_k_centre(torch.randn(9, 2), 1, first=4)) == [4]
-
-
-INTERPRETED = """
-import torch
-from adcli_patchcore import coreset
-from adcli_patchcore.picking import pick_on_gpu
-torch.manual_seed(0)
-for size, block, count in ((300, 64, 200), (100, 128, 100)):
-    points = torch.randn(size, 16)
-    points[10:20] = points[0]
-    expected = list(coreset.greedy_k_centre(points, count, block=block))
-    picks_among = coreset.picks_among
-    coreset.picks_among = lambda points, norms, nearest, floor, count: pick_on_gpu(
-        coreset._squared_distances(points, norms, points, norms), nearest, floor, count
-    )
-    assert list(coreset.greedy_k_centre(points, count, block=block)) == expected
-    coreset.picks_among = picks_among
-"""
-
-
-def test_the_kernel_for_gpus_picks_the_same() -> None:
-    pytest.importorskip("triton")
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]

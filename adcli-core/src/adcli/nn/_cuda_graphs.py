@@ -44,6 +44,9 @@ class GraphedComputation:
         # All graphs take turns in one stream and one memory.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
+        # Pixels and results of larger batches are copied while the device computes with the batches between. Each way
+        # has its own stream: the next pixels must not wait for the last result.
+        self._upwards, self._downwards = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, pixels: Tensor) -> Callable[[], Tensor]:
         """Start to compute with pinned pixels (N, ...); return what waits for the result on the CPU."""
@@ -60,7 +63,17 @@ class GraphedComputation:
 
     def _plain(self, pixels: Tensor) -> Callable[[], Tensor]:
         with torch.cuda.device(self._device):
-            return _fetch(self._compute(pixels.to(self._device, non_blocking=True)))
+            computing = torch.cuda.current_stream()
+            with torch.cuda.stream(self._upwards):
+                there = pixels.to(self._device, non_blocking=True)
+            computing.wait_stream(self._upwards)
+            # Memory goes back to the stream that took it, and must not be used anew before the other is done with it.
+            there.record_stream(computing)
+            result = self._compute(there)
+            self._downwards.wait_stream(computing)
+            result.record_stream(self._downwards)
+            with torch.cuda.stream(self._downwards):
+                return _fetch(result)
 
     def _find(self, pixels: Tensor) -> Graph | None:
         """Return the graph for a size, made when it has come often enough; None if there is none."""

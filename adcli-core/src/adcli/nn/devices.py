@@ -1,11 +1,18 @@
 """Devices, precisions and seeds: what fits and scores are computed on, how exactly, and how they can be repeated.
 
-GPUs are also treated apart in ``batches`` (copies of the next batch), ``runtime`` (scoring) and ``_cuda_graphs``.
+GPUs are also treated apart in ``batches`` (copies of the next batch), ``runtime`` (scoring), ``_cuda_graphs`` and
+``_kernels``.
 """
 
 import contextlib
+import os
 import random
+import shutil
+import sysconfig
 from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +86,24 @@ def memory_share(device: torch.device, share: float, otherwise: int) -> int:
     if device.type != "cuda":
         return otherwise
     return int(torch.cuda.get_device_properties(device).total_memory * share)
+
+
+def can_compile_kernels(device: torch.device) -> bool:
+    """Tell whether kernels in Triton can be compiled for a device: a GPU, NVIDIA's from Ampere on.
+
+    Not while a model is traced for an export, whose graph has torch's operations only.
+    """
+    if device.type != "cuda" or torch.compiler.is_compiling() or not _has_compiler():
+        return False
+    return torch.version.cuda is None or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+@cache
+def _has_compiler() -> bool:
+    """Tell whether Triton is there, which comes with torch on Linux, and the C compiler and header that it needs."""
+    compilers = os.environ.get("CC", ""), "cc", "gcc", "clang"
+    header = Path(sysconfig.get_path("include", "posix_prefix"), "Python.h")
+    return find_spec("triton") is not None and any(map(shutil.which, filter(None, compilers))) and header.is_file()
 
 
 def make_repeatable(seed: int) -> None:

@@ -140,4 +140,5 @@ def _make_room(like: Tensor, count: int) -> Tensor:
 
 
 def _index(numbers: NDArray[np.intp], where: Tensor) -> Tensor:
-    return torch.from_numpy(numbers).to(where.device)
+    # A GPU's copy waits until the numbers are read, but not for what it computes.
+    return torch.from_numpy(numbers).to(where.device, non_blocking=True)

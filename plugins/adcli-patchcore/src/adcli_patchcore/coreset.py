@@ -1,16 +1,12 @@
 """Greedy k-centre selection: a small set of points that leaves no point far from it."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adcli.nn import memory_share
+from adcli.nn import can_compile_kernels, memory_share
 from adcli_patchcore.halves import Halves, has_matrix_units
 
 BLOCK = 2048
@@ -38,7 +34,7 @@ def greedy_k_centre(points: Tensor, count: int, *, first: int = 0, block: int = 
     # About the mean, distances are the same and lose fewer digits to cancellation.
     points = points - points.mean(dim=0)
     norms = points.square().sum(dim=1)
-    halves = Halves.of(points, torch.zeros_like(points[0])) if has_matrix_units(points.device) else None
+    halves = split_where_faster(points)
     distances = torch.full_like(norms, torch.inf)
     picked = torch.tensor([first], device=points.device)
     yield first
@@ -71,8 +67,8 @@ def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: Tensor, c
         count: how many to pick at most.
     """
     distances = _squared_distances(points, norms, points, norms)
-    if distances.is_cuda and can_compile_kernels():
-        from adcli_patchcore.picking import pick_on_gpu
+    if can_compile_kernels(distances.device):
+        from adcli_patchcore.kernels import pick_on_gpu
 
         return pick_on_gpu(distances, nearest, floor, count)
     matrix, remaining, least = distances.cpu().numpy(), nearest.cpu().numpy(), float(floor)
@@ -88,11 +84,9 @@ def picks_among(points: Tensor, norms: Tensor, nearest: Tensor, floor: Tensor, c
     return torch.tensor(found, dtype=torch.int64, device=points.device)
 
 
-@cache
-def can_compile_kernels() -> bool:
-    """Tell whether Triton is there, which comes with torch for CUDA on Linux, and the C compiler that it calls."""
-    compilers = os.environ.get("CC", ""), "cc", "gcc", "clang"
-    return find_spec("triton") is not None and any(map(shutil.which, filter(None, compilers)))
+def split_where_faster(points: Tensor) -> Halves | None:
+    """Return points (N, D) as halves for :func:`lower_distances`, if a GPU has matrix units."""
+    return Halves.of(points) if has_matrix_units(points.device) else None
 
 
 def lower_distances(
@@ -101,23 +95,23 @@ def lower_distances(
     norms: Tensor,
     chosen: Tensor,
     chosen_norms: Tensor,
-    halves: Halves | None = None,
+    halves: Halves | None,
 ) -> None:
-    """Lower the squared distances of all points to those chosen, in place, a bounded number of points at a time.
+    """Lower the squared distances of all points to those chosen, in place, in bounded memory.
 
     With the points as halves, a GPU's matrix units compute.
     """
+    if halves is not None:
+        least, _ = halves.find_nearest(Halves.of(chosen))
+        torch.minimum(distances, least.mul_(2).add_(norms).clamp_(min=0), out=distances)
+        return
     # On a GPU, fewer and larger products: it would else spend its time on starting them.
     distances_at_a_time = memory_share(points.device, 1 / 160, 4 * DISTANCES) // 4
     rows = max(distances_at_a_time // max(len(chosen), 1), 256)
-    columns = chosen.T if halves is None else halves.split_columns(chosen)
     for start in range(0, len(points), rows):
         part = slice(start, start + rows)
         # The point's own norm is added to the least sum alone, which rounds to the same as the least of all.
-        if halves is None:
-            least = torch.addmm(chosen_norms, points[part], columns, alpha=-2).amin(dim=1)
-        else:
-            least = halves.compare(part, columns).amin(dim=1).mul_(2 / halves.scale.square())
+        least = torch.addmm(chosen_norms, points[part], chosen.T, alpha=-2).amin(dim=1)
         torch.minimum(distances[part], least.add_(norms[part]).clamp_(min=0), out=distances[part])
 
 

@@ -31,7 +31,7 @@ from adcli.nn import (
     upsample_and_blur,
 )
 from adcli_patchcore import PatchcoreOptions, sharded
-from adcli_patchcore.halves import Halves, has_matrix_units
+from adcli_patchcore.halves import BankSplitter, Halves, has_matrix_units, squared_distances
 from adcli_patchcore.held import HeldPatches
 
 BANK_BLOCK = 2048
@@ -51,25 +51,29 @@ class PatchCore(Model):
 
     def __init__(self, options: PatchcoreOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.backbone = create_backbone(options, pretrained=pretrained)
         self.crop = (max(round(options.crop * image_size[0]), 1), max(round(options.crop * image_size[1]), 1))
+        self.backbone = create_backbone(options, image_size=self.crop, pretrained=pretrained)
         self.register_buffer("bank", torch.empty(0, 0))
         self.register_buffer("scale", torch.empty(0))
+        self._splitter = BankSplitter()
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the patch embeddings of images (N, 3, H, W) as (N, D, h, w)."""
         top, left = ((side - crop) // 2 for side, crop in zip(self.image_size, self.crop, strict=True))
         cropped = images[:, :, top : top + self.crop[0], left : left + self.crop[1]]
-        return patch_embedding(self.backbone(cropped), self.options.dimensions)
+        return patch_embedding(self.backbone(cropped), self.options.dimensions, self.backbone.covers)
 
     def fit(self, batches: Batches) -> None:
         """Fill the memory bank with the embeddings of good images and thin it to its coreset.
 
         Of several processes, each holds patches of its own images, and all get the bank.
         """
-        self.scale = self._standard_deviation(batches)
+        size, height, width = self.embed(self.backbone.mean.new_zeros(1, 3, *self.image_size)).shape[1:]
+        self.scale = self._standard_deviation(batches, size)
         project = self._projection()
-        held = HeldPatches(self._count_patches(batches), self.options.patches, project)
+        # At most: of several processes, some may see an image less.
+        count = -(-batches.count // distributed.world_size()) * height * width
+        held = HeldPatches(count, self.options.patches, project)
         for rows in self._embed_all(batches):
             held.add(rows)
         patches = held.rows()
@@ -89,23 +93,14 @@ class PatchCore(Model):
         progress.note(f"-o patches={self.options.patches}: the coreset has {held // 2} patches instead of {count}.")
         return held // 2
 
-    def _count_patches(self, batches: Batches) -> int:
-        """Return how many patches this process will see, at most."""
-        _, height, width = self._embedding_shape()
-        return -(-batches.count // distributed.world_size()) * height * width
-
-    def _embedding_shape(self) -> tuple[int, ...]:
-        """Return an image's (D, h, w)."""
-        return tuple(self.embed(self.backbone.mean.new_zeros(1, 3, *self.image_size)).shape[1:])
-
     def _embed_all(self, batches: Batches) -> Iterator[Tensor]:
         """Yield the embeddings of this process's patches, (P, D) at a time."""
         return (self.embed(images).permute(0, 2, 3, 1).flatten(0, 2) for images in batches.sharded())
 
-    def _standard_deviation(self, batches: Batches) -> Tensor:
-        """Return what channels are divided by, (D,); measured in a pass of its own."""
+    def _standard_deviation(self, batches: Batches, size: int) -> Tensor:
+        """Return what the ``size`` channels are divided by, (D,); measured in a pass of its own."""
         if not self.options.standardise:
-            return torch.ones(self._embedding_shape()[0], device=batches.session.device)
+            return torch.ones(size, device=batches.session.device)
         deviation = sharded.standard_deviation(self._embed_all(batches))
         # A channel that hardly varies on good images must not outweigh all others as soon as it does vary.
         return deviation.clamp(min=0.1 * float(deviation.mean()))
@@ -120,7 +115,9 @@ class PatchCore(Model):
         return lambda rows: rows @ (projection / self.scale[:, None])
 
     def forward(self, images: Tensor) -> Scores:
-        embedding = self.embed(images) / self.scale.view(1, -1, 1, 1)
+        embedding = self.embed(images)
+        if self.options.standardise:
+            embedding = embedding / self.scale.view(1, -1, 1, 1)
         height, width = embedding.shape[2:]
         rows = embedding.permute(0, 2, 3, 1).flatten(0, 2)
         neighbours = min(self.options.neighbours, len(self.bank))
@@ -129,23 +126,41 @@ class PatchCore(Model):
         image_scores = patch_scores.amax(dim=1)
         if self.options.reweight:
             image_scores = image_scores * self._weight(rows, nearest, patch_scores)
-        maps = upsample_and_blur(patch_scores.reshape(-1, 1, height, width), self.crop, self.options.sigma)
+        located = patch_scores.reshape(-1, 1, height, width)
+        maps = upsample_and_blur(located, self.crop, self.options.sigma, self.backbone.covers[0])
         return Scores(image_scores, self._uncrop(maps))
 
     def _nearest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the indices of the nearest bank members, nearest first, and their squared distances, both (P, count).
 
-        Nearest are found among a block of the bank at a time, by |r - b|^2 - |r|^2 = |b|^2 - 2 r b, one matrix product.
-        This loses the digits of small distances between long vectors, so the distances returned come from the
-        differences r - b. They are taken while the block is at hand, as an exported graph, in which blocks are
-        constants, would otherwise hold the whole bank a second time.
+        They are found by |r - b|^2 - |r|^2 = |b|^2 - 2 r b, one matrix product. This loses the digits of small
+        distances between long vectors, so the distances returned come from the differences r - b.
         """
-        width, compare = self._comparison(rows)
+        if not has_matrix_units(rows.device):
+            norms = self.bank.square().sum(dim=1)
+            return self._search(
+                rows, count, BANK_BLOCK, lambda part: torch.addmm(norms[part], rows, self.bank[part].T, alpha=-2)
+            )
+        origin, members = self._splitter.split(self.bank)
+        halves = Halves.of(rows, origin)
+        if count == 1:
+            _, index = halves.find_nearest(members)
+            return index[:, None], squared_distances(rows, self.bank, index)[:, None]
+        width = max(memory_share(rows.device, 1 / 40, 0) // (4 * len(rows)), BANK_BLOCK) // 8 * 8
+        return self._search(rows, count, width, lambda part: halves.compare(members[part]))
+
+    def _search(
+        self, rows: Tensor, count: int, width: int, compare: Callable[[slice], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Find the nearest among a block of the bank at a time; ``compare`` orders the members of one, (P, width).
+
+        Distances are taken while the block is at hand, as an exported graph, in which blocks are constants, would
+        otherwise hold the whole bank a second time.
+        """
         best, nearest, exact = torch.empty(0), torch.empty(0), torch.empty(0)
         for start in range(0, len(self.bank), width):
             block = self.bank[start : start + width]
-            relative = compare(slice(start, start + width))
-            relative, index = _smallest(relative, min(count, len(block)))
+            relative, index = _smallest(compare(slice(start, start + width)), min(count, len(block)))
             differences = [rows - block[index[:, i]] for i in range(index.shape[1])]
             distances = torch.stack([difference.square().sum(dim=1) for difference in differences], dim=1)
             if start == 0:
@@ -156,16 +171,6 @@ class PatchCore(Model):
             nearest = torch.cat([nearest, index + start], dim=1).gather(1, order)
             exact = torch.cat([exact, distances], dim=1).gather(1, order)
         return nearest, exact
-
-    def _comparison(self, rows: Tensor) -> tuple[int, Callable[[slice], Tensor]]:
-        """Return how many bank members to compare rows (P, D) with at a time, and what does: it orders them, (P, M)."""
-        if has_matrix_units(rows.device):
-            halves = Halves.of(rows, self.bank.mean(dim=0), self.bank)
-            columns = halves.split_columns(self.bank)
-            width = max(memory_share(rows.device, 1 / 40, 0) // (4 * len(rows)), BANK_BLOCK) // 8 * 8
-            return width, lambda part: halves.compare(slice(None), columns[part])
-        norms = self.bank.square().sum(dim=1)
-        return BANK_BLOCK, lambda part: torch.addmm(norms[part], rows, self.bank[part].T, alpha=-2)
 
     def _weight(self, rows: Tensor, nearest: Tensor, patch_scores: Tensor) -> Tensor:
         """Return Eq. 7's factor of the image score, (N,): low if the nearest member's own neighbours are as near."""

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from adcli.nn import distributed, to_float64
-from adcli_patchcore.coreset import BLOCK, find_floor, greedy_k_centre, lower_distances, picks_among
+from adcli_patchcore.coreset import (
+    BLOCK,
+    find_floor,
+    greedy_k_centre,
+    lower_distances,
+    picks_among,
+    split_where_faster,
+)
 
 
 def k_centre(points: Tensor, count: int, *, first: int = 0) -> Iterator[int]:
@@ -33,14 +40,14 @@ def sharded_k_centre(points: Tensor, count: int, *, first: int = 0, block: int =
     offset, total = _position(points)
     mean = distributed.reduce_sum(points.sum(dim=0, dtype=torch.float64)) / total
     points = points - mean.float()
-    norms = points.square().sum(dim=1)
+    norms, halves = points.square().sum(dim=1), split_where_faster(points)
     distances = torch.full_like(norms, torch.inf)
     picked = torch.tensor([first], device=points.device)
     chosen = members(points, picked)
     yield first
     done = 1
     while done < count:
-        lower_distances(distances, points, norms, chosen, chosen.square().sum(dim=1))
+        lower_distances(distances, points, norms, chosen, chosen.square().sum(dim=1), halves)
         # Their distance, about zero but for rounding, must never win again.
         mine = picked[(picked >= offset) & (picked < offset + len(points))] - offset
         distances[mine] = -torch.inf
