@@ -24,6 +24,9 @@ LONG = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     for mark, tested in LONG.items():
         parser.addoption(f"--{mark}", action="store_true", help=f"also run the tests marked '{mark}': {tested}")
+    parser.addoption("--minutes", type=float, default=0.5, help="how long input is mutated")
+    parser.addoption("--inputs", type=int, default=0, help="how many inputs are mutated, at least")
+    parser.addoption("--fuzz-seed", default="0", help="which inputs are mutated")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,7 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "plugins" in item.path.parts and item.name.endswith("[two_processes_agree_with_one]"):
             item.add_marker("thorough")
     unasked = [mark for mark in LONG if not is_asked_for(mark, config)]
-    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
+    long = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
+    left_out = [item for item in long if not item.get_closest_marker("sampled")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]

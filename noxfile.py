@@ -115,7 +115,10 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Run the long tests that mutate input and kill processes; ``-- kills`` runs those in ``test_kills.py``."""
+    """Run the long tests that mutate input and kill processes; ``-- kills`` runs those in ``test_kills.py``.
+
+    Input is mutated for 30 seconds: ``-- --minutes 60`` asks for more, ``-- --inputs 20000`` for a number of inputs.
+    """
     run_long_tests(session, "fuzz")
 
 

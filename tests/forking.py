@@ -66,7 +66,15 @@ class Server:
         )
 
     def start(
-        self, arguments: Sequence[str], cwd: Path, *, fresh: bool = False, file_bytes: int | None = None
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        *,
+        fresh: bool = False,
+        file_bytes: int | None = None,
+        stdin: Path = Path(os.devnull),
+        closed: Sequence[int] = (),
+        files_left: int | None = None,
     ) -> Running:
         """Start a command.
 
@@ -75,8 +83,12 @@ class Server:
             cwd: where.
             fresh: in an interpreter of its own, so that it also imports everything.
             file_bytes: how large any file that it writes may become.
+            stdin: what it reads from.
+            closed: which of its standard streams are closed.
+            files_left: how many files it may open.
         """
         request = {"arguments": list(arguments), "cwd": str(cwd), "fresh": fresh, "file_bytes": file_bytes}
+        request |= {"stdin": str(stdin), "closed": list(closed), "files_left": files_left}
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return Running(self)
@@ -112,7 +124,11 @@ def serve() -> None:
         pid = os.fork()
         if not pid:
             os.close(out)
-            _become(request, into)
+            try:
+                _become(request, into)
+            finally:
+                # Whatever fails before the command begins, this is no second server.
+                os._exit(99)
         os.close(into)
         print(pid, flush=True)
         text = _read_all(out).decode(errors="replace")
@@ -130,15 +146,13 @@ def _read_all(descriptor: int) -> bytes:
 
 def _become(request: Mapping[str, Any], into: int) -> None:
     """Become the command."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(into, 1)
-    os.dup2(into, 2)
-    os.close(into)
+    source = os.open(request["stdin"], os.O_RDONLY)
+    for number, stream in enumerate((source, into, into)):
+        os.dup2(stream, number)
+    for stream in (source, into):
+        os.close(stream)
     os.chdir(request["cwd"])
-    if request["file_bytes"] is not None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
+    _limit(request)
     if request["fresh"]:
         os.execv(sys.executable, [sys.executable, "-m", "adcli", *request["arguments"]])
     sys.argv = ["adcli", *request["arguments"]]
@@ -146,9 +160,26 @@ def _become(request: Mapping[str, Any], into: int) -> None:
 
     from adcli.cli import main
 
-    # Asked for when it does not end in time.
-    faulthandler.register(signal.SIGUSR1)
+    if sys.stderr is not None:
+        # Asked for when it does not end in time.
+        faulthandler.register(signal.SIGUSR1)
     main()
+
+
+def _limit(request: Mapping[str, Any]) -> None:
+    """Close streams as the interpreter finds them, and set limits."""
+    import resource
+
+    for number in request["closed"]:
+        os.close(number)
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+    if request["file_bytes"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
+    if request["files_left"] is not None:
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        allowed = lowest + request["files_left"]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Long tests run for whoever asks for them, and for nobody else."""
+"""Long tests run for whoever asks for them, and for nobody else but in samples."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ASKED = {
-    "": "plain slow",
+    "": "plain slow sampled",
     "-m slow": "slow",
-    "-m not+slow": "plain",
+    "-m not+slow": "plain sampled",
     "-m matrix": "matrix",
-    "-m fuzz": "fuzz",
-    "--matrix": "plain slow matrix",
+    "-m fuzz": "fuzz sampled",
+    "--matrix": "plain slow matrix sampled",
     "--fuzz -m slow": "slow fuzz",
     "-k matrix": "",
     "test_suite.py::test_fuzz": "fuzz",
@@ -40,6 +40,11 @@ def test_{0}():
 @pytest.mark.{1}
 @pytest.mark.slow
 def test_{1}():
+    pass
+
+@pytest.mark.{1}
+@pytest.mark.sampled
+def test_sampled():
     pass
 """
 RUNNER = """
@@ -71,7 +76,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     shutil.copy(ROOT / "conftest.py", folder)
     # The marks are put in here, so that no session takes this file for long tests.
     (folder / "test_suite.py").write_text(SUITE.format("matrix", "fuzz"))
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow\n  matrix\n  fuzz\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow\n  matrix\n  fuzz\n  sampled\n")
     command = [sys.executable, "-c", RUNNER, json.dumps(list(ASKED))]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable, Iterator
 
 import click
@@ -104,15 +105,46 @@ class LackOfMemoryError(AdcliError):
 
     exit_code = 11
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "not enough memory") -> None:
         super().__init__(
-            "not enough memory; lower --batch-size, --workers, --cache or --image-size, or see "
-            "'adcli models show NAME'."
+            f"{what}; lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show NAME'."
         )
+
+
+class TooManyFilesError(AdcliError):
+    """The system lets the process open no more files."""
+
+    exit_code = LackOfMemoryError.exit_code
+
+    def __init__(self) -> None:
+        super().__init__("too many open files; raise the limit (ulimit -n), or lower --workers.")
 
 
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+
+
+_NO_RIGHT = "look at its rights, and at those of the folders on the way"
+_REFUSALS = {
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: "choose a place where you may write",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "replace the link by what it stands for",
+    errno.EIO: "its disk or network may be damaged",
+    errno.ENOSPC: "free space, or choose another place",
+    errno.EFBIG: "choose a place that takes files of that size",
+}
+
+
+def refusal(error: BaseException) -> StorageError | None:
+    """Return what to say if the system refused a file that an error names; None if it is another error."""
+    name = error.filename if isinstance(error, OSError) else None
+    if not isinstance(name, str | bytes | os.PathLike) or getattr(error, "errno", None) not in _REFUSALS:
+        return None
+    assert isinstance(error, OSError)
+    reason = error.strerror or type(error).__name__
+    return StorageError(f"{one_line(os.fsdecode(name))}: {reason}; {_REFUSALS[error.errno or 0]}.")
 
 
 def printable(text: str) -> str:
@@ -185,7 +217,8 @@ def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     """
     import difflib
 
-    names = sorted(known)
+    # A name in a file may be anything.
+    name, names = str(name), sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"

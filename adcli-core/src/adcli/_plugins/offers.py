@@ -8,7 +8,16 @@ from typing import Any, Generic, TypeVar
 
 from adcli._plugins.discovery import canonical
 from adcli._plugins.tracing import trace
-from adcli.errors import AdcliError, LackOfMemoryError, OptionError, PluginError, is_out_of_memory, one_line, suggest
+from adcli.errors import (
+    AdcliError,
+    LackOfMemoryError,
+    OptionError,
+    PluginError,
+    is_out_of_memory,
+    one_line,
+    refusal,
+    suggest,
+)
 from adcli.specs import KINDS, Spec, kind_in_words, load_target
 
 DISABLE = "ADCLI_DISABLE"
@@ -103,6 +112,8 @@ class Provided(Generic[SpecT]):
         except BaseException as error:  # Plugins may raise anything, even SystemExit.
             if is_out_of_memory(error):
                 raise LackOfMemoryError from None
+            if refused := refusal(error):
+                raise refused from error
             from adcli._plugins.remedies import suggest_remedy
 
             remedy = suggest_remedy(error, self.plugin.name, self.plugin.distribution)

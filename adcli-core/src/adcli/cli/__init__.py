@@ -1,5 +1,6 @@
 """The command line: parses, calls one function of the core, prints. Everything heavy is imported inside callbacks."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -15,12 +16,14 @@ from adcli._process.ending import run_to_the_end
 from adcli._process.imports import let_imports_last
 from adcli._process.interruption import end_when_told, told_code
 from adcli._process.output import outlive_readers
+from adcli._process.streams import open_missing_streams
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.completion import VARIABLE, completion
 from adcli.cli.console import current_folder, report_failed_plugins, show_error, versions, wants_colour
+from adcli.cli.crash import keep_off_terminal, show_crash
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.flags import Group, operand
@@ -30,9 +33,19 @@ from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
-from adcli.errors import LackOfMemoryError, OptionError, PluginError, StorageError, is_out_of_memory, one_line
+from adcli.errors import (
+    LackOfMemoryError,
+    OptionError,
+    PluginError,
+    StorageError,
+    TooManyFilesError,
+    is_out_of_memory,
+    one_line,
+    refusal,
+)
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class PluginGroup(Group):
@@ -153,17 +166,13 @@ datasets.add_command(check)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code; errors a user can cause are one line on stderr.
+    """Run the command line and exit with its code; every error is one line on stderr.
 
     Args:
         arguments: without any, those of the process, which ends with the command; else SystemExit is raised.
     """
-    keep_freed_memory()
     if arguments is not None:
         sys.exit(_run(arguments))
-    outlive_readers()
-    end_when_told()
-    let_imports_last()
     run_to_the_end(lambda: _run(None))
 
 
@@ -172,14 +181,18 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _run_command(arguments)
     except (click.Abort, KeyboardInterrupt):
         return told_code() or 130
-    except Exception as error:
+    except SystemExit:
+        raise
+    # A library in Rust that panics raises what is no Exception.
+    except BaseException as error:
         # What is raised while a command is being interrupted, such as by a library half imported, is no fault.
-        if told_code():
-            return told_code()
-        return _explain(error, arguments)
+        return told_code() or _explain(error, sys.argv[1:] if arguments is None else arguments)
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:
+    if arguments is None:
+        _prepare_process()
+    keep_freed_memory()
     if VARIABLE in os.environ:
         from adcli.cli.shells import register
 
@@ -191,10 +204,21 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
-    """Print an error that a user can cause, and return its exit code; raise any other."""
+def _prepare_process() -> None:
+    """Do what only a process that is ours needs."""
+    open_missing_streams()
+    outlive_readers()
+    keep_off_terminal()
+    end_when_told()
+    let_imports_last()
+
+
+def _explain(error: BaseException, arguments: Sequence[str]) -> int:
+    """Print what a user can do about an error, or where it is kept, and return the exit code."""
     if is_out_of_memory(error):
         return _show(LackOfMemoryError(), arguments)
+    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+        return _show(TooManyFilesError(), arguments)
     if isinstance(error, click.ClickException):
         return _show(error, arguments)
     if isinstance(error, FileNotFoundError) and not current_folder():
@@ -204,12 +228,15 @@ def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
         sys.stdout = None
         problem = f"cannot write the output: {error.strerror}; redirect it to where there is room."
         return _show(StorageError(problem), arguments)
-    raise error
+    refused = refusal(error)
+    return _show(refused, arguments) if refused else show_crash(error, arguments)
 
 
-def _show(error: click.ClickException, arguments: Sequence[str] | None) -> int:
+def _show(error: click.ClickException, arguments: Sequence[str]) -> int:
     if isinstance(error.__cause__, Exception):
         trace_failure(error.__cause__)
     if not (isinstance(error, torchrun.PeerError) and error.printed):
-        show_error(error, sys.argv[1:] if arguments is None else arguments)
+        # The exit code says it, too, if nobody reads stderr.
+        with contextlib.suppress(OSError):
+            show_error(error, arguments)
     return error.exit_code

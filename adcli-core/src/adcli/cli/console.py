@@ -57,8 +57,13 @@ def show_error(error: click.ClickException, arguments: Sequence[str]) -> None:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
-    message = as_typed(printable(error.format_message()[:2000]), arguments)
+    message = as_typed(shorten_words(printable(error.format_message())), arguments)[:2000]
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True, color=wants_colour())
+
+
+def shorten_words(text: str) -> str:
+    """Return a text without the middle of words that nobody can read, such as a number of 5,000 digits."""
+    return re.sub(r"\S{500,}", lambda word: f"{word[0][:200]}...{word[0][-50:]}", text)
 
 
 def explain(error: BaseException) -> None:
@@ -129,7 +134,7 @@ class ConsoleProgress:
             self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:
-        text = printable(as_typed(text, self.typed))
+        text = shorten_words(printable(as_typed(text, self.typed)))
         matters = text.startswith(("warning", "skipped", "unreadable"))
         if text and (matters or self.voice != "quiet"):
             shown = wrap(text, self.console.width) if self.console.is_terminal else text

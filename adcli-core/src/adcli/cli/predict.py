@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _FAIL = "--fail-on-defect"
 FORMATS = ("table", "csv", "json", "jsonl")
 
+_NAME_LENGTH = 1000
+"""Characters of a name that a table shows."""
+
 
 @click.command(cls=Command)
 @operand("run", f"{OPENED} An export needs no torch.", complete="runs")
@@ -306,7 +309,9 @@ def _table_line(record: "VerdictRecord") -> str:
     p_value = "-" if record.p_value is None else f"{record.p_value:.4f}"
     padded = f"{record.verdict or '-':<10}"
     verdict = style_verdict(record.verdict, padded) if record.verdict else padded
-    return f"{verdict} {score:>12} {p_value:>8}  {printable(record.image)}"
+    # Whoever reads on takes csv or json, where names are whole.
+    name = record.image if len(record.image) <= _NAME_LENGTH else f"{record.image[:_NAME_LENGTH]}..."
+    return f"{verdict} {score:>12} {p_value:>8}  {printable(name)}"
 
 
 def _print_exactly(text: str) -> None:

@@ -455,11 +455,14 @@ def _images_at(path: Path, left_out: Omissions | None) -> Sequence[Path]:
             found, lack = [path], ""
         elif glob.has_magic(str(path)):
             named = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
-            found, lack = sorted(image for image in named if image.is_file()), "nothing fits this pattern."
+            try:
+                found, lack = sorted(image for image in named if image.is_file()), "nothing fits this pattern."
+            except RecursionError:
+                found, lack = [], "the pattern has too many folders."
         else:
             found, lack = [], "no such file or folder."
     if not found:
-        raise DataError(f"{path}: {lack}")
+        raise DataError(f"{one_line(path)}: {lack}")
     return found
 
 

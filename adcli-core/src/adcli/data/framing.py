@@ -234,7 +234,7 @@ SMALLEST = 16
 
 def parse_size(text: str) -> Size:
     """Return (height, width) of ``"256"`` or ``"256x128"``; at least 16 pixels each."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip().lower())
+    match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", str(text).strip().lower())
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not SMALLEST <= min(size) <= max(size) <= 8192:
         words = f"must be N or HEIGHTxWIDTH, each from {SMALLEST} to 8192 pixels, not '{text}'."
@@ -244,7 +244,7 @@ def parse_size(text: str) -> Size:
 
 def parse_region(text: str) -> Box:
     """Return x, y, width and height of ``"40,0,640,480"``; at least 16 pixels wide and high."""
-    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
+    match = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", text, re.ASCII)
     if not match or min(int(match[3]), int(match[4])) < SMALLEST:
         raise OptionError(
             f"must be X,Y,WIDTH,HEIGHT in pixels, for example 40,0,640,480, and at least {SMALLEST} wide and high, "
@@ -256,7 +256,7 @@ def parse_region(text: str) -> Box:
 
 def parse_crop(text: str) -> Size:
     """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text.strip().lower(), re.ASCII)
     size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(size) < SMALLEST:
         words = f"must be N or HEIGHTxWIDTH, each at least {SMALLEST} pixels, not '{text}'."

@@ -40,10 +40,14 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise OptionError(f"--device {name}: is no device; give auto, cpu, cuda, cuda:N or mps.") from None
+        device = torch.device("meta")
+    if device.type == "meta":
+        # Which computes nothing.
+        raise OptionError(f"--device {one_line(name)}: is no device; give auto, cpu, cuda, cuda:N or mps.") from None
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    # Of devices that it was built without, torch says so by whatever is raised when they are looked for.
+    except Exception as error:
         raise OptionError(f"--device {name}: not available here ({one_line(error)[:120]}).") from None
     return device
 

@@ -43,9 +43,11 @@ from adcli.errors import (
     is_out_of_memory,
     one_line,
     place,
+    refusal,
 )
 from adcli.nn.batches import Batches, Session
 from adcli.nn.devices import make_repeatable, pick_device, pick_precision, repeatable
+from adcli.nn.foreseeing import check_images, foreseeing
 from adcli.nn.model import Model
 from adcli.nn.restoring import build_model, restore_model
 from adcli.nn.runtime import ModelRuntime
@@ -541,13 +543,17 @@ def _fit(
     model.set_precision(job.precision)
     session = Session(progress, job.device, job.precision, checkpoints)
     batches = Batches(items, job.source, batch_size=job.batch_size, seed=job.settings.seed, session=session)
+    check_images(min(job.batch_size, len(items)), *job.size, job.device)
     try:
-        model.fit(batches)
+        with foreseeing(model):
+            model.fit(batches)
     except AdcliError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
             raise LackOfMemoryError from None
+        if refused := refusal(error):
+            raise refused from error
         if partial is not None:
             partial.log("failed:", *traceback.format_exc().splitlines())
         reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])

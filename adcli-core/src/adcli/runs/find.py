@@ -95,7 +95,11 @@ def finishing_time(folder: Path) -> str:
     It is later than that of each run in the folder of runs, whatever became of the clock since.
     """
     moment = datetime.now(UTC)
-    for finished, _ in _finished_runs(folder):
+    # Where runs may be written and not listed, no other is known.
+    before_it: list[tuple[str, Path]] = []
+    with contextlib.suppress(RunError):
+        before_it = _finished_runs(folder)
+    for finished, _ in before_it:
         with contextlib.suppress(ValueError, OverflowError):
             before = datetime.strptime(finished, _TIME).replace(tzinfo=UTC)
             moment = max(moment, before + timedelta(microseconds=1))
@@ -168,8 +172,10 @@ def _run_folders(folder: Path) -> list[Path]:
     try:
         found = [path for path in folder.iterdir() if not path.name.startswith(".")]
         return sorted(filter(_is_run, found))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be read ({error.strerror}).") from None
 
 
 def _ignore(line: str) -> None:

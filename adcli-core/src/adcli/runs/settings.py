@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BATCH_SIZE = 16
 """Images computed at a time, unless something else is asked for."""
 
+MOST = 2**31 - 1
+"""The largest number of anything."""
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PAIR = "KEY=VALUE"
 
@@ -50,7 +53,7 @@ def parse_calibration(text: str) -> float | int | Path | None:
     _refuse_empty(text)
     folds = re.fullmatch(r"(\d+)-fold", text)
     if folds:
-        if not 2 <= int(folds[1]) <= 100:
+        if len(folds[1]) > 3 or not 2 <= int(folds[1]) <= 100:
             raise OptionError(f"must be 2-fold to 100-fold, not '{text}'.")
         return int(folds[1])
     try:
@@ -133,14 +136,16 @@ class TrainSettings(Options):
         check=_by("parse_white"),
         otherwise="auto: measured on the training images",
     )
-    batch_size: int | None = declare(None, "Images computed at a time.", "Computing", "N", ge=1, otherwise=BATCH_SIZE)
+    batch_size: int | None = declare(
+        None, "Images computed at a time.", "Computing", "N", ge=1, le=MOST, otherwise=BATCH_SIZE
+    )
     seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0, le=2**32 - 1)
     device: str = declare("auto", "auto, cpu, cuda, cuda:N or mps.", "Computing", "NAME", complete=DEVICES)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = declare(
         "auto", "auto, fp32, bf16 or fp16, for training; scores are always float32.", "Computing", "NAME"
     )
-    workers: int = declare(2, "Threads that decode images.", "Computing", "N", ge=0)
-    cache: int = declare(256, "Megabytes of decoded images kept in memory.", "Computing", "MB", ge=0)
+    workers: int = declare(2, "Threads that decode images.", "Computing", "N", ge=0, le=MOST)
+    cache: int = declare(256, "Megabytes of decoded images kept in memory.", "Computing", "MB", ge=0, le=MOST)
     false_alarm_rate: float = declare(
         0.01, "Share of good images that may be called defective.", "Calibration", "RATE", ge=1e-9, lt=1
     )
