@@ -100,9 +100,9 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that its name never stands for half of it."""
+    """Write a file so that its name never stands for half of it; a text is UTF-8, what is none with backslashes."""
     with _temporary(path) as file, storing(path):
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         file.flush()
         _replace(file, path)
 

@@ -19,7 +19,7 @@ from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.completion import VARIABLE, completion
-from adcli.cli.console import report_failed_plugins, show_error, versions, wants_colour
+from adcli.cli.console import report_failed_plugins, show_error, take_any_text, versions, wants_colour
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.flags import Group, operand
@@ -178,6 +178,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:
+    if arguments is None:
+        take_any_text()
     if VARIABLE in os.environ:
         from adcli.cli.shells import register
 

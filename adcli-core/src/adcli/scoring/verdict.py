@@ -8,6 +8,7 @@ from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from adcli._spelling import spell, unspell
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
 
@@ -81,10 +82,13 @@ class VerdictRecord:
         return {"format": FORMAT, **asdict(self), "regions": [asdict(region) for region in self.regions]}
 
     def to_cells(self) -> list[str]:
-        """Return the cells of a table: regions as ``X Y WIDTH HEIGHT AREA PEAK; ...``; what is missing is empty."""
+        """Return the cells of a table, all of which is text; what is missing is empty.
+
+        Regions are ``X Y WIDTH HEIGHT AREA PEAK; ...``. Bytes of names that are no text are written with backslashes.
+        """
         regions = "; ".join(" ".join(map(repr, astuple(region))) for region in self.regions)
         values = {**vars(self), "format": FORMAT, "regions": regions}
-        return [_cell(values[name]) for name in COLUMNS]
+        return [spell(_cell(values[name])) for name in COLUMNS]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "VerdictRecord":
@@ -101,9 +105,7 @@ class VerdictRecord:
     def from_cells(cls, row: Mapping[str, str]) -> "VerdictRecord":
         """Read a row of a table, by column; raises :class:`ValueError` that says what is wrong with it."""
         try:
-            values: dict[str, Any] = {name: row[name] for name in COLUMNS if name != "regions"}
-            if None in values.values():
-                raise KeyError
+            values: dict[str, Any] = {name: unspell(row[name]) for name in COLUMNS if name != "regions"}
             values["format"] = int(row["format"])
             for name in ("score", "p_value", "threshold"):
                 values[name] = float(row[name]) if row[name] else None
