@@ -62,7 +62,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind = root / "test" / os.fsdecode(b"sch\xe4den\r\x1b")
     (root / "test/scratch").rename(kind)
     (root / "ground_truth/scratch").rename(root / "ground_truth" / kind.name)
-    for mask, image in zip(sorted((root / "ground_truth").rglob("*.png")), rename(kind, random_names(2, 8)), strict=True):
+    for mask, image in zip(
+        sorted((root / "ground_truth").rglob("*.png")), rename(kind, random_names(2, 8)), strict=True
+    ):
         mask.rename(mask.with_name(f"{image.stem}_mask.png"))
     return root
 

@@ -79,6 +79,28 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_text(path: str | Path) -> bool:
+    """Tell whether a path is text, as most libraries want it; on Linux it may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def named_in_text(path: Path) -> Iterator[Path]:
+    """Give a file a path that is text, if its own is not, for as long as it is read."""
+    if is_text(path):
+        yield path
+        return
+    descriptor = open_regular(path, os.O_RDONLY, follow=True)
+    try:
+        yield Path(f"/dev/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
 def exists(path: str | Path) -> bool:
     """Tell whether there is such a file or folder; a name that none can have, such as a very long one, has none."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises an error for such a name

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import IMAGE_SUFFIXES, open_image
 from adcli.errors import DataError, one_line
 
@@ -196,11 +197,13 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a defect mask at its own resolution, shape (H, W).
 
     Any non-zero pixel is defect; in a JPEG, where compression blurs zero, any pixel from half the range on. The images
-    in a folder, one for each region, are merged.
+    in a folder, one for each region, are merged. Shapes in a file of labelme or COCO are drawn.
 
     Raises:
         DataError: the mask is missing or damaged, or the images of a folder differ in size.
     """
+    if is_drawing(path):
+        return draw(path)
     parts = {part: _read_one_mask(part) for part in _mask_files(path)}
     _check_alike(path, {part: (mask.shape[0], mask.shape[1]) for part, mask in parts.items()})
     merged: NDArray[np.bool_] = np.logical_or.reduce(list(parts.values()))
@@ -214,6 +217,8 @@ def read_mask_size(path: Path, *, thorough: bool = False) -> Size:
         path: the file, or the folder of files that are merged.
         thorough: as :func:`read_size` has it.
     """
+    if is_drawing(path):
+        return drawn_size(path)
     sizes = {}
     for part in _mask_files(path):
         with _naming_mask(part), open_image(part) as image:

@@ -11,6 +11,7 @@ from pathlib import Path
 from adcli._files import exists, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
+from adcli.data.drawings import Drawings
 from adcli.data.formats import IMAGE_SUFFIXES
 from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
@@ -137,7 +138,8 @@ def labelled_images(folder: Path) -> list[Sample]:
 
     The folders in ``NG`` (or ``defect`` ...) count as kinds if it holds no images itself. A mask is ``<stem>_mask.*``
     next to its image, or ``<stem>_mask.*`` or ``<stem>.*`` in a folder ``ground_truth`` or ``masks``. That folder lies
-    in the given folder or next to it, and may hold a folder for each kind.
+    in the given folder or next to it, and may hold a folder for each kind. Else it is what was drawn with labelme, in
+    ``<stem>.json`` in these places, or in a file of COCO such as ``annotations.json``.
 
     Raises:
         DataError: the folder does not exist, or cannot be listed.
@@ -174,12 +176,13 @@ def _label_defects(folder: Path, kind: Path) -> list[Sample]:
         # Without an image that it could be the mask of, a file is an image, whatever its name.
         if stem in stems and stem != file.with_suffix(""):
             beside[stem] = file
-    masks = _find_masks(folder, kind)
+    masks, drawings = _find_masks(folder, kind), _find_drawings(folder, kind)
     samples = []
     for image in files:
         if beside.get(_strip_mask_ending(image)) != image:
             stem = image.with_suffix("")
             mask = beside.get(stem) or masks.get(stem.relative_to(kind).as_posix()) or masks.get(stem.name)
+            mask = mask or drawings.find(image)
             samples.append(Sample(image, "defect", mask, kind.name))
     return samples
 
@@ -189,12 +192,7 @@ def _find_masks(folder: Path, kind: Path) -> dict[str, Path]:
 
     A mask whose stem is unique also serves images with that stem in other folders, so the stem is a key as well.
     """
-    bases = [
-        child
-        for parent in (folder.parent, folder)
-        for child in sorted(parent.iterdir())
-        if child.is_dir() and child.name.lower() in MASK_FOLDERS
-    ]
+    bases = _mask_folders(folder)
     found = []
     for base in bases:
         place = _find_folder(base, {kind.name.lower()})
@@ -207,6 +205,22 @@ def _find_masks(folder: Path, kind: Path) -> dict[str, Path]:
     count = Counter(stem.name for stem, _ in found)
     unique = {stem.name: mask for stem, mask in found if count[stem.name] == 1}
     return unique | {stem.as_posix(): mask for stem, mask in found}
+
+
+def _mask_folders(folder: Path) -> list[Path]:
+    return [
+        child
+        for parent in (folder.parent, folder)
+        for child in sorted(parent.iterdir())
+        if child.is_dir() and child.name.lower() in MASK_FOLDERS
+    ]
+
+
+def _find_drawings(folder: Path, kind: Path) -> Drawings:
+    """Return the files of shapes that may have masks of a kind."""
+    bases = _mask_folders(folder)
+    places = [place for base in bases if (place := _find_folder(base, {kind.name.lower()})) is not None]
+    return Drawings(kind, [kind, folder, folder.parent, *bases], [*places, *bases], MASK_ENDINGS)
 
 
 def _strip_mask_ending(path: Path) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from adcli._files import storing
+from adcli._files import named_in_text, storing
 from adcli.errors import RunError, one_line
 from adcli.nn import distributed
 from adcli.nn.batches import Session
@@ -118,7 +118,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
         RunError: the file is damaged, or belongs to another training.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with named_in_text(path) as named, safe_open(named, framework="pt") as file:
             rest = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["plain"].items()}

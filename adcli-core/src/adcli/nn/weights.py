@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from adcli._files import named_in_text
 from adcli._process.imports import import_light
 from adcli.errors import BackboneError, one_line
 
@@ -137,7 +138,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise BackboneError(f"{path}: no such file (-o weights=).")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            with named_in_text(path) as file:
+                return load_file(file)
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise BackboneError(f"{path}: cannot be read as weights ({one_line(str(error))}).") from None
