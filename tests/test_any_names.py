@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 import yaml
-from support import SIZE, Adcli, draw_part, write_parts
+from support import SIZE, Adcli, write_parts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, names are text")
 

@@ -102,13 +102,21 @@ class Drawings:
         folders: where files may lie that are for many images.
         places: folders of masks, where files of single images may lie as well.
         endings: what may follow the name of an image in the name of its mask.
+        served: the images of all kinds whose masks were found in files for many, by what names these.
     """
 
-    def __init__(self, kind: Path, folders: Iterable[Path], places: Sequence[Path], endings: Sequence[str]) -> None:
+    def __init__(
+        self,
+        kind: Path,
+        folders: Iterable[Path],
+        places: Sequence[Path],
+        endings: Sequence[str],
+        served: dict[Path, Path],
+    ) -> None:
         self.kind, self.places, self.endings = kind, places, ("", *endings)
         found = (file for folder in folders for file in sorted(folder.glob("*.json")) if _is_coco_name(file.name))
         self._shared = [file for file in dict.fromkeys(found) if isinstance(_load(file), _Coco)]
-        self._served: dict[Path, Path] = {}
+        self._served = served
 
     def find(self, image: Path) -> Path | None:
         """Return what names the mask of an image; None if nothing is drawn of it.
@@ -214,9 +222,10 @@ def _index(file: Path, images: Sequence[Any], annotations: Sequence[Any]) -> _Co
             raise DataError(f"{file}: image {number} has no 'id' that is a number.")
         drawn[about["id"]] = []
     for number, annotation in enumerate(annotations, 1):
-        if not isinstance(annotation, dict) or annotation.get("image_id") not in drawn:
+        image = annotation.get("image_id") if isinstance(annotation, dict) else None
+        if type(image) is not int or image not in drawn:
             raise DataError(f"{file}: annotation {number} is of no image in this file.")
-        drawn[annotation["image_id"]].append(annotation)
+        drawn[image].append(annotation)
     entries = {about["id"]: _Entry(about["id"], about, drawn[about["id"]]) for about in images}
     by_name: dict[str, list[_Entry]] = {}
     for entry in entries.values():

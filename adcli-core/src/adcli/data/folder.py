@@ -146,13 +146,13 @@ def labelled_images(folder: Path) -> list[Sample]:
     """
     if not is_folder(folder):
         raise DataError(f"{folder}: no such folder.")
-    samples = []
+    samples, served = list[Sample](), dict[Path, Path]()
     with reading(folder):
         for kind in _find_kinds(folder):
             if kind.name.lower() in GOOD_NAMES:
                 samples += [Sample(path, "good") for path in find_images(kind)]
             else:
-                samples += _label_defects(folder, kind)
+                samples += _label_defects(folder, kind, _find_drawings(folder, kind, served))
     return samples
 
 
@@ -166,7 +166,7 @@ def _find_kinds(folder: Path) -> Iterator[Path]:
             yield kind
 
 
-def _label_defects(folder: Path, kind: Path) -> list[Sample]:
+def _label_defects(folder: Path, kind: Path, drawings: Drawings) -> list[Sample]:
     """Return the samples of one kind of defect, each with its mask; masks beside their images are not samples."""
     files = find_images(kind)
     stems = {file.with_suffix("") for file in files}
@@ -176,7 +176,7 @@ def _label_defects(folder: Path, kind: Path) -> list[Sample]:
         # Without an image that it could be the mask of, a file is an image, whatever its name.
         if stem in stems and stem != file.with_suffix(""):
             beside[stem] = file
-    masks, drawings = _find_masks(folder, kind), _find_drawings(folder, kind)
+    masks = _find_masks(folder, kind)
     samples = []
     for image in files:
         if beside.get(_strip_mask_ending(image)) != image:
@@ -216,11 +216,11 @@ def _mask_folders(folder: Path) -> list[Path]:
     ]
 
 
-def _find_drawings(folder: Path, kind: Path) -> Drawings:
+def _find_drawings(folder: Path, kind: Path, served: dict[Path, Path]) -> Drawings:
     """Return the files of shapes that may have masks of a kind."""
     bases = _mask_folders(folder)
     places = [place for base in bases if (place := _find_folder(base, {kind.name.lower()})) is not None]
-    return Drawings(kind, [kind, folder, folder.parent, *bases], [*places, *bases], MASK_ENDINGS)
+    return Drawings(kind, [kind, folder, folder.parent, *bases], [*places, *bases], MASK_ENDINGS, served)
 
 
 def _strip_mask_ending(path: Path) -> Path:
