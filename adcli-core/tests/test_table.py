@@ -169,7 +169,7 @@ def test_a_table_of_anomalib_is_read_in_every_encoding_and_with_every_line_end(
         ("e.png", "defect", "crack", None),
     ]
     assert [sample.label for sample in splits.validation] == ["good"]
-    assert splits.description.endswith("columns ignored: , path")
+    assert splits.description.endswith("columns ignored: path")
 
 
 def test_labels_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
+from adcli import _system
 from adcli._files import parse_json, read_state, remove_tree, storing, sync, sync_all
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError, one_line
@@ -51,7 +52,7 @@ def _leads_out(part: str) -> bool:
         os.fsencode(part)
     except UnicodeEncodeError:
         return True
-    return part in ("..", "/") or "\\" in part or "\0" in part or (os.name == "nt" and ":" in part)
+    return part in ("..", "/") or "\\" in part or "\0" in part or (_system.WINDOWS and ":" in part)
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def _commit(root: Path, staged: Path, replaced: Collection[str]) -> None:
         (staged / _PLAN).write_text(json.dumps({"removed": removed}), encoding="utf-8")
         sync_all(staged)
     with _moving(root), _storing(root):
-        staged.rename(root / CHANGES / _COMMITTED)
+        _system.rename(staged, root / CHANGES / _COMMITTED)
         sync(root / CHANGES)
         _finish(root)
 
@@ -177,13 +178,14 @@ def _finish(root: Path) -> None:
         try:
             for path, final in moved:
                 final.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(final)
+                _system.replace(path, final)
             for path in removed:
-                path.unlink(missing_ok=True)
+                _system.remove(path)
             sync(root)
-            plan.unlink()
+            _system.remove(plan)
         except OSError as error:
-            raise StorageError(f"{plan}: cannot be carried out ({error.strerror or error}).") from None
+            stuck = f"{error.filename}: " if error.filename else ""
+            raise StorageError(f"{plan}: cannot be carried out ({stuck}{error.strerror or error}).") from None
     if committed.is_dir():
         remove_tree(committed)
     elif os.path.lexists(committed):
@@ -394,7 +396,7 @@ def give_name(new: Path, final: Path) -> None:
     """
     if not os.path.lexists(final):
         try:
-            new.rename(final)
+            _system.rename(new, final)
         except OSError:
             if not os.path.lexists(final):
                 raise
@@ -403,5 +405,5 @@ def give_name(new: Path, final: Path) -> None:
     number = 2
     while os.path.lexists(other := final.with_name(f"{final.name}-{number}")):
         number += 1
-    new.rename(other)
+    _system.rename(new, other)
     raise StorageError(f"{final}: appeared meanwhile, and is left as it is; the finished result lies in {other}.")

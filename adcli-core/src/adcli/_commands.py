@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from adcli import _system
+
 CORE = "adcli-core"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -18,7 +20,7 @@ def quote(*words: object) -> str:
     Control characters and bytes that are no text are written as bash and zsh read them: ``$'\\xfc'``.
     """
     texts = list(map(str, words))
-    if os.name == "nt":
+    if _system.WINDOWS:
         import subprocess
 
         return subprocess.list2cmdline(texts)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from adcli import _system
 from adcli._locking import lock_file, open_regular
 from adcli.errors import AdcliError, RunError, StorageError
 
@@ -22,7 +23,11 @@ _DIGEST = "digest: "
 _LARGEST = 256 << 20
 """Bytes of the largest file that is read into memory: a calibration on a million images has less."""
 
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
+"""What a system answers that cannot write a folder to disk."""
+
 _REMEDIES = {
+    errno.EBUSY: "close it there, and run this again",
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
 }
@@ -118,6 +123,9 @@ def storing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        if _system.WINDOWS and len(str(path.absolute())) > _system.LONGEST_PATH:
+            remedy = f"Windows may take no more than {_system.LONGEST_PATH} characters; choose a shorter path"
+        path = Path(error.filename) if error.errno == errno.EBUSY and error.filename else path
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}.") from None
 
 
@@ -152,10 +160,10 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
 def _replace(file: BinaryIO, path: Path) -> None:
     """Give a file that is written the name of another, which it replaces."""
     os.fsync(file.fileno())
-    if os.name == "nt":
+    if _system.WINDOWS:
         # An open file keeps its name there.
         file.close()
-    Path(file.name).replace(path)
+    _system.replace(Path(file.name), path)
 
 
 def remove_tree(path: Path) -> None:
@@ -187,11 +195,17 @@ def remove_leftovers(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Have the system write a file or the entries of a folder to disk, where it can."""
-    if os.name == "nt" and path.is_dir():
+    folder = path.is_dir()
+    if _system.WINDOWS and folder:
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows writes only what may be written to.
+    descriptor = os.open(path, os.O_RDWR if _system.WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems of networks have nothing to write of a folder.
+        if not (folder and error.errno in _NO_SYNC):
+            raise
     finally:
         os.close(descriptor)
 

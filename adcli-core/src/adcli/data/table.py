@@ -42,10 +42,14 @@ _CELL_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its table and line, and its cells by lower-case column name, as they are, without empty cells."""
+    """A row: its table and line, its cells by lower-case column name, as they are, without empty cells.
+
+    Names in CSV may be spelt as in tables of verdicts, which JSON needs not do.
+    """
 
     where: str
     cells: Mapping[str, str]
+    spelt: bool = False
 
     def text(self, column: str) -> str:
         """Return what a cell says, without spaces around it; nothing if it is empty."""
@@ -76,7 +80,7 @@ def load(options: TableOptions, category: str | None) -> Splits:
     how = ""
     if "split" not in columns:
         samples, how = _divide(samples, options)
-    return _describe(table, samples, how, [column for column in columns if column not in COLUMNS])
+    return _describe(table, samples, how, [column for column in columns if column and column not in COLUMNS])
 
 
 def _read_rows(table: Path) -> tuple[list[str], list[Row]]:
@@ -94,9 +98,11 @@ def _rename(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], lis
     """Give columns of other names the names that they have here; what has both names keeps ours."""
     names = {other: own for other, own in OTHER_COLUMNS.items() if other in columns and own not in columns}
     if "label_index" in columns and "label" in columns:
-        names |= {"label_index": "label", "label": "defect" if "defect" not in columns else "label of anomalib"}
+        names |= {"label_index": "label", "label": "" if "defect" in columns else "defect"}
         rows = [_without_good_kind(row) for row in rows]
-    renamed = [Row(row.where, {names.get(name, name): cell for name, cell in row.cells.items()}) for row in rows]
+    renamed = [
+        Row(row.where, {names.get(name, name): cell for name, cell in row.cells.items()}, row.spelt) for row in rows
+    ]
     return [names.get(column, column) for column in columns], renamed
 
 
@@ -107,7 +113,11 @@ def _without_good_kind(row: Row) -> Row:
         return row
     if label is not None and kind != label:
         raise DataError(f"{row.where}: label is '{row.text('label')}', but label_index is '{row.text('label_index')}'.")
-    return Row(row.where, {**{name: cell for name, cell in row.cells.items() if name != "label"}, "label_index": kind})
+    return Row(
+        row.where,
+        {**{name: cell for name, cell in row.cells.items() if name != "label"}, "label_index": kind},
+        row.spelt,
+    )
 
 
 def _read_csv(table: Path, text: str) -> tuple[list[str], list[Row]]:
@@ -119,7 +129,7 @@ def _read_csv(table: Path, text: str) -> tuple[list[str], list[Row]]:
     try:
         columns = [cell.strip().lower() for cell in next(reader, [])]
         rows = [
-            Row(_at(table, reader.line_num), _name_cells(columns, cells, _at(table, reader.line_num)))
+            Row(_at(table, reader.line_num), _name_cells(columns, cells, _at(table, reader.line_num)), spelt=True)
             for cells in reader
             if any(map(str.strip, cells))
         ]
@@ -189,7 +199,10 @@ def _make_samples(table: Path, rows: Sequence[Row], columns: Sequence[str]) -> l
 def _make_sample(table: Path, row: Row, labelled: bool) -> Sample:
     if "image" not in row.cells:
         raise DataError(f"{row.where}: names no image.")
-    image, kind = _find_file(table, row, "image"), unspell(row.text("defect")) or None
+    image, kind = (
+        _find_file(table, row, "image"),
+        (unspell(row.text("defect")) if row.spelt else row.text("defect")) or None,
+    )
     label = _read_label(row) if labelled else "defect" if kind or "mask" in row.cells else "good"
     if label != "defect":
         if kind is not None and LABELS.get(_plain(kind)) != "good" and kind.lower() != "none":
@@ -230,10 +243,11 @@ def _read_split(row: Row, sample: Sample) -> Split:
 def _find_file(table: Path, row: Row, column: str) -> Path:
     """Return the path in a cell, relative to the table's folder.
 
-    It may be spelt as in tables of verdicts, have spaces around it, and the separators of Windows.
+    It may have spaces around it, and the separators of Windows.
     """
     text = row.cells[column]
-    readings = (unspell(text), text, unspell(text.strip()), text.strip(), text.strip().replace("\\", "/"))
+    plain = text.strip()
+    readings = (*((unspell(text), unspell(plain)) if row.spelt else ()), text, plain, plain.replace("\\", "/"))
     for reading in readings:
         if exists(path := table.parent / reading):
             return path

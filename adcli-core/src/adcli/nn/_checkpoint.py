@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from adcli import _system
 from adcli._files import named_in_text, storing
 from adcli.errors import RunError, one_line
 from adcli.nn import distributed
@@ -97,7 +98,7 @@ def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None
             raise OSError(one_line(error)) from None
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _system.replace(temporary, path)
 
 
 def _restore_layout(optimizer: Optimizer) -> None:

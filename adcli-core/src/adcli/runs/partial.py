@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adcli import _system
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
 from adcli._files import is_unfinished, remove_tree, seal, storing, sync, sync_all, write_atomically
@@ -99,7 +100,7 @@ class PartialRun:
             try:
                 write_atomically(unnamed / RUN_FILE, seal({"format": FORMAT, **content}))
                 with storing(final):
-                    lock.move(lambda: unnamed.rename(folder), folder / LOCK)
+                    lock.move(lambda: _system.rename(unnamed, folder), folder / LOCK)
             except BaseException:
                 lock.release()
                 raise
@@ -179,7 +180,7 @@ class PartialRun:
             )
         with storing(self.final):
             sync_all(self.folder)
-            self._lock.move(lambda: self.folder.rename(self.final), self.final / LOCK)
+            self._lock.move(lambda: _system.rename(self.folder, self.final), self.final / LOCK)
             sync(self.final.parent)
         self._lock.release()
         self._remove_empty_parent()

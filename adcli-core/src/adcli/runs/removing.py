@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from adcli import _system
 from adcli._changes import LOCK, inside
 from adcli._files import read_state, remove_tree, seal, storing, unseal, write_atomically
 from adcli._locking import Lock
@@ -89,7 +90,7 @@ def _remove_last(folder: Path, lock: Lock) -> None:
     gone = folder
     if not _GONE.fullmatch(folder.name):
         gone = folder.with_name(f".adcli-{secrets.token_hex(6)}.removed")
-        lock.move(lambda: folder.rename(gone), gone / LOCK)
+        lock.move(lambda: _system.rename(folder, gone), gone / LOCK)
     (gone / PLAN_FILE).unlink(missing_ok=True)
     lock.release()
     # What was put into the folder at the last moment gets its place back.
@@ -97,7 +98,7 @@ def _remove_last(folder: Path, lock: Lock) -> None:
         gone.rmdir()
         return
     with contextlib.suppress(OSError):
-        gone.rename(folder)
+        _system.rename(gone, folder)
 
 
 def finish_removals(folder: Path) -> None:
