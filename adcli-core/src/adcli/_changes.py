@@ -88,6 +88,8 @@ def changing(root: Path, target: str, *, marker: str = "", replaced: Collection[
             remove_tree(staged)
             working.release()
             _remove_empty(work, work.parent)
+        # Perhaps what was committed is stuck.
+        working.release()
 
 
 def _check_marker(root: Path, target: str, marker: str) -> None:
