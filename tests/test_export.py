@@ -379,4 +379,4 @@ def test_a_graph_is_never_scored_with_under_the_threshold_of_another(run: Run, c
 
 def test_an_export_says_which_command_made_it_without_a_path(run: Run, exported: Path) -> None:
     (first,) = pipeline.calibrations(Export.open(exported))
-    assert first.command == f"adcli export {run.name} --to npz"
+    assert first.command == f"adcli export {run.name} --to npz --out {exported.name}"

@@ -1,5 +1,6 @@
 """The run folder: written whole or not at all, verified when read."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from adcli.runs.find import (
 )
 from adcli.runs.partial import CHECKPOINT_FILE as REMOVED_CHECKPOINT_FILE
 from adcli.runs.partial import PartialRun, _naming, check_free
+from adcli.runs.removing import PLAN_FILE
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.scoring.calibration import Calibration
 
@@ -409,6 +411,33 @@ def test_a_log_has_one_line_for_a_text_of_any_kind(tmp_path: Path) -> None:
     assert (partial.folder / "log.txt").read_text(encoding="utf-8").endswith("failed:\n    Traceback\n      File\n")
 
 
+@pytest.mark.parametrize("name", ["log.txt", "training.csv", "note.txt", "mine"])
+def test_an_interrupted_run_with_a_pipe_in_it_is_not_taken_up(tmp_path: Path, name: str) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    os.mkfifo(tmp_path / PARTIAL / "run" / name)
+    with pytest.raises(RunError, match=f"{name}: is neither a file nor a folder"):
+        PartialRun.resume(tmp_path / PARTIAL / "run")
+
+
+@pytest.mark.parametrize("typed", [".", "../run", "../../.partial/run", "checkpoints/.."])
+def test_an_interrupted_run_is_taken_up_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    folder = tmp_path / PARTIAL / "run"
+    (folder / "checkpoints").mkdir()
+    (folder / PLAN_FILE).write_text("of a removal that did not begin")
+    monkeypatch.chdir(folder)
+    partial, _ = PartialRun.resume(find_interrupted(typed))
+    assert (partial.folder, partial.final) == (folder, tmp_path / "run")
+    assert not (folder / PLAN_FILE).exists()
+    partial.leave()
+    monkeypatch.chdir(folder.parent)
+    assert find_interrupted("run").absolute() == folder
+    with pytest.raises(RunError):
+        find_interrupted("")
+
+
 @pytest.mark.parametrize("link", [RUN_FILE, "log.txt", "checkpoints", "evaluations", CALIBRATION_FILE, LOCK, CHANGES])
 def test_an_interrupted_run_with_a_link_in_it_is_not_taken_up(tmp_path: Path, link: str) -> None:
     PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
@@ -449,7 +478,7 @@ def test_what_lies_outside_a_run_is_not_read_as_its_state(tmp_path: Path, link: 
     (tmp_path / "linked").symlink_to(tmp_path / "run")
     path.unlink()
     (tmp_path / "moved").rename(path)
-    assert Run.open(tmp_path / "linked").name == "linked"
+    assert Run.open(tmp_path / "linked").name == "run"
 
 
 NO_NAMES = [

@@ -14,7 +14,16 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from adcli import _system
-from adcli._files import parse_json, read_state, remove_tree, storing, sync, sync_all
+from adcli._files import (
+    list_leftovers,
+    parse_json,
+    read_state,
+    remove_leftovers,
+    remove_tree,
+    storing,
+    sync,
+    sync_all,
+)
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError, one_line
 
@@ -103,6 +112,7 @@ def _moving(root: Path) -> Iterator[None]:
     """Hold the lock under which files are moved to their places, after finishing what a killed command left of that."""
     with Lock(inside(root, LOCK), root).held(_WAIT_SECONDS):
         _finish(root)
+        remove_leftovers(root)
         yield
 
 
@@ -216,7 +226,7 @@ def settle(root: Path) -> None:
             of it; or another process holds on to it.
     """
     changes = inside(root, CHANGES)
-    if not (os.path.lexists(changes) or os.path.lexists(root / LOCK)):
+    if not (os.path.lexists(changes) or os.path.lexists(root / LOCK) or list_leftovers(root)):
         return
     try:
         with _moving(root):
@@ -269,6 +279,7 @@ def holding(root: Path, *, removing: bool = False) -> Iterator[Lock]:
             if not removing:
                 raise
             remove_tree(inside(root, CHANGES) / _COMMITTED)
+        remove_leftovers(root)
         for path in [path for path in root.rglob(LOCK) if path != lock.path]:
             holder = Lock(path, root).find_holder()
             if holder:

@@ -116,6 +116,33 @@ def is_folder(path: str | Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def named(path: Path) -> Path:
+    """Return a path of the same folder that ends with its name: for ``.`` and ``..`` that of the real folder.
+
+    Raises:
+        StorageError: the current folder is gone.
+    """
+    if path.name not in ("", ".."):
+        return path
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError:
+        raise StorageError(f"{path}: the current folder is gone; change to another.") from None
+
+
+def locate(path: Path) -> Path:
+    """Return the absolute path of a folder that may be renamed or removed, without ``..``; it may itself be a link.
+
+    Raises:
+        StorageError: the current folder is gone.
+    """
+    path = named(path)
+    try:
+        return Path(os.path.realpath(path.parent)) / path.name if ".." in path.parts else path.absolute()
+    except FileNotFoundError:
+        raise StorageError(f"{path}: the current folder is gone; change to another.") from None
+
+
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turn a failure to write into a :class:`StorageError` that names the path."""
@@ -143,11 +170,9 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
 
     It is locked meanwhile, so that :func:`remove_leftovers` knows it from what a killed process left.
     """
-    temporary = path.with_name(f".adcli-{secrets.token_hex(6)}.tmp")
     with storing(path):
-        file = temporary.open("xb")
+        temporary, file = _create(path)
     try:
-        lock_file(file.fileno(), temporary)
         yield file
     finally:
         # Closing writes again what could not be written, of which the caller has been told.
@@ -155,6 +180,21 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
             file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _create(path: Path) -> tuple[Path, BinaryIO]:
+    """Create a locked file beside a path, again if somebody who removes leftovers was faster than the lock."""
+    while True:
+        temporary = path.with_name(f".adcli-{secrets.token_hex(6)}.tmp")
+        file = temporary.open("xb")
+        try:
+            if lock_file(file.fileno(), temporary) and os.path.lexists(temporary):
+                return temporary, file
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+        file.close()
 
 
 def _replace(file: BinaryIO, path: Path) -> None:
@@ -181,9 +221,14 @@ def is_unfinished(path: Path) -> bool:
     return re.fullmatch(r"\.adcli-[0-9a-f]{12}\.tmp", path.name) is not None
 
 
+def list_leftovers(folder: Path) -> list[Path]:
+    """Return the unfinished files in a folder, of living processes and of others."""
+    return list(filter(is_unfinished, folder.glob(".adcli-*.tmp")))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files in a folder whose processes were killed; those of living ones stay."""
-    for path in filter(is_unfinished, folder.glob(".adcli-*.tmp")):
+    for path in list_leftovers(folder):
         with contextlib.suppress(OSError, StorageError):
             descriptor = open_regular(path, os.O_RDWR)
             try:

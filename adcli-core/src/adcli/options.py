@@ -160,6 +160,7 @@ class BackboneOptions(Options):
     layers: tuple[int, ...] = option(
         (1, 2, 3), "Feature maps to use, counted from 1; of most networks 1 to 4 have strides 4, 8, 16 and 32.", ge=1
     )
+    norm: bool = option(False, "Apply a transformer's final norm to its maps; by default if layers are not given.")
     weights: Path | None = option(None, "Local file with the backbone's weights (.safetensors, or a checkpoint).")
 
 

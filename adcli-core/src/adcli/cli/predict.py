@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
+from adcli._process.output import has_lost_reader
 from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
@@ -92,6 +93,9 @@ def predict(
             predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)
             for prediction in _draw(predictions, out, paths) if overlays and out else predictions:
                 answers.take(prediction)
+                if has_lost_reader() and table is None and not fail_on_defect:
+                    # Nobody would learn of the others.
+                    break
     if fail_on_defect and answers.defects:
         ctx.exit(DEFECT_FOUND)
     answers.check(skip_unreadable, fail_on_defect)
@@ -105,7 +109,7 @@ def _find_run(run: str, paths: tuple[str, ...], progress: ConsoleProgress) -> "R
     try:
         return find(run, progress=progress)
     except RunError:
-        if not _is_photographs(Path(run)):
+        if not _is_photographs(Path(run)) or _holds(Path(run), paths):
             raise
         *images, last = paths
         meant = (last, run, *images) if _is_run(Path(last)) or last == "last" else ("last", run, *paths)
@@ -121,6 +125,12 @@ def _is_photographs(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return path.is_file() or any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     return False
+
+
+def _holds(folder: Path, paths: tuple[str, ...]) -> bool:
+    """Tell whether one of several paths leads into a folder, which then cannot be meant to be scored as well."""
+    root = folder.resolve()
+    return any(Path(path).resolve().is_relative_to(root) for path in paths if path not in ("-", "last"))
 
 
 def _is_run(folder: Path) -> bool:
@@ -169,7 +179,8 @@ def _table(out: Path | None, append: bool, progress: ConsoleProgress) -> Iterato
 
     with growing_table(out / VERDICTS_FILE, append=append) as table:
         if table.cut:
-            progress.note(f"warning: {table.path}: its last row was not whole, and was cut off ({table.cut} bytes)")
+            torn = f"{table.cut} bytes: '{table.torn}'"
+            progress.note(f"warning: {table.path}: its last row was not whole, and was cut off ({torn})")
         yield table
 
 
@@ -222,9 +233,10 @@ class _Answers:
         record = VerdictRecord.of(prediction, picture=picture)
         if self.table is not None:
             self.table.write(record)
-        _print(self.form, record, first=self.images == 0)
+        # Counted before it is printed, so that no summary is behind what a reader has seen.
         self.images += 1
         self.defects += record.verdict == "defect"
+        _print(self.form, record, first=self.images == 1)
         if prediction.problem:
             self.unreadable += 1
             self._first_problem = self._first_problem or prediction.problem

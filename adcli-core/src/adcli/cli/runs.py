@@ -98,24 +98,29 @@ def _read_metrics(run: Path) -> dict[str, Any]:
 @operand("run", RUN, complete="runs")
 @json_flag
 def show(run: str, as_json: bool) -> None:
-    """Show settings, record and metrics of a run."""
+    """Show settings, record and metrics of a run; verdicts are those of the threshold in force."""
     from adcli.pipeline import load
+    from adcli.pipeline.metrics_in_force import metrics_in_force
 
-    opened = load(run, progress=ConsoleProgress())
-    metrics = _read_metrics(opened.path)
+    progress = ConsoleProgress()
+    opened = load(run, progress=progress)
+    metrics, problem = metrics_in_force(opened)
+    progress.note(problem)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}
         print_json(content | {"promise": opened.calibration.promise(), "note": opened.note or None})
         return
     import yaml
 
-    from adcli.metrics.words import metric_lines
+    from adcli.metrics.words import known, metric_lines
 
     print_fact("run", relative(opened.path))
     if opened.note:
         print_fact("note", opened.note)
     for line in metric_lines(metrics):
         print_line(line)
+    if known(metrics):
+        print_fact("warning", known(metrics))
     print_fact("threshold", f"{opened.calibration.promise()}\n")
     click.echo(yaml.safe_dump({**opened.settings, "record": opened.record}, sort_keys=False, allow_unicode=True))
 
@@ -126,7 +131,7 @@ def show(run: str, as_json: bool) -> None:
 def rm(names: tuple[str, ...], yes: bool) -> None:
     """Remove runs: finished, interrupted, damaged.
 
-    Only what adcli made is removed. If a folder also holds other files, these stay.
+    Only what adcli made as a part of the run is removed. If a folder also holds other files, these stay.
     """
     from adcli.pipeline import remove_run
     from adcli.runs.find import find_any
@@ -141,7 +146,7 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
         print_fact("removed", relative(path))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            print_fact("left", f"{relative(left[0])}{more}, which adcli did not make")
+            print_fact("left", f"{relative(left[0])}{more}: no part of the run")
 
 
 def _ask(paths: list[Path]) -> None:

@@ -90,7 +90,7 @@ def _find_folder(folder: Path, names: Container[str]) -> Path | None:
 
 def _describe(splits: Splits, root: Path, layout: str) -> Splits:
     if not splits.train:
-        raise DataError(f"{root}: no good images to train on; {_LAYOUTS}.")
+        raise DataError(f"{root}: no good images; {_LAYOUTS}.")
     words = f"{root}: {layout}; {len(splits.train)} good images to train on; test: {count_labels(splits.test)}"
     defects = [sample for sample in splits.test if sample.label == "defect"]
     bare = sum(sample.mask is None for sample in defects)

@@ -248,10 +248,10 @@ def _find_file(table: Path, row: Row, column: str) -> Path:
     text = row.cells[column]
     plain = text.strip()
     readings = (*((unspell(text), unspell(plain)) if row.spelt else ()), text, plain, plain.replace("\\", "/"))
-    for reading in readings:
-        if exists(path := table.parent / reading):
-            return path
-    raise DataError(f"{row.where}: {column} {path} does not exist.")
+    found = next((table.parent / reading for reading in readings if exists(table.parent / reading)), None)
+    if found is None:
+        raise DataError(f"{row.where}: {column} {table.parent / readings[-1]} does not exist.")
+    return found
 
 
 def _divide(samples: Sequence[tuple[Split, Sample]], options: TableOptions) -> tuple[list[tuple[Split, Sample]], str]:
@@ -269,7 +269,7 @@ def _describe(table: Path, samples: Sequence[tuple[Split, Sample]], how: str, ig
         [sample for split, sample in samples if split == wanted] for wanted in ("train", "test", "validation")
     )
     if not train:
-        raise DataError(f"{table}: no good images to train on; test: {count_labels(test)}.")
+        raise DataError(f"{table}: no good images; test: {count_labels(test)}.")
     words = f"{table}: a table{how}; {len(train)} good images to train on; test: {count_labels(test)}"
     if validation:
         words += f"; validation: {count_labels(validation)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adcli._changes import inside, settle
 from adcli._commands import quote
-from adcli._files import file_digest, is_text, read_state, unseal
+from adcli._files import file_digest, is_text, named, read_state, unseal
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import AdcliError, ExportError, OptionError, RunError
@@ -87,6 +87,7 @@ class Export:
         Raises:
             ExportError: a file is missing or was changed since, or a newer core wrote the folder.
         """
+        path = named(path)
         if not is_text(path.absolute()):
             raise ExportError(f"{path}: what runs graphs opens no folder whose name is not UTF-8; rename it.")
         manifest = _read_manifest(inside(path, MANIFEST_FILE, ExportError))

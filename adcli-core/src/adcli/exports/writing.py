@@ -17,7 +17,7 @@ from adcli.errors import AdcliError, PluginError, RunError, StorageError, one_li
 from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
-from adcli.runs.calibrations import KeptCalibration, entry_path, now
+from adcli.runs.calibrations import KeptCalibration, entry_path
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
@@ -117,7 +117,7 @@ def write_graph(
         "options": options.to_dict(),
         "model": run.record["model"],
         "run": {
-            "name": run.path.resolve().name,
+            "name": run.name,
             "weights": run.record["weights"],
             "calibration": run.calibration.digest,
         },
@@ -195,9 +195,8 @@ def seal_folder(
         write_atomically(folder / name, data)
 
 
-def keep_first(folder: Path, calibration: Calibration, left_out: Mapping[str, int], command: str) -> None:
+def keep_first(folder: Path, kept: KeptCalibration) -> None:
     """Begin the history of an export's calibrations, which is not sealed: it may grow, and predicting needs none."""
-    kept = KeptCalibration(calibration, now(), command, left_out=left_out)
     (folder / CALIBRATIONS).mkdir()
     write_atomically(folder / entry_path(kept.number), kept.to_json())
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adcli.data.inspection import Finding, Inspection, inspect_data
     from adcli.exports.export import Export
+    from adcli.pipeline._backbones import DescribedBackbone, describe_backbone
     from adcli.pipeline._bench import Timings, bench
     from adcli.pipeline._compare import Standing, Standings, compare_runs
     from adcli.pipeline._evaluate import evaluate
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CategoryResult",
+    "DescribedBackbone",
     "Evaluation",
     "Export",
     "Finding",
@@ -60,6 +62,7 @@ __all__ = [
     "calibrated_since",
     "calibrations",
     "compare_runs",
+    "describe_backbone",
     "draw",
     "evaluate",
     "export",
@@ -81,6 +84,7 @@ __all__ = [
 _HOMES = {
     "adcli.data.inspection": ("Finding", "Inspection", "inspect_data"),
     "adcli.exports.export": ("Export",),
+    "adcli.pipeline._backbones": ("DescribedBackbone", "describe_backbone"),
     "adcli.pipeline._bench": ("Timings", "bench"),
     "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
     "adcli.pipeline._evaluate": ("evaluate",),

@@ -22,8 +22,11 @@ from adcli.pipeline._evaluation_pass import (
 )
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import write_report
+from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress, Silent
+from adcli.runs.images import read_images
 from adcli.runs.run import Run
+from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer
 
 ORIGIN_FILE = "evaluation.json"
@@ -83,12 +86,25 @@ def _write(
 ) -> Evaluation:
     """Evaluate, and write all that belongs together."""
     folder = staged / EVALUATIONS / name
-    evaluation = evaluate_into(folder, scorer, loaded.splits.test, progress)
+    known = _read_known(run, scorer.calibration, progress)
+    evaluation = evaluate_into(folder, scorer, loaded.splits.test, progress, known)
     write_report(folder / REPORT_FILE, run, evaluation, loaded.name)
     write_atomically(folder / ORIGIN_FILE, json.dumps(origin) + "\n")
     if name == OWN:
         copy_to_top(folder, staged)
     return evaluation
+
+
+def _read_known(run: Run, calibration: Calibration, progress: Progress) -> KnownImages:
+    """Return the images that a run knows."""
+    try:
+        return KnownImages.of(read_images(run.path), calibration)
+    except RunError as error:
+        # Metrics can be had without it.
+        progress.note(
+            f"warning: {error.message.rstrip('.')}; whether the model was fitted to test images is not known."
+        )
+        return KnownImages(calibrated=calibration.digests if calibration.keeps_a_rate else ())
 
 
 def _describe_origin(loaded: Data, data: str | None, data_options: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from adcli.data.headers import compare_shapes
 from adcli.data.samples import Sample
 from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
+from adcli.metrics.words import known as describe_known
+from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
@@ -34,6 +36,8 @@ KNOWN = ("label", "defect")
 
 REPORT_FILE = "report.html"
 EVALUATIONS = "evaluations"
+KNOWING_NONE = KnownImages()
+
 OWN = "test"
 """The evaluation of the data set that a run was trained on."""
 
@@ -65,7 +69,9 @@ class Evaluation:
     without_mask: Mapping[Path, str] = field(default_factory=dict)
 
 
-def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
+def evaluate_samples(
+    scorer: Scorer, samples: Sequence[Sample], progress: Progress, known: KnownImages = KNOWING_NONE
+) -> Evaluation:
     """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes.
 
     An image or a mask that cannot be read costs that sample, which is said, and nothing else.
@@ -89,6 +95,11 @@ def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progre
         tested.append(Tested(sample, prediction))
     seconds = time.perf_counter() - start
     metrics = _summarise(tested, scorer.calibration.image_threshold, pixels)
+    names = relative_names(item.sample.image for item in tested)
+    of_known = known.count([(name, item.prediction.digest) for name, item in zip(names, tested, strict=True)])
+    if of_known:
+        metrics["known"] = of_known
+        progress.note(f"warning: {describe_known(metrics)}")
     metrics["unreadable"] = {"images": len(unreadable), "masks": len(without_mask)}
     metrics["timings"] = {"seconds": round(seconds, 3), "images_per_second": round(len(tested) / seconds, 2)}
     return Evaluation(tested, metrics, gallery.shown(), unreadable, without_mask)
@@ -130,11 +141,21 @@ def _summarise(tested: Sequence[Tested], threshold: float | None, pixels: PixelM
     )
 
 
-def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
-    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a folder."""
+def evaluate_into(
+    folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress, known: KnownImages = KNOWING_NONE
+) -> Evaluation:
+    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a folder.
+
+    Args:
+        folder: where to, made if need be.
+        scorer: of the run.
+        samples: labelled images.
+        progress: receives progress, notes, and a warning of samples that the run knows.
+        known: images that the run knows.
+    """
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    evaluation = evaluate_samples(scorer, samples, progress)
+    evaluation = evaluate_samples(scorer, samples, progress, known)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
     lines = "".join(_score_lines(evaluation, samples))
     write_atomically(folder / SCORES_FILE, lines.encode())

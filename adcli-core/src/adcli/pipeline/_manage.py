@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adcli import _system
 from adcli._changes import CHANGES, changing, holding, inside, settle
-from adcli._files import read_state, storing, write_atomically
+from adcli._files import locate, read_state, storing, write_atomically
 from adcli.data.framing import IGNORE_FILE
 from adcli.errors import AdcliError, OptionError, RunError, StorageError, one_line
 from adcli.exports.export import MANIFEST_FILE
@@ -51,7 +51,7 @@ _FOLDERS = (CALIBRATIONS, EVALUATIONS, f"{EVALUATIONS}/{OWN}", EXPORTS, CHECKPOI
 
 
 def remove_run(path: Path) -> Sequence[Path]:
-    """Remove a run, finished, interrupted or damaged; files that adcli did not make are left, and returned.
+    """Remove a run, finished, interrupted or damaged; files that are no part of it are left, and returned.
 
     If the process is killed, the run is still one, or the next command that looks at its folder goes on.
 
@@ -59,6 +59,7 @@ def remove_run(path: Path) -> Sequence[Path]:
         RunError: it is no run, or another process is at work on it.
         StorageError: something cannot be removed.
     """
+    path = locate(path)
     _check(path, RUN_FILE, PLAN_FILE)
     with holding(path, removing=True):
         pass
@@ -159,6 +160,7 @@ def rename_run(path: Path, name: str) -> Path:
         StorageError: something has that name.
     """
     check_run_name(name, "NEW")
+    path = locate(path)
     _check(path, RUN_FILE)
     finish_removals(path.parent)
     new = path.with_name(name)

@@ -83,7 +83,7 @@ def recalibrate(
         command: the command line, for the record.
 
     Raises:
-        OptionError: nothing is asked for, or a rate without scores of good images.
+        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
@@ -104,7 +104,7 @@ def recalibrate(
             found.calibration = found.calibration.with_value(threshold)
         kept = _keep(opened, found, before, command)
         kept = replace(kept, tested=_count_tested(opened, found, progress))
-        _note_doubt(kept, progress)
+        note_doubt(kept, progress)
         _stage(opened, staged, kept, found.picture)
     return type(opened).open(opened.path)
 
@@ -118,8 +118,8 @@ def restore_calibration(
 
     Args:
         opened: a finished run, or an export.
-        number: of the calibration; when None, the one that the calibration in force replaced, or the last one kept if
-            ``calibration.json`` cannot be used.
+        number: of the calibration; when None, the one before the last step that was not taken back yet, or the last one
+            kept if ``calibration.json`` cannot be used.
         progress: receives notes.
         command: the command line, for the record.
 
@@ -137,8 +137,9 @@ def restore_calibration(
             command=command,
             replaced=before.number if before else None,
             restores=previous.number,
+            undoes=number is None,
         )
-        _note_doubt(kept, progress or Silent())
+        note_doubt(kept, progress or Silent())
         picture = inside(root, entry_path(previous.number, ".jpg"))
         _stage(opened, staged, kept, picture.read_bytes() if picture.is_file() else None)
     return type(opened).open(root)
@@ -186,6 +187,10 @@ def _check_request(
             "give good images with --data, another --false-alarm-rate, or a --threshold; "
             f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo and "
             "--restore bring it back."
+        )
+    if threshold is not None and rate is not None:
+        raise OptionError(
+            f"--threshold {threshold} and --false-alarm-rate {rate:g}: each sets the threshold; give one of them."
         )
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
@@ -264,7 +269,8 @@ def _count_tested(opened: Run | Export, found: _Found, progress: Progress) -> in
     return sum(digest in tested for digest in (*found.calibration.digests, *found.validated))
 
 
-def _note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+def note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+    """Warn of test images that set a threshold."""
     if kept.doubt():
         progress.note(f"warning: {kept.doubt()}.")
 

@@ -35,6 +35,7 @@ class KeptCalibration:
         tested: number of the images that set it which are test images of the run.
         replaced: number of the calibration that was in force until then; None for the first.
         restores: number of the calibration that it brings back; None if it is a new one.
+        undoes: whether it takes back a step, so that the next ``--undo`` takes back the one before.
     """
 
     calibration: Calibration
@@ -45,6 +46,7 @@ class KeptCalibration:
     tested: int = 0
     replaced: int | None = None
     restores: int | None = None
+    undoes: bool = False
 
     @property
     def number(self) -> int:
@@ -78,6 +80,7 @@ class KeptCalibration:
             "tested": self.tested,
             "replaced": self.replaced,
             "restores": self.restores,
+            "undoes": self.undoes,
             "calibration": json.loads(self.calibration.to_json()),
         }
 
@@ -89,7 +92,9 @@ class KeptCalibration:
             if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
                 raise ValueError
             calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
-            return cls(calibration, *(content[name] for name in _NAMES))
+            # Until this was written down, what brought a calibration back was taken for an undo.
+            undoes = bool(content.get("undoes", content["restores"] is not None))
+            return cls(calibration, **{name: content[name] for name in _NAMES}, undoes=undoes)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(
                 f"{source}: was changed or damaged since it was written, or a newer adcli-core wrote it."
@@ -264,9 +269,9 @@ def find_in_force(root: Path, weights: str) -> tuple[Calibration | None, str]:
 
 
 def find_previous(root: Path, weights: str) -> KeptCalibration:
-    """Return the calibration that the one in force replaced, to be brought back.
+    """Return the calibration that ``--undo`` brings back: the one before the last step that was not taken back yet.
 
-    If ``calibration.json`` cannot be used, that is the last one kept.
+    Each new or restored calibration is a step. If ``calibration.json`` cannot be used, that is the last one kept.
 
     Raises:
         RunError: there was none before, or it is not kept.
@@ -281,11 +286,20 @@ def find_previous(root: Path, weights: str) -> KeptCalibration:
             raise RunError(f"{inside(root, FOLDER)}: keeps no calibration that could be brought back.")
         return _of_model(read_kept(root, numbers[-1]), root, weights)
     kept = read_kept(root, number)
-    while kept.restores is not None:
+    while kept.undoes and kept.restores is not None:
+        # What was in force then had a step before it that is still to be taken back.
         kept = read_kept(root, kept.restores)
     if kept.replaced is None:
         raise RunError(f"{root}: the first calibration is in force; there is none to go back to.")
     return _of_model(read_kept(root, kept.replaced), root, weights)
+
+
+def is_first(root: Path, number: int) -> bool:
+    """Tell whether a calibration is the first one, or brings that back; raises as :func:`read_kept`."""
+    kept = read_kept(root, number)
+    while kept.restores is not None:
+        kept = read_kept(root, kept.restores)
+    return kept.number == 1
 
 
 def find_wanted(root: Path, number: int, weights: str) -> KeptCalibration:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import file_digest, read_state, unseal
+from adcli._files import file_digest, named, read_state, unseal
 from adcli._locking import open_regular
 from adcli._process.imports import without_collection
 from adcli.data.decoding import Size
@@ -54,8 +54,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
+        """The name of the real folder, whatever path or link leads to it."""
+        return self.path.resolve().name
 
     @classmethod
     def open(cls, path: Path, *, repairing: bool = False) -> "Run":
@@ -68,6 +68,7 @@ class Run:
         Raises:
             RunError: it is no finished run, comes from a newer core, or was changed since.
         """
+        path = named(path)
         content = read_run_file(inside(path, RUN_FILE))
         if "weights" not in content.get("record", {}):
             command = quote("adcli", "train", "--resume", path)

@@ -15,8 +15,8 @@ from adcli.scoring.regions import Region
 FORMAT = 1
 """Raised when a field changes its meaning or goes; fields may be added at the end."""
 
-_VERDICTS = ("good", "defect", "unreadable", "")
-_CELL_BYTES = 1 << 24
+VERDICTS = ("good", "defect", "unreadable", "")
+CELL_BYTES = 1 << 24
 """What a cell may take, so that no table exhausts the memory."""
 
 
@@ -119,7 +119,7 @@ class VerdictRecord:
     def _checked(cls, values: dict[str, Any], regions: tuple[Region, ...], finite: bool) -> "VerdictRecord":
         if values.pop("format") != FORMAT:
             raise ValueError(f"is a verdict record of another format than {FORMAT}")
-        if values["verdict"] not in _VERDICTS:
+        if values["verdict"] not in VERDICTS:
             raise ValueError(f"'{values['verdict']}' is no verdict")
         if not finite:
             raise ValueError("has a number that is not finite")
@@ -161,11 +161,14 @@ def read_table(path: Path) -> Iterator[tuple[VerdictRecord, Mapping[str, str]]]:
         OSError: the file cannot be read.
         ValueError: it is no table of verdict records; the message says why, and on which line.
     """
-    csv.field_size_limit(_CELL_BYTES)
+    csv.field_size_limit(CELL_BYTES)
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         try:
             for row in rows:
+                # What a reader gives to a row of too many cells, or too few.
+                if None in row or None in row.values():
+                    raise ValueError(f"has not {len(rows.fieldnames or ())} cells as the first line has")
                 yield VerdictRecord.from_cells(row), row
         except (ValueError, csv.Error) as error:
             raise ValueError(f"line {rows.line_num}: {error}") from None
