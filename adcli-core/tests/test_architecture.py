@@ -22,6 +22,8 @@ CONTRACT = (
     "_commands",
     "_files",
     "_locking",
+    "_spelling",
+    "_system",
     "errors",
     "hookspecs",
     "options",
@@ -50,7 +52,7 @@ ALLOWED = {
 TYPES_ONLY = {("contract", "runs"), ("exports", "nn")}
 """Further edges, under ``if TYPE_CHECKING`` alone."""
 
-SHARED = ("_changes", "_commands", "_files", "_locking", "_plugins", "_process")
+SHARED = ("_changes", "_commands", "_files", "_locking", "_plugins", "_process", "_spelling", "_system")
 """Private to the core, and shared by its folders."""
 
 PRIVATE = {

@@ -247,7 +247,12 @@ def _find_file(table: Path, row: Row, column: str) -> Path:
     """
     text = row.cells[column]
     plain = text.strip()
-    readings = (*((unspell(text), unspell(plain)) if row.spelt else ()), text, plain, plain.replace("\\", "/"))
+    readings: Sequence[str] = (
+        *((unspell(text), unspell(plain)) if row.spelt else ()),
+        text,
+        plain,
+        plain.replace("\\", "/"),
+    )
     found = next((table.parent / reading for reading in readings if exists(table.parent / reading)), None)
     if found is None:
         raise DataError(f"{row.where}: {column} {table.parent / readings[-1]} does not exist.")
