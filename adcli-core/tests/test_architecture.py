@@ -23,6 +23,8 @@ CONTRACT = (
     "_commands",
     "_files",
     "_locking",
+    "_spelling",
+    "_system",
     "errors",
     "hookspecs",
     "options",
@@ -51,7 +53,17 @@ ALLOWED = {
 TYPES_ONLY = {("contract", "runs"), ("exports", "nn")}
 """Further edges, under ``if TYPE_CHECKING`` alone."""
 
-SHARED = ("_artefacts", "_changes", "_commands", "_files", "_locking", "_plugins", "_process")
+SHARED = (
+    "_artefacts",
+    "_changes",
+    "_commands",
+    "_files",
+    "_locking",
+    "_plugins",
+    "_process",
+    "_spelling",
+    "_system",
+)
 """Private to the core, and shared by its folders."""
 
 PRIVATE = {

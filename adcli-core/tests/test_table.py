@@ -75,8 +75,9 @@ def test_every_column_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "label"),
     [
-        *((word, "good") for word in ("good", "OK", "Normal", "0")),
+        *((word, "good") for word in ("good", "OK", "Normal", "0", "0.0", "pass", "Passed", "False", "i. O.", "o k")),
         *((word, "defect") for word in ("defect", "ng", "abnormal", "Anomalous", "anomaly", "bad", "defective", "1")),
+        *((word, "defect") for word in ("NOK", "Not OK", "KO", "FAIL", "failed", "True", "1.0", "n.i.O.", "Rejected")),
     ],
 )
 def test_labels_have_synonyms(tmp_path: Path, word: str, label: str) -> None:
@@ -141,6 +142,74 @@ def test_json_lines_are_read(tmp_path: Path, suffix: str) -> None:
     ]
     splits = read(tmp_path / f"t.{suffix}", "\n".join(map(json.dumps, entries)))
     assert [(len(splits.train), splits.test[0].label)] == [(1, "defect")]
+
+
+ANOMALIB = (
+    ",path,split,label,image_path,mask_path,label_index\n"
+    "0,x,train,good,a.png,,0\n"
+    "1,x,test,broken large,b.png,m.png,1\n"
+    "2,x,test,abnormal,c.png,,1\n"
+    "3,x,val,good,d.png,,0\n"
+    "4,x,Split.TEST,crack,e.png,,LabelName.ABNORMAL\n"
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_table_of_anomalib_is_read_in_every_encoding_and_with_every_line_end(
+    tmp_path: Path, encoding: str, end: str
+) -> None:
+    draw(tmp_path, "a.png", "b.png", "c.png", "d.png", "e.png", "m.png")
+    (tmp_path / "t.csv").write_bytes(ANOMALIB.replace("\n", end).encode(encoding))
+    splits = load_data(f"table:{tmp_path / 't.csv'}", {}).splits
+    assert [sample.image.name for sample in splits.train] == ["a.png"]
+    assert [(s.image.name, s.label, s.defect, s.mask) for s in splits.test] == [
+        ("b.png", "defect", "broken large", tmp_path / "m.png"),
+        ("c.png", "defect", None, None),
+        ("e.png", "defect", "crack", None),
+    ]
+    assert [sample.label for sample in splits.validation] == ["good"]
+    assert splits.description.endswith("columns ignored: path")
+
+
+def test_labels_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png")
+    message = refusal(tmp_path / "t.csv", "image_path,label,label_index\na.png,good,1\n")
+    assert "line 2: label is 'good', but label_index is '1'" in message
+
+
+def test_an_array_of_json_is_read_and_its_entries_are_named(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png")
+    entries = [{"image": "a.png", "label": False}, {"image_path": "b.png", "label_index": 1.0, "x": {"y": [1]}}]
+    entries[1] |= {"image": "b.png", "label": True, "mask_path": float("nan")}
+    for text in (json.dumps(entries), json.dumps(entries, indent=2), "\n " + json.dumps(entries)):
+        splits = read(tmp_path / "t.json", text, test_share="1e-12")
+        assert [sample.label for sample in (*splits.train, *splits.test)] == ["good", "defect"]
+    assert "t.json: entry 2: expected one JSON object" in refusal(tmp_path / "t.json", '[{"image": "a.png"}, 3]')
+    assert "t.json: not JSON (" in refusal(tmp_path / "t.json", '[{"image": "a.png"}')
+    assert "nested too deeply" in refusal(tmp_path / "t.json", "[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("parts.xlsx", b"PK\x03\x04"), ("parts.csv", b"PK\x03\x04\x14"), ("p.xls", b"\xd0\xcf\x11\xe0"), ("p.ods", b"x")],
+)
+def test_a_spreadsheet_is_named_with_what_to_do(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}: is a spreadsheet, not text; save it as CSV"):
+        load_data(f"table:{tmp_path / name}", {})
+
+
+def test_names_with_spaces_backslashes_and_spelt_bytes_are_found(tmp_path: Path) -> None:
+    names = [" a .png", "b\\c.png", "caf\udce9.png", "\\udce9.png", "day/d.png"]
+    draw(tmp_path, "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "day").mkdir()
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(content + bytes([i]))
+    spelt = [" a .png", "b\\c.png", "caf\\udce9.png", "\\u005cudce9.png", "day\\d.png"]
+    splits = read(tmp_path / "t.csv", "image\n" + "\n".join(spelt))
+    assert [str(sample.image.relative_to(tmp_path)) for sample in splits.train] == names
 
 
 @pytest.mark.parametrize(

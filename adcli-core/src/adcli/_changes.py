@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
+from adcli import _system
 from adcli._artefacts import Artefact, load_json
 from adcli._artefacts.declaring import FileName, Ordinal, closed
 from adcli._files import list_leftovers, remove_leftovers, remove_tree, storing, sync, sync_all
@@ -66,7 +67,7 @@ def _leads_out(part: str) -> bool:
         os.fsencode(part)
     except UnicodeEncodeError:
         return True
-    return part in ("..", "/") or "\\" in part or "\0" in part or (os.name == "nt" and ":" in part)
+    return part in ("..", "/") or "\\" in part or "\0" in part or (_system.WINDOWS and ":" in part)
 
 
 @contextlib.contextmanager
@@ -102,6 +103,8 @@ def changing(root: Path, target: str, *, marker: str = "", replaced: Collection[
             remove_tree(staged)
             working.release()
             _remove_empty(work, work.parent)
+        # Perhaps what was committed is stuck.
+        working.release()
 
 
 def _check_marker(root: Path, target: str, marker: str) -> None:
@@ -142,7 +145,7 @@ def _commit(root: Path, staged: Path, replaced: Collection[str]) -> None:
         (staged / _PLAN).write_text(json.dumps({"removed": removed}), encoding="utf-8")
         sync_all(staged)
     with _moving(root), _storing(root):
-        staged.rename(root / CHANGES / _COMMITTED)
+        _system.rename(staged, root / CHANGES / _COMMITTED)
         sync(root / CHANGES)
         _finish(root)
 
@@ -193,13 +196,14 @@ def _finish(root: Path) -> None:
         try:
             for path, final in moved:
                 final.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(final)
+                _system.replace(path, final)
             for path in removed:
-                path.unlink(missing_ok=True)
+                _system.remove(path)
             sync(root)
-            plan.unlink()
+            _system.remove(plan)
         except OSError as error:
-            raise StorageError(f"{plan}: cannot be carried out ({error.strerror or error}).") from None
+            stuck = f"{error.filename}: " if error.filename else ""
+            raise StorageError(f"{plan}: cannot be carried out ({stuck}{error.strerror or error}).") from None
     if committed.is_dir():
         remove_tree(committed)
     elif os.path.lexists(committed):
@@ -409,7 +413,7 @@ def give_name(new: Path, final: Path) -> None:
     """
     if not os.path.lexists(final):
         try:
-            new.rename(final)
+            _system.rename(new, final)
         except OSError:
             if not os.path.lexists(final):
                 raise
@@ -418,5 +422,5 @@ def give_name(new: Path, final: Path) -> None:
     number = 2
     while os.path.lexists(other := final.with_name(f"{final.name}-{number}")):
         number += 1
-    new.rename(other)
+    _system.rename(new, other)
     raise StorageError(f"{final}: appeared meanwhile, and is left as it is; the finished result lies in {other}.")

@@ -8,18 +8,34 @@ from collections.abc import Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from adcli import _system
+
 CORE = "adcli-core"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 def quote(*words: object) -> str:
-    """Return words as one types them in a shell, those with spaces or signs in quotes."""
+    """Return words as one types them in a shell, those with spaces or signs in quotes.
+
+    Control characters and bytes that are no text are written as bash and zsh read them: ``$'\\xfc'``.
+    """
     texts = list(map(str, words))
-    if os.name == "nt":
+    if _system.WINDOWS:
         import subprocess
 
         return subprocess.list2cmdline(texts)
-    return shlex.join(texts)
+    return " ".join(shlex.quote(text) if text.isprintable() else _quote_bytes(text) for text in texts)
+
+
+def _quote_bytes(text: str) -> str:
+    """Return a word in the quotes in which any byte can be written down."""
+    letters = (f"\\{letter}" if letter in "\\'" else letter for letter in text)
+    return "$'" + "".join(letter if letter.isprintable() else _spell_bytes(letter) for letter in letters) + "'"
+
+
+def _spell_bytes(letter: str) -> str:
+    errors = "surrogateescape" if "\udc80" <= letter <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode(errors=errors))
 
 
 def install_command(*requirements: str, flags: Sequence[str] = ()) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from adcli import _system
 from adcli._locking import lock_file, open_regular
 from adcli.errors import StorageError
 
@@ -20,7 +21,11 @@ DIGEST = "digest: "
 LARGEST = 256 << 20
 """Bytes of the largest file that is read into memory: a calibration on a million images has less."""
 
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
+"""What a system answers that cannot write a folder to disk."""
+
 _REMEDIES = {
+    errno.EBUSY: "close it there, and run this again",
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
 }
@@ -78,6 +83,28 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_text(path: str | Path) -> bool:
+    """Tell whether a path is text, as most libraries want it; on Linux it may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def named_in_text(path: Path) -> Iterator[Path]:
+    """Give a file a path that is text, if its own is not, for as long as it is read."""
+    if is_text(path):
+        yield path
+        return
+    descriptor = open_regular(path, os.O_RDONLY, follow=True)
+    try:
+        yield Path(f"/dev/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
 def exists(path: str | Path) -> bool:
     """Tell whether there is such a file or folder; a name that none can have, such as a very long one, has none."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises an error for such a name
@@ -122,13 +149,16 @@ def storing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+        if _system.WINDOWS and len(str(path.absolute())) > _system.LONGEST_PATH:
+            remedy = f"Windows may take no more than {_system.LONGEST_PATH} characters; choose a shorter path"
+        path = Path(error.filename) if error.errno == errno.EBUSY and error.filename else path
         raise StorageError(f"cannot write {path}: {error.strerror or error}; {remedy}.") from None
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that its name never stands for half of it."""
+    """Write a file so that its name never stands for half of it; a text is UTF-8, what is none with backslashes."""
     with _temporary(path) as file, storing(path):
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         file.flush()
         _replace(file, path)
 
@@ -169,10 +199,10 @@ def _create(path: Path) -> tuple[Path, BinaryIO]:
 def _replace(file: BinaryIO, path: Path) -> None:
     """Give a file that is written the name of another, which it replaces."""
     os.fsync(file.fileno())
-    if os.name == "nt":
+    if _system.WINDOWS:
         # An open file keeps its name there.
         file.close()
-    Path(file.name).replace(path)
+    _system.replace(Path(file.name), path)
 
 
 def remove_tree(path: Path) -> None:
@@ -209,11 +239,17 @@ def remove_leftovers(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Have the system write a file or the entries of a folder to disk, where it can."""
-    if os.name == "nt" and path.is_dir():
+    folder = path.is_dir()
+    if _system.WINDOWS and folder:
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows writes only what may be written to.
+    descriptor = os.open(path, os.O_RDWR if _system.WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems of networks have nothing to write of a folder.
+        if not (folder and error.errno in _NO_SYNC):
+            raise
     finally:
         os.close(descriptor)
 

@@ -10,8 +10,11 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from adcli import _system
 from adcli.errors import RunError, StorageError, one_line
 
 _POLL_SECONDS = 0.05
@@ -19,6 +22,8 @@ _LONGEST = 4096
 """Bytes that are read of who holds a lock."""
 _NO_LOCK = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 """What a system answers if a folder, a link or something else that is no file has the name of a lock."""
+
+_LOCKED_BYTE = 1 << 30
 
 _HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 """What a system answers if another holds a lock."""
@@ -101,13 +106,17 @@ class Lock:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
+        if _system.WINDOWS:
+            # What is open cannot be removed there, not even by whoever has it open.
+            os.close(descriptor)
         with contextlib.suppress(OSError):
             self.path.unlink()
-        os.close(descriptor)
+        if not _system.WINDOWS:
+            os.close(descriptor)
 
     def move(self, rename: Callable[[], object], path: Path) -> None:
         """Rename the folder of a lock that is held, which is then held at ``path``."""
-        if os.name == "nt":
+        if _system.WINDOWS:
             # A folder with an open file is not renamed there.
             self.release()
         rename()
@@ -181,14 +190,7 @@ def lock_file(descriptor: int, path: Path) -> bool:
         StorageError: its file system has no locks.
     """
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_on_windows(descriptor) if _system.WINDOWS else _lock_elsewhere(descriptor)
     except OSError as error:
         if error.errno in _HELD:
             return False
@@ -196,3 +198,18 @@ def lock_file(descriptor: int, path: Path) -> bool:
             f"{path}: cannot be locked ({error.strerror}); choose a place on a file system that has locks."
         ) from None
     return True
+
+
+def _lock_elsewhere(descriptor: int) -> None:
+    fcntl: Any = import_module("fcntl")
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_on_windows(descriptor: int) -> None:
+    """Lock a byte behind all that is written: what is locked there, nobody else can read."""
+    msvcrt: Any = import_module("msvcrt")
+    os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)

@@ -22,7 +22,14 @@ from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.completion import VARIABLE, completion
-from adcli.cli.console import current_folder, report_failed_plugins, show_error, versions, wants_colour
+from adcli.cli.console import (
+    current_folder,
+    report_failed_plugins,
+    show_error,
+    take_any_text,
+    versions,
+    wants_colour,
+)
 from adcli.cli.crash import keep_off_terminal, show_crash
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
@@ -208,6 +215,7 @@ def _prepare_process() -> None:
     """Do what only a process that is ours needs."""
     open_missing_streams()
     outlive_readers()
+    take_any_text()
     keep_off_terminal()
     end_when_told()
     let_imports_last()

@@ -4,7 +4,7 @@ import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_json
 from adcli.cli.flags import RUN, Command, flag, json_flag, operand
-from adcli.errors import OptionError
+from adcli.errors import OptionError, printable
 
 
 @click.command(cls=Command)
@@ -53,6 +53,5 @@ def compare(runs: tuple[str, ...], name: str, as_json: bool) -> None:
         low, high = standing.interval
         verdict = "" if i == 0 or standing.shown else "  (may be chance)"
         difference = f"{'':>11} {'':>18}" if i == 0 else f"{standing.difference:>+11.3f} {low:>+8.3f} to {high:>+6.3f}"
-        click.echo(
-            f"{standing.auroc:>6.3f} {difference}  {standing.run.name} ({standing.run.settings['model']}){verdict}"
-        )
+        named = f"{printable(standing.run.name)} ({standing.run.settings['model']})"
+        click.echo(f"{standing.auroc:>6.3f} {difference}  {named}{verdict}")

@@ -1,5 +1,6 @@
 """What the commands share on the terminal: colour, progress, notes, tables, JSON."""
 
+import io
 import json
 import os
 import re
@@ -160,6 +161,17 @@ def wrap(text: str, width: int, indent: int = 0) -> str:
     return "\n".join(line for part in lines for line in part)
 
 
+def take_any_text() -> None:
+    """Have stdout write with backslashes what its encoding lacks, as stderr does; none of it is worth a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def safe(text: str) -> str:
+    """Return a text as stdout may show it: a terminal gets nothing that it would obey, a pipe gets it as it is."""
+    return "\n".join(map(printable, text.split("\n"))) if is_terminal() else text
+
+
 def print_fact(name: str, value: object) -> None:
     """Print a result: its name, and what it is, wrapped beside the name on a terminal."""
     print_line(f"{name:<10} {value}")
@@ -167,7 +179,7 @@ def print_fact(name: str, value: object) -> None:
 
 def print_line(line: str, indent: int = 11) -> None:
     """Print a line, wrapped on a terminal."""
-    line = as_typed(line, typed())
+    line = safe(as_typed(line, typed()))
     click.echo(wrap(line, columns(), indent) if is_terminal() else line)
 
 
@@ -248,7 +260,7 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[str]], empty: str,
     """
     lines = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
     if not lines:
-        click.echo(empty)
+        click.echo(safe(empty))
     elif not is_terminal():
         click.echo("\n".join("\t".join(line) for line in [list(names), *lines]))
     else:

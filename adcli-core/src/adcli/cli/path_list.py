@@ -1,9 +1,12 @@
 """A list of paths on stdin, one a line, as it comes."""
 
 import codecs
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
+from adcli._files import exists
+from adcli._spelling import unspell
 from adcli.errors import DataError, OptionError
 
 LINE_BYTES = 1 << 16
@@ -15,7 +18,8 @@ _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM
 def read_paths(stdin: TextIO | None) -> Iterator[str]:
     """Return the lines of a stream that are not empty, each as soon as it is there.
 
-    A byte order mark says that it is UTF-8 or UTF-16, as PowerShell writes; else it is what the system says.
+    A byte order mark says that it is UTF-8 or UTF-16, as PowerShell writes; else it is what the system says. Of what is
+    there, a line may also give the bytes of its name, as most systems have them, or spell it as a table does.
 
     Raises:
         OptionError: there is no stream.
@@ -23,30 +27,50 @@ def read_paths(stdin: TextIO | None) -> Iterator[str]:
     """
     if stdin is None:
         raise OptionError("reads a list of paths from stdin, which is closed.", option="'-'")
-    return _lines(stdin)
+    return _paths(stdin)
 
 
-def _lines(stdin: TextIO) -> Iterator[str]:
+def _paths(stdin: TextIO) -> Iterator[str]:
     stream = stdin.buffer
     head = _read(stream)
     while len(head) < 3 and any(mark.startswith(head) for mark in _MARKS) and (more := _read(stream)):
         head += more
     mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
-    # Names are bytes to most systems, so that what is no text must stay what it is.
-    errors = "replace" if _MARKS.get(mark, "").startswith("utf-16") else "surrogateescape"
-    decoder = codecs.getincrementaldecoder(_MARKS.get(mark, stdin.encoding))(errors)
-    text, chunk, ended = "", head.removeprefix(mark), not head
-    while True:
-        *lines, text = (text + decoder.decode(chunk, ended)).split("\n")
-        for line in [*lines, text] if ended else lines:
-            _check_length(line)
-            if line.strip():
-                yield line.rstrip("\r")
-        _check_length(text)
-        if ended:
-            return
-        chunk = _read(stream)
-        ended = not chunk
+    encoding = codecs.lookup(_MARKS.get(mark, stdin.encoding)).name
+    if encoding.startswith(("utf-16", "utf-32")):
+        # A name that such a system has is text.
+        chunks = codecs.iterdecode(_chunks(stream, head.removeprefix(mark)), encoding, "replace")
+        for text in _lines(chunk.encode(errors="surrogatepass") for chunk in chunks):
+            yield _meant(text, "utf-8")
+        return
+    for line in _lines(_chunks(stream, head.removeprefix(mark))):
+        yield _meant(line, encoding)
+
+
+def _meant(line: bytes, encoding: str) -> str:
+    """Return the path that a line stands for: its bytes, its text or what that spells, whichever is there."""
+    as_bytes = line.decode(sys.getfilesystemencoding(), "surrogateescape")
+    path = line.decode(encoding, "surrogateescape")
+    readings = (as_bytes, path, unspell(path))
+    return next((reading for reading in readings if exists(reading)), path)
+
+
+def _chunks(stream: BinaryIO, head: bytes) -> Iterator[bytes]:
+    """Yield what comes, each piece as soon as it is there."""
+    yield head
+    while chunk := _read(stream):
+        yield chunk
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines that are not empty, without what ends them."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from filter(bytes.strip, map(_checked, lines))
+        _checked(rest)
+    if rest.strip():
+        yield _checked(rest)
 
 
 def _read(stream: BinaryIO) -> bytes:
@@ -57,8 +81,10 @@ def _read(stream: BinaryIO) -> bytes:
         raise DataError(f"the list of paths on stdin cannot be read ({error.strerror or error}).") from None
 
 
-def _check_length(line: str) -> None:
+def _checked(line: bytes) -> bytes:
+    """Return a line without the end that Windows gives it, after making sure that it may be a path."""
     if len(line) > LINE_BYTES:
         raise DataError(
-            f"the list on stdin has a line of more than {LINE_BYTES} characters, which is no path; give a path a line."
+            f"the list on stdin has a line of more than {LINE_BYTES} bytes, which is no path; give a path a line."
         )
+    return line.removesuffix(b"\r")

@@ -1,5 +1,6 @@
 """``adcli predict``."""
 
+import codecs
 import contextlib
 import json
 import os
@@ -283,7 +284,7 @@ def _print(form: str, record: "VerdictRecord", *, first: bool) -> None:
             click.echo(click.style(f"{'verdict':<10} {'score':>12} {'p-value':>8}  image", bold=True))
         click.echo(_table_line(record))
     elif form == "csv":
-        _print_exactly((_csv_header() if first else "") + csv_line(record.to_cells()))
+        _print_exactly((_csv_header() if first else "") + csv_line(map(_respell, record.to_cells())))
     elif form == "jsonl":
         click.echo(json.dumps(record.to_json()))
     else:
@@ -315,14 +316,24 @@ def _table_line(record: "VerdictRecord") -> str:
 
 
 def _print_exactly(text: str) -> None:
-    """Print what a program may read: a pipe gets names as they are, a terminal nothing that it would obey."""
+    """Print what a program may read: a pipe gets names as they are, a terminal nothing that it would obey.
+
+    What is not UTF-8 gets ASCII, which all encodings have, so that the same reader gets the same names.
+    """
     if sys.stdout is None:
         return
     if _is_terminal():
         text = "".join(printable(line) + "\n" for line in text.split("\n")[:-1])
-    encoding = sys.stdout.encoding or "utf-8"
     # Else click takes colours out, and with them parts of names.
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, color=True)
+    click.echo(text, nl=False, color=True)
+
+
+def _respell(cell: str) -> str:
+    """Return a cell of a table as stdout can have it."""
+    from adcli._spelling import spell, unspell
+
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
+    return cell if codecs.lookup(encoding).name == "utf-8" else spell(unspell(cell), "ascii")
 
 
 def _is_terminal() -> bool:

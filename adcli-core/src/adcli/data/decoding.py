@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from adcli.data.bits import WHITE, has_deep_colours, has_sixteen_bits, scale, scale_colours
+from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
 from adcli.errors import AdcliError, DataError, one_line
@@ -293,11 +294,14 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a defect mask at its own resolution, shape (H, W).
 
     Any non-zero pixel is defect; in a JPEG or AVIF, where compression blurs zero, any pixel from half the range on.
-    Transparency becomes black, as in images. The images in a folder, one for each region, are merged.
+    Transparency becomes black, as in images. The images in a folder, one for each region, are merged. Shapes in a file
+    of labelme or COCO are drawn.
 
     Raises:
         DataError: the mask is missing or damaged, or the images of a folder differ in size.
     """
+    if is_drawing(path):
+        return draw(path)
     parts = {part: _read_one_mask(part) for part in _mask_files(path)}
     _check_alike(path, {part: (mask.shape[0], mask.shape[1]) for part, mask in parts.items()})
     merged: NDArray[np.bool_] = np.logical_or.reduce(list(parts.values()))
@@ -311,6 +315,8 @@ def read_mask_size(path: Path, *, thorough: bool = False) -> Size:
         path: the file, or the folder of files that are merged.
         thorough: as :func:`read_header` has it.
     """
+    if is_drawing(path):
+        return drawn_size(path)
     sizes = {}
     for part in _mask_files(path):
         with _naming_mask(part), open_image(part) as image:

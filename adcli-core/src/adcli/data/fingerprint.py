@@ -10,7 +10,7 @@ def fingerprint(paths: Sequence[Path], digests: Sequence[str]) -> str:
     listed = sorted(zip(paths, digests, strict=True))
     names = relative_names(path for path, _ in listed)
     lines = (f"{name} {digest}\n" for name, (_, digest) in zip(names, listed, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def relative_names(paths: Iterable[Path]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from adcli._files import exists, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
+from adcli.data.drawings import Drawings
 from adcli.data.formats import IMAGE_SUFFIXES
 from adcli.data.left_out import DANGLING, LOOP, NO_IMAGE, OUTSIDE, LeftOut, Omissions, no_format
 from adcli.data.samples import Sample, Splits, count_labels
@@ -181,20 +182,21 @@ def labelled_images(folder: Path) -> list[Sample]:
 
     The folders in ``NG`` (or ``defect`` ...) count as kinds if it holds no images itself. A mask is ``<stem>_mask.*``
     next to its image, or ``<stem>_mask.*`` or ``<stem>.*`` in a folder ``ground_truth`` or ``masks``. That folder lies
-    in the given folder or next to it, and may hold a folder for each kind.
+    in the given folder or next to it, and may hold a folder for each kind. Else it is what was drawn with labelme, in
+    ``<stem>.json`` in these places, or in a file of COCO such as ``annotations.json``.
 
     Raises:
         DataError: the folder does not exist, or cannot be listed.
     """
     if not is_folder(folder):
         raise DataError(f"{folder}: no such folder.")
-    samples = []
+    samples, served = list[Sample](), dict[Path, Path]()
     with reading(folder):
         for kind in _find_kinds(folder):
             if kind.name.lower() in GOOD_NAMES:
                 samples += [Sample(path, "good") for path in find_images(kind)]
             else:
-                samples += _label_defects(folder, kind)
+                samples += _label_defects(folder, kind, _find_drawings(folder, kind, served))
     return samples
 
 
@@ -208,7 +210,7 @@ def _find_kinds(folder: Path) -> Iterator[Path]:
             yield kind
 
 
-def _label_defects(folder: Path, kind: Path) -> list[Sample]:
+def _label_defects(folder: Path, kind: Path, drawings: Drawings) -> list[Sample]:
     """Return the samples of one kind of defect, each with its mask; masks beside their images are not samples."""
     files = find_images(kind)
     stems = {_normal(file.with_suffix("")) for file in files}
@@ -224,7 +226,7 @@ def _label_defects(folder: Path, kind: Path) -> list[Sample]:
         if beside.get(_normal(_strip_mask_ending(image))) != image:
             plain = image.with_suffix("")
             below, name = _normal(plain.relative_to(kind)), _normal(plain.name)
-            mask = beside.get(_normal(plain)) or masks.get(below) or masks.get(name)
+            mask = beside.get(_normal(plain)) or masks.get(below) or masks.get(name) or drawings.find(image)
             samples.append(Sample(image, "defect", mask, kind.name))
     return samples
 
@@ -244,12 +246,7 @@ def _find_masks(folder: Path, kind: Path, images: Container[str]) -> dict[str, P
         kind: the folder of the kind.
         images: stems of its images; a mask with one of them is not called after another.
     """
-    bases = [
-        child
-        for parent in (folder.parent, folder)
-        for child in sorted(parent.iterdir())
-        if child.is_dir() and child.name.lower() in MASK_FOLDERS
-    ]
+    bases = _mask_folders(folder)
     found = []
     for base in bases:
         place = _find_folder(base, {kind.name.lower()})
@@ -275,6 +272,22 @@ def _image_stems(mask: Path) -> list[str]:
     beginnings = [beginning for beginning in MASK_BEGINNINGS if stem.lower().startswith(beginning)]
     stems = [stem, *(stem[: -len(ending)] for ending in endings), *(stem[len(begin) :] for begin in beginnings)]
     return [stem for stem in stems if stem]
+
+
+def _mask_folders(folder: Path) -> list[Path]:
+    return [
+        child
+        for parent in (folder.parent, folder)
+        for child in sorted(parent.iterdir())
+        if child.is_dir() and child.name.lower() in MASK_FOLDERS
+    ]
+
+
+def _find_drawings(folder: Path, kind: Path, served: dict[Path, Path]) -> Drawings:
+    """Return the files of shapes that may have masks of a kind."""
+    bases = _mask_folders(folder)
+    places = [place for base in bases if (place := _find_folder(base, {kind.name.lower()})) is not None]
+    return Drawings(kind, [kind, folder, folder.parent, *bases], [*places, *bases], MASK_ENDINGS, served)
 
 
 def _strip_mask_ending(path: Path) -> Path:

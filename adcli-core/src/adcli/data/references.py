@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
+from adcli import _system
 from adcli._files import exists
 from adcli._plugins.registry import Provided, registry
 from adcli.data.samples import Splits
@@ -55,9 +56,11 @@ def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool 
     if reference == "":
         raise DataError("--data is empty; give a folder, a table or the name of a data set.")
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
+        _refuse_foreign(reference.removeprefix(TABLE))
         file = make_absolute(reference.removeprefix(TABLE))
         return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file}, all_good)
     if reference is not None and (exists(reference) or _looks_like_path(reference)):
+        _refuse_foreign(reference)
         folder = make_absolute(reference)
         return _load(str(folder), folder.name, "folder", None, options, {"root": folder}, all_good)
     name, _, category = (reference or "demo").partition(":")
@@ -121,6 +124,12 @@ def several_categories(reference: str | None) -> Categories | None:
 
 def make_absolute(path: str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - unlike resolve(), it keeps links, and drops ".."
+
+
+def _refuse_foreign(path: str) -> None:
+    """Raise an error for a path of Windows elsewhere, which a run that was made there has."""
+    if not (_system.WINDOWS or exists(path)) and PureWindowsPath(path).drive:
+        raise DataError(f"{path}: is a path of Windows; give where the data are here with --data.")
 
 
 def _looks_like_path(reference: str) -> bool:

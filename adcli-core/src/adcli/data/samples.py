@@ -22,8 +22,8 @@ class Sample:
     Attributes:
         image: path of the image file.
         label: ``"good"``, ``"defect"``, or None if nobody has said.
-        mask: path of an image whose non-zero pixels are the defect, or of a folder of such images, which are merged;
-            None if there is none.
+        mask: path of an image whose non-zero pixels are the defect, or of a folder of such images, which are merged, or
+            of a file of shapes, see :mod:`adcli.data.drawings`; None if there is none.
         defect: the kind of defect, for example ``"scratch"``.
     """
 

@@ -1,25 +1,35 @@
-"""Read tables as data sets: CSV or JSON lines, with a row for each image."""
+"""Read tables as data sets: CSV, JSON or JSON lines, with a row for each image."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from adcli._artefacts.parsing import parse_json
 from adcli._files import exists, is_folder
 from adcli._plugins.builtin import TableOptions
+from adcli._spelling import unspell
+from adcli.data.drawings import entry_of
 from adcli.data.samples import Label, Sample, Splits, count_labels
 from adcli.data.splitting import held_out
-from adcli.errors import DataError, OptionError
+from adcli.data.texts import read_text
+from adcli.errors import DataError, OptionError, one_line
 
 COLUMNS = ("image", "label", "split", "mask", "defect")
+OTHER_COLUMNS = {"image_path": "image", "label_index": "label", "mask_path": "mask"}
+"""What anomalib calls columns; beside ``label_index``, its ``label`` is the kind of defect."""
+
 LABELS: dict[str, Label] = {
-    **dict.fromkeys(("good", "ok", "normal", "0"), "good"),
-    **dict.fromkeys(("defect", "defective", "ng", "bad", "abnormal", "anomaly", "anomalous", "1"), "defect"),
+    **dict.fromkeys(("good", "ok", "okay", "normal", "nominal", "pass", "passed", "accepted", "io", "i.o."), "good"),
+    **dict.fromkeys(("0", "0.0", "false"), "good"),
+    **dict.fromkeys(("defect", "defective", "ng", "nok", "notok", "ko", "bad", "fail", "failed", "faulty"), "defect"),
+    **dict.fromkeys(("rejected", "abnormal", "anomaly", "anomalous", "nio", "n.i.o.", "1", "1.0", "true"), "defect"),
 }
-"""What a label may say, in lower case."""
+"""What a label may say, in lower case and without spaces."""
 
 Split = Literal["train", "test", "validation"]
 SPLITS: dict[str, Split] = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
@@ -27,21 +37,32 @@ JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 """How the names of tables end."""
 
+_CELL_BYTES = 1 << 24
+"""What a cell may take, so that no table exhausts the memory."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its table and line, and its cells by lower-case column name, without empty cells."""
+    """A row: its table and line, its cells by lower-case column name, as they are, without empty cells.
+
+    Names in CSV may be spelt as in tables of verdicts, which JSON needs not do.
+    """
 
     where: str
-    cells: dict[str, str]
+    cells: Mapping[str, str]
+    spelt: bool = False
+
+    def text(self, column: str) -> str:
+        """Return what a cell says, without spaces around it; nothing if it is empty."""
+        return self.cells.get(column, "").strip()
 
 
 def load(options: TableOptions, category: str | None) -> Splits:
     """Read a table whose rows each name an image, and may give its label, split, mask and kind of defect.
 
-    Paths are relative to the table's folder. Without a column ``split``, the defects, the unlabelled images and a share
-    of the good images, chosen by their content, are for testing. Without a column ``label``, an image with a mask or a
-    kind of defect is defective, and any other is good.
+    Paths are relative to the table's folder. The columns may have the names that anomalib gives them. Without a column
+    ``split``, the defects, the unlabelled images and a share of the good images, chosen by their content, are for
+    testing. Without a column ``label``, an image with a mask or a kind of defect is defective, and any other is good.
 
     Raises:
         DataError: the table or an image is missing, or a row is wrong; the message names the line.
@@ -60,28 +81,56 @@ def load(options: TableOptions, category: str | None) -> Splits:
     how = ""
     if "split" not in columns:
         samples, how = _divide(samples, options)
-    return _describe(table, samples, how, [column for column in columns if column not in COLUMNS])
+    return _describe(table, samples, how, [column for column in columns if column and column not in COLUMNS])
 
 
 def _read_rows(table: Path) -> tuple[list[str], list[Row]]:
     """Return the names of a table's columns, in lower case, and its rows."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{table}: is not UTF-8 text; save it as CSV in UTF-8.") from None
+    text = read_text(table)
     if table.suffix.lower() in JSON_SUFFIXES:
-        rows = list(_read_json(table, text))
-        return list(dict.fromkeys(column for row in rows for column in row.cells)), rows
-    return _read_csv(table, text)
+        rows = list(_read_array(table, text) if text.lstrip().startswith("[") else _read_lines(table, text))
+        columns = list(dict.fromkeys(column for row in rows for column in row.cells))
+    else:
+        columns, rows = _read_csv(table, text)
+    return _rename(columns, rows)
+
+
+def _rename(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """Give columns of other names the names that they have here; what has both names keeps ours."""
+    names = {other: own for other, own in OTHER_COLUMNS.items() if other in columns and own not in columns}
+    if "label_index" in columns and "label" in columns:
+        names |= {"label_index": "label", "label": "" if "defect" in columns else "defect"}
+        rows = [_without_good_kind(row) for row in rows]
+    renamed = [
+        Row(row.where, {names.get(name, name): cell for name, cell in row.cells.items()}, row.spelt) for row in rows
+    ]
+    return [names.get(column, column) for column in columns], renamed
+
+
+def _without_good_kind(row: Row) -> Row:
+    """Return a row of anomalib's without a kind of defect that is merely whether it is one; both must say the same."""
+    kind, label = LABELS.get(_plain(row.text("label"))), LABELS.get(_plain(row.text("label_index")))
+    if kind is None:
+        return row
+    if label is not None and kind != label:
+        raise DataError(f"{row.where}: label is '{row.text('label')}', but label_index is '{row.text('label_index')}'.")
+    return Row(
+        row.where,
+        {**{name: cell for name, cell in row.cells.items() if name != "label"}, "label_index": kind},
+        row.spelt,
+    )
 
 
 def _read_csv(table: Path, text: str) -> tuple[list[str], list[Row]]:
+    # Old programs end lines so.
+    text = text if "\n" in text else text.replace("\r", "\n")
     head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
+    csv.field_size_limit(_CELL_BYTES)
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=max(",;\t", key=head.count))
     try:
         columns = [cell.strip().lower() for cell in next(reader, [])]
         rows = [
-            Row(_at(table, reader.line_num), _name_cells(columns, cells, _at(table, reader.line_num)))
+            Row(_at(table, reader.line_num), _name_cells(columns, cells, _at(table, reader.line_num)), spelt=True)
             for cells in reader
             if any(map(str.strip, cells))
         ]
@@ -93,26 +142,42 @@ def _read_csv(table: Path, text: str) -> tuple[list[str], list[Row]]:
 def _name_cells(columns: Sequence[str], cells: Sequence[str], where: str) -> dict[str, str]:
     if len(cells) > len(columns):
         raise DataError(f"{where}: has {len(cells)} cells for {len(columns)} columns; quote cells that contain commas.")
-    return {column: cell.strip() for column, cell in zip(columns, cells, strict=False) if cell.strip()}
+    return {column: cell for column, cell in zip(columns, cells, strict=False) if cell.strip()}
 
 
-def _read_json(table: Path, text: str) -> Iterator[Row]:
+def _read_array(table: Path, text: str) -> Iterator[Row]:
+    try:
+        entries = parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{table}: not JSON ({one_line(str(error))}).") from None
+    for number, entry in enumerate(entries, 1):
+        yield _name_values(entry, f"{table}: entry {number}")
+
+
+def _read_lines(table: Path, text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield Row(_at(table, number), _parse_json(line, _at(table, number)))
+            try:
+                entry = parse_json(line)
+            except ValueError:
+                entry = None
+            yield _name_values(entry, _at(table, number))
 
 
-def _parse_json(line: str, where: str) -> dict[str, str]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        entry = None
+def _name_values(entry: Any, where: str) -> Row:
     if not isinstance(entry, dict):
         raise DataError(
-            f'{where}: expected one JSON object per line, for example {{"image": "a.png", "label": "good"}}.'
+            f"{where}: expected one JSON object per line, or an array of them, for example "
+            f'{{"image": "a.png", "label": "good"}}.'
         )
-    texts = {name.strip().lower(): "" if value is None else str(value).strip() for name, value in entry.items()}
-    return {name: text for name, text in texts.items() if text}
+    texts = {name.strip().lower(): _as_text(value) for name, value in entry.items()}
+    return Row(where, {name: text for name, text in texts.items() if text.strip()})
+
+
+def _as_text(value: Any) -> str:
+    # pandas writes what is missing so.
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else value if isinstance(value, str) else json.dumps(value)
 
 
 def _at(table: Path, line: int) -> str:
@@ -135,30 +200,38 @@ def _make_samples(table: Path, rows: Sequence[Row], columns: Sequence[str]) -> l
 def _make_sample(table: Path, row: Row, labelled: bool) -> Sample:
     if "image" not in row.cells:
         raise DataError(f"{row.where}: names no image.")
-    image, kind = _find_file(table, row, "image"), row.cells.get("defect")
+    image, kind = (
+        _find_file(table, row, "image"),
+        (unspell(row.text("defect")) if row.spelt else row.text("defect")) or None,
+    )
     label = _read_label(row) if labelled else "defect" if kind or "mask" in row.cells else "good"
     if label != "defect":
-        if kind is not None and LABELS.get(kind.lower()) != "good" and kind.lower() != "none":
-            raise DataError(f"{row.where}: the label is '{row.cells.get('label', '')}', but the defect is '{kind}'.")
+        if kind is not None and LABELS.get(_plain(kind)) != "good" and kind.lower() != "none":
+            raise DataError(f"{row.where}: the label is '{row.text('label')}', but the defect is '{kind}'.")
         return Sample(image, label)
-    return Sample(image, label, _find_file(table, row, "mask") if "mask" in row.cells else None, kind)
+    return Sample(image, label, entry_of(_find_file(table, row, "mask"), image) if "mask" in row.cells else None, kind)
+
+
+def _plain(text: str) -> str:
+    """Return a label without case and spaces, nor the name of the enumeration that anomalib writes with it."""
+    return "".join(text.split()).lower().removeprefix("labelname.")
 
 
 def _read_label(row: Row) -> Label | None:
-    text = row.cells.get("label")
-    if text is None:
+    text = row.text("label")
+    if not text:
         return None
-    if text.lower() not in LABELS:
+    if _plain(text) not in LABELS:
         raise DataError(
             f"{row.where}: label '{text}' is not one of {', '.join(LABELS)}; "
             "kinds of defects go into a column 'defect'."
         )
-    return LABELS[text.lower()]
+    return LABELS[_plain(text)]
 
 
 def _read_split(row: Row, sample: Sample) -> Split:
-    text = row.cells.get("split", "")
-    split = SPLITS.get(text.lower())
+    text = row.text("split")
+    split = SPLITS.get(text.lower().removeprefix("split."))
     if split is None:
         raise DataError(f"{row.where}: split '{text}' is not one of {', '.join(SPLITS)}.")
     if split == "train" and sample.label != "good":
@@ -169,11 +242,22 @@ def _read_split(row: Row, sample: Sample) -> Split:
 
 
 def _find_file(table: Path, row: Row, column: str) -> Path:
-    """Return the path in a cell, relative to the table's folder; its separators may be those of Windows."""
-    path = table.parent / row.cells[column].replace("\\", "/")
-    if not exists(path):
-        raise DataError(f"{row.where}: {column} {path} does not exist.")
-    return path
+    """Return the path in a cell, relative to the table's folder.
+
+    It may have spaces around it, and the separators of Windows.
+    """
+    text = row.cells[column]
+    plain = text.strip()
+    readings: Sequence[str] = (
+        *((unspell(text), unspell(plain)) if row.spelt else ()),
+        text,
+        plain,
+        plain.replace("\\", "/"),
+    )
+    found = next((table.parent / reading for reading in readings if exists(table.parent / reading)), None)
+    if found is None:
+        raise DataError(f"{row.where}: {column} {table.parent / readings[-1]} does not exist.")
+    return found
 
 
 def _divide(samples: Sequence[tuple[Split, Sample]], options: TableOptions) -> tuple[list[tuple[Split, Sample]], str]:

@@ -14,7 +14,7 @@ from adcli._artefacts.declaring import Digest, FileName, Positive, Rate, Side
 from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside, settle
 from adcli._commands import quote
-from adcli._files import LARGEST, file_digest, named
+from adcli._files import LARGEST, file_digest, is_text, named
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import AdcliError, DataError, ExportError, OptionError, RunError, one_line
@@ -128,6 +128,8 @@ class Export:
             ExportError: a file is missing or was changed since, or a newer core wrote the folder.
         """
         path = named(path)
+        if not is_text(path.absolute()):
+            raise ExportError(f"{path}: what runs graphs opens no folder whose name is not UTF-8; rename it.")
         manifest = _read_manifest(inside(path, MANIFEST_FILE, ExportError))
         for name, digest in manifest["files"].items():
             if name != CALIBRATION_FILE:

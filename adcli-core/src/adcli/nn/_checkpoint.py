@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from adcli import _system
 from adcli._artefacts import Artefact
 from adcli._artefacts.declaring import Count
 from adcli._artefacts.parsing import parse_json
-from adcli._files import storing
+from adcli._files import named_in_text, storing
 from adcli.errors import RunError, one_line
 from adcli.nn import distributed
 from adcli.nn.batches import Session
@@ -112,7 +113,7 @@ def _write(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None
             raise OSError(one_line(error)) from None
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _system.replace(temporary, path)
 
 
 def _restore_layout(optimizer: Optimizer) -> None:
@@ -134,8 +135,10 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
     """
     file = Artefact(path, RunError, "train again")
     try:
-        rest = file.check(parse_json(_read_rest(path), finite=False), _Rest)
-        tensors = load_file(path)
+        with named_in_text(path) as named:
+            rest = file.check(parse_json(_read_rest(named), finite=False), _Rest)
+        with named_in_text(path) as named:
+            tensors = load_file(named)
         _restore(state, rest, tensors)
     except RunError:
         raise

@@ -7,6 +7,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from adcli._files import named_in_text
 from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Size
 from adcli.errors import PluginError, RunError, one_line
@@ -56,7 +57,8 @@ def restore_model(
         model = build_model(provided, provided.spec.options.parse(options), size, pretrained=False)
     path = weights()
     try:
-        model.restore(load_file(path))
+        with named_in_text(path) as file:
+            model.restore(load_file(file))
     except SafetensorError as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     except RunError as error:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from adcli._files import named_in_text
 from adcli._process.imports import import_light
 from adcli.errors import BackboneError, one_line
 
@@ -203,7 +204,8 @@ def _read_checkpoint(path: Path) -> Any:
         raise BackboneError(f"{path}: no such file (-o weights=).")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            with named_in_text(path) as file:
+                return load_file(file)
         # Many checkpoints hold the arguments of their training: names and values, no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)

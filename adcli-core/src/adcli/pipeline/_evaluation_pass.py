@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from adcli._changes import inside
 from adcli._files import storing, write_atomically
+from adcli._spelling import spell
 from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
@@ -160,7 +161,7 @@ def evaluate_into(
     evaluation = evaluate_samples(scorer, samples, progress, known)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
     lines = "".join(_score_lines(evaluation, samples))
-    write_atomically(folder / SCORES_FILE, lines.encode(errors="backslashreplace"))
+    write_atomically(folder / SCORES_FILE, lines.encode())
     return evaluation
 
 
@@ -172,7 +173,7 @@ def _score_lines(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[
         said = answered[id(sample)]
         of_mask = {"problem": evaluation.without_mask[sample.image]} if sample.image in evaluation.without_mask else {}
         record = VerdictRecord.of(said, image=name, **of_mask)
-        yield csv_line([*record.to_cells(), sample.label, sample.defect])
+        yield csv_line([*record.to_cells(), sample.label, spell(sample.defect or "")])
 
 
 def name_folder(run: Path, name: str) -> Path:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from adcli._commands import quote
+from adcli._files import is_text
 from adcli._plugins.registry import registry
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.fingerprint import fingerprint
 from adcli.data.references import TABLE, load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError, RunError, one_line
+from adcli.errors import DataError, ExportError, OptionError, RunError, one_line
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
@@ -101,6 +102,8 @@ def export(
     provided = registry().exporters[to]
     parsed = provided.spec.options.parse(dict(options or {}))
     final = out or run.path / EXPORTS / provided.spec.name
+    if not is_text(final.absolute()):
+        raise OptionError(f"{final}: is no UTF-8, which what writes graphs needs; give another.", option="--out")
     with new_folder(final, run=run.path, replace=force) as folder:
         model = run.restore()
         spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec

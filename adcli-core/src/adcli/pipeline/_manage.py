@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from adcli import _system
 from adcli._changes import CHANGES, changing, holding, inside, settle
 from adcli._files import locate, storing, write_atomically
 from adcli.data.framing import IGNORE_FILE
@@ -167,7 +168,7 @@ def rename_run(path: Path, name: str) -> Path:
             if os.path.lexists(taken):
                 raise StorageError(f"{taken}: exists already; choose another name.")
         with storing(new):
-            lock.move(lambda: path.rename(new), new / lock.path.name)
+            lock.move(lambda: _system.rename(path, new), new / lock.path.name)
     return new
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from adcli._files import remove_leftovers, storing, write_atomically
+from adcli._system import is_reserved
 from adcli.data.folder import images_in
 from adcli.data.left_out import Omissions
 from adcli.data.photograph import ImageLike, Photograph, Unreadable
@@ -152,6 +153,7 @@ _NAME_BYTES = 200
 
 def _shorten(name: str) -> str:
     """Return a name that every system takes: of one that is too long the beginning, and a digest of all."""
+    name = f"_{name}" if is_reserved(name) else name
     encoded = os.fsencode(name)
     if len(encoded) <= _NAME_BYTES:
         return name

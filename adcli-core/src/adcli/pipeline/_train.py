@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from adcli import __version__
+from adcli import __version__, _system
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import file_digest, seal, sync
@@ -570,7 +570,7 @@ def _save_weights(model: Model, path: Path) -> str:
         # safetensors' own files are for their owner alone.
         shutil.copymode(path.with_name(RUN_FILE), temporary)
         sync(temporary)
-        temporary.replace(path)
+        _system.replace(temporary, path)
         return file_digest(path)
     except (OSError, SafetensorError) as error:
         raise StorageError(

@@ -15,6 +15,7 @@ from adcli._changes import LOCK, inside, settle
 from adcli._commands import quote
 from adcli._files import is_folder, locate, named
 from adcli._locking import Lock, open_regular
+from adcli._system import is_reserved
 from adcli.errors import AdcliError, OptionError, RunError, one_line
 from adcli.runs.removing import call_off, finish_removals, is_being_removed
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
@@ -27,8 +28,6 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 _LONGEST = 100
 """Bytes of a name: on Windows, all of a path has room for 260."""
-
-_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{kind}{digit}" for kind in ("COM", "LPT") for digit in range(10))}
 
 NEAREST = 5
 """Names that are suggested, at most."""
@@ -84,7 +83,7 @@ def _find_fault(name: str) -> str:
         return "has a character that a name cannot have"
     if len(os.fsencode(name)) > _LONGEST:
         return f"has more than {_LONGEST} bytes"
-    if name.partition(".")[0].upper() in _RESERVED:
+    if is_reserved(name):
         return "has another meaning on Windows"
     return ""
 

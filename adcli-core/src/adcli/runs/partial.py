@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adcli import _system
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
 from adcli._files import is_unfinished, locate, remove_tree, seal, storing, sync, sync_all, write_atomically
@@ -100,7 +101,7 @@ class PartialRun:
             try:
                 write_atomically(unnamed / RUN_FILE, seal({"format": FORMAT, **content}))
                 with storing(final):
-                    lock.move(lambda: unnamed.rename(folder), folder / LOCK)
+                    lock.move(lambda: _system.rename(unnamed, folder), folder / LOCK)
             except BaseException:
                 lock.release()
                 raise
@@ -175,7 +176,7 @@ class PartialRun:
         self._complete = True
         _remove_checkpoints(self.folder)
         with storing(self.folder):
-            (self.folder / TRAINING_FILE).unlink(missing_ok=True)
+            _system.remove(self.folder / TRAINING_FILE)
         if os.path.lexists(self.final):
             self._lock.release()
             raise StorageError(
@@ -184,7 +185,7 @@ class PartialRun:
             )
         with storing(self.final):
             sync_all(self.folder)
-            self._lock.move(lambda: self.folder.rename(self.final), self.final / LOCK)
+            self._lock.move(lambda: _system.rename(self.folder, self.final), self.final / LOCK)
             sync(self.final.parent)
         self._lock.release()
         self._remove_empty_parent()
@@ -270,7 +271,7 @@ def _is_tensors(path: Path) -> bool:
 def _remove_checkpoints(folder: Path) -> None:
     """Remove what a run was resumed from, and nothing else that lies beside it."""
     with storing(folder):
-        (folder / CHECKPOINTS / CHECKPOINT_FILE).unlink(missing_ok=True)
+        _system.remove(folder / CHECKPOINTS / CHECKPOINT_FILE)
     _remove_unfinished(folder)
     with contextlib.suppress(OSError):
         (folder / CHECKPOINTS).rmdir()

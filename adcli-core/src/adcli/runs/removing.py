@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
+from adcli import _system
 from adcli._artefacts import Artefact
 from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import LOCK, inside
@@ -100,7 +101,7 @@ def _carry_out(folder: Path, lock: Lock, plan: dict[str, list[str]]) -> None:
         if RUN_FILE in plan["files"]:
             _begin(folder)
         for path in files:
-            path.unlink(missing_ok=True)
+            _system.remove(path)
         for name in sorted(plan["folders"], key=lambda name: -len(PurePosixPath(name).parts)):
             with contextlib.suppress(OSError, RunError):
                 inside(folder, name).rmdir()
@@ -108,13 +109,13 @@ def _carry_out(folder: Path, lock: Lock, plan: dict[str, list[str]]) -> None:
             _remove_last(folder, lock)
         else:
             lock.release()
-            (folder / PLAN_FILE).unlink(missing_ok=True)
+            _system.remove(folder / PLAN_FILE)
 
 
 def _begin(folder: Path) -> None:
     """Remove what makes it a run, so that nobody opens half of one; if that fails, nothing was planned."""
     try:
-        (folder / RUN_FILE).unlink(missing_ok=True)
+        _system.remove(folder / RUN_FILE)
     except OSError:
         with contextlib.suppress(OSError):
             (folder / PLAN_FILE).unlink()
@@ -126,15 +127,15 @@ def _remove_last(folder: Path, lock: Lock) -> None:
     gone = folder
     if not _GONE.fullmatch(folder.name):
         gone = folder.with_name(f".adcli-{secrets.token_hex(6)}.removed")
-        lock.move(lambda: folder.rename(gone), gone / LOCK)
-    (gone / PLAN_FILE).unlink(missing_ok=True)
+        lock.move(lambda: _system.rename(folder, gone), gone / LOCK)
+    _system.remove(gone / PLAN_FILE)
     lock.release()
     # What was put into the folder at the last moment gets its place back.
     with contextlib.suppress(OSError):
         gone.rmdir()
         return
     with contextlib.suppress(OSError):
-        gone.rename(folder)
+        _system.rename(gone, folder)
 
 
 def finish_removals(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 from adcli._artefacts.declaring import AnyText, Share, compare
 from adcli._artefacts.parsing import read_rows
 from adcli._locking import open_regular
+from adcli._spelling import spell, unspell
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
 
@@ -112,10 +113,13 @@ class VerdictRecord:
         return {"format": FORMAT, **asdict(self), "regions": [asdict(region) for region in self.regions]}
 
     def to_cells(self) -> list[str]:
-        """Return the cells of a table: regions as ``X Y WIDTH HEIGHT AREA PEAK; ...``; what is missing is empty."""
+        """Return the cells of a table, all of which is text; what is missing is empty.
+
+        Regions are ``X Y WIDTH HEIGHT AREA PEAK; ...``. Bytes of names that are no text are written with backslashes.
+        """
         regions = "; ".join(" ".join(map(repr, astuple(region))) for region in self.regions)
         values = {**vars(self), "format": FORMAT, "regions": regions}
-        return [_cell(values[name]) for name in COLUMNS]
+        return [spell(_cell(values[name])) for name in COLUMNS]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "VerdictRecord":
@@ -133,7 +137,7 @@ class VerdictRecord:
     @classmethod
     def from_cells(cls, row: Mapping[str, str]) -> "VerdictRecord":
         """Read a row of a table, by column; raises :class:`ValueError` that says what is wrong with it."""
-        content: dict[str, Any] = dict(row)
+        content: dict[str, Any] = {name: unspell(cell) for name, cell in row.items()}
         try:
             content |= {name: _as_number(float, row[name]) for name in ("score", "p_value", "threshold")}
             content["format"] = _as_number(int, row["format"])

@@ -114,9 +114,9 @@ class VerdictTable:
             self._put(_HEADER)
 
     def write(self, record: VerdictRecord) -> None:
-        """Add a row; a name that no text has is written with backslashes, so that all others can be read."""
+        """Add a row."""
         self.begin()
-        self._put(csv_line(record.to_cells()).encode(errors="backslashreplace"))
+        self._put(csv_line(record.to_cells()).encode())
 
     def _put(self, line: bytes) -> None:
         assert self._file is not None
