@@ -1,16 +1,16 @@
 """``adcli plugin``: writing a plugin, and checking that it keeps the rules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from adcli._commands import quote
 from adcli._plugins.registry import registry
-from adcli.cli.console import print_fact, print_json, report_failed_plugins
+from adcli.cli.console import print_fact, print_json, print_line, report_failed_plugins
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.cli.listing import suggest_model
-from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
+from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch, printable
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 
 _USE = {
@@ -51,11 +51,14 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
         results.append(result)
         if not as_json:
             _print_result(result, max(map(len, rules)))
-    failed = [result.rule for result in results if result.problem]
+    failed = [result.rule for result in results if result.problem and not result.because]
+    unchecked = [result.rule for result in results if result.because]
     if as_json:
         listed = [vars(result) for result in results]
-        print_json({"name": name, "kind": checked.kind, "rules": listed, "failed": failed})
+        found = {"rules": listed, "failed": failed, "not_checked": unchecked}
+        print_json({"name": name, "kind": checked.kind, **found})
     else:
+        _print_causes(results)
         _print_summary(checked, results, failed)
     return PluginError.exit_code if failed else 0
 
@@ -93,27 +96,61 @@ def _make_once(checked: Checked) -> None:
 
 def _load_without_options(checked: Checked) -> None:
     """Load a data set once: the lack of a folder is one line, and no broken rules."""
+    subject = checked.subject()
     try:
-        checked.subject().load()
+        subject.load()
     except (OptionError, DataError) as error:
         words = error.format_message()
-        raise OptionError(f"data set '{checked.name}' needs options to load: {words} Give them with -d.") from None
+        needed = [info for info in subject.spec.options.describe() if info.default is None]
+        given = " ".join(f"-d {info.name}={_placeholder(info.name, info.type)}" for info in needed)
+        command = f"adcli plugin check {checked.name} {given}" if given else f"adcli datasets show {checked.name}"
+        raise OptionError(f"data set '{checked.name}' needs options to load: {command}    (it says: {words})") from None
     except Exception:
         return  # which the rules report
 
 
+def _placeholder(name: str, kind: str) -> str:
+    """Return what stands for an option's value in a command to copy."""
+    return "FOLDER" if name == "root" else kind.partition(" ")[0].upper()
+
+
 def _print_result(result: Result, width: int) -> None:
-    failed = click.style("FAILED", fg="red", bold=True)
-    verdict = f"{failed}  {result.problem[:400]}" if result.problem else click.style("ok", fg="green")
+    """Print a rule in a line, and below it what it found, unless that has been said."""
+    if not result.problem:
+        verdict = click.style("ok", fg="green")
+    elif result.because:
+        verdict = click.style("not checked", fg="yellow")
+    else:
+        verdict = click.style("FAILED", fg="red", bold=True)
     click.echo(f"{result.rule:<{width}}  {result.seconds:5.1f} s  {verdict}")
+    if result.problem and not (result.because or result.same_as):
+        print_line(f"  {printable(result.problem)}", 2)
+        if result.where:
+            print_line(f"  at {result.where}", 2)
+
+
+def _print_causes(results: Sequence[Result]) -> None:
+    """Print, for each rule that failed, which others have failed for the same or could not be checked."""
+    for failed in results:
+        same = [result.rule for result in results if result.same_as == failed.rule and not result.because]
+        unchecked = [result.rule for result in results if result.because == failed.rule]
+        if same:
+            print_line(f"broken as {failed.rule} is: {', '.join(same)}", 2)
+        if unchecked:
+            print_line(f"not checked (because {failed.rule} failed): {', '.join(unchecked)}", 2)
 
 
 def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -> None:
     seconds = sum(result.seconds for result in results)
-    kept = f"{checked.kind} '{checked.name}' keeps {len(results) - len(failed)} of {len(results)} rules"
-    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    broken = f", breaks {', '.join(failed[:3])}{more}" if failed else ""
-    click.echo(f"{kept}{broken} ({seconds:.0f} s)")
+    kept = sum(not result.problem for result in results)
+    unchecked = len(results) - kept - len(failed)
+    words = [f"{checked.kind} '{checked.name}' keeps {kept} of {len(results)} rules"]
+    if failed:
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        words.append(f"breaks {', '.join(failed[:3])}{more}")
+    if unchecked:
+        words.append(f"{unchecked} not checked")
+    print_line(f"{', '.join(words)} ({seconds:.0f} s)", 2)
 
 
 @plugin.command()

@@ -155,17 +155,22 @@ def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSou
 
 def _find_problem(facts: Any, folder: Path) -> str:
     """Return what is wrong with an exporter's facts, or nothing."""
-    if not isinstance(facts, dict) or not facts.keys() >= _FACTS:
-        return f"it takes a dictionary with {', '.join(sorted(_FACTS))}"
-    text = json.dumps(facts)
-    if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
-        return "they hold a path of this machine"
-    if not (folder / str(facts["file"])).is_file():
-        return f"the file '{facts['file']}' was not written"
+    if not isinstance(facts, dict):
+        return f"they are a {type(facts).__name__}, expected a dictionary with {', '.join(sorted(_FACTS))}"
+    missing = sorted(_FACTS - facts.keys())
+    if missing:
+        return f"they lack {' and '.join(missing)}"
+    for name, value in facts.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
+            return f"{name} is {value!r}, a path of this machine; expected one relative to the folder"
+    if not isinstance(facts["file"], str) or not (folder / facts["file"]).is_file():
+        return f"file is {facts['file']!r}, which was not written; expected the graph's name in the folder"
     for name in ("tolerance", "auroc_drop"):
         value = facts.get(name)
-        if (name in _FACTS or value is not None) and not (isinstance(value, (int, float)) and value > 0):
-            return f"{name} is {value!r}"
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if (name in _FACTS or value is not None) and not (is_number and 0 < value < float("inf")):
+            return f"{name} is {value!r}, expected a number above 0"
     return ""
 
 

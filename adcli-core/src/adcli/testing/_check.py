@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adcli._plugins.registry import registry
+from adcli._plugins.tracing import trace_failure
 from adcli.errors import OptionError, suggest
 from adcli.specs import KINDS, Kind, ModelSpec, Spec, load_target
+from adcli.testing._failures import Code, Failure, explain
 from adcli.testing._kinds import Rules, WriteImages
 
 
@@ -15,7 +17,8 @@ class Facts(NamedTuple):
     """What the kit knows of a kind.
 
     Attributes:
-        module: has ``RULES``, and ``subject_of``, which makes what rules look at.
+        module: has ``RULES``; ``subject_of``, which makes what rules look at; and ``looked_at``, which returns the
+            plugin's function or class that a rule is about.
         arguments: what ``subject_of`` takes besides the plugin.
     """
 
@@ -53,12 +56,25 @@ def kind_of(plugin: str | Spec) -> Kind:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one rule; ``problem`` is one line, empty if the plugin keeps the rule."""
+    """The outcome of one rule.
+
+    Attributes:
+        rule: its name.
+        promise: what it promises.
+        problem: one line; empty if the plugin keeps the rule.
+        seconds: how long it took.
+        where: file and line of the plugin's code that the problem is about, if known.
+        because: the rule that failed, if this one could not be checked because of that.
+        same_as: the rule that failed before for the same cause, if this one is broken by it too.
+    """
 
     rule: str
     promise: str
     problem: str = ""
     seconds: float = 0.0
+    where: str = ""
+    because: str = ""
+    same_as: str = ""
 
 
 class Checked:
@@ -107,19 +123,54 @@ class Checked:
         return load_target(f"{FACTS[self.kind].module}:subject_of")(self.plugin, **self.arguments)
 
 
+class Judge:
+    """Checks rules one by one, and knows which of them failed for the same cause."""
+
+    def __init__(self, checked: Checked, subject: Any) -> None:
+        self.subject = subject
+        self.rules = checked.rules()
+        self._looked_at = load_target(f"{FACTS[checked.kind].module}:looked_at")
+        self._code = Code(load_target(f"{FACTS[checked.kind].module}:packages_of")(subject))
+        self._causes: dict[tuple[str, ...], str] = {}
+
+    def check(self, rule: str) -> tuple[Failure | None, str]:
+        """Check a rule: return why it failed, if it did, and the rule that failed before for the same cause."""
+        try:
+            self.rules[rule](self.subject)
+        except Exception as error:
+            failure = explain(error, self._code, lambda: self._find_code(rule))
+            first = self._causes.setdefault(failure.cause, rule)
+            return failure, "" if first == rule else first
+        return None, ""
+
+    def _find_code(self, rule: str) -> str:
+        """Return where that lies which a rule is about; nothing if it cannot even be imported."""
+        try:
+            return self._code.definition(self._looked_at(self.subject, rule))
+        except Exception:
+            return ""
+
+
+def explain_unchecked(first: str) -> str:
+    """Return why a rule was not checked, which needs what failed in another rule."""
+    return f"not checked (because {first} failed)"
+
+
 def check_plugin(checked: Checked) -> Iterator[Result]:
     """Check a plugin against every rule for its kind, without pytest; yield each result as soon as it is known.
 
     Raises:
         OptionError: no plugin has that name.
     """
-    subject = checked.subject()
-    for name, rule in checked.rules().items():
-        start, problem = time.perf_counter(), ""
-        try:
-            rule(subject)
-        except Exception as error:
-            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            problem = " ".join(f"{kind}{error}".split()) or type(error).__name__
-        promise = (rule.__doc__ or "").strip()
-        yield Result(name, promise, problem, time.perf_counter() - start)
+    judge = Judge(checked, checked.subject())
+    for name, rule in judge.rules.items():
+        start, promise = time.perf_counter(), (rule.__doc__ or "").strip()
+        failure, first = judge.check(name)
+        seconds = time.perf_counter() - start
+        if failure is None:
+            yield Result(name, promise, seconds=seconds)
+        elif first and failure.crashed:
+            yield Result(name, promise, explain_unchecked(first), seconds, failure.where, because=first)
+        else:
+            trace_failure(failure.error)
+            yield Result(name, promise, failure.text, seconds, failure.where, same_as=first)

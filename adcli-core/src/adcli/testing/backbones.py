@@ -1,8 +1,7 @@
 """The rules for backbones. A rule is a function whose docstring says what it promises."""
 
-import re
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +12,9 @@ from adcli.errors import AdcliError, OptionError
 from adcli.nn.backbones import Backbone, BackboneRequest, build_backbone, find_backbone
 from adcli.nn.devices import make_repeatable
 from adcli.specs import BackboneSpec, load_target
-from adcli.testing.assertions import NAME, assert_described_lightly, assert_refused, assert_silent
+from adcli.testing._failures import Unmet, made_once
+from adcli.testing._places import declared, packages
+from adcli.testing.assertions import NAME, assert_described_lightly, assert_named, assert_refused, assert_silent
 
 SIZES = ((64, 64), (96, 64), (75, 61), (97, 130))
 LAYERS = 4
@@ -42,7 +43,7 @@ class Subject:
         request = BackboneRequest(layers)
         return build_backbone(self.provided, argument or self.argument, request, trainable=trainable)
 
-    @cached_property
+    @made_once
     def layers(self) -> tuple[int, ...]:
         """The first layers, up to :data:`LAYERS`, of those that there are."""
         for count in range(LAYERS, 1, -1):
@@ -54,7 +55,7 @@ class Subject:
             return layers
         return (1,)
 
-    @cached_property
+    @made_once
     def backbone(self) -> Backbone:
         """The backbone with these layers, frozen."""
         return self.make(self.layers)
@@ -63,7 +64,31 @@ class Subject:
         """Return the maps of a copy of images."""
         backbone = backbone or self.backbone
         with torch.no_grad():
-            return list(backbone(images.clone()))
+            return as_maps(backbone(images.clone()))
+
+
+def as_maps(found: object) -> list[Tensor]:
+    """Return what a backbone returned if rules can look at it, else fail in words."""
+    if not isinstance(found, (list, tuple)):
+        raise Unmet(f"forward returned {type(found).__name__}, expected a list of maps (N, C, h, w)")
+    for one in found:
+        if not isinstance(one, Tensor):
+            raise Unmet(f"forward returned a list with {type(one).__name__}, expected maps (N, C, h, w)")
+        if one.ndim != 4:
+            raise Unmet(f"forward returned a map of shape {tuple(one.shape)}, expected (N, C, h, w)")
+    return list(found)
+
+
+def packages_of(subject: Subject) -> set[str]:
+    """Return the packages that a backbone's code is in."""
+    return packages(subject.spec, subject.spec.target)
+
+
+def looked_at(subject: Subject, rule: str) -> object:
+    """Return the function, or what describes the backbone, that a rule is about."""
+    if rule in ("describing_imports_nothing_heavy", "the_spec_is_documented_and_loads"):
+        return declared(subject.provided)
+    return load_target(subject.spec.target)
 
 
 def subject_of(backbone: str | BackboneSpec) -> Subject:
@@ -87,11 +112,15 @@ def smooth_images(size: tuple[int, int] = SIZES[0], count: int = 4) -> Tensor:
 
 
 def _assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str) -> None:
-    assert len(found) == len(expected), f"{what}: {len(found)} maps, not {len(expected)}"
+    assert len(found) == len(expected), f"{what}: {len(found)} maps, expected {len(expected)}"
     for layer, (one, other) in enumerate(zip(found, expected, strict=True), 1):
-        assert one.shape == other.shape, f"{what}: map {layer} is {tuple(one.shape)}, not {tuple(other.shape)}"
+        assert one.shape == other.shape, (
+            f"{what}: map {layer} has shape {tuple(one.shape)}, expected {tuple(other.shape)}"
+        )
         difference = float((one - other).abs().max() / (other.max() - other.min()).clamp(min=1e-12))
-        assert difference <= tolerance, f"{what}: map {layer} differs by {difference:.2g} of its range"
+        assert difference <= tolerance, (
+            f"{what}: map {layer} differs by {difference:.2g} of its range, expected the same"
+        )
 
 
 def describing_imports_nothing_heavy(subject: Subject) -> None:
@@ -102,33 +131,39 @@ def describing_imports_nothing_heavy(subject: Subject) -> None:
 def the_spec_is_documented_and_loads(subject: Subject) -> None:
     """Name and summary are given, and the target can be called."""
     spec = subject.spec
-    assert re.fullmatch(f"{NAME}:?", spec.name), f"name '{spec.name}' is not lower case with underscores"
-    assert spec.summary, "the spec has no summary"
-    assert callable(load_target(spec.target)), f"{spec.target} cannot be called"
+    assert_named(spec.name, spec.summary, f"{NAME}:?")
+    assert callable(load_target(spec.target)), f"target {spec.target} is no function"
 
 
 def maps_agree_with_channels_and_strides(subject: Subject) -> None:
     """Each layer has one map, with the layer's channels and with the image's size divided by the layer's stride."""
     backbone = subject.backbone
     for values, name in ((backbone.channels, "channels"), (backbone.strides, "strides")):
-        assert len(values) == len(subject.layers), f"{name} are {values}, for {len(subject.layers)} layers"
+        assert len(values) == len(subject.layers), (
+            f"{name} are {values}, expected {len(subject.layers)}, one for each layer asked for"
+        )
     for size in SIZES:
-        maps = subject.maps(smooth_images(size)[:2])
-        assert len(maps) == len(subject.layers), f"{len(maps)} maps for {len(subject.layers)} layers"
+        images = smooth_images(size)[:2]
+        maps = subject.maps(images)
+        assert len(maps) == len(subject.layers), (
+            f"forward returned {len(maps)} maps, expected {len(subject.layers)}, one for each layer asked for"
+        )
         for found, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
             shape = tuple(found.shape)
-            assert shape[:2] == (2, channels), f"a map of {channels} channels has shape {shape}"
+            assert shape[:2] == (len(images), channels), (
+                f"a map has shape {shape}, expected ({len(images)}, {channels}, h, w) for {len(images)} images by channels"
+            )
             # Networks round up or down when they halve.
             close = all(abs(side - pixels / stride) <= 1 for side, pixels in zip(shape[2:], size, strict=True))
-            assert close, f"at {size[0]} x {size[1]}, a map of stride {stride} has shape {shape}"
+            assert close, f"at {size[0]} x {size[1]}, a map has shape {shape}, expected its stride of {stride}"
 
 
 def maps_are_finite_float32(subject: Subject) -> None:
     """Maps are float32 and finite, for black and white images as well."""
     for images in (smooth_images(), torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)):
         for found in subject.maps(images):
-            assert found.dtype == torch.float32, f"a map is {found.dtype}"
-            assert torch.isfinite(found).all(), "a map is not finite everywhere"
+            assert found.dtype == torch.float32, f"a map is {found.dtype}, expected torch.float32"
+            assert torch.isfinite(found).all(), "a map is not finite everywhere, expected finite values"
 
 
 def a_map_does_not_depend_on_the_batch(subject: Subject) -> None:
@@ -147,9 +182,11 @@ def a_map_does_not_depend_on_the_batch(subject: Subject) -> None:
 def it_is_frozen(subject: Subject) -> None:
     """Nothing in a frozen backbone is trained: no map and no parameter takes a gradient."""
     trained = [name for name, parameter in subject.backbone.named_parameters() if parameter.requires_grad]
-    assert not trained, f"parameters take gradients: {', '.join(trained[:3])}"
+    assert not trained, f"parameters take gradients, expected none: {', '.join(trained[:3])}"
     for found in subject.backbone(smooth_images()):
-        assert not found.requires_grad, "a map takes a gradient: are there parameters that are not registered?"
+        assert not found.requires_grad, (
+            "a map takes a gradient, expected none: are there parameters that are not registered?"
+        )
 
 
 def making_and_mapping_are_repeatable(subject: Subject) -> None:
@@ -158,14 +195,16 @@ def making_and_mapping_are_repeatable(subject: Subject) -> None:
     expected = subject.maps(images)
     for backbone, what in ((subject.backbone, "the second time"), (subject.make(subject.layers), "made again")):
         for one, other in zip(subject.maps(images, backbone), expected, strict=True):
-            assert torch.equal(one, other), f"{what}, maps differ by up to {float((one - other).abs().max()):.2g}"
+            assert torch.equal(one, other), (
+                f"{what}, expected equal maps, they differ by up to {float((one - other).abs().max()):.2g}"
+            )
 
 
 def the_input_is_left_alone(subject: Subject) -> None:
     """Mapping does not change the images it is given."""
     images = smooth_images().clone()
     subject.backbone(images)
-    assert torch.equal(images, smooth_images()), "forward changes its input in place"
+    assert torch.equal(images, smooth_images()), "forward changes its input in place, expected a copy to be changed"
 
 
 def layers_are_chosen_by_index(subject: Subject) -> None:
@@ -175,8 +214,10 @@ def layers_are_chosen_by_index(subject: Subject) -> None:
     for layers in ((1,), (subject.layers[-1],)):
         chosen = subject.make(layers)
         layer = layers[0] - 1
-        facts = (chosen.channels, chosen.strides)
-        assert facts == ((backbone.channels[layer],), (backbone.strides[layer],)), f"layer {layers[0]} alone: {facts}"
+        facts = (tuple(chosen.channels), tuple(chosen.strides))
+        expected_facts = ((backbone.channels[layer],), (backbone.strides[layer],))
+        words = f"layer {layers[0]} alone has channels and strides {facts}, expected {expected_facts}"
+        assert facts == expected_facts, words
         _assert_same(subject.maps(images, chosen), [expected[layer]], SAME, f"layer {layers[0]} alone")
 
 
@@ -184,7 +225,7 @@ def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
     """With layer 1 alone, the backbone has no more parameters than with all, and computes only what that map needs."""
     backbone = subject.make(subject.layers[:1], trainable=True).requires_grad_(True)
     fewer, every = _parameters(backbone), _parameters(subject.make(subject.layers, trainable=True))
-    assert fewer <= every, f"layer 1 alone has {fewer} parameters, all layers {every}"
+    assert fewer <= every, f"layer 1 alone has {fewer} parameters, expected at most those of all layers, {every}"
     ran: list[str] = []
     for name, module in backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
