@@ -29,7 +29,7 @@ from adcli.cli.predict import predict
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
-from adcli.errors import LackOfMemoryError, OptionError, PluginError, StorageError, is_out_of_memory, one_line
+from adcli.errors import LackOfMemoryError, OptionError, PluginError, StorageError, is_out_of_memory, locate
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
 
@@ -72,9 +72,10 @@ class PluginGroup(Group):
 
 def _failed_command(name: str, error: Exception) -> click.ClickException:
     from adcli._plugins.registry import registry
+    from adcli._plugins.remedies import find_packages
 
-    plugin = next((plugin for plugin in registry().plugins if name in plugin.commands), "a plugin")
-    return PluginError(f"command '{name}' of {plugin} failed ({one_line(error)}).")
+    plugin = next(plugin for plugin in registry().plugins if name in plugin.commands)
+    return PluginError(f"command '{name}' of {plugin} failed ({locate(error, *find_packages(plugin.distribution))}).")
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:

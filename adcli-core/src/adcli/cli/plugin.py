@@ -10,7 +10,7 @@ from adcli._plugins.registry import registry
 from adcli.cli.console import print_fact, print_json, print_line, report_failed_plugins
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.cli.listing import suggest_model
-from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch, printable
+from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
 from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 
 _USE = {
@@ -124,7 +124,7 @@ def _print_result(result: Result, width: int) -> None:
         verdict = click.style("FAILED", fg="red", bold=True)
     click.echo(f"{result.rule:<{width}}  {result.seconds:5.1f} s  {verdict}")
     if result.problem and not (result.because or result.same_as):
-        print_line(f"  {printable(result.problem)}", 2)
+        print_line(f"  {result.problem}", 2)
         if result.where:
             print_line(f"  at {result.where}", 2)
 

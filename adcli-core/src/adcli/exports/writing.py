@@ -13,7 +13,7 @@ from adcli._changes import changing, clean_beside, give_name, inside, making, se
 from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomically
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
-from adcli.errors import AdcliError, PluginError, RunError, StorageError, one_line
+from adcli.errors import AdcliError, PluginError, RunError, StorageError, locate
 from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
@@ -142,7 +142,8 @@ def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSou
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}; free space or choose another.") from None
     except Exception as error:
-        raise PluginError(f"{who} failed ({one_line(error)}).") from error
+        package = provided.spec.target.partition(":")[0].partition(".")[0]
+        raise PluginError(f"{who} failed ({locate(error, package)}).") from error
     try:
         plain = json.loads(json.dumps(facts))
         problem = _find_problem(plain, folder)

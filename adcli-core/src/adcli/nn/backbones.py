@@ -143,7 +143,7 @@ def build_backbone(
     backbone = provided.guard("it cannot be made", lambda: create(argument, request))
     if not isinstance(backbone, Backbone):
         name = provided.spec.name + argument
-        raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}.")
+        raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}, expected a Backbone.")
     backbone.to(memory_format=torch.channels_last)
     return backbone if trainable else backbone.freeze()
 

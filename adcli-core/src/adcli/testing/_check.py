@@ -9,7 +9,7 @@ from adcli._plugins.registry import registry
 from adcli._plugins.tracing import trace_failure
 from adcli.errors import OptionError, suggest
 from adcli.specs import KINDS, Kind, ModelSpec, Spec, load_target
-from adcli.testing._failures import Code, Failure, explain
+from adcli.testing._failures import Code, Failure, LocatedError, explain
 from adcli.testing._kinds import Rules, WriteImages
 
 
@@ -123,6 +123,20 @@ class Checked:
         return load_target(f"{FACTS[self.kind].module}:subject_of")(self.plugin, **self.arguments)
 
 
+class Verdict(NamedTuple):
+    """What became of a rule.
+
+    Attributes:
+        failure: why it failed, if it did.
+        because: the rule that failed before, if this one could not be checked because of that.
+        same_as: the rule that failed before for the same cause.
+    """
+
+    failure: Failure | None = None
+    because: str = ""
+    same_as: str = ""
+
+
 class Judge:
     """Checks rules one by one, and knows which of them failed for the same cause."""
 
@@ -133,15 +147,26 @@ class Judge:
         self._code = Code(load_target(f"{FACTS[checked.kind].module}:packages_of")(subject))
         self._causes: dict[tuple[str, ...], str] = {}
 
-    def check(self, rule: str) -> tuple[Failure | None, str]:
-        """Check a rule: return why it failed, if it did, and the rule that failed before for the same cause."""
+    def check(self, rule: str) -> Verdict:
+        """Check a rule; one that needs what has failed in another is not checked."""
         try:
             self.rules[rule](self.subject)
         except Exception as error:
-            failure = explain(error, self._code, lambda: self._find_code(rule))
-            first = self._causes.setdefault(failure.cause, rule)
-            return failure, "" if first == rule else first
-        return None, ""
+            return self._explain(rule, error)
+        return Verdict()
+
+    def _explain(self, rule: str, error: Exception) -> Verdict:
+        failure = explain(error, self._code, lambda: self._find_code(rule))
+        origin = error.__cause__
+        if isinstance(error, LocatedError) and isinstance(origin, Exception):
+            # It was raised instead of what the rule asks for, but perhaps elsewhere as well.
+            first = self._causes.setdefault(explain(origin, self._code, str).cause, rule)
+            if first != rule:
+                return Verdict(failure, because=first)
+        first = self._causes.setdefault(failure.cause, rule)
+        if first == rule:
+            return Verdict(failure)
+        return Verdict(failure, because=first) if failure.crashed else Verdict(failure, same_as=first)
 
     def _find_code(self, rule: str) -> str:
         """Return where that lies which a rule is about; nothing if it cannot even be imported."""
@@ -165,12 +190,12 @@ def check_plugin(checked: Checked) -> Iterator[Result]:
     judge = Judge(checked, checked.subject())
     for name, rule in judge.rules.items():
         start, promise = time.perf_counter(), (rule.__doc__ or "").strip()
-        failure, first = judge.check(name)
+        failure, because, same_as = judge.check(name)
         seconds = time.perf_counter() - start
         if failure is None:
             yield Result(name, promise, seconds=seconds)
-        elif first and failure.crashed:
-            yield Result(name, promise, explain_unchecked(first), seconds, failure.where, because=first)
-        else:
+            continue
+        if not because:
             trace_failure(failure.error)
-            yield Result(name, promise, failure.text, seconds, failure.where, same_as=first)
+        problem = explain_unchecked(because) if because else failure.text
+        yield Result(name, promise, problem, seconds, failure.where, because, same_as)

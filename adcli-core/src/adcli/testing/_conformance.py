@@ -62,11 +62,11 @@ def conformance(
 
 def _raise_if_broken(judge: Judge, rule: str) -> None:
     """Check a rule; raise what it raises, with the place in the plugin's code, or that another has failed for it."""
-    failure, first = judge.check(rule)
+    failure, because, _ = judge.check(rule)
     if failure is None:
         return
-    if first and failure.crashed:
-        raise AssertionError(explain_unchecked(first))
+    if because:
+        raise AssertionError(explain_unchecked(because))
     place = f"at {failure.where}"
     if failure.where and place not in getattr(failure.error, "__notes__", ()):
         failure.error.add_note(place)

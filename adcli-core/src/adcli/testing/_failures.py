@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from adcli.errors import AdcliError, one_line
+from adcli.errors import AdcliError, one_line, printable
 
 T = TypeVar("T")
 
@@ -17,36 +17,36 @@ Frames = Sequence[tuple[str, int]]
 """Files and lines of a call, the innermost last."""
 
 
-class Unmet(AssertionError):
+class UnmetError(AssertionError):
     """What several rules look at is not as they need it, so that they cannot be checked."""
 
 
-class Located(AssertionError):
+class LocatedError(AssertionError):
     """A rule is broken at a place that no traceback of this process shows.
 
     Args:
         message: what is wrong.
         frames: where.
         printed: what another process printed, for whoever wants its traceback.
-        crashed: whether the plugin's code raised an error there.
+        kind: the type of the error that the plugin's code raised there, if it did.
     """
 
-    def __init__(self, message: str, frames: Frames, *, printed: str = "", crashed: bool = False) -> None:
+    def __init__(self, message: str, frames: Frames, *, printed: str = "", kind: str = "") -> None:
         super().__init__(message)
         self.frames = frames
-        self.crashed = crashed
+        self.kind = kind
         if printed:
             self.add_note(printed)
 
 
-def from_process(printed: str, code: int) -> Located:
+def from_process(printed: str, code: int) -> LocatedError:
     """Return the error that another process ended with, from what it printed to stderr."""
     # The first traceback is of the error itself, those after it of what was made of it.
     first = printed.partition("\nThe above exception was the direct cause")[0].strip()
     line = (first.splitlines() or [f"exit code {code}"])[-1]
     frames = [(file, int(number)) for file, number in re.findall(r'File "([^"]+)", line (\d+)', first)]
     message = re.sub(r"^(?:\w+\.)+(\w+)(?=:|$)", r"\1", line)
-    return Located(message, frames, printed=printed, crashed=True)
+    return LocatedError(message, frames, printed=printed, kind=message.partition(":")[0])
 
 
 class made_once(Generic[T]):  # noqa: N801 - used as cached_property is
@@ -146,19 +146,15 @@ class Failure:
         error: what was raised.
         text: what is wrong, one line.
         where: file and line of the plugin's code, or nothing.
+        cause: equal for failures of one cause: an error of one type at one place, or else the words.
         crashed: whether the rule got no answer, because code of the plugin failed or gave what cannot be looked at.
     """
 
     error: Exception
     text: str
     where: str
+    cause: tuple[str, ...]
     crashed: bool
-
-    @property
-    def cause(self) -> tuple[str, ...]:
-        """What is equal for failures of one cause: an error of one type at one place, or else the words."""
-        kind = self.text.partition(":")[0]
-        return (kind, self.where) if self.crashed and self.where and kind.isidentifier() else (self.text,)
 
 
 def explain(error: Exception, code: Code, fallback: Callable[[], str]) -> Failure:
@@ -170,14 +166,24 @@ def explain(error: Exception, code: Code, fallback: Callable[[], str]) -> Failur
         fallback: returns the place of what the rule looks at, if the error itself has none in the plugin's code.
     """
     root = _root(error)
-    where, inner = "", False
-    for raised in _chain(error):
-        frames = _frames(raised)
-        where = where or code.innermost(frames)
-        inner = inner or (raised is root and bool(frames) and bool(code.name(*frames[-1])))
-    verdict = isinstance(root, AssertionError) and not inner
-    crashed = not verdict or isinstance(root, Unmet) or (isinstance(root, Located) and root.crashed)
-    return Failure(error, _words(root, verdict), where or fallback(), crashed)
+    raised_at = next(filter(None, (code.innermost(_frames(raised)) for raised in _chain(error))), "")
+    kind = _find_kind(root, code)
+    text = _words(root, verdict=isinstance(root, AssertionError) and kind != "AssertionError")
+    if not kind:
+        return Failure(error, text, raised_at or fallback(), (text,), crashed=False)
+    # Other rules give other images, in other folders.
+    cause = (kind, raised_at) if raised_at else (kind, re.sub(r"/[^\s']*|\d+", "", text))
+    return Failure(error, text, raised_at or fallback(), cause, crashed=True)
+
+
+def _find_kind(error: BaseException, code: Code) -> str:
+    """Return the type of an error that kept a rule from its answer; nothing for the answer that it is broken."""
+    if isinstance(error, LocatedError):
+        return error.kind
+    frames = _frames(error)
+    answer = isinstance(error, AssertionError) and not isinstance(error, UnmetError)
+    # What the plugin's own code asserts is no answer of a rule.
+    return "" if answer and not (frames and code.name(*frames[-1])) else type(error).__name__
 
 
 def _root(error: BaseException) -> BaseException:
@@ -195,7 +201,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _frames(error: BaseException) -> Frames:
-    if isinstance(error, Located):
+    if isinstance(error, LocatedError):
         return error.frames
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
@@ -208,7 +214,7 @@ def _words(error: BaseException, verdict: bool) -> str:
     if isinstance(error, SyntaxError) and error.text:
         return one_line(f"{type(error).__name__}: {error.msg}: {error.text.strip()}")
     if verdict and str(error):
-        return " ".join(str(error).split())
+        return " ".join(printable(str(error)).split())[:600]
     if str(error):
         return one_line(error)
     frames = traceback.extract_tb(error.__traceback__)

@@ -17,7 +17,7 @@ from adcli._plugins.registry import CORE, Plugin, registry
 from adcli.errors import AdcliError, PluginError, one_line
 from adcli.options import Options
 from adcli.specs import DatasetSpec, ExporterSpec, ModelSpec
-from adcli.testing._failures import Frames, Located, from_process
+from adcli.testing._failures import Frames, LocatedError, from_process
 
 NAME = r"[a-z][a-z0-9_]*"
 
@@ -65,7 +65,7 @@ def assert_imports_none(
     found: dict[str, Frames] = json.loads(printed.strip().splitlines()[-1])
     if found:
         name, frames = next(iter(found.items()))
-        raise Located(f"{what} imports {name}, expected not to: import it in the function that needs it", frames)
+        raise LocatedError(f"{what} imports {name}, expected not to: import it in the function that needs it", frames)
 
 
 def run_python(code: str, *arguments: str, disabled: Sequence[str] = ()) -> str:
@@ -107,7 +107,7 @@ class Traces(NamedTuple):
     def assert_none(self) -> None:
         """Fail if there are any."""
         if self.words:
-            raise Located(f"{self.words}, expected nothing", self.frames)
+            raise LocatedError(f"{self.words}, expected nothing", self.frames)
 
 
 class _Listener(io.StringIO):
@@ -149,7 +149,7 @@ def assert_refused(action: Callable[[], object], what: str, *words: str) -> str:
     problem = _find_fault(raised, words)
     if problem:
         frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(raised.__traceback__)]
-        raise Located(f"{what}: {problem}", frames)
+        raise LocatedError(f"{what}: {problem}", frames) from raised
     assert isinstance(raised, AdcliError)
     return raised.format_message()
 

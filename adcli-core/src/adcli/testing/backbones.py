@@ -12,7 +12,7 @@ from adcli.errors import AdcliError, OptionError
 from adcli.nn.backbones import Backbone, BackboneRequest, build_backbone, find_backbone
 from adcli.nn.devices import make_repeatable
 from adcli.specs import BackboneSpec, load_target
-from adcli.testing._failures import Unmet, made_once
+from adcli.testing._failures import UnmetError, made_once
 from adcli.testing._places import declared, packages
 from adcli.testing.assertions import NAME, assert_described_lightly, assert_named, assert_refused, assert_silent
 
@@ -70,12 +70,12 @@ class Subject:
 def as_maps(found: object) -> list[Tensor]:
     """Return what a backbone returned if rules can look at it, else fail in words."""
     if not isinstance(found, (list, tuple)):
-        raise Unmet(f"forward returned {type(found).__name__}, expected a list of maps (N, C, h, w)")
+        raise UnmetError(f"forward returned {type(found).__name__}, expected a list of maps (N, C, h, w)")
     for one in found:
         if not isinstance(one, Tensor):
-            raise Unmet(f"forward returned a list with {type(one).__name__}, expected maps (N, C, h, w)")
+            raise UnmetError(f"forward returned a list with {type(one).__name__}, expected maps (N, C, h, w)")
         if one.ndim != 4:
-            raise Unmet(f"forward returned a map of shape {tuple(one.shape)}, expected (N, C, h, w)")
+            raise UnmetError(f"forward returned a map of shape {tuple(one.shape)}, expected (N, C, h, w)")
     return list(found)
 
 
@@ -151,7 +151,7 @@ def maps_agree_with_channels_and_strides(subject: Subject) -> None:
         for found, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
             shape = tuple(found.shape)
             assert shape[:2] == (len(images), channels), (
-                f"a map has shape {shape}, expected ({len(images)}, {channels}, h, w) for {len(images)} images by channels"
+                f"a map has shape {shape}, expected ({len(images)}, {channels}, h, w)"
             )
             # Networks round up or down when they halve.
             close = all(abs(side - pixels / stride) <= 1 for side, pixels in zip(shape[2:], size, strict=True))
@@ -183,7 +183,7 @@ def it_is_frozen(subject: Subject) -> None:
     """Nothing in a frozen backbone is trained: no map and no parameter takes a gradient."""
     trained = [name for name, parameter in subject.backbone.named_parameters() if parameter.requires_grad]
     assert not trained, f"parameters take gradients, expected none: {', '.join(trained[:3])}"
-    for found in subject.backbone(smooth_images()):
+    for found in as_maps(subject.backbone(smooth_images())):
         assert not found.requires_grad, (
             "a map takes a gradient, expected none: are there parameters that are not registered?"
         )
@@ -229,7 +229,7 @@ def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
     ran: list[str] = []
     for name, module in backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
-    maps = backbone(smooth_images())
+    maps = as_maps(backbone(smooth_images()))
     if not maps[0].requires_grad:
         return
     maps[0].square().sum().backward()
@@ -260,6 +260,7 @@ def the_state_restores_without_pretrained_weights(subject: Subject) -> None:
 def forward_can_be_exported(subject: Subject) -> None:
     """``torch.export`` traces it with a dynamic batch, and the result agrees for other batch sizes."""
     images = smooth_images(count=7)
+    subject.maps(images)  # What cannot be looked at need not be traced.
     batch = torch.export.Dim("batch", min=2, max=1024)
     with torch.no_grad():
         exported = torch.export.export(subject.backbone, (images[:3],), dynamic_shapes=({0: batch},))

@@ -12,7 +12,7 @@ from adcli.data.decoding import read_image, read_mask
 from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.options import Options
 from adcli.specs import DatasetSpec, load_target
-from adcli.testing._failures import Unmet, made_once
+from adcli.testing._failures import UnmetError, made_once
 from adcli.testing._kinds import WriteImages
 from adcli.testing._places import declared, packages
 from adcli.testing.assertions import (
@@ -89,18 +89,20 @@ class Subject:
 def as_splits(found: Any, target: str) -> Splits:
     """Return what ``load`` returned if rules can look at it, else fail in words."""
     if not isinstance(found, Splits):
-        raise Unmet(f"{target} returned {type(found).__name__}, expected adcli.data.Splits")
+        raise UnmetError(f"{target} returned {type(found).__name__}, expected adcli.data.Splits")
     for part in ("train", "test", "validation"):
         samples = getattr(found, part)
         if not isinstance(samples, Sequence) or isinstance(samples, str):
-            raise Unmet(f"Splits.{part} is {type(samples).__name__}, expected a list or tuple of adcli.data.Sample")
+            raise UnmetError(
+                f"Splits.{part} is {type(samples).__name__}, expected a list or tuple of adcli.data.Sample"
+            )
         strange = [sample for sample in samples if not isinstance(sample, Sample)]
         if strange:
-            raise Unmet(f"Splits.{part} has {strange[0]!r}, expected adcli.data.Sample only")
+            raise UnmetError(f"Splits.{part} has {strange[0]!r}, expected adcli.data.Sample only")
         for sample in samples:
             for name, path in (("image", sample.image), ("mask", sample.mask)):
                 if not (isinstance(path, Path) or (name == "mask" and path is None)):
-                    raise Unmet(f"Splits.{part}: Sample.{name} is {path!r}, expected a pathlib.Path")
+                    raise UnmetError(f"Splits.{part}: Sample.{name} is {path!r}, expected a pathlib.Path")
     return found
 
 

@@ -30,7 +30,7 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, Scored, guarded
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ExporterSpec, ModelSpec, load_target
-from adcli.testing._failures import Unmet, made_once
+from adcli.testing._failures import UnmetError, made_once
 from adcli.testing._places import declared, packages
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
 from adcli.testing.models import SIZE, damaged_images, good_images, save_images
@@ -150,14 +150,14 @@ def as_scored(found: Any, count: int) -> Scored:
     """Return what a runtime returned for some images if rules can look at it, else fail in words."""
     expected = "expected scores (N,) and maps (N, h, w) or None, numpy arrays"
     if not (isinstance(found, tuple) and len(found) == 2):
-        raise Unmet(f"the runtime returned {type(found).__name__}, {expected}")
+        raise UnmetError(f"the runtime returned {type(found).__name__}, {expected}")
     for name, array, dimensions in (("scores", found[0], 1), ("maps", found[1], 3)):
         if name == "maps" and array is None:
             continue
         if not isinstance(array, np.ndarray):
-            raise Unmet(f"the runtime returned {name} of type {type(array).__name__}, {expected}")
+            raise UnmetError(f"the runtime returned {name} of type {type(array).__name__}, {expected}")
         if array.ndim != dimensions or len(array) != count:
-            raise Unmet(f"the runtime returned {name} of shape {array.shape} for {count} images, {expected}")
+            raise UnmetError(f"the runtime returned {name} of shape {array.shape} for {count} images, {expected}")
     scores, maps = found
     return scores, maps
 
@@ -313,9 +313,10 @@ def the_runtime_imports_no_torch(subject: Subject) -> None:
     """Without torch, the folder can be loaded and gives the same scores."""
     images, path = _mixed_images(), subject.new_folder() / "images.npy"
     np.save(path, images)
+    expected = subject.runtime(images.copy())[0]
     printed = run_python(_SCORE_ALONE, subject.spec.runtime, str(subject.export.path), str(path))
     scores = np.array([float(word) for word in printed.splitlines()[-1].split()])
-    difference = subject.relative(scores, np.asarray(subject.runtime(images.copy())[0]))
+    difference = subject.relative(scores, expected)
     assert difference <= SAME, f"in another process, scores differ by {difference:.2g} of their range, expected none"
 
 

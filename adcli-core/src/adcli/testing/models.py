@@ -23,7 +23,7 @@ from adcli.nn.model import Model, Scores
 from adcli.nn.restoring import build_model
 from adcli.options import Options
 from adcli.specs import ModelSpec, load_target
-from adcli.testing._failures import Unmet, made_once
+from adcli.testing._failures import UnmetError, made_once
 from adcli.testing._places import declared, packages
 from adcli.testing.assertions import Traces, assert_described_lightly, assert_documented, assert_silent, traces
 from adcli.testing.processes import run_together
@@ -94,16 +94,20 @@ def as_scores(found: Any, images: Tensor) -> Scores:
     """Return what ``forward`` returned for images if rules can look at it, else fail in words."""
     expected = "expected adcli.nn.Scores(image, map)"
     if not isinstance(found, Scores):
-        raise Unmet(f"forward returned {_describe(found)}, {expected}")
+        raise UnmetError(f"forward returned {_describe(found)}, {expected}")
     for name, tensor in found._asdict().items():
         if not (isinstance(tensor, Tensor) or (name == "map" and tensor is None)):
             wanted = "a Tensor" if name == "image" else "a Tensor or None"
-            raise Unmet(f"forward returned Scores whose {name} is {_describe(tensor)}, expected {wanted}")
+            raise UnmetError(f"forward returned Scores whose {name} is {_describe(tensor)}, expected {wanted}")
         if tensor is not None and tensor.device != images.device:
-            raise Unmet(f"forward returned a {name} on {tensor.device}, expected {images.device}, where the images are")
+            raise UnmetError(
+                f"forward returned a {name} on {tensor.device}, expected {images.device}, where the images are"
+            )
     if found.image.shape != (len(images),):
         found_shape = tuple(found.image.shape)
-        raise Unmet(f"forward returned image scores of shape {found_shape} for {len(images)} images, expected (N,)")
+        raise UnmetError(
+            f"forward returned image scores of shape {found_shape} for {len(images)} images, expected (N,)"
+        )
     return found
 
 
@@ -378,6 +382,7 @@ def damage_scores_higher(subject: Subject) -> None:
 def forward_can_be_exported(subject: Subject) -> None:
     """``torch.export`` traces forward with a dynamic batch, and the result agrees for other batch sizes."""
     images = torch.cat([good_images(), damaged_images()])
+    subject.scores(images)  # What cannot be looked at need not be traced.
     batch = torch.export.Dim("batch", min=2, max=1024)
     with torch.no_grad():
         exported = torch.export.export(subject.fitted, (images[:3],), dynamic_shapes=({0: batch},))
