@@ -125,3 +125,8 @@ def with_torch(options: PlainOptions, category: str | None) -> Splits:
 
     torch.get_num_threads()
     return right(options, category)
+
+
+def torn(options: PlainOptions, category: str | None) -> Splits:
+    """Fails wherever it is loaded."""
+    return options.nope  # type: ignore[attr-defined]

@@ -40,6 +40,14 @@ class PluginGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._plugin_commands()})
 
+    def sections(self, ctx: click.Context) -> Mapping[str, Sequence[str]]:
+        """List each plugin's commands under its name and version."""
+        self._plugin_commands()
+        from adcli._plugins.registry import registry
+
+        of_plugins = {f"Commands of {plugin}": plugin.commands for plugin in registry().plugins if plugin.commands}
+        return {"Commands": sorted(self.commands), **of_plugins}
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or self._plugin_commands().get(cmd_name)
 

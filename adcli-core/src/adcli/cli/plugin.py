@@ -16,6 +16,7 @@ from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
+    "command": "adcli {name} last",
 }
 
 
@@ -25,7 +26,7 @@ def plugin() -> None:
 
 
 @plugin.command()
-@operand("name", "What --model, --data, --backbone or --to take.", complete="everything")
+@operand("name", "What --model, --data, --backbone or --to take, or a command of a plugin.", complete="everything")
 @flag("--kind", type=Choice(KINDS), help="What NAME is, if several kinds have one of that name.")
 @settings("data_options")
 @pairs("Option of the model or exporter.", complete="checked_options")
@@ -33,8 +34,9 @@ def plugin() -> None:
 def check(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str], as_json: bool) -> int:
     """Check that what a plugin offers keeps every rule.
 
-    Fits a model to a dozen small images with its quick options, exports a small model, or loads a data set with the
-    options given. If a rule is broken, the exit code is 6.
+    Fits a model to a dozen small images with its quick options, exports a small model, loads a data set with the
+    options given, or asks a command for its help. If a rule is broken, the exit code is 6. ADCLI_TRACE=1 prints
+    tracebacks.
 
     \b
     Examples:
@@ -72,6 +74,8 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
         raise OptionError(f"-o is for models and exporters, and '{name}' is a {checked.kind}.")
     if checked.kind == "backbone":
         _make_once(checked)
+        return checked
+    if checked.kind == "command":
         return checked
     checked = Checked(name, checked.kind, data_options or options)
     registry().by_kind[checked.kind][name].spec.options.parse(data_options or options)
@@ -155,9 +159,16 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
 
 @plugin.command()
 @operand("name", "What users will type, such as my_model; the package is then adcli-my-model.")
-@flag("--kind", type=Choice(KINDS), default="model", metavar="model|dataset", help="What the plugin offers (model).")
+@flag(
+    "--kind",
+    type=Choice(KINDS),
+    default="model",
+    metavar="model|dataset|command",
+    help="What the plugin offers (model).",
+)
 @out_flag("The package's folder (adcli-NAME).")
-def new(name: str, kind: Kind, out: Path | None) -> None:
+@click.pass_context
+def new(ctx: click.Context, /, name: str, kind: Kind, out: Path | None) -> None:
     """Write a complete package for a plugin.
 
     It works and passes its tests as it is.
@@ -166,10 +177,14 @@ def new(name: str, kind: Kind, out: Path | None) -> None:
     Examples:
       adcli plugin new my_model
       adcli plugin new line3 --kind dataset --out line3
+      adcli plugin new weigh --kind command
     """
     from adcli._plugins.template import PluginNames, write_package
 
     names = PluginNames.parse(name)
+    program = ctx.find_root().command
+    if kind == "command" and isinstance(program, click.Group) and program.get_command(ctx, names.name) is not None:
+        raise OptionError(f"name '{name}': adcli has a command '{names.name}'; choose another.")
     folder = out or Path(names.distribution)
     files = write_package(names, kind, folder)
     print_fact("wrote", f"{folder} ({len(files)} files)")

@@ -128,7 +128,9 @@ def write_graph(
     load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
     unfinished = Export(folder, manifest, run.calibration)
     # From the files, so that what is checked is what was written.
-    return manifest, guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {plugin}")
+    return manifest, guarded(
+        lambda: load(unfinished), f"exporter '{provided.spec.name}' of {plugin}", provided.spec.runtime
+    )
 
 
 def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path) -> dict[str, Any]:

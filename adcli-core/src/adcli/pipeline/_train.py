@@ -39,8 +39,8 @@ from adcli.errors import (
     RunError,
     StorageError,
     is_out_of_memory,
+    locate,
     one_line,
-    place,
 )
 from adcli.nn.batches import Batches, Session
 from adcli.nn.devices import make_repeatable, pick_device, pick_precision, repeatable
@@ -478,7 +478,7 @@ def _fit(
             raise LackOfMemoryError from None
         if partial is not None:
             partial.log("failed:", *traceback.format_exc().splitlines())
-        reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
+        reason = locate(error, type(model).__module__.partition(".")[0])
         raise PluginError(f"model '{job.settings.model}' of {job.provided.plugin} failed to fit ({reason}).") from error
     model.set_precision(torch.float32)
     return model.eval()

@@ -11,6 +11,7 @@ from adcli.errors import OptionError, suggest
 from adcli.specs import KINDS, Kind, ModelSpec, Spec, load_target
 from adcli.testing._failures import Code, Failure, LocatedError, explain
 from adcli.testing._kinds import Rules, WriteImages
+from adcli.testing.commands import list_commands
 
 
 class Facts(NamedTuple):
@@ -31,6 +32,7 @@ FACTS: dict[Kind, Facts] = {
     "dataset": Facts("adcli.testing.datasets", ("options", "write_images")),
     "backbone": Facts("adcli.testing.backbones", ()),
     "exporter": Facts("adcli.testing.exporters", ("options", "model")),
+    "command": Facts("adcli.testing.commands", ()),
 }
 
 
@@ -45,8 +47,10 @@ def kind_of(plugin: str | Spec) -> Kind:
     prefix, colon, _ = plugin.partition(":")
     offered = registry().by_kind
     kinds = [kind for kind, known in offered.items() if known.get(prefix + colon) is not None]
+    commands = list_commands()
+    kinds += ["command"] if plugin in commands else []
     if not kinds:
-        everything = [name for known in offered.values() for name in known]
+        everything = [*commands, *(name for known in offered.values() for name in known)]
         broken = "".join(f" ({failed} failed to load: see 'adcli plugins')" for failed in registry().failed)
         raise OptionError(f"no plugin offers '{plugin}'.{suggest(plugin, everything)}{broken}")
     if len(kinds) > 1:
@@ -81,7 +85,7 @@ class Checked:
     """A plugin to check, and how.
 
     Args:
-        plugin: a name, as ``--model``, ``--data``, ``--backbone`` or ``--to`` take it, or a spec.
+        plugin: a name, as ``--model``, ``--data``, ``--backbone`` or ``--to`` take it, or a spec; or a command.
         kind: what it is; found by its name if None.
         options: of a model, on top of its ``quick`` ones; of a data set or exporter, in place of its defaults.
         write_images: for a data set: writes images into an empty folder and returns the options that load them.

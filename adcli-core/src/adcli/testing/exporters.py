@@ -122,7 +122,7 @@ class Subject:
     def load(self, export: Export) -> Runtime:
         """Load the runtime of an exported folder."""
         load: Callable[[Export], Runtime] = self.provided.load(self.spec.runtime)
-        runtime = guarded(lambda: load(export), f"exporter '{self.spec.name}'")
+        runtime = guarded(lambda: load(export), f"exporter '{self.spec.name}'", self.spec.runtime)
         return lambda images: as_scored(runtime(images), len(images))
 
     @made_once
