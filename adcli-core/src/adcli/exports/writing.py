@@ -170,11 +170,13 @@ def _find_problem(facts: Any, folder: Path) -> str:
     if not isinstance(facts["file"], str) or not (folder / facts["file"]).is_file():
         return f"file is {facts['file']!r}, which was not written; expected the graph's name in the folder"
     for name in ("tolerance", "auroc_drop"):
-        value = facts.get(name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if (name in _FACTS or value is not None) and not (is_number and 0 < value < float("inf")):
-            return f"{name} is {value!r}, expected a number above 0"
-    return ""
+        if facts.get(name) is not None and not _is_limit(facts[name]):
+            return f"{name} is {facts[name]!r}, expected a number above 0"
+    return "" if facts["tolerance"] is not None else "tolerance is None, expected a number above 0"
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def seal_folder(

@@ -3,15 +3,17 @@
 from typing import Any
 
 from adcli._plugins.registry import Provided, registry
-from adcli.specs import KINDS, Spec
+from adcli._plugins.remedies import find_packages
+from adcli.specs import KINDS
 
 
-def packages(spec: Spec, *targets: str) -> set[str]:
-    """Return the top-level packages of targets, and of the options' class."""
-    options = getattr(spec, "options", None)
+def packages(provided: Provided[Any], *targets: str) -> set[str]:
+    """Return the top-level packages of targets, of the options' class, and of the plugin's modules."""
+    options = getattr(provided.spec, "options", None)
     modules = [*targets, *([options.__module__] if options is not None else [])]
-    # The class of a spec without options of its own is the core's.
     names = {module.partition(":")[0].partition(".")[0] for module in modules}
+    names.update(find_packages(provided.plugin.distribution))
+    # The class of a spec without options of its own is the core's.
     return names if names == {"adcli"} else names - {"adcli"}
 
 

@@ -81,7 +81,7 @@ def as_maps(found: object) -> list[Tensor]:
 
 def packages_of(subject: Subject) -> set[str]:
     """Return the packages that a backbone's code is in."""
-    return packages(subject.spec, subject.spec.target)
+    return packages(subject.provided, subject.spec.target)
 
 
 def looked_at(subject: Subject, rule: str) -> object:
@@ -232,7 +232,7 @@ def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
     maps = as_maps(backbone(smooth_images()))
     if not maps[0].requires_grad:
         return
-    maps[0].square().sum().backward()
+    torch.autograd.backward(maps[0].square().sum())
     left_out = [name for name in ran if _untouched(backbone.get_submodule(name))]
     assert not left_out, f"asked for layer 1, it computes {', '.join(left_out[:3])} for nothing"
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from adcli._plugins.registry import CORE, Plugin, registry
+from adcli._plugins.remedies import find_packages
 from adcli.errors import OptionError, one_line, suggest
 from adcli.specs import load_target
 from adcli.testing._failures import LocatedError
@@ -80,7 +81,8 @@ def subject_of(name: str) -> Subject:
 def packages_of(subject: Subject) -> set[str]:
     """Return the packages that a command's code is in."""
     functions = (subject.hook, *(part.callback for _, part in subject.parts() if part.callback))
-    return {function.__module__.partition(".")[0] for function in functions}
+    own = {function.__module__.partition(".")[0] for function in functions}
+    return own | set(find_packages(subject.plugin.distribution))
 
 
 def looked_at(subject: Subject, rule: str) -> Any:

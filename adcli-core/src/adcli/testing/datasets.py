@@ -108,7 +108,7 @@ def as_splits(found: Any, target: str) -> Splits:
 
 def packages_of(subject: Subject) -> set[str]:
     """Return the packages that a data set's code is in."""
-    return packages(subject.spec, subject.spec.target)
+    return packages(subject.provided, subject.spec.target)
 
 
 def looked_at(subject: Subject, rule: str) -> Any:

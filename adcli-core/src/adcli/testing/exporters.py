@@ -164,7 +164,7 @@ def as_scored(found: Any, count: int) -> Scored:
 
 def packages_of(subject: Subject) -> set[str]:
     """Return the packages that an exporter's code is in."""
-    return packages(subject.spec, subject.spec.target, subject.spec.runtime)
+    return packages(subject.provided, subject.spec.target, subject.spec.runtime)
 
 
 _WRITES = ("facts_describe_the_graph", "a_wrong_graph_fails_the_check", "exporting_is_silent")

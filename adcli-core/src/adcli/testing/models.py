@@ -201,7 +201,7 @@ def fit_and_score(target: str, options_class: str, values: str, output: str) -> 
 
 def packages_of(subject: Subject) -> set[str]:
     """Return the packages that a model's code is in."""
-    return packages(subject.spec, subject.spec.target)
+    return packages(subject.provided, subject.spec.target)
 
 
 _LOOKED_AT = {
