@@ -1,6 +1,8 @@
 """Thresholds after the training: from new images, by a value, back again; of runs, and of exports without torch."""
 
+import hashlib
 import json
+import random
 import re
 import shlex
 import shutil
@@ -14,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from support import Adcli, assert_one_line, draw_part
 from test_export import train, without_torch
 
-from adcli import pipeline
+from adcli import RunError, pipeline
 from adcli.data.splitting import content_digest
 from adcli.exports.agreement import disagreement
 from adcli.exports.export import Export
@@ -139,6 +141,17 @@ def test_test_images_that_set_a_threshold_are_said_and_remembered(adcli: Adcli, 
     assert "test images" not in adcli("calibrate", export, "--data", parts / "test/good").err
 
 
+def test_an_export_says_that_test_images_set_its_threshold(adcli: Adcli, run: Run, parts: Path, good: Path) -> None:
+    for data, count in ((good, 0), (parts / "test/good", 6)):
+        outcome = adcli("export", run.path, "--to", "npz", "--data", data, "--out", "line3", "--force")
+        assert outcome.code == 0, outcome.err
+        said = "6 of 6 images that set the threshold are the run's test images"
+        assert (said in outcome.err.replace("\n", " ")) == bool(count)
+        (kept,) = pipeline.calibrations(Export.open(Path("line3")))
+        assert kept.tested == count
+        assert kept.command == f"adcli export run --to npz --data {data.name} --out line3"
+
+
 # --- what is said of the image that sets the threshold
 
 
@@ -242,6 +255,44 @@ def test_each_calibration_can_be_brought_back_by_its_number(adcli: Adcli, subjec
     assert states(root) == before
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_undo_takes_back_the_last_step_that_is_not_taken_back_yet(run: Run, seed: int) -> None:
+    """A random walk, beside a stack: whatever sets a threshold is put on it, and an undo takes the top off."""
+    draw = random.Random(seed)
+    stack, history = [run.calibration.digest], [run.calibration.digest]
+    for _ in range(30):
+        step = draw.choice(["calibrate", "undo", "undo", "restore"])
+        number = draw.randint(1, len(history))
+        if step == "undo" and len(stack) == 1:
+            with pytest.raises(RunError, match="the first calibration is in force"):
+                pipeline.restore_calibration(run)
+            continue
+        if step == "undo":
+            run = pipeline.restore_calibration(run)
+            stack.pop()
+        elif step == "calibrate" or history[number - 1] == stack[-1]:
+            run = pipeline.recalibrate(run, threshold=draw.random())
+            stack.append(run.calibration.digest)
+        else:
+            run = pipeline.restore_calibration(run, number)
+            stack.append(history[number - 1])
+        assert run.calibration.digest == stack[-1]
+        history.append(stack[-1])
+    assert [kept.calibration.digest for kept in pipeline.calibrations(run)] == history
+
+
+def test_a_history_that_does_not_tell_undo_from_restore_is_read_as_before(run: Run) -> None:
+    for threshold in (1.0, 2.0):
+        run = pipeline.recalibrate(run, threshold=threshold)
+    run = pipeline.restore_calibration(run)
+    path = run.path / "calibrations/0004.json"
+    content = json.loads(path.read_text())
+    del content["undoes"], content["digest"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "digest": digest}))
+    assert pipeline.restore_calibration(run).calibration.digest == pipeline.calibrations(run)[0].calibration.digest
+
+
 def test_the_way_back_that_is_printed_leads_back(adcli: Adcli, run: Run) -> None:
     root = run.path
     steps = (("--false-alarm-rate", 0.5), ("--threshold", 2.5), ("--undo",), ("--undo",), ("--restore", 3))
@@ -310,7 +361,15 @@ def test_f1_takes_the_good_images_that_calibrate_as_its_good_side(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--list", "--undo"), ("--undo", "--threshold", "1"), ("--list", "--data", "x"), ("--validation", "x"), ()],
+    [
+        ("--list", "--undo"),
+        ("--undo", "--threshold", "1"),
+        ("--list", "--data", "x"),
+        ("--validation", "x"),
+        ("--threshold", "3", "--false-alarm-rate", "0.2"),
+        ("--threshold", "f1", "--validation", "x", "--false-alarm-rate", "0.2"),
+        (),
+    ],
 )
 def test_requests_that_say_two_things_or_none_are_one_line(adcli: Adcli, run: Run, arguments: tuple[str, ...]) -> None:
     before = states(run.path)
@@ -548,3 +607,10 @@ def test_a_refusal_shows_by_how_much_and_names_the_option(by: float) -> None:
     unequal = {"unequal": 2, "equal": 8, "near_threshold": 0}
     assert "-o tolerance=" in disagreement({**judged, "score_difference": 0.0, "verdicts": unequal})
     assert disagreement({**judged, "score_difference": 0.001}) == ""
+
+
+def test_a_folder_without_images_is_not_asked_for_images_to_train_on(adcli: Adcli, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = adcli("calibrate", run.path, "--data", "empty")
+    assert_one_line(outcome, 4, "empty", "no good images")
+    assert "train on" not in outcome.err

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from support import Adcli, assert_one_line
 
+from adcli import pipeline
 from adcli._plugins.registry import registry
 from adcli.errors import DataError, StorageError
 from adcli.pipeline import _finishing, _train
@@ -317,9 +318,38 @@ def test_copies_of_fitted_images_among_the_others_are_said(adcli: Adcli, data: P
 def test_no_file_is_read_in_full_twice_for_its_digest(
     adcli: Adcli, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adcli.pipeline import _seen_images
+    from adcli.data import guarding, splitting
 
-    monkeypatch.setattr(_seen_images, "content_digest", never)
+    read: list[Path] = []
+
+    def digest(path: Path) -> str:
+        read.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    for module in (guarding, splitting):
+        monkeypatch.setattr(module, "content_digest", digest)
     outcome = adcli(*QUICK, "--data", data, "--out", "run")
     assert outcome.code == 0, outcome.err
     assert len(read_images(Path("run"))) == 36
+    assert len(read) == len(set(read))
+
+
+@pytest.mark.parametrize("how", ["0.2", "3-fold", "FOLDER"])
+def test_a_copy_of_a_test_image_sets_no_threshold_and_that_is_said(adcli: Adcli, data: Path, how: str) -> None:
+    options = ["--calibration", "apart" if how == "FOLDER" else how]
+    shutil.copytree(data / "train/good", "apart")
+    for i, path in enumerate(sorted(Path("apart").iterdir())):
+        path.write_bytes(path.read_bytes() + bytes([i]))
+    assert adcli(*QUICK, "--data", data, *options, "--out", "before").code == 0
+    before = pipeline.load("before").calibration
+    name = before.images[-1]
+    shutil.copy((Path("apart") if how == "FOLDER" else data / "train/good") / name, data / "test/good/copy.png")
+    outcome = adcli(*QUICK, "--data", data, *options, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert "left out 1 of" in outcome.err
+    assert "test images, or copies" in outcome.err
+    after = pipeline.load("run").calibration
+    assert (before.n - 1, False) == (after.n, name in after.images)
+    (kept,) = pipeline.calibrations(pipeline.load("run"))
+    assert kept.left_out == {"test images": 1}
+    assert "1 test images" in adcli("calibrate", "run", "--list").out

@@ -10,9 +10,12 @@ from support import Adcli, assert_one_line
 
 from adcli import DataError, pipeline
 from adcli._files import seal
+from adcli.options import BackboneOptions
+from adcli.pipeline._inputs import compare_inputs, list_inputs
 from adcli.pipeline._moved_images import describe_difference
 from adcli.runs.images import SeenImage, parse_images, read_images
 from adcli.runs.run import read_run_file
+from adcli.scoring.thresholds import CalibrationPlan
 
 
 @pytest.fixture
@@ -138,3 +141,74 @@ def test_differences_are_counted_by_kind() -> None:
         "2 have another content, such as c",
         "2 have other names, such as d is now y",
     ]
+
+
+def _add_apart(folder: Path) -> None:
+    shutil.copy(folder / "train/good/003.png", folder.parent / "apart/new.png")
+    (folder.parent / "apart/new.png").write_bytes((folder.parent / "apart/new.png").read_bytes() + b"new")
+
+
+def _remove_apart(folder: Path) -> None:
+    (folder.parent / "apart/000.png").unlink()
+
+
+def _remove_validation(folder: Path) -> None:
+    (folder.parent / "labelled/scratch/000.png").unlink()
+
+
+APART = {"calibration": "apart"}
+F1 = {"threshold": "f1", "validation": "labelled"}
+GIVEN = [
+    (APART, _add_apart, "the images of --calibration have changed since (new.png is new)"),
+    (APART, _remove_apart, "the images of --calibration have changed since (000.png is missing)"),
+    (F1, _remove_validation, "the validation images have changed since (scratch/000.png is missing)"),
+    ({}, lambda folder: (folder / "test/good/000.png").unlink(), ""),
+    ({}, lambda folder: (folder / "ground_truth/scratch/000_mask.png").unlink(), ""),
+]
+
+
+@pytest.mark.parametrize(("settings", "change", "refused"), GIVEN, ids=range(len(GIVEN)))
+def test_a_training_goes_on_only_with_what_it_was_given(
+    adcli: Adcli,
+    parts: Path,
+    others: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    change: Callable[[Path], None],
+    refused: str,
+) -> None:
+    """What decides the result must be as it was; of test images it is said that they are others."""
+
+    def interrupt(*arguments: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    data = Path(shutil.copytree(parts, tmp_path / "photos"))
+    shutil.copytree(others / "train/good", tmp_path / "apart")
+    shutil.copytree(others / "test", tmp_path / "labelled")
+    options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    command = ("train", "-m", "padim", "-o", "backbone=random:resnet18", "--image-size", 64, "--data", data, *options)
+    with monkeypatch.context() as patched:
+        patched.setattr("adcli.pipeline._train.calibrate", interrupt)
+        assert adcli(*command, "--out", "half").code == 130
+    change(data)
+    outcome = adcli("train", "--resume", "half")
+    if refused:
+        assert_one_line(outcome, 5, f"half: {refused}; train anew")
+        assert (tmp_path / ".partial/half").is_dir()
+        return
+    assert outcome.code == 0, outcome.err
+    assert "test images have changed since the training began" in outcome.err
+    assert "began_with" not in (tmp_path / "half/run.yaml").read_text()
+
+
+def test_a_training_that_was_given_other_files_of_options_is_not_resumed(tmp_path: Path) -> None:
+    own = tmp_path / "own.pt"
+    own.write_bytes(b"weights")
+    settings, options = pipeline.TrainSettings(model="padim"), BackboneOptions(weights=own)
+    plan = CalibrationPlan(method="none", rate=0.01)
+    before = list_inputs(settings, options, plan, [], {})
+    assert compare_inputs(before.digests, before.images, before) == ("", "", "")
+    own.write_bytes(b"others")
+    changes = compare_inputs(before.digests, before.images, list_inputs(settings, options, plan, [], {}))
+    assert changes == ("", "", "the file of -o weights has changed since")

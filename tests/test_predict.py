@@ -210,6 +210,48 @@ def test_images_in_the_place_of_the_run_are_recognised(adcli: Adcli, trained: Pa
     assert_one_line(adcli("predict", image, "photos/001.png"), 2, f"adcli predict last {image} photos/001.png")
 
 
+def test_a_folder_that_holds_the_images_is_not_taken_for_images(adcli: Adcli, trained: Path, parts: Path) -> None:
+    shutil.copytree(parts / "test/good", "photos")
+    for folder, image in (("photos", "photos/000.png"), ("photos/../photos", "photos/*.png"), ("photos", "photos")):
+        assert_one_line(adcli("predict", folder, image), 5, "neither a run")
+
+
+LEAVING = {
+    "a list": (("runs",), 0),
+    "help": (("predict", "--help"), 0),
+    "a prediction": (("predict", "RUN", "PHOTOS"), 0),
+    "a gate": (("predict", "RUN", "PHOTOS", "--fail-on-defect", "--batch-size", "1"), 3),
+    "what cannot be read": (("predict", "RUN", "PHOTOS", "none.png", "--skip-unreadable", "--fail-on-defect"), 3),
+    "an error": (("predict", "RUN", "none.png", "--out", "day"), 4),
+    "a table": (("predict", "RUN", "PHOTOS", "--out", "day", "--batch-size", "1", "--format", "csv"), 0),
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("what", LEAVING)
+def test_a_reader_that_leaves_changes_neither_the_exit_code_nor_the_table(
+    trained: Path, parts: Path, tmp_path: Path, what: str, unbuffered: str
+) -> None:
+    words, code = LEAVING[what]
+    named = {"RUN": str(trained), "PHOTOS": str(parts / "test/scratch")}
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "adcli", *(named.get(word, word) for word in words)],
+        stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    if what == "a table":
+        assert len(table(tmp_path / "day/predictions.csv")) == 6
+        assert "6 images, 6 with defects" in done.stderr
+    if what == "a prediction":
+        assert "1 image, 1 with defects" in done.stderr
+
+
 def test_options_that_need_a_table_say_so(adcli: Adcli, trained: Path, photos: Path) -> None:
     for option in ("--append", "--overlays"):
         assert_one_line(adcli("predict", trained, photos, option), 2, f"{option} needs --out")

@@ -1,7 +1,10 @@
 """What commands do to a finished run: all or nothing, one at a time, and never to what adcli did not make."""
 
+import csv
+import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,10 +17,11 @@ from support import Adcli, assert_one_line, in_own_process, write_parts
 
 from adcli import RunError, StorageError, pipeline
 from adcli._changes import CHANGES, changing, holding
-from adcli._files import seal
+from adcli._files import _replace, _temporary, seal
 from adcli.exports.export import MANIFEST_FILE
 from adcli.exports.writing import TARGET, new_folder
 from adcli.runs.find import list_runs
+from adcli.runs.images import read_images
 from adcli.runs.partial import check_free
 from adcli.runs.removing import PLAN_FILE
 from adcli.runs.run import Run
@@ -307,7 +311,7 @@ def test_runs_are_removed_and_nothing_else(adcli: Adcli, run: Path, tmp_path: Pa
     assert_one_line(adcli("runs", "rm", run, "no-such", "--yes"), 5, "no run 'no-such'")
     outcome = adcli("runs", "rm", run.name, "--yes")
     assert outcome.code == 0
-    assert "which adcli did not make" in outcome.out
+    assert "and 1 more: no part of the run" in outcome.out
     left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_symlink() or path.is_file()}
     assert left == {"exports/onnx/mine", "evaluations/linked"}
     assert (tmp_path / "precious/metrics.json").read_text() == "only copy"
@@ -422,7 +426,7 @@ def test_a_removal_killed_at_any_step_is_finished_by_the_next_command(
             (copied / name).parent.mkdir(exist_ok=True)
             (copied / name).write_text("only copy")
         killed = die_at(step, lambda copied=copied: pipeline.remove_run(copied))
-        whole = (copied / "run.yaml").exists() and not (copied / PLAN_FILE).exists()
+        whole = (copied / "run.yaml").exists()
         if after == "list":
             listed = [item.path for item in list_runs(copies)]
             assert listed == ([copied] if whole else [])
@@ -443,12 +447,13 @@ def test_a_removal_killed_at_any_step_is_finished_by_the_next_command(
 
 
 def test_what_another_command_holds_is_not_finished_by_a_list(made: Path) -> None:
-    (made / PLAN_FILE).write_text(seal({"files": ["run.yaml"], "folders": []}))
+    (made / "run.yaml").unlink()
+    plan_removal(made, "images.csv")
     with holding(made):
         list(list_runs(made.parent))
-        assert (made / "run.yaml").exists()
+        assert (made / "images.csv").exists()
     list(list_runs(made.parent))
-    assert not (made / "run.yaml").exists()
+    assert not (made / "images.csv").exists()
 
 
 def test_a_damaged_plan_of_removal_removes_nothing_and_is_named(adcli: Adcli, made: Path) -> None:
@@ -460,10 +465,87 @@ def test_a_damaged_plan_of_removal_removes_nothing_and_is_named(adcli: Adcli, ma
         seal({"files": ["../../precious"], "folders": []}),
     ):
         (made / PLAN_FILE).write_text(text)
+        content = (made / "run.yaml").read_bytes()
+        (made / "run.yaml").unlink()
         assert adcli("runs").code == 0
         assert_one_line(adcli("runs", "rm", made, "--yes"), 5)
-        (made / PLAN_FILE).unlink()
+        (made / "run.yaml").write_bytes(content)
+        assert adcli("runs").code == 0
         assert read_all(made) == before
+
+
+def plan_removal(run: Path, *names: str) -> None:
+    """Leave the plan of a removal in a run, as a killed process does."""
+    time.sleep(0.02)
+    (run / PLAN_FILE).write_text(seal({"files": ["run.yaml", *names], "folders": ["calibrations", "evaluations"]}))
+
+
+USES = {
+    "list": ["runs"],
+    "show": ["runs", "show", "RUN"],
+    "note": ["runs", "note", "RUN", "text"],
+    "rename": ["runs", "rename", "RUN", "other"],
+    "evaluate": ["evaluate", "RUN"],
+    "report": ["report", "RUN", "--json"],
+    "calibrate": ["calibrate", "RUN", "--threshold", "1"],
+}
+
+
+@pytest.mark.parametrize("use", sorted(USES))
+def test_a_removal_that_did_not_begin_is_called_off_by_any_command_and_nothing_goes(
+    adcli: Adcli, run: Path, use: str
+) -> None:
+    (run / "mine.txt").write_text("only copy")
+    before = read_all(run)
+    plan_removal(run, *(name for name in before if name != "mine.txt"))
+    outcome = adcli(*(run if word == "RUN" else word for word in USES[use]))
+    assert outcome.code == 0, outcome.err
+    assert "remov" not in outcome.out + outcome.err
+    folder = run.with_name("other") if use == "rename" else run
+    assert not (folder / PLAN_FILE).exists()
+    assert before.keys() <= read_all(folder).keys()
+    assert adcli("runs").code == 0
+    assert before.keys() <= read_all(folder).keys()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_was_restored_over_a_removal_that_was_killed_stays(made: Path, tmp_path: Path, whole: bool) -> None:
+    before, step, killed = read_all(made), 0, True
+    while killed:
+        step += 1
+        run = Path(shutil.copytree(made, tmp_path / "copies/run"))
+        time.sleep(0.02)
+        killed = die_at(step, lambda run=run: pipeline.remove_run(run))
+        began = killed and not (run / "run.yaml").exists()
+        time.sleep(0.02)
+        restored = set(before) - (set() if whole else {"run.yaml"})
+        for name in restored:
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            # With the time of the original, as backups are restored.
+            (run / name).unlink(missing_ok=True)
+            shutil.copy2(made / name, run / name)
+        for _ in range(2):
+            list(list_runs(tmp_path / "copies"))
+            assert {name: read_all(run)[name] for name in restored} == {name: before[name] for name in restored}
+            assert not (run / PLAN_FILE).exists(), (step, began)
+        shutil.rmtree(tmp_path / "copies")
+    assert step > 20
+
+
+def test_a_run_stays_whole_if_what_makes_it_one_cannot_be_removed(
+    adcli: Adcli, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, unlink = read_all(made), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "run.yaml":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert_one_line(adcli("runs", "rm", made, "--yes"), 9, made.name, "not permitted")
+    assert read_all(made) == before
 
 
 @pytest.mark.parametrize("command", [["rename", "last", "other"], ["rm", "last", "--yes"]])
@@ -528,3 +610,271 @@ def test_a_command_says_which_run_a_guess_stands_for(adcli: Adcli, run: Path, pa
         assert outcome.code == 0, outcome.err
         assert f"'{reference}' is {run}" in outcome.err
     assert "threshold" in outcome.err
+
+
+def test_what_is_shown_of_verdicts_is_of_the_threshold_in_force(adcli: Adcli, run: Path) -> None:
+    """The property: whatever the threshold is, a run is shown as an evaluation would find it now."""
+    scores = sorted(float(row["score"]) for row in read_scores(run))
+    middle = (scores[5] + scores[6]) / 2
+    for threshold in (scores[0] - 1, middle, scores[-1] + 1):
+        assert adcli("calibrate", run, "--threshold", threshold).code == 0
+        shown = json.loads(adcli("runs", "show", run, "--json").out)["metrics"]
+        text = adcli("runs", "show", run).out
+        found = json.loads(adcli("evaluate", run, "--json").out)["metrics"]
+        for metrics in (shown, found):
+            del metrics["timings"]
+        assert shown == found
+        assert f"{found['image']['false_alarm_rate']:.1%} of 6 good test images rejected" in text
+
+
+def read_scores(run: Path) -> list[dict[str, str]]:
+    with (run / "scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _remove_scores(run: Path) -> None:
+    (run / "scores.csv").unlink()
+
+
+def _cut_scores(run: Path) -> None:
+    lines = (run / "scores.csv").read_text().splitlines(keepends=True)
+    (run / "scores.csv").write_text("".join(lines[:-1]))
+
+
+@pytest.mark.parametrize("spoil", [_remove_scores, _cut_scores])
+def test_without_its_scores_no_verdicts_of_an_older_threshold_are_shown(
+    adcli: Adcli, run: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(run)
+    assert "good test images rejected" in adcli("runs", "show", run).out
+    assert adcli("calibrate", run, "--threshold", 1).code == 0
+    outcome = adcli("runs", "show", run)
+    assert "good test images rejected" not in outcome.out
+    assert "AUROC" in outcome.out
+    assert f"evaluate it again: adcli evaluate {run}" in outcome.err.replace("\n", " ")
+
+
+KNOWN = {
+    "new": ((), ()),
+    "fitted": (("2 of 6 test images are copies of images that the model was fitted to",), ("fitted",)),
+    "held-out": (("2 of 6 test images are copies of images that set its threshold",), ("held-out",)),
+    "both": (
+        ("2 of 8 test images are copies of images that the model was fitted to, and 2 of 8",),
+        ("fitted", "held-out"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_an_evaluation_of_images_that_the_run_knows_says_so(adcli: Adcli, run: Path, parts: Path, what: str) -> None:
+    words, roles = KNOWN[what]
+    data = Path(shutil.copytree(parts, "seen"))
+    for path in sorted((data / "test/scratch").iterdir())[2:]:
+        path.unlink()
+    for path in sorted((data / "test/good").iterdir())[(4 if len(roles) < 1 else 2) :]:
+        path.unlink()
+    for role in roles:
+        for image in [image for image in read_images(run) if image.role == role][:2]:
+            shutil.copy(parts / "train/good" / image.name, data / f"test/good/{role}-{image.name}")
+    outcome = adcli("evaluate", run, "--data", data, "--name", "seen")
+    assert outcome.code == 0, outcome.err
+    warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == len(words)
+    for word, warning in zip(words, warnings, strict=True):
+        assert word in warning
+    metrics = json.loads((run / "evaluations/seen/metrics.json").read_text())
+    assert ("known" in metrics) == bool(words)
+    page = (run / "evaluations/seen/report.html").read_text()
+    assert ("the metrics say less of new images" in page) == bool(words)
+
+
+def test_runs_that_share_no_images_are_compared_by_the_commands_that_are_printed(
+    adcli: Adcli, run: Path, others: Sequence[Path]
+) -> None:
+    other = run.with_name("other")
+    shutil.copytree(run, other)
+    for number, path in enumerate((run, other)):
+        assert adcli("evaluate", path, "--data", others[number], "--name", "week").code == 0
+    # Files of one name would be one image to a comparison.
+    scores = other / "evaluations/week/scores.csv"
+    scores.write_text(scores.read_text().replace(".png", ".jpg"))
+    outcome = adcli("compare", run, other, "--name", "week")
+    assert_one_line(outcome, 5, "share no good and defective images")
+    commands = outcome.err.strip().rpartition(": ")[2].split(" && ")
+    assert len(commands) == 3
+    for command in commands:
+        done = adcli(*shlex.split(command)[1:])
+        assert done.code == 0, done.err
+    assert "2 good and 1 defective images" in done.out
+
+
+def die_in_a_write(folder: Path) -> str:
+    """Leave an unfinished file in a folder, as a process does that is killed while it writes; return its name."""
+    path = folder / ".adcli-0123456789ab.tmp"
+    path.write_text("half")
+    return path.name
+
+
+@pytest.mark.parametrize("use", sorted(USES))
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_command_on_the_run(
+    adcli: Adcli, run: Path, use: str
+) -> None:
+    name = die_in_a_write(run)
+    outcome = adcli(*(run if word == "RUN" else word for word in USES[use]))
+    assert outcome.code == 0, outcome.err
+    assert not list(run.parent.rglob(name))
+
+
+def test_what_a_living_process_writes_into_a_run_is_not_removed(adcli: Adcli, run: Path) -> None:
+    path = run / "predictions.csv"
+    with _temporary(path) as file:
+        assert adcli("runs").code == 0
+        assert adcli("runs", "note", run, "text").code == 0
+        file.write(b"whole")
+        file.flush()
+        _replace(file, path)
+    assert path.read_text() == "whole"
+
+
+def test_a_list_finishes_what_a_killed_command_had_committed(adcli: Adcli, run: Path) -> None:
+    committed = run / CHANGES / "committed"
+    committed.mkdir(parents=True)
+    (committed / ".plan.json").write_text('{"removed": []}')
+    (committed / "note.txt").write_text("new lamp\n")
+    assert "new lamp" in adcli("runs").out
+    assert not (run / CHANGES).exists()
+
+
+PLACES = {
+    ".": (".", "."),
+    "..": ("evaluations", ".."),
+    "../..": ("evaluations/test", "../.."),
+    "./": (".", "./"),
+    "beside": (".", "../NAME"),
+    "through": ("evaluations", "../../NAME"),
+    "around": ("..", "NAME/../NAME"),
+}
+"""Where one stands in a run, and what one types for it there."""
+
+
+def stand(run: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Go to a place in a run, and return what stands for the run there."""
+    folder, typed = PLACES[place]
+    whole = run.absolute()
+    monkeypatch.chdir(run / folder)
+    return typed.replace("NAME", whole.name)
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_runs_are_removed_and_renamed_wherever_one_stands_in_them(
+    adcli: Adcli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, state: str
+) -> None:
+    if state == "interrupted":
+        (tmp_path / "runs/.partial").mkdir()
+        run = run.rename(tmp_path / "runs/.partial" / run.name)
+    (run / "training.csv").write_text("" if state == "interrupted" else "mine")
+    typed = stand(run, place, monkeypatch)
+    before = read_all(tmp_path / run)
+    outcome = adcli("runs", "rename", typed, "other")
+    assert (outcome.code, "Traceback" in outcome.err) == (0, False), outcome.err
+    renamed = (tmp_path / run).with_name("other")
+    assert read_all(renamed) == before
+    monkeypatch.chdir(tmp_path)
+    typed = stand(renamed, place, monkeypatch)
+    outcome = adcli("runs", "rm", "--yes", typed)
+    assert outcome.code == 0, outcome.err
+    assert "removed" in outcome.out
+    left = {"other", "other/training.csv"} if state == "finished" else set()
+    assert {path.relative_to(tmp_path / "runs").as_posix() for path in (tmp_path / "runs").rglob("*")} == left
+
+
+def test_several_runs_are_removed_though_the_first_takes_the_current_folder_away(
+    adcli: Adcli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [shutil.copytree(run, run.with_name(name)).absolute() for name in "ab"]
+    name, folder = run.name, run.parent.absolute()
+    monkeypatch.chdir(run)
+    outcome = adcli("runs", "rm", "--yes", f"../{name}", ".", "../a", "../b")
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.out.splitlines()) == 3
+    assert not any(path.exists() for path in others)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_a_verdict_names_the_real_folder_wherever_one_stands(
+    adcli: Adcli, run: Path, parts: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    name, image = run.name, next((parts / "test/good").iterdir())
+    typed = stand(run, place, monkeypatch)
+    outcome = adcli("predict", typed, image, "--format", "jsonl")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["run"] == name
+    assert f"run {name}," in Path(adcli("report", typed).out.strip()).read_text()
+
+
+def test_a_verdict_names_the_real_folder_behind_a_link(adcli: Adcli, run: Path, parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(run)
+    outcome = adcli("predict", "current", next((parts / "test/good").iterdir()), "--format", "jsonl")
+    assert json.loads(outcome.out)["run"] == run.name
+    assert_one_line(adcli("runs", "rm", "current", "--yes"), 5, "is a link")
+    assert (run / "run.yaml").exists()
+
+
+def test_what_predict_wrote_into_a_run_outlives_it(adcli: Adcli, run: Path, parts: Path) -> None:
+    assert adcli("predict", run, next((parts / "test/good").iterdir()), "--out", run, "--overlays").code == 0
+    outcome = adcli("runs", "rm", run, "--yes")
+    assert outcome.code == 0
+    assert "no part of the run" in outcome.out
+    assert {path.name for path in run.iterdir()} == {"maps", "predictions.csv"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", ".", "x.png"],
+        ["predict", "last", "x.png"],
+        ["predict", "RUN", "."],
+        ["predict", "RUN", "x.png"],
+        ["predict", "RUN", "IMAGES", "--out", "new"],
+        ["runs"],
+        ["runs", "show", "."],
+        ["runs", "rm", ".", "--yes"],
+        ["runs", "rm", "..", "--yes"],
+        ["runs", "rename", ".", "new"],
+        ["runs", "note", "..", "text"],
+        ["train", "-m", "padim", "--data", "."],
+        ["train", "-m", "padim", "--data", "no-such"],
+        ["train", "-m", "padim", "--data", "PARTS", "--backbone", "random:resnet18"],
+        ["train", "--resume", "."],
+        ["evaluate", "RUN", "--data", "no-such"],
+        ["calibrate", "RUN", "--data", "."],
+        ["report", "RUN"],
+        ["report", "RUN", "--out", "page.html"],
+        ["compare", ".", ".."],
+        ["export", "RUN", "--to", "onnx", "--out", "new"],
+        ["datasets", "check", "."],
+        ["models", "no-such"],
+        ["models"],
+        ["--version"],
+    ],
+)
+def test_in_a_folder_that_is_gone_every_command_works_or_ends_with_one_line(
+    adcli: Adcli, run: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    words = {"RUN": tmp_path / run, "PARTS": parts, "IMAGES": parts / "test/good"}
+    before = read_all(tmp_path)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        outcome = adcli(*(words.get(word, word) for word in arguments))
+    finally:
+        os.chdir(tmp_path)
+    assert "Traceback" not in outcome.err
+    if outcome.code:
+        assert_one_line(outcome, outcome.code)
+    assert {name: read_all(tmp_path).get(name) for name in before if "report" not in name} == {
+        name: content for name, content in before.items() if "report" not in name
+    }

@@ -1,6 +1,8 @@
 """Backbones: the maps are the network's own, folded or not, and what cannot be had is said at once."""
 
+import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from torch import nn
 from adcli import BackboneOptions
 from adcli.errors import AdcliError, BackboneError
 from adcli.nn._folding import fold_batch_norms
-from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
+from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone, spread_layers
 from adcli.nn.weights import first_torchvision_weights, weights_unavailable
 
 
@@ -201,3 +203,138 @@ def test_code_in_the_cache_of_torchvision_is_not_run(tmp_path: Path, monkeypatch
     with pytest.raises(BackboneError, match="refused as weights; remove its file from"):
         create_backbone(BackboneOptions(backbone="torchvision:resnet18"))
     assert not (tmp_path / "ran").exists()
+
+
+SIZES = {
+    "random:test_vit": (64, 96),
+    "random:vit_small_patch14_dinov2": (70, 64),
+    "random:test_convnext": (75, 61),
+    "random:resnet18": (75, 61),
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", SIZES)
+def test_a_backbone_is_made_for_the_image_size_and_says_what_its_maps_cover(name: str) -> None:
+    size = SIZES[name]
+    torch.manual_seed(0)
+    backbone = create_backbone(BackboneOptions(backbone=name, layers=(1, 2)), image_size=size)
+    maps = backbone(torch.rand(1, 3, *size))
+    for part, cover in zip(maps, backbone.covers, strict=True):
+        for positions, side in zip(part.shape[2:], size, strict=True):
+            assert abs(cover.offset + positions * cover.stride - side) < cover.stride
+
+
+@torch.inference_mode()
+def test_a_transformer_resamples_its_positions_once_as_timm_does_for_each_image() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 75, 64)
+    flexible = make("random:vit_tiny_patch16_224", 2, 4)
+    fixed = create_backbone(BackboneOptions(backbone="random:vit_tiny_patch16_224", layers=(2, 4)), image_size=(75, 64))
+    # As the runs of earlier versions are opened: their position embeddings have the network's own size.
+    fixed.load_state_dict(flexible.state_dict())
+    for found, expected in zip(fixed(images), flexible(images), strict=True):
+        torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert not any("upsample" in str(node.target) for node in torch.export.export(fixed, (images,)).graph.nodes)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("hrnet_w18_small", (250, 199), "it takes multiples of 32, such as --image-size 256x192"),
+        ("efficientformer_l1", (256, 256), "it takes --image-size 224"),
+        ("nest_tiny", (64, 96), "it takes square images: --image-size 96"),
+        ("inception_v3", (32, 32), "it takes larger images, such as --image-size 96"),
+    ],
+)
+def test_a_size_that_a_network_cannot_take_is_refused_with_one_that_it_takes(
+    name: str, size: tuple[int, int], words: str
+) -> None:
+    with pytest.raises(BackboneError, match=f"'random:{name}' cannot take images of {size[0]} x {size[1]}") as refused:
+        create_backbone(BackboneOptions(backbone=f"random:{name}", layers=(1,)), image_size=size)
+    assert words in refused.value.format_message()
+
+
+def test_what_fails_inside_a_backbone_is_its_own_failure() -> None:
+    broken = Backbone(nn.Conv2d(4, 4, 1), channels=[4], strides=[1])
+    with pytest.raises(BackboneError, match="cannot take images of 8 x 8"):
+        broken(torch.rand(1, 3, 8, 8))
+    few = Backbone(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(0, 0)), channels=[4], strides=[1])
+    with pytest.raises(BackboneError, match="its maps have shapes"):
+        few(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("depth", "count", "layers"), [(12, 1, (12,)), (12, 2, (6, 12)), (12, 3, (6, 9, 12)), (2, 3, (1, 2))]
+)
+def test_blocks_are_spread_over_the_second_half(depth: int, count: int, layers: tuple[int, ...]) -> None:
+    assert spread_layers(depth, count) == layers
+
+
+@torch.inference_mode()
+def test_the_final_norm_is_applied_on_demand() -> None:
+    torch.manual_seed(0)
+    options = BackboneOptions(backbone="random:test_vit", layers=(6,), norm=True)
+    backbone = create_backbone(options, image_size=(64, 64))
+    tokens = backbone(torch.rand(1, 3, 64, 64))[0].flatten(2)
+    torch.testing.assert_close(tokens.mean(dim=1), torch.zeros(1, 16), atol=1e-4, rtol=0)
+    with pytest.raises(BackboneError, match="no norm is common"):
+        make("random:resnet18", 1, norm=True)
+
+
+Wrapping = Callable[[dict[str, torch.Tensor]], object]
+WRAPPINGS: dict[str, Wrapping] = {
+    "bare": dict,
+    "model": lambda state: {"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
+    "state_dict": lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+    "teacher": lambda state: {
+        "student": {f"backbone.{key}": value + 1 for key, value in state.items()},
+        "teacher": {f"backbone.{key}": value for key, value in state.items()} | {"dino_head.0.bias": torch.ones(2)},
+        "optimizer": {"state": {}},
+    },
+    "encoder": lambda state: {f"module.encoder.{key}": value for key, value in state.items()},
+    "mask token": lambda state: state | {"mask_token": torch.zeros(1, 1), "head.weight": torch.zeros(3, 4)},
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_weights_are_found_in_other_wrappings(wrapping: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit", num_classes=0).eval()
+    torch.save(WRAPPINGS[wrapping](dict(network.state_dict())), tmp_path / "weights.pth")
+    options = BackboneOptions(backbone="timm:test_vit", layers=(3,), weights=tmp_path / "weights.pth")
+    backbone = create_backbone(options, image_size=(160, 160))
+    images = torch.rand(1, 3, 160, 160)
+    normalised = (images - backbone.mean) / backbone.std
+    expected = network.forward_intermediates(normalised, indices=[2], intermediates_only=True)
+    torch.testing.assert_close(backbone(images), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.pop("blocks.3.attn.qkv.weight"), "'blocks.3.attn.qkv.weight' is missing"),
+        (lambda state: state.update({"blocks.9.norm1.bias": torch.ones(64)}), "it has no 'blocks.9.norm1.bias'"),
+        (lambda state: state.update({"norm.bias": torch.ones(3)}), "'norm.bias' has shape"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    change: Callable[[dict[str, torch.Tensor]], object], words: str, tmp_path: Path
+) -> None:
+    state = timm.create_model("test_vit", num_classes=0).state_dict()
+    change(state)
+    torch.save({"model": state}, tmp_path / "weights.pth")
+    with pytest.raises(BackboneError) as refused:
+        create_backbone(
+            BackboneOptions(backbone="timm:test_vit", layers=(3,), weights=tmp_path / "weights.pth"),
+            image_size=(64, 64),
+        )
+    assert words in refused.value.format_message()
+
+
+def test_weights_that_cannot_be_resampled_name_their_size(tmp_path: Path) -> None:
+    torch.save(timm.create_model("levit_128s", num_classes=0).state_dict(), tmp_path / "weights.pth")
+    options = BackboneOptions(backbone="timm:levit_128s", layers=(1,), weights=tmp_path / "weights.pth")
+    with pytest.raises(BackboneError, match=r"for images of 224 x 224, .*: use --image-size 224"):
+        create_backbone(options, image_size=(64, 64))

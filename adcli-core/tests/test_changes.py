@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from adcli import RunError, StorageError
+from adcli import RunError, StorageError, _files
 from adcli._changes import CHANGES, LOCK, changing, clean_beside, holding, inside, making, settle
-from adcli._files import _temporary, remove_leftovers, remove_tree
+from adcli._files import _temporary, remove_leftovers, remove_tree, write_atomically
 from adcli._locking import Lock
 
 
@@ -242,6 +242,23 @@ def test_unfinished_files_of_living_processes_are_not_removed(tmp_path: Path) ->
         remove_leftovers(tmp_path)
         assert len(list(tmp_path.glob(".adcli-*.tmp"))) == 1
     assert _read(tmp_path) == {".tmp": "mine"}
+
+
+def test_a_file_is_written_though_what_removes_leftovers_took_it_before_it_was_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = _files.lock_file, []
+
+    def lock_late(descriptor: int, path: Path) -> bool:
+        if not taken:
+            taken.append(path)
+            path.unlink()
+        return lock(descriptor, path)
+
+    monkeypatch.setattr(_files, "lock_file", lock_late)
+    write_atomically(tmp_path / "table.csv", "whole")
+    assert taken
+    assert _read(tmp_path) == {"table.csv": "whole"}
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "pipe", "link", "missing"])

@@ -75,6 +75,16 @@ def test_masks_have_the_size_of_their_image(splits: Splits) -> None:
             assert read_mask(sample.mask).shape == read_image(sample.image).shape[:2] == (256, 256)
 
 
+def test_what_a_killed_drawing_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADCLI_CACHE", str(tmp_path))
+    monkeypatch.setattr(demo, "_list_tasks", lambda: [("train/good/000", 0, None)])
+    left, mine = tmp_path / f".demo-{demo.VERSION}-0123abcd", tmp_path / "mine"
+    for folder in (left / "train/good", mine):
+        folder.mkdir(parents=True)
+    demo._draw_all(tmp_path / f"demo-{demo.VERSION}")
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", f"demo-{demo.VERSION}"}
+
+
 def test_a_category_and_a_cache_that_cannot_be_written_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,8 @@ from adcli.data.splitting import content_digests
 from adcli.errors import DataError
 from adcli.options import Options
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline.train_settings import TrainSettings
 from adcli.progress import Silent
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
@@ -136,6 +136,33 @@ def test_no_test_image_calibrates_or_validates_a_training(tmp_path: Path) -> Non
         plan(items, splits, calibration="none", threshold="f1", validation=str(tmp_path / "labelled"))
     with pytest.raises(DataError, match=r"--calibration .*: all 4 images are test images.*--calibration none"):
         plan(items, splits, calibration=str(tmp_path / "test"))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("how", ["0.3", "4-fold", "FOLDER"])
+def test_no_test_image_calibrates_however_a_training_calibrates(tmp_path: Path, seed: int, how: str) -> None:
+    draw = random.Random(seed)
+    items = write(tmp_path / "train", "abcdefghijklmnopqrstuvwxyz" + "".join(draw.choices("abc", k=4)))
+    write(tmp_path / "others", "".join(draw.choices("0123abcdef", k=10)) + "45", "other-")
+    shown = write(tmp_path / "test", "".join(draw.sample("0123abcdefghijklmno", 6)))
+    splits = Splits([], [Sample(item.path) for item in shown])
+    made, notes = plan(items, splits, calibration=str(tmp_path / "others") if how == "FOLDER" else how, seed=seed)
+    assert made.calibrating
+    assert not set(contents(made.calibrating)) & set(contents(shown))
+    assert len(set(contents(made.calibrating))) == len(made.calibrating)
+    assert ("they are test images" in notes) == ("test images" in made.left_out)
+    if made.folds:
+        assert set(contents(made.calibrating)) == set(contents(items)) - set(contents(shown))
+        assert sorted(contents(made.fit)) == sorted(contents(items))
+
+
+@pytest.mark.parametrize("how", ["0.3", "4-fold"])
+def test_training_images_that_are_all_test_images_set_no_threshold(tmp_path: Path, how: str) -> None:
+    items = write(tmp_path / "train", "abcdefgh")
+    splits = Splits([], [Sample(item.path) for item in write(tmp_path / "test", "hgfedcba")])
+    with pytest.raises(DataError, match=rf"--calibration {how}: all \d images are test images.*--calibration none"):
+        plan(items, splits, calibration=how)
+    assert plan(items, splits, calibration="none")[0].fit == items
 
 
 def test_a_folder_of_nothing_but_the_images_of_the_fit_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The run folder: written whole or not at all, verified when read."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adcli._artefacts import Artefact
 from adcli._changes import CHANGES, LOCK
-from adcli._files import file_digest, seal, unseal
+from adcli._files import file_digest, seal
 from adcli.errors import OptionError, RunError, StorageError
 from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.pipeline import load as find_run
@@ -29,10 +31,20 @@ from adcli.runs.find import (
 )
 from adcli.runs.partial import CHECKPOINT_FILE as REMOVED_CHECKPOINT_FILE
 from adcli.runs.partial import PartialRun, _naming, check_free
+from adcli.runs.removing import PLAN_FILE
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.calibration import Calibration
 
-SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}}
+SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}, "image_size": "64x64"}
+RECORD = {
+    "core": "0.1.0",
+    "model": "patchcore",
+    "plugin": {"distribution": "adcli-patchcore", "version": "0.1.0"},
+    "backbone": {"default_not_available": None, "reason": None},
+    "data": {"fitted": 8, "held_out": 200, "test": "none", "fingerprint": "0" * 64},
+    "images": "1" * 64,
+}
 
 
 def make_run(path: Path, **record: object) -> Run:
@@ -42,7 +54,7 @@ def make_run(path: Path, **record: object) -> Run:
     digest = file_digest(partial.folder / WEIGHTS_FILE)
     calibration = Calibration.conformal(np.arange(200.0), None, 0.01, "held-out")
     partial.write(CALIBRATION_FILE, replace(calibration, weights=digest, number=1).to_json())
-    written = {"core": "0.1.0", "weights": digest, "finished": finishing_time(path.parent), **record}
+    written = {**RECORD, "weights": digest, "finished": finishing_time(path.parent), **record}
     partial.write(RUN_FILE, seal({"format": FORMAT, **SETTINGS, "record": written}))
     return partial.finish()
 
@@ -50,7 +62,8 @@ def make_run(path: Path, **record: object) -> Run:
 def test_a_finished_run_reads_back_what_was_written(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     again = Run.open(tmp_path / "run")
-    assert again.settings == SETTINGS
+    # What declares no white was made before there was a choice.
+    assert again.settings == TrainSettings.parse({**SETTINGS, "white": "65535"}).to_dict()
     assert again.record == run.record
     assert again.calibration == run.calibration
     assert again.verified_weights() == tmp_path / "run" / WEIGHTS_FILE
@@ -79,6 +92,19 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "run" / name).unlink()
     with pytest.raises(RunError, match=re.escape(name)):
         Run.open(tmp_path / "run").verified_weights()
+
+
+def test_a_run_that_is_removed_while_it_is_opened_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    unseal = Artefact.unseal
+
+    def read_and_remove(file: Artefact, text: str) -> dict[str, object]:
+        shutil.rmtree(tmp_path / "run")
+        return unseal(file, text)
+
+    monkeypatch.setattr(Artefact, "unseal", read_and_remove)
+    with pytest.raises(RunError, match="run: is gone; another command has just removed or renamed it"):
+        Run.open(tmp_path / "run")
 
 
 def test_an_unfinished_run_is_no_run(tmp_path: Path) -> None:
@@ -187,7 +213,8 @@ def test_without_a_finished_run_last_says_what_there_is(tmp_path: Path, monkeypa
 
 def test_last_reads_no_yaml_of_the_runs_that_it_is_not(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    monkeypatch.setattr("adcli.runs.run.unseal", lambda text, path: opened.append(path) or unseal(text, path))
+    unseal = Artefact.unseal
+    monkeypatch.setattr(Artefact, "unseal", lambda file, text: opened.append(file.path) or unseal(file, text))
     find_folder("last")
     assert opened == [runs / "aa" / RUN_FILE]
 
@@ -409,6 +436,33 @@ def test_a_log_has_one_line_for_a_text_of_any_kind(tmp_path: Path) -> None:
     assert (partial.folder / "log.txt").read_text(encoding="utf-8").endswith("failed:\n    Traceback\n      File\n")
 
 
+@pytest.mark.parametrize("name", ["log.txt", "training.csv", "note.txt", "mine"])
+def test_an_interrupted_run_with_a_pipe_in_it_is_not_taken_up(tmp_path: Path, name: str) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    os.mkfifo(tmp_path / PARTIAL / "run" / name)
+    with pytest.raises(RunError, match=f"{name}: is neither a file nor a folder"):
+        PartialRun.resume(tmp_path / PARTIAL / "run")
+
+
+@pytest.mark.parametrize("typed", [".", "../run", "../../.partial/run", "checkpoints/.."])
+def test_an_interrupted_run_is_taken_up_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
+    folder = tmp_path / PARTIAL / "run"
+    (folder / "checkpoints").mkdir()
+    (folder / PLAN_FILE).write_text("of a removal that did not begin")
+    monkeypatch.chdir(folder)
+    partial, _ = PartialRun.resume(find_interrupted(typed))
+    assert (partial.folder, partial.final) == (folder, tmp_path / "run")
+    assert not (folder / PLAN_FILE).exists()
+    partial.leave()
+    monkeypatch.chdir(folder.parent)
+    assert find_interrupted("run").absolute() == folder
+    with pytest.raises(RunError):
+        find_interrupted("")
+
+
 @pytest.mark.parametrize("link", [RUN_FILE, "log.txt", "checkpoints", "evaluations", CALIBRATION_FILE, LOCK, CHANGES])
 def test_an_interrupted_run_with_a_link_in_it_is_not_taken_up(tmp_path: Path, link: str) -> None:
     PartialRun.create(tmp_path / "run", {**SETTINGS, "record": {}}).leave()
@@ -449,7 +503,7 @@ def test_what_lies_outside_a_run_is_not_read_as_its_state(tmp_path: Path, link: 
     (tmp_path / "linked").symlink_to(tmp_path / "run")
     path.unlink()
     (tmp_path / "moved").rename(path)
-    assert Run.open(tmp_path / "linked").name == "linked"
+    assert Run.open(tmp_path / "linked").name == "run"
 
 
 NO_NAMES = [

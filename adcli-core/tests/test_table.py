@@ -160,7 +160,7 @@ def test_json_lines_are_read(tmp_path: Path, suffix: str) -> None:
         ("image,label\na.png,good,0\n", "line 2: has 3 cells for 2 columns"),
         ("image,label\n,good\n", "line 2: names no image"),
         ("image,label,defect\na.png,good,dent\n", "line 2: the label is 'good', but the defect is 'dent'"),
-        ("image,label\na.png,ng\n", "no good images to train on; test: 1 defective"),
+        ("image,label\na.png,ng\n", "no good images; test: 1 defective"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, rows: str, words: str) -> None:

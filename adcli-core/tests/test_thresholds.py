@@ -40,7 +40,7 @@ def rounding(by: dict[int, float], scale: float = 0.0) -> Runtime:
 def calibrated(items: list[Item], runtime: Runtime, batch_size: int, *, folds: bool = False) -> Calibration:
     source = ImageSource(SIZE, workers=0)
     if folds:
-        plan = CalibrationPlan(method="k-fold", rate=0.1, fit=items, folds=[items[::2], items[1::2]])
+        plan = CalibrationPlan(method="k-fold", rate=0.1, fit=items, folds=[items[::2], items[1::2]], counted=items)
     else:
         plan = CalibrationPlan(method="held-out", rate=0.1, good=items)
     return calibrate(plan, runtime, source, refit=lambda _: runtime, batch_size=batch_size, progress=Silent())
@@ -79,7 +79,11 @@ def test_images_have_the_names_of_their_files_and_copies_in_a_fold_count_once(tm
     levels = [50, 40, 50, 30, 40, 60]
     items = write_images(tmp_path / "images", levels, alike=True)
     plan = CalibrationPlan(
-        method="k-fold", rate=0.3, fit=items, folds=[[items[0], items[2]], [items[1], items[4]], [items[3], items[5]]]
+        method="k-fold",
+        rate=0.3,
+        fit=items,
+        folds=[[items[0], items[2]], [items[1], items[4]], [items[3], items[5]]],
+        counted=items,
     )
     runtime = rounding({}, 1.0)
     source = ImageSource(SIZE, workers=0)

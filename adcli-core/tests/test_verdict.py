@@ -118,7 +118,7 @@ def test_a_cell_of_any_length_is_read_or_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(csv_line(COLUMNS) + csv_line(long.to_cells()))
     assert [record for record, _ in read_table(tmp_path / "t.csv")] == [long]
     (tmp_path / "t.csv").write_text(csv_line(COLUMNS) + csv_line(["x" * (20 << 20)]))
-    with pytest.raises(ValueError, match="larger than"):
+    with pytest.raises(ValueError, match="line 2: a row has more than"):
         list(read_table(tmp_path / "t.csv"))
 
 
@@ -146,7 +146,7 @@ def test_a_table_is_gone_on_with_only_if_asked_and_only_if_it_is_one(tmp_path: P
     assert other.read_text() == "image,score\na.png,1\n"
 
 
-@pytest.mark.parametrize("record", [GOOD, replace(UNREADABLE, image='a "new\nline", quoted\n')])
+@pytest.mark.parametrize("record", [GOOD, DEFECT, replace(UNREADABLE, image='a "new\nline", quoted\n')])
 def test_what_a_kill_left_of_a_row_is_cut_off_wherever_it_was_torn(tmp_path: Path, record: VerdictRecord) -> None:
     path = tmp_path / "t.csv"
     header, whole = csv_line(COLUMNS).encode(), csv_line(GOOD.to_cells()).encode()
@@ -252,3 +252,65 @@ def test_rows_after_a_stray_quote_are_not_cut_off(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is not closed"), growing_table(path, append=True):
         pass
     assert path.read_text() == "".join(edited)
+
+
+ENDS = {
+    "words": b"checked by Anna",
+    "a number": b"2",
+    "a row of another version": b"2,a.png,",
+    "words after a format": b"1,a.png,,,,yesterday,",
+    "words for a digest": b"1,a.png,,,,2026-01-02T03:04:05.678Z,run,by Anna,",
+    "too many cells": csv_line([*GOOD.to_cells(), "checked"]).encode()[:-1],
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_what_nobody_can_take_for_the_beginning_of_a_row_is_not_cut_off(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_bytes((csv_line(COLUMNS) + csv_line(GOOD.to_cells())).encode() + end)
+    before = path.read_bytes()
+    expected = rf"predictions\.csv: ends with '{end[:15].decode()}.*no beginning of one"
+    with pytest.raises(StorageError, match=expected), growing_table(path, append=True):
+        pass
+    assert path.read_bytes() == before
+
+
+WRONG_ROWS = {
+    "a cell too many": csv_line([*DEFECT.to_cells(), "checked"]),
+    "a cell too few": csv_line(DEFECT.to_cells()[:-1]),
+    "words": "checked by Anna\n",
+}
+
+
+@pytest.mark.parametrize("row", WRONG_ROWS.values(), ids=WRONG_ROWS)
+def test_a_row_that_has_not_a_cell_for_each_column_is_named_by_its_line(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "predictions.csv"
+    named = csv_line(replace(GOOD, image="two\nlines").to_cells())
+    path.write_text(csv_line(COLUMNS) + named + row + csv_line(GOOD.to_cells()))
+    before = path.read_bytes()
+    with (
+        pytest.raises(StorageError, match=r"predictions\.csv: line 4: has \d+ cells"),
+        growing_table(path, append=True),
+    ):
+        pass
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="line 4: "):
+        list(read_table(path))
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_table_that_a_spreadsheet_saved_is_named_as_such(tmp_path: Path, bom: bytes, end: bytes) -> None:
+    path = tmp_path / "predictions.csv"
+    ours = (csv_line(COLUMNS) + csv_line(GOOD.to_cells())).encode()
+    path.write_bytes(bom + ours.replace(b"\n", end))
+    before = path.read_bytes()
+    if (bom, end) == (b"", b"\n"):
+        with growing_table(path, append=True) as table:
+            table.write(DEFECT)
+        assert rows(path) == [GOOD, DEFECT]
+        return
+    expected = "saved by another program, such as a spreadsheet"
+    with pytest.raises(StorageError, match=expected), growing_table(path, append=True):
+        pass
+    assert path.read_bytes() == before

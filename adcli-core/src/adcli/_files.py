@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -12,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
-
 from adcli._locking import lock_file, open_regular
-from adcli.errors import AdcliError, RunError, StorageError
+from adcli.errors import StorageError
 
-_DIGEST = "digest: "
+DIGEST = "digest: "
+"""What the last line of a sealed file begins with."""
 
-_LARGEST = 256 << 20
+LARGEST = 256 << 20
 """Bytes of the largest file that is read into memory: a calibration on a million images has less."""
 
 _REMEDIES = {
@@ -28,49 +26,50 @@ _REMEDIES = {
 }
 
 
-def read_state(path: Path) -> str:
-    """Return the text of a file that adcli wrote, if it may be such: a file, no link, of bounded size, UTF-8.
+def read_state(path: Path, largest: int = LARGEST) -> str:
+    """Return the text of a file that adcli wrote, if it may be such: UTF-8, and as :func:`read_bytes`."""
+    try:
+        return read_bytes(path, largest).decode()
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "Is no UTF-8 text", str(path)) from None
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a file that is one, no link, and of bounded size.
+
+    Args:
+        path: the file.
+        largest: bytes that it may have.
 
     Raises:
         OSError: it is none, or cannot be read; ``strerror`` says why.
     """
     with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise OSError(errno.EFBIG, f"Is larger than {_LARGEST >> 20} MiB", str(path))
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise OSError(errno.EILSEQ, "Is no UTF-8 text", str(path)) from None
-
-
-def parse_json(text: str) -> Any:
-    """Return what JSON stands for; raises :class:`ValueError` for whatever is none, or is nested too deeply."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        size = os.fstat(file.fileno()).st_size
+        # It may grow while it is read.
+        content = file.read(largest + 1) if size <= largest else b""
+        if max(size, len(content)) > largest:
+            raise OSError(errno.EFBIG, f"Is larger than {largest >> 10} KiB", str(path))
+    return content
 
 
 def seal(content: Mapping[str, Any]) -> str:
     """Return YAML that ends with the digest of all before it."""
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
-    return f"{text}{_DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n"
+    import yaml
 
+    class Plain(yaml.SafeDumper):
+        """Writes no aliases, which nobody reads, and escapes what a reader would take for the end of a line."""
 
-def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[str, Any]:
-    """Return the content of YAML that :func:`seal` wrote; raises ``error`` naming the file if it was changed since."""
-    changed = error(f"{path}: was changed or damaged since it was written (its digest differs).")
-    body, found, digest = text.rpartition(_DIGEST)
-    if not found or hashlib.sha256(body.encode()).hexdigest() != digest.rstrip("\n"):
-        raise changed
-    try:
-        content = yaml.safe_load(body)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise changed from None
-    if not isinstance(content, dict):
-        raise changed
-    return content
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            return self.represent_scalar("tag:yaml.org,2002:str", data, None if data.isprintable() else '"')
+
+    Plain.add_representer(str, Plain.represent_str)
+
+    text = yaml.dump(dict(content), Dumper=Plain, sort_keys=False, allow_unicode=True)
+    return f"{text}{DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def file_digest(path: Path) -> str:
@@ -87,6 +86,33 @@ def exists(path: str | Path) -> bool:
 def is_folder(path: str | Path) -> bool:
     """Tell whether there is such a folder; see :func:`exists`."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def named(path: Path) -> Path:
+    """Return a path of the same folder that ends with its name: for ``.`` and ``..`` that of the real folder.
+
+    Raises:
+        StorageError: the current folder is gone.
+    """
+    if path.name not in ("", ".."):
+        return path
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError:
+        raise StorageError(f"{path}: the current folder is gone; change to another.") from None
+
+
+def locate(path: Path) -> Path:
+    """Return the absolute path of a folder that may be renamed or removed, without ``..``; it may itself be a link.
+
+    Raises:
+        StorageError: the current folder is gone.
+    """
+    path = named(path)
+    try:
+        return Path(os.path.realpath(path.parent)) / path.name if ".." in path.parts else path.absolute()
+    except FileNotFoundError:
+        raise StorageError(f"{path}: the current folder is gone; change to another.") from None
 
 
 @contextlib.contextmanager
@@ -113,11 +139,9 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
 
     It is locked meanwhile, so that :func:`remove_leftovers` knows it from what a killed process left.
     """
-    temporary = path.with_name(f".adcli-{secrets.token_hex(6)}.tmp")
     with storing(path):
-        file = temporary.open("xb")
+        temporary, file = _create(path)
     try:
-        lock_file(file.fileno(), temporary)
         yield file
     finally:
         # Closing writes again what could not be written, of which the caller has been told.
@@ -125,6 +149,21 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
             file.close()
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _create(path: Path) -> tuple[Path, BinaryIO]:
+    """Create a locked file beside a path, again if somebody who removes leftovers was faster than the lock."""
+    while True:
+        temporary = path.with_name(f".adcli-{secrets.token_hex(6)}.tmp")
+        file = temporary.open("xb")
+        try:
+            if lock_file(file.fileno(), temporary) and os.path.lexists(temporary):
+                return temporary, file
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+        file.close()
 
 
 def _replace(file: BinaryIO, path: Path) -> None:
@@ -151,9 +190,14 @@ def is_unfinished(path: Path) -> bool:
     return re.fullmatch(r"\.adcli-[0-9a-f]{12}\.tmp", path.name) is not None
 
 
+def list_leftovers(folder: Path) -> list[Path]:
+    """Return the unfinished files in a folder, of living processes and of others."""
+    return list(filter(is_unfinished, folder.glob(".adcli-*.tmp")))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files in a folder whose processes were killed; those of living ones stay."""
-    for path in filter(is_unfinished, folder.glob(".adcli-*.tmp")):
+    for path in list_leftovers(folder):
         with contextlib.suppress(OSError, StorageError):
             descriptor = open_regular(path, os.O_RDWR)
             try:

@@ -82,12 +82,14 @@ class BackboneSpec:
         target: a function ``(argument, request: BackboneRequest) -> Backbone``; see :mod:`adcli.nn.backbones`.
         summary: one line for ``adcli backbones``.
         licence: the licence of its weights.
+        layers: what its layers are, in a few words, for ``adcli backbones``.
     """
 
     name: str
     target: str
     summary: str
     licence: str = ""
+    layers: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "licence": (_is_text, "text"),
     "source": (_is_text, "text"),
     "layout": (_is_text, "text"),
+    "layers": (_is_text, "text"),
     "task": (lambda value: value in get_args(Task), " or ".join(get_args(Task))),
     "image_size": (_is_size, "height and width, a tuple of two integers"),
     "one_pass": (lambda value: isinstance(value, bool), "True or False"),

@@ -13,6 +13,7 @@ RIGHT = spec("right")
 WRONG = {
     "the_spec_is_documented_and_loads": spec("right", summary=""),
     "maps_agree_with_channels_and_strides": spec("misdescribed"),
+    "maps_lie_where_the_backbone_says": spec("displaced"),
     "maps_are_finite_float32": spec("doubled"),
     "a_map_does_not_depend_on_the_batch": spec("batch_normalised"),
     "it_is_frozen": spec("unregistered"),

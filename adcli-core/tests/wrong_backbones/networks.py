@@ -64,6 +64,18 @@ def misdescribed(argument: str, request: BackboneRequest) -> Backbone:
     return backbone
 
 
+class Displaced(Stages):
+    """Continues images above and to the left by three positions, which no offset states."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        height, width = images.shape[2:]
+        return super().forward(nn.functional.pad(images, (12, 0, 12, 0))[:, :, :height, :width])
+
+
+def displaced(argument: str, request: BackboneRequest) -> Backbone:
+    return make(request, Displaced)
+
+
 class Doubled(Stages):
     """Computes in float32, and returns float64."""
 

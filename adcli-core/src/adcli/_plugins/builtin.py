@@ -73,15 +73,18 @@ def adcli_backbones() -> list[BackboneSpec]:
             name="timm:",
             target="adcli.nn._timm:timm_backbone",
             summary="timm:NAME.TAG, a network of timm with the weights of that tag",
+            layers="mostly 4 stages; a transformer's blocks",
         ),
         BackboneSpec(
             name="torchvision:",
             target="adcli.nn._torchvision:torchvision_backbone",
             summary="torchvision:NAME, with torchvision's first ImageNet weights",
+            layers="mostly 4 stages",
         ),
         BackboneSpec(
             name="random:",
             target="adcli.nn._timm:random_backbone",
             summary="random:NAME, a network of timm with random weights; for tests, and as a last resort",
+            layers="as of timm:NAME",
         ),
     ]

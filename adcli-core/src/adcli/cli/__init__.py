@@ -14,12 +14,13 @@ from adcli._process.allocation import keep_freed_memory
 from adcli._process.ending import run_to_the_end
 from adcli._process.imports import let_imports_last
 from adcli._process.interruption import end_when_told, told_code
+from adcli._process.output import outlive_readers
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
 from adcli.cli.compare import compare
 from adcli.cli.completion import VARIABLE, completion
-from adcli.cli.console import report_failed_plugins, show_error, versions, wants_colour
+from adcli.cli.console import current_folder, report_failed_plugins, show_error, versions, wants_colour
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.flags import Group, operand
@@ -169,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     if arguments is not None:
         sys.exit(_run(arguments))
+    outlive_readers()
     end_when_told()
     let_imports_last()
     run_to_the_end(lambda: _run(None))
@@ -204,10 +206,8 @@ def _explain(error: Exception, arguments: Sequence[str] | None) -> int:
         return _show(LackOfMemoryError(), arguments)
     if isinstance(error, click.ClickException):
         return _show(error, arguments)
-    if isinstance(error, BrokenPipeError):
-        # The reader of a pipe has seen enough; point stdout away so that nothing is flushed into it at exit.
-        sys.stdout = None
-        return 0
+    if isinstance(error, FileNotFoundError) and not current_folder():
+        return _show(StorageError("the current folder is gone; change to another."), arguments)
     # What has a file's name is no failure to write to stdout, nor is what a network raises.
     if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
         sys.stdout = None

@@ -10,7 +10,7 @@ from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
 from adcli.cli.flags import OPENED, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
 from adcli.errors import OptionError
-from adcli.pipeline.train_settings import parse_threshold
+from adcli.runs.settings import parse_threshold
 
 if TYPE_CHECKING:
     from adcli.pipeline import Export, KeptCalibration, Run
@@ -74,7 +74,7 @@ def calibrate(
     command = quote("adcli", *sys.argv[1:])
     if undo or restore is not None:
         restored = pipeline.restore_calibration(opened, restore, progress=progress, command=command)
-        _print_outcome(opened, restored, as_json, restored=True)
+        _print_outcome(opened, restored, as_json, undone=undo)
         return
     needs_images = data is not None or threshold == "f1"
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring)) if needs_images else None
@@ -90,9 +90,7 @@ def _check_alone(alone: dict[str, bool], wanted: dict[str, Any]) -> None:
         raise OptionError("stands alone, without another calibration.", option=given[0])
 
 
-def _print_outcome(
-    opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, restored: bool = False
-) -> None:
+def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, undone: bool = False) -> None:
     from adcli.runs.calibrations import find_way_back
 
     before, after = opened.calibration, calibrated.calibration
@@ -115,8 +113,8 @@ def _print_outcome(
         print_fact("look at", relative(picture))
     way_back = find_way_back(opened.path)
     if way_back is not None:
-        # After going back, --undo would go back further.
-        words = ("--restore", way_back.number) if restored else ("--undo",)
+        # After --undo, another one would go back further.
+        words = ("--restore", way_back.number) if undone else ("--undo",)
         print_fact("go back", quote("adcli", "calibrate", relative(opened.path), *words))
     if (opened.path / "report.html").is_file():
         command = quote("adcli", "report", relative(opened.path))

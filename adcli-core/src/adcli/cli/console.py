@@ -186,8 +186,8 @@ def as_typed(text: str, arguments: Iterable[str]) -> str:
         text: a message.
         arguments: of the command, as they were typed.
     """
-    here = str(Path.cwd())
-    if here == os.sep or any(here in word or Path(word).is_absolute() for word in arguments):
+    here = current_folder()
+    if here in ("", os.sep) or any(here in word or Path(word).is_absolute() for word in arguments):
         return text
     # Nor in a command for pip, which takes a bare name for a package.
     pattern = rf"pip install .*|(?<![\w/.\-]){re.escape(here + os.sep)}(?=[^\s'\"])"
@@ -196,7 +196,16 @@ def as_typed(text: str, arguments: Iterable[str]) -> str:
 
 def relative(path: Path) -> Path:
     """Return a path as one would type it here: relative if it is below the current folder."""
-    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    here = current_folder()
+    return path.relative_to(here) if here and path.is_absolute() and path.is_relative_to(here) else path
+
+
+def current_folder() -> str:
+    """Return the current folder; nothing if it is gone, perhaps by the command itself."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return ""
 
 
 def report_failed_plugins(*, of_hooks_only: bool = False) -> None:

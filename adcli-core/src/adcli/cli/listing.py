@@ -77,11 +77,36 @@ def _name_reference(name: str, provided: Provided[DatasetSpec]) -> str:
     return (f"{name}:{spec.categories[0]}" if spec.categories else name) + (" -d root=FOLDER" if root else "")
 
 
-@click.command(cls=Command)
+@click.group(cls=Group, invoke_without_command=True)
 @json_flag
-def backbones(as_json: bool) -> None:
+@click.pass_context
+def backbones(ctx: click.Context, as_json: bool) -> None:
     """List the backbones that --backbone can name."""
-    _list(registry().backbones, ("licence",), as_json)
+    if ctx.invoked_subcommand is None:
+        _list(registry().backbones, ("layers", "licence"), as_json)
+
+
+@backbones.command("show")
+@operand("name", "A backbone, for example timm:resnet18; 'adcli backbones' lists them.", complete="backbones")
+@json_flag
+def show_backbone(name: str, as_json: bool) -> None:
+    """Show the layers of a backbone, and which are used by default."""
+    from adcli.pipeline import describe_backbone
+
+    report_failed_plugins()
+    found = describe_backbone(name)
+    if as_json:
+        print_json(found._asdict())
+        return
+    print_line(f"{name}: {found.summary}", 2)
+    print_line(f"provider: {found.provider}", 2)
+    strides = ", ".join(f"{stride:g}" for stride in dict.fromkeys(found.strides))
+    count = "layers" if found.layers is None else f"{found.layers} {found.kind}s"
+    print_line(f"layers: {count}, at {'stride' if len(set(found.strides)) == 1 else 'strides'} {strides}", 2)
+    if found.default:
+        chosen = ", ".join(f"{_text(layers)} ({number})" for number, layers in enumerate(found.default, 1))
+        print_line(f"by default, by the number that a model wants: {chosen}; with the final norm", 2)
+    click.echo(f"\nadcli train --model {suggest_model()} --data FOLDER --backbone {quote(name)}")
 
 
 @click.group(cls=Group, invoke_without_command=True)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
+from adcli._process.output import has_lost_reader
 from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
     from adcli.pipeline import Export, Prediction, Run
-    from adcli.scoring.calibration import Calibration
+    from adcli.scoring.scorer import Scorer
     from adcli.scoring.verdict import VerdictRecord
     from adcli.scoring.verdict_table import VerdictTable
 
@@ -86,11 +87,14 @@ def predict(
         if false_alarm_rate is not None:
             scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
         progress.note(f"threshold {scorer.calibration.promise()}")
-        with _Answers("json" if as_json else form, out, table, scorer.calibration, progress) as answers:
+        with _Answers("json" if as_json else form, out, table, scorer, progress) as answers:
             # A bar between the lines of a table on the same terminal would be noise.
             predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)
             for prediction in _draw(predictions, out, paths) if overlays and out else predictions:
                 answers.take(prediction)
+                if has_lost_reader() and table is None and not fail_on_defect:
+                    # Nobody would learn of the others.
+                    break
     if fail_on_defect and answers.defects:
         ctx.exit(DEFECT_FOUND)
     answers.check(skip_unreadable, fail_on_defect)
@@ -104,7 +108,8 @@ def _find_run(run: str, paths: tuple[str, ...], progress: ConsoleProgress) -> "R
     try:
         return find(run, progress=progress)
     except RunError:
-        if not _is_photographs(Path(run)):
+        # A damaged run has pictures too.
+        if _is_run(Path(run)) or not _is_photographs(Path(run)) or _holds(Path(run), paths):
             raise
         *images, last = paths
         meant = (last, run, *images) if _is_run(Path(last)) or last == "last" else ("last", run, *paths)
@@ -120,6 +125,12 @@ def _is_photographs(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return path.is_file() or any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     return False
+
+
+def _holds(folder: Path, paths: tuple[str, ...]) -> bool:
+    """Tell whether one of several paths leads into a folder, which then cannot be meant to be scored as well."""
+    root = folder.resolve()
+    return any(Path(path).resolve().is_relative_to(root) for path in paths if path not in ("-", "last"))
 
 
 def _is_run(folder: Path) -> bool:
@@ -144,8 +155,11 @@ def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: Consol
     """Return the images, or for '-' those on stdin, as they come; paths that are wrong end the command at once."""
     if "-" not in paths:
         from adcli.data.folder import count_pictures, images_in
+        from adcli.data.left_out import Omissions, say
 
-        images = paths if skip_unreadable else list(images_in(paths))
+        left_out = Omissions()
+        images = paths if skip_unreadable else list(images_in(paths, left_out))
+        say(left_out, progress.note)
         with contextlib.suppress(DataError):
             if drawn := sum(count_pictures(Path(path)) for path in paths):
                 progress.note(f"left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'")
@@ -168,7 +182,8 @@ def _table(out: Path | None, append: bool, progress: ConsoleProgress) -> Iterato
 
     with growing_table(out / VERDICTS_FILE, append=append) as table:
         if table.cut:
-            progress.note(f"warning: {table.path}: its last row was not whole, and was cut off ({table.cut} bytes)")
+            torn = f"{table.cut} bytes: '{table.torn}'"
+            progress.note(f"warning: {table.path}: its last row was not whole, and was cut off ({torn})")
         yield table
 
 
@@ -187,7 +202,7 @@ class _Answers:
         form: how to print.
         out: the folder that is written to, if any.
         table: the table there.
-        calibration: what verdicts come from.
+        scorer: what verdicts come from.
         progress: receives what is wrong with images, and in the end what was done.
     """
 
@@ -196,10 +211,10 @@ class _Answers:
         form: str,
         out: Path | None,
         table: "VerdictTable | None",
-        calibration: "Calibration",
+        scorer: "Scorer",
         progress: ConsoleProgress,
     ) -> None:
-        self.form, self.out, self.table, self.calibration, self.progress = form, out, table, calibration, progress
+        self.form, self.out, self.table, self.scorer, self.progress = form, out, table, scorer, progress
         self.images = self.defects = self.unreadable = 0
         self._first_problem = ""
 
@@ -208,7 +223,10 @@ class _Answers:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or self.images:
+            from adcli.data.left_out import say
+
             _end(self.form, self.images)
+            say(self.scorer.source.left_out, self.progress.note, "note")
             self.progress.note(self._summary())
 
     def take(self, prediction: "Prediction") -> None:
@@ -221,9 +239,10 @@ class _Answers:
         record = VerdictRecord.of(prediction, picture=picture)
         if self.table is not None:
             self.table.write(record)
-        _print(self.form, record, first=self.images == 0)
+        # Counted before it is printed, so that no summary is behind what a reader has seen.
         self.images += 1
         self.defects += record.verdict == "defect"
+        _print(self.form, record, first=self.images == 1)
         if prediction.problem:
             self.unreadable += 1
             self._first_problem = self._first_problem or prediction.problem
@@ -231,7 +250,7 @@ class _Answers:
 
     def _summary(self) -> str:
         words = [f"{self.images} image{'' if self.images == 1 else 's'}"]
-        words += [f"{self.defects} with defects"] if self.calibration.image_threshold is not None else []
+        words += [f"{self.defects} with defects"] if self.scorer.calibration.image_threshold is not None else []
         words += [f"{self.unreadable} unreadable"] if self.unreadable else []
         return ", ".join(words) + (f"; written to {self.out}" if self.out else "")
 

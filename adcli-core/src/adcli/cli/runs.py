@@ -55,15 +55,27 @@ def _describe(item: "Listed") -> dict[str, Any]:
         named = item.path.name if known else relative(item.path)
         described["problem"] = f"continue with: {quote('adcli', 'train', '--resume', named)}"
     if item.run is not None:
-        auroc = _read_metrics(item.path).get("image", {}).get("auroc")
+        metrics, problem = _try_metrics(item.path)
+        auroc = metrics.get("image", {}).get("auroc")
         described |= {
             "model": item.run.settings["model"],
             "data": item.run.settings["data"] or "demo",
             "image_auroc": None if auroc is None else round(auroc, 4),
             "threshold": item.run.calibration.image_threshold,
             "note": _read_note(item) or None,
+            "problem": problem,
         }
     return described
+
+
+def _try_metrics(run: Path) -> tuple[dict[str, Any], str]:
+    """Return a run's metrics and nothing, or nothing and what is wrong with them; the run can be used all the same."""
+    from adcli.runs.metrics import read_metrics
+
+    try:
+        return read_metrics(run), ""
+    except RunError as error:
+        return {}, error.format_message()
 
 
 def _local_time(finished: str | None) -> str:
@@ -83,39 +95,33 @@ def _read_note(item: "Listed") -> str:
         return error.format_message()
 
 
-def _read_metrics(run: Path) -> dict[str, Any]:
-    from adcli._changes import inside
-    from adcli._files import parse_json, read_state
-
-    try:
-        loaded = parse_json(read_state(inside(run, "metrics.json")))
-    except (OSError, ValueError, RunError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
-
-
 @runs.command()
 @operand("run", RUN, complete="runs")
 @json_flag
 def show(run: str, as_json: bool) -> None:
-    """Show settings, record and metrics of a run."""
+    """Show settings, record and metrics of a run; verdicts are those of the threshold in force."""
     from adcli.pipeline import load
+    from adcli.pipeline.metrics_in_force import metrics_in_force
 
-    opened = load(run, progress=ConsoleProgress())
-    metrics = _read_metrics(opened.path)
+    progress = ConsoleProgress()
+    opened = load(run, progress=progress)
+    metrics, problem = metrics_in_force(opened)
+    progress.note(problem)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}
         print_json(content | {"promise": opened.calibration.promise(), "note": opened.note or None})
         return
     import yaml
 
-    from adcli.metrics.words import metric_lines
+    from adcli.metrics.words import known, metric_lines
 
     print_fact("run", relative(opened.path))
     if opened.note:
         print_fact("note", opened.note)
     for line in metric_lines(metrics):
         print_line(line)
+    if known(metrics):
+        print_fact("warning", known(metrics))
     print_fact("threshold", f"{opened.calibration.promise()}\n")
     click.echo(yaml.safe_dump({**opened.settings, "record": opened.record}, sort_keys=False, allow_unicode=True))
 
@@ -126,7 +132,7 @@ def show(run: str, as_json: bool) -> None:
 def rm(names: tuple[str, ...], yes: bool) -> None:
     """Remove runs: finished, interrupted, damaged.
 
-    Only what adcli made is removed. If a folder also holds other files, these stay.
+    Only what adcli made as a part of the run is removed. If a folder also holds other files, these stay.
     """
     from adcli.pipeline import remove_run
     from adcli.runs.find import find_any
@@ -141,7 +147,7 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
         print_fact("removed", relative(path))
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            print_fact("left", f"{relative(left[0])}{more}, which adcli did not make")
+            print_fact("left", f"{relative(left[0])}{more}: no part of the run")
 
 
 def _ask(paths: list[Path]) -> None:

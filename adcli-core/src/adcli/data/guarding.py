@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from adcli.data.splitting import content_digest, content_digests
+from adcli.data.ahead import load_all
+from adcli.data.splitting import READERS, content_digest
 from adcli.errors import DataError
 
 T = TypeVar("T")
@@ -102,15 +103,22 @@ def _refuse(fitted: int, tested: int) -> str:
     )
 
 
-def digests_of(paths: Sequence[Path], *, skip_unreadable: bool) -> list[str]:
+def digests_of(paths: Sequence[Path], *, skip_unreadable: bool, known: dict[Path, str] | None = None) -> list[str]:
     """Return the digest of each file; empty for one that cannot be read, if those are to be skipped.
+
+    Args:
+        paths: of the files.
+        skip_unreadable: whether those that cannot be read are to be skipped.
+        known: digests of files that were read already, which takes up those that are read now.
 
     Raises:
         DataError: a file cannot be read.
     """
-    if not skip_unreadable:
-        return content_digests(paths)
-    return list(map(_digest_or_nothing, paths))
+    known = {} if known is None else known
+    unread = [path for path in dict.fromkeys(paths) if path not in known]
+    read = load_all(unread, _digest_or_nothing if skip_unreadable else content_digest, READERS)
+    known |= {path: digest for path, digest in zip(unread, read, strict=True) if digest}
+    return [known.get(path, "") for path in paths]
 
 
 def _digest_or_nothing(path: Path) -> str:

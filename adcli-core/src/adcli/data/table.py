@@ -191,7 +191,7 @@ def _describe(table: Path, samples: Sequence[tuple[Split, Sample]], how: str, ig
         [sample for split, sample in samples if split == wanted] for wanted in ("train", "test", "validation")
     )
     if not train:
-        raise DataError(f"{table}: no good images to train on; test: {count_labels(test)}.")
+        raise DataError(f"{table}: no good images; test: {count_labels(test)}.")
     words = f"{table}: a table{how}; {len(train)} good images to train on; test: {count_labels(test)}"
     if validation:
         words += f"; validation: {count_labels(validation)}"

@@ -17,7 +17,7 @@ from adcli.errors import AdcliError, PluginError, RunError, StorageError, locate
 from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
-from adcli.runs.calibrations import KeptCalibration, entry_path, now
+from adcli.runs.calibrations import KeptCalibration, entry_path
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
@@ -117,9 +117,10 @@ def write_graph(
         "options": options.to_dict(),
         "model": run.record["model"],
         "run": {
-            "name": run.path.resolve().name,
+            "name": run.name,
             "weights": run.record["weights"],
             "calibration": run.calibration.digest,
+            "learnt_from": run.origin.learnt_from,
         },
         "task": source.task,
         "image_size": list(source.image_size),
@@ -147,7 +148,7 @@ def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSou
         package = provided.spec.target.partition(":")[0].partition(".")[0]
         raise PluginError(f"{who} failed ({locate(error, package)}).") from error
     try:
-        plain = json.loads(json.dumps(facts))
+        plain = json.loads(json.dumps(facts, allow_nan=False))
         problem = _find_problem(plain, folder)
     except (TypeError, ValueError) as error:
         problem = f"they are not plain values ({error})"
@@ -205,9 +206,8 @@ def seal_folder(
         write_atomically(folder / name, data)
 
 
-def keep_first(folder: Path, calibration: Calibration, left_out: Mapping[str, int], command: str) -> None:
+def keep_first(folder: Path, kept: KeptCalibration) -> None:
     """Begin the history of an export's calibrations, which is not sealed: it may grow, and predicting needs none."""
-    kept = KeptCalibration(calibration, now(), command, left_out=left_out)
     (folder / CALIBRATIONS).mkdir()
     write_atomically(folder / entry_path(kept.number), kept.to_json())
 

@@ -3,18 +3,25 @@
 AUROC, average precision and F1-max follow scikit-learn's definitions; see :mod:`adcli.metrics.curves` for the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adcli.metrics.curves import Flags, Floats, tabulate
 from adcli.metrics.pixels import PixelMetrics
 from adcli.metrics.table import compute_all
 
-__all__ = ["PixelMetrics", "image_metrics", "interval", "rates", "summarise"]
+__all__ = ["PixelMetrics", "image_metrics", "interval", "judge_again", "rates", "summarise", "without_verdicts"]
 
 CONFIDENCE = 0.95
+
+_OF_THRESHOLD = {
+    *("false_alarm_rate", "false_alarm_rate_interval", "detection_rate", "detection_rate_interval"),
+    *("true_positives", "false_positives", "true_negatives", "false_negatives"),
+}
+"""What :func:`rates` returns."""
 
 
 def image_metrics(scores: Floats, is_defect: Flags) -> dict[str, float]:
@@ -85,13 +92,50 @@ def summarise(
     located = pixels.result()
     if located:
         summary["pixel"] = located
-    kinds = np.array([kind or "defect" for kind in defects])
+    kinds = _name_kinds(defects)
     of_pixels = pixels.by_kind()
     summary["defects"] = {
         str(kind): _of_kind(scores, is_defect, (kinds == kind) & is_defect, threshold) | of_pixels.get(str(kind), {})
         for kind in np.unique(kinds[is_defect])
     }
     return summary
+
+
+def _name_kinds(defects: Sequence[str | None]) -> NDArray[np.str_]:
+    return np.array([kind or "defect" for kind in defects], str)
+
+
+def without_verdicts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds without anything that depends on a threshold of images."""
+
+    def drop(metrics: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in metrics.items() if name not in _OF_THRESHOLD}
+
+    kinds = {kind: drop(metrics) for kind, metrics in summary.get("defects", {}).items()}
+    return {**summary, "image": drop(summary["image"]), **({"defects": kinds} if kinds else {})}
+
+
+def judge_again(
+    summary: Mapping[str, Any],
+    scores: Floats,
+    is_defect: Flags,
+    defects: Sequence[str | None],
+    threshold: float | None,
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` would hold with another threshold; arguments as of :func:`summarise`."""
+    judged = without_verdicts(summary)
+    if threshold is None:
+        return judged
+    judged["image"] |= rates(scores, is_defect, threshold)
+    kinds = _name_kinds(defects)
+    for kind, metrics in judged.get("defects", {}).items():
+        metrics |= _rates_of_kind(scores, is_defect, (kinds == kind) & is_defect, threshold)
+    return judged
+
+
+def _rates_of_kind(scores: Floats, is_defect: Flags, chosen: Flags, threshold: float) -> dict[str, Any]:
+    found = rates(scores[chosen], is_defect[chosen], threshold)
+    return {name: found[name] for name in ("detection_rate", "detection_rate_interval") if name in found}
 
 
 def _of_kind(scores: Floats, is_defect: Flags, chosen: Flags, threshold: float | None) -> dict[str, Any]:
@@ -101,6 +145,5 @@ def _of_kind(scores: Floats, is_defect: Flags, chosen: Flags, threshold: float |
     described: dict[str, Any] = {"n": int(chosen.sum())}
     described |= {name: metrics[name] for name in ("auroc", "average_precision") if name in metrics}
     if threshold is not None:
-        found = rates(scores[chosen], is_defect[chosen], threshold)
-        described |= {name: found[name] for name in ("detection_rate", "detection_rate_interval")}
+        described |= _rates_of_kind(scores, is_defect, chosen, threshold)
     return described

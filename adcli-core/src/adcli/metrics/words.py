@@ -24,6 +24,22 @@ def unseen(metrics: Mapping[str, Any] | None) -> str:
     return f"{share:.1%} of the defective pixels lie where nothing was looked at" if share else ""
 
 
+def known(metrics: Mapping[str, Any] | None) -> str:
+    """Return a sentence on test images that the run knew before it was evaluated; nothing if it knew none."""
+    found = (metrics or {}).get("known")
+    if not found:
+        return ""
+    whom = [
+        f"{found[name]} of {found['images']} test images are {what}"
+        for name, what in (
+            ("fitted", "copies of images that the model was fitted to"),
+            ("calibrated", "copies of images that set its threshold"),
+        )
+        if found[name]
+    ]
+    return f"{', and '.join(whom)}, such as {found['example']}: the metrics say less of new images."
+
+
 def ranking(metrics: Mapping[str, Any] | None, level: str) -> dict[str, float]:
     """Return the metrics of ``"image"`` or ``"pixel"`` that need no threshold, by their usual names."""
     values = (metrics or {}).get(level) or {}

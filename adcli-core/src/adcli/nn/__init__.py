@@ -14,7 +14,7 @@ from adcli.nn.components import (
 )
 from adcli.nn.devices import can_compile_kernels, memory_share, to_float64
 from adcli.nn.features import FrozenFeatures, Network
-from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
+from adcli.nn.layers import Cover, gaussian_blur, patch_embedding, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
 from adcli.nn.training import Epochs, Loss, optimise, update_batch_norms
 from adcli.nn.weights import Undrawn, load_local_weights
@@ -26,6 +26,7 @@ __all__ = [
     "Backbone",
     "BackboneRequest",
     "Batches",
+    "Cover",
     "Epochs",
     "FrozenFeatures",
     "Loss",

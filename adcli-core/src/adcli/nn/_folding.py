@@ -5,16 +5,20 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def fold_batch_norms(network: nn.Module) -> None:
+def fold_batch_norms(network: nn.Module, size: tuple[int, int] = (64, 64)) -> None:
     """Replace each convolution followed by a batch norm by one convolution, in place; evaluation mode only.
 
     Which batch norm follows which convolution is found by passing a small image through the network, and not from names
     or the order of modules. A convolution whose output also goes to another module keeps its batch norm.
+
+    Args:
+        network: maps images (N, 3, H, W).
+        size: of an image that it takes.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return
     names = {module: name for name, module in network.named_modules()}
-    for convolution, norm in _find_pairs(network):
+    for convolution, norm in _find_pairs(network, size):
         fused = fuse_conv_bn_eval(convolution, norm)
         # timm's batch norms carry their activation.
         activation = getattr(norm, "act", None)
@@ -22,7 +26,7 @@ def fold_batch_norms(network: nn.Module) -> None:
         network.set_submodule(names[norm], activation if isinstance(activation, nn.Module) else nn.Identity())
 
 
-def _find_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _find_pairs(network: nn.Module, size: tuple[int, int]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Return each convolution with the batch norm that alone takes its output.
 
     A hook after each convolution notes which tensor it returned, by identity; a hook before every other module notes
@@ -48,7 +52,7 @@ def _find_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     handles += [leaf.register_forward_pre_hook(note_consumer) for leaf in leaves]
     try:
         with torch.no_grad():
-            network(torch.rand(1, 3, 64, 64, device=next(network.parameters()).device))
+            network(torch.rand(1, 3, *size, device=next(network.parameters()).device))
     finally:
         for handle in handles:
             handle.remove()

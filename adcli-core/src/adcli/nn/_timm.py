@@ -1,34 +1,39 @@
-"""Backbones from timm."""
+"""Backbones from timm.
 
-from collections.abc import Sequence
+What a network can do is asked of timm: which keywords its constructor takes, which maps it has, and which image sizes
+it takes, which is found by trying, on torch's meta device, where nothing is computed.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from adcli._process.imports import import_light
-from adcli.errors import BackboneError, one_line, suggest
+from adcli.data.decoding import Size
+from adcli.errors import BackboneError, is_out_of_memory, one_line, suggest
+from adcli.nn._timm_making import create, own_size, refit, undisturbed
+from adcli.nn._timm_sizes import Fit, fit_size, words
 from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneRequest, check_layers
-from adcli.nn.weights import (
-    WAYS_OUT,
-    load_local_weights,
-    timm_unavailable,
-)
+from adcli.nn.weights import WAYS_OUT, load_local_weights, timm_unavailable
 
 
 def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``timm:ARGUMENT``, with the weights of its tag from the hub, its cache or a local file."""
     _check_architecture(argument)
-    if request.pretrained and request.weights is None:
-        reason = timm_unavailable(argument)
-        if reason:
-            raise BackboneError(f"timm:{argument}: {reason} {WAYS_OUT}")
-    return _timm(argument, request, download=request.pretrained and request.weights is None)
+    download = request.pretrained and request.weights is None
+    reason = timm_unavailable(argument) if download else None
+    if reason:
+        raise BackboneError(f"timm:{argument}: {reason} {WAYS_OUT}")
+    return _make(f"timm:{argument}", argument, request, download=download)
 
 
 def random_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``random:ARGUMENT``: timm's architecture, its weights drawn from the run's seed."""
     _check_architecture(argument)
-    return _timm(argument, request, download=False)
+    return _make(f"random:{argument}", argument, request, download=False)
 
 
 def _check_architecture(argument: str) -> None:
@@ -38,46 +43,123 @@ def _check_architecture(argument: str) -> None:
         raise BackboneError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
 
 
-def _timm(argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
-    timm = import_light("timm")
-    try:
-        network: Any = timm.create_model(argument, pretrained=download, num_classes=0, **_any_size(argument))
-    except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own
-        raise BackboneError(f"timm:{argument} cannot be made: {one_line(str(error))}") from None
+def _make(name: str, argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
+    fit = None if request.image_size is None else fit_size(name, argument, request.image_size)
+    network = _create(name, argument, fit, download)
     if request.weights is not None:
-        load_local_weights(network, request.weights)
+        _load(name, argument, network, request.weights, _made_for(fit))
     info = network.feature_info
     # Stems run at strides below 4 and are no layer of any paper.
-    stages = [i for i, stage in enumerate(info) if stage["reduction"] >= 4]
-    chosen = [stages[layer - 1] for layer in check_layers(request.layers, len(stages), f"timm:{argument}")]
+    layers = [i for i, layer in enumerate(info) if layer["reduction"] >= 4]
+    chosen = [layers[layer - 1] for layer in check_layers(request.layers, len(layers), name)]
     config = network.pretrained_cfg
+    # A network of stages halves its maps; one of blocks has a whole network's worth of them at one stride.
+    blocks = len(layers) > 1 and len({layer["reduction"] for layer in info}) == 1
+    if request.norm and not blocks:
+        raise BackboneError(f"{name}: no norm is common to its layers, which are stages; leave out -o norm=true.")
     return Backbone(
-        TimmFeatures(network, chosen),
+        TimmFeatures(network, chosen, argument, fit, norm=request.norm),
         channels=[info[i]["num_chs"] for i in chosen],
-        strides=[info[i]["reduction"] for i in chosen],
+        strides=[info[i]["reduction"] if fit is None else fit.covers[i].stride for i in chosen],
+        offsets=None if fit is None else [fit.covers[i].offset for i in chosen],
         mean=config.get("mean", IMAGENET_MEAN),
         std=config.get("std", IMAGENET_STD),
+        image_size=request.image_size if _made_for(fit) else None,
+        layer_count=len(layers),
+        layer_kind="block" if blocks else "stage",
     )
 
 
-def _any_size(argument: str) -> dict[str, Any]:
-    """Ask transformers, whose position embeddings fix an image size, to interpolate them."""
-    config = import_light("timm.models").get_pretrained_cfg(argument)
-    fixed = config is not None and config.fixed_input_size
-    return {"dynamic_img_size": True, "dynamic_img_pad": True} if fixed else {}
+def _made_for(fit: Fit | None) -> Size | None:
+    return fit.size if fit is not None and fit.made_for else None
+
+
+def _create(name: str, argument: str, fit: Fit | None, download: bool) -> Any:
+    try:
+        return create(argument, None if fit is None else fit.size, pretrained=download)[0]
+    except Exception as error:  # timm and the hub raise anything, from RuntimeError to httpx's own
+        if is_out_of_memory(error):
+            raise
+        own = own_size(argument)
+        resampled = _made_for(fit) not in (None, own) and "size mismatch" in str(error)
+        advice = f"; its weights are for --image-size {words(own)}" if resampled else ""
+        raise BackboneError(f"{name} cannot be made: {one_line(error)}{advice}") from None
+
+
+def _load(name: str, argument: str, network: nn.Module, path: Path, size: Size | None) -> None:
+    """Load weights from a file; if they fit at the network's own size alone, say so."""
+    try:
+        load_local_weights(network, path, lambda tensors: refit(argument, size, tensors))
+    except BackboneError:
+        own = own_size(argument)
+        if size in (None, own) or not _fit_at(argument, path, own):
+            raise
+        raise BackboneError(
+            f"{path}: these weights of '{name}' are for images of {own[0]} x {own[1]}, and timm cannot resample them: "
+            f"use --image-size {words(own)}."
+        ) from None
+
+
+def _fit_at(argument: str, path: Path, size: Size) -> bool:
+    """Tell whether weights fit the network that is made for a size."""
+    with undisturbed("cpu"):
+        network = create(argument, size).network
+    try:
+        load_local_weights(network, path, lambda tensors: refit(argument, size, tensors))
+    except BackboneError:
+        return False
+    return True
 
 
 class TimmFeatures(nn.Module):
-    """The intermediate maps of a timm network, computing nothing beyond the last of them."""
+    """The intermediate maps of a timm network, computing nothing beyond the last of them.
 
-    def __init__(self, network: nn.Module, indices: Sequence[int]) -> None:
+    Args:
+        network: of timm.
+        indices: of its maps, ascending.
+        argument: the network's name.
+        fit: how images are continued to a size that it takes; None if it sees them as they are.
+        norm: whether the network's final norm is applied to each map.
+    """
+
+    def __init__(
+        self, network: nn.Module, indices: Sequence[int], argument: str, fit: Fit | None, *, norm: bool = False
+    ) -> None:
         super().__init__()
-        self.indices = list(indices)
+        self.indices, self.argument, self.norm = list(indices), argument, norm
+        self.made_for = _made_for(fit)
+        self.margins = (0, 0) if fit is None else fit.margins
         network.prune_intermediate_layers(self.indices, prune_head=True)  # type: ignore[operator]
         self.network = network
+        self.register_load_state_dict_pre_hook(_refit_state)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        below, right = self.margins
+        # Normalised images are continued by the mean of the pixels, as timm's patch embeddings do.
+        images = F.pad(images, (0, right, 0, below)) if below or right else images
         maps: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
-            images, indices=self.indices, stop_early=True, output_fmt="NCHW", intermediates_only=True
+            images,
+            indices=self.indices,
+            norm=self.norm,
+            stop_early=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
         )
         return maps
+
+
+def _refit_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Resample what depends on the image size in a state that was saved by a network made for another."""
+    assert isinstance(module, TimmFeatures)
+    own = module.network.state_dict()
+    start = f"{prefix}network."
+    saved = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+    if module.made_for is None or not any(_differs(saved, key, value) for key, value in own.items()):
+        return
+    fitting = refit(module.argument, module.made_for, saved)
+    # Only what does not fit: other parameters may have been folded, and are no longer timm's.
+    state.update({start + key: fitting[key] for key in own if _differs(saved, key, own[key]) and key in fitting})
+
+
+def _differs(saved: Mapping[str, Tensor], key: str, own: Tensor) -> bool:
+    return key in saved and saved[key].shape != own.shape

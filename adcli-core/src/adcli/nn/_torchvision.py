@@ -32,6 +32,7 @@ def torchvision_backbone(argument: str, request: BackboneRequest) -> Backbone:
         SequentialFeatures(stages[: chosen[-1]], [layer - 1 for layer in chosen]),
         channels=[channels[layer - 1] for layer in chosen],
         strides=[strides[layer - 1] for layer in chosen],
+        layer_count=len(stages),
     )
 
 

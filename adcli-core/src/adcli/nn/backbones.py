@@ -3,18 +3,23 @@
 A name is ``timm:NAME.TAG``, ``torchvision:NAME``, ``random:NAME`` (timm's architecture without learnt weights) or the
 name of a plugin's backbone. Layers are counted from 1; in most networks layer 1 to 4 are the last maps at stride 4, 8,
 16 and 32, which is what papers call layer1 to layer4. In a vision transformer they are its blocks.
+
+A backbone states what its maps cover, so that what is found in them is drawn at the right place in the image: see
+:class:`~adcli.nn.Cover`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from adcli.errors import BackboneError, OptionError
+from adcli.data.decoding import Size
+from adcli.errors import AdcliError, BackboneError, OptionError, is_out_of_memory, one_line
 from adcli.nn._folding import fold_batch_norms
+from adcli.nn.layers import Cover
 from adcli.options import BackboneOptions
 
 if TYPE_CHECKING:
@@ -40,11 +45,15 @@ class BackboneRequest:
         layers: the feature maps wanted, counted from 1, ascending.
         pretrained: whether to load learnt weights; False where a run's weights will replace them.
         weights: a local file to load them from, or None for the backbone's own.
+        image_size: height and width of the images, or None if the model did not say; they may then have any size.
+        norm: whether the network's final norm is applied to every map.
     """
 
     layers: tuple[int, ...]
     pretrained: bool = True
     weights: Path | None = None
+    image_size: Size | None = None
+    norm: bool = False
 
 
 class Backbone(nn.Module):
@@ -54,7 +63,11 @@ class Backbone(nn.Module):
         features: maps normalised images to the list of maps.
         channels: number of channels of each map.
         strides: pixels of the image per position of each map.
+        offsets: where the first position of each map begins, in pixels; 0 if None. See :class:`~adcli.nn.Cover`.
         mean, std: of the images the network was trained on, per channel of [0, 1] pixels.
+        image_size: height and width of the images, if the network is made for one size.
+        layer_count: how many layers there are to choose from, if that is to be known.
+        layer_kind: what they are: stages, each coarser than the one before, or blocks at one stride.
     """
 
     mean: Tensor
@@ -65,14 +78,23 @@ class Backbone(nn.Module):
         features: nn.Module,
         *,
         channels: Sequence[int],
-        strides: Sequence[int],
+        strides: Sequence[float],
+        offsets: Sequence[float] | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        image_size: Size | None = None,
+        layer_count: int | None = None,
+        layer_kind: Literal["stage", "block"] = "stage",
     ) -> None:
         super().__init__()
+        self.name = ""
         self.features = features
         self.channels = tuple(channels)
         self.strides = tuple(strides)
+        self.offsets = (0.0,) * len(self.strides) if offsets is None else tuple(offsets)
+        self.image_size = image_size
+        self.layer_count = layer_count
+        self.layer_kind = layer_kind
         self.precision = torch.float32
         self.frozen = False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -81,18 +103,59 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         if self.precision == torch.float32:
-            return list(self.features(normalised))
+            return self._map(normalised)
         with torch.autocast(images.device.type, self.precision):
-            maps = self.features(normalised)
+            maps = self._map(normalised)
         return [feature_map.float() for feature_map in maps]
 
-    def freeze(self) -> "Backbone":
-        """Make this a constant: no gradients, always in evaluation mode, batch norms folded into their convolutions."""
+    @property
+    def covers(self) -> tuple[Cover, ...]:
+        """Which pixels of an image the positions of each map stand for."""
+        return tuple(Cover(stride, offset) for stride, offset in zip(self.strides, self.offsets, strict=True))
+
+    def _map(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of normalised images; what goes wrong in here is the backbone's, not its model's."""
+        try:
+            maps = list(self.features(images))
+        except AdcliError:
+            raise
+        except Exception as error:
+            if torch.compiler.is_compiling() or is_out_of_memory(error):
+                raise
+            size = f"{images.shape[2]} x {images.shape[3]}"
+            raise BackboneError(
+                f"backbone '{self.name}' cannot take images of {size} ({one_line(error)}): choose another "
+                "--image-size or --backbone."
+            ) from error
+        if [part.shape[1:2] for part in maps] != [(channels,) for channels in self.channels]:
+            shapes = ", ".join(str(tuple(part.shape)) for part in maps)
+            raise BackboneError(
+                f"backbone '{self.name}': its maps have shapes {shapes}, not {self.channels} channels; report this to "
+                "its author, or choose another --backbone."
+            )
+        return maps
+
+    def freeze(self, image_size: Size | None = None) -> "Backbone":
+        """Make this a constant: no gradients, always in evaluation mode, batch norms folded into their convolutions.
+
+        Args:
+            image_size: of images that it takes; None for any.
+        """
         self.frozen = True
         self.requires_grad_(False)
         self.eval()
-        fold_batch_norms(self)
+        self._fold(image_size or (64, 64))
         return self
+
+    def _fold(self, image_size: Size) -> None:
+        """Fold batch norms; small images do, but not every network takes them."""
+        size = self.image_size or (64, 64)
+        try:
+            fold_batch_norms(self, size)
+        except BackboneError:
+            if image_size == size:
+                raise
+            fold_batch_norms(self, image_size)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, except for a frozen backbone, which stays in evaluation mode."""
@@ -100,15 +163,25 @@ class Backbone(nn.Module):
         return self
 
 
-def create_backbone(options: BackboneOptions, *, pretrained: bool = True, trainable: bool = False) -> Backbone:
+def create_backbone(
+    options: BackboneOptions, *, image_size: Size | None = None, pretrained: bool = True, trainable: bool = False
+) -> Backbone:
     """Make the backbone that the options name, frozen unless it is to be trained.
 
+    Args:
+        options: of the model.
+        image_size: height and width of what the backbone will see. Transformers are made for it, and what maps cover
+            is found out for it; without it, both are left to chance.
+        pretrained: load its weights; False if a run's will follow.
+        trainable: leave it an ordinary module.
+
     Raises:
-        BackboneError: no such backbone or layer, or its weights cannot be had.
+        BackboneError: no such backbone or layer, it takes no such images, or its weights cannot be had.
     """
     if not options.layers:
         raise OptionError("must name at least one layer.", option="layers")
-    request = BackboneRequest(tuple(sorted(options.layers)), pretrained, options.weights if pretrained else None)
+    weights = options.weights if pretrained else None
+    request = BackboneRequest(tuple(sorted(options.layers)), pretrained, weights, image_size, options.norm)
     provided, argument = find_backbone(options.backbone)
     return build_backbone(provided, argument, request, trainable=trainable)
 
@@ -141,11 +214,40 @@ def build_backbone(
     """
     create = provided.load(provided.spec.target)
     backbone = provided.guard("it cannot be made", lambda: create(argument, request))
+    name = provided.spec.name + argument
     if not isinstance(backbone, Backbone):
-        name = provided.spec.name + argument
         raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}, expected a Backbone.")
+    if request.norm and backbone.layer_kind != "block":
+        raise BackboneError(f"backbone '{name}': no norm is common to its layers; leave out -o norm=true.")
+    backbone.name = name
     backbone.to(memory_format=torch.channels_last)
-    return backbone if trainable else backbone.freeze()
+    return backbone if trainable else backbone.freeze(request.image_size)
+
+
+def sketch_backbone(name: str) -> Backbone:
+    """Make a backbone of all layers that there are, without values: on torch's meta device, in fractions of a second.
+
+    Raises:
+        BackboneError: no such backbone, or it cannot be made so.
+    """
+    provided, argument = find_backbone(name)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        first = build_backbone(provided, argument, BackboneRequest((1,), pretrained=False), trainable=True)
+        layers = tuple(range(1, (first.layer_count or 1) + 1))
+        if len(layers) == 1:
+            return first
+        return build_backbone(provided, argument, BackboneRequest(layers, pretrained=False), trainable=True)
+
+
+def spread_layers(depth: int, count: int) -> tuple[int, ...]:
+    """Return as many of a transformer's blocks as a model wants: from half of its depth to the last, evenly spread.
+
+    Three are blocks 6, 9 and 12 of 12, one is the last: what AnomalyDINO (arXiv 2405.14529) and its successors use.
+    """
+    if count == 1:
+        return (depth,)
+    steps = (0.5 + 0.5 * i / (count - 1) for i in range(count))
+    return tuple(sorted({max(round(step * depth), 1) for step in steps}))
 
 
 def check_layers(layers: tuple[int, ...], count: int, name: str) -> tuple[int, ...]:

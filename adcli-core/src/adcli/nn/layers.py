@@ -4,6 +4,7 @@ Everything here is traced by ``torch.export`` with a dynamic batch and converts 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +14,49 @@ from adcli.data.decoding import Size
 from adcli.nn.devices import can_compile_kernels
 
 
-def upsample(maps: Tensor, size: Size) -> Tensor:
-    """Interpolate maps (N, C, h, w) bilinearly to (N, C, H, W), with half-pixel centres."""
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+class Cover(NamedTuple):
+    """Which pixels of an image the positions of a map stand for, along both axes.
+
+    Position i stands for the pixels from ``offset + i * stride`` to ``offset + (i + 1) * stride``. A grid may so reach
+    beyond the image, if the network continues it, or end before its border.
+
+    Attributes:
+        stride: pixels of the image per position.
+        offset: where the first position begins, in pixels.
+    """
+
+    stride: float
+    offset: float = 0.0
+
+    def fills(self, grid: Sequence[int], size: Sequence[int]) -> bool:
+        """Tell whether a grid of positions covers an image of a size exactly."""
+        return self.offset == 0 and all(
+            positions * self.stride == side for positions, side in zip(grid, size, strict=True)
+        )
+
+    def on(self, finer: "Cover") -> "Cover":
+        """Return the cover in positions of another map instead of pixels."""
+        return Cover(self.stride / finer.stride, (self.offset - finer.offset) / finer.stride)
+
+
+def upsample(maps: Tensor, size: Size, cover: Cover | None = None, *, align_corners: bool = False) -> Tensor:
+    """Interpolate maps (N, C, h, w) bilinearly to images (N, C, H, W).
+
+    Args:
+        maps: of any number of channels.
+        size: height and width of the images.
+        cover: which pixels the positions stand for; None if the grid covers the image exactly. Beyond the outermost
+            positions, their values continue.
+        align_corners: put the first and the last position on the first and the last pixel that the grid covers, as
+            some official codes do, instead of half a position further in.
+    """
+    if cover is None or cover.fills(maps.shape[2:], size):
+        return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
+    down, across = (
+        _placing_matrix(before, length, cover, maps, align_corners)
+        for before, length in zip(maps.shape[2:], size, strict=True)
+    )
+    return down @ (maps @ across.T)
 
 
 def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
@@ -30,23 +71,36 @@ def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
     return down @ maps @ across.T
 
 
-def upsample_and_blur(maps: Tensor, size: Size, sigma: float) -> Tensor:
+def upsample_and_blur(maps: Tensor, size: Size, sigma: float, cover: Cover | None = None) -> Tensor:
     """Interpolate maps (N, C, h, w) to (N, C, H, W), then blur them, as :func:`upsample` and :func:`gaussian_blur` do.
 
     One matrix for each axis does both, so that most of the work is done at the small size.
     """
     down, across = (
-        _interpolation_matrix(before, length, maps) for before, length in zip(maps.shape[2:], size, strict=True)
+        _interpolation_matrix(before, length, cover, maps) for before, length in zip(maps.shape[2:], size, strict=True)
     )
     if sigma != 0:
         down, across = _blur_matrix(size[0], sigma, maps) @ down, _blur_matrix(size[1], sigma, maps) @ across
     return down @ (maps @ across.T)
 
 
-def _interpolation_matrix(before: int, length: int, like: Tensor) -> Tensor:
+def _interpolation_matrix(before: int, length: int, cover: Cover | None, like: Tensor) -> Tensor:
     """Return the matrix (length, before) whose product with a line is the line that :func:`upsample` makes of it."""
+    if cover is not None and not cover.fills((before,), (length,)):
+        return _placing_matrix(before, length, cover, like)
     identity = torch.eye(before, dtype=like.dtype, device=like.device)
     return F.interpolate(identity[None], size=length, mode="linear", align_corners=False)[0].T
+
+
+def _placing_matrix(before: int, length: int, cover: Cover, like: Tensor, align_corners: bool = False) -> Tensor:
+    """Return the same matrix for a grid of positions that does not cover the line exactly."""
+    pixels = torch.arange(length, device=like.device).to(like.dtype) - cover.offset
+    if align_corners:
+        places = pixels * ((before - 1) / (before * cover.stride - 1))
+    else:
+        places = (pixels + 0.5) / cover.stride - 0.5
+    positions = torch.arange(before, device=like.device).to(like.dtype)
+    return (1 - (places.clamp(0, before - 1)[:, None] - positions).abs()).clamp(min=0)
 
 
 def _blur_matrix(length: int, sigma: float, like: Tensor) -> Tensor:
@@ -60,7 +114,22 @@ def _blur_matrix(length: int, sigma: float, like: Tensor) -> Tensor:
     return like.new_zeros(length, length).scatter_add(1, source, (kernel / kernel.sum()).expand(length, -1))
 
 
-def patch_embedding(maps: Sequence[Tensor], dimensions: int | None = None) -> Tensor:
+def _join(maps: Sequence[Tensor], covers: Sequence[Cover] | None = None) -> Tensor:
+    """Concatenate maps (N, C_i, H_i, W_i), those after the first interpolated to its grid."""
+    first, *others = maps
+    if covers is None:
+        return torch.cat([first, *(upsample(part, _grid(first)) for part in others)], dim=1)
+    placed = (upsample(part, _grid(first), cover.on(covers[0])) for part, cover in zip(others, covers[1:], strict=True))
+    return torch.cat([first, *placed], dim=1)
+
+
+def _grid(maps: Tensor) -> Size:
+    return maps.shape[2], maps.shape[3]
+
+
+def patch_embedding(
+    maps: Sequence[Tensor], dimensions: int | None = None, covers: Sequence[Cover] | None = None
+) -> Tensor:
     """Join feature maps into one map of locally aware patch features (PatchCore, arXiv 2106.08265, section 3.1).
 
     Each map is averaged over 3 x 3 neighbourhoods (zeros beyond the border counted), interpolated to the first map's
@@ -73,14 +142,13 @@ def patch_embedding(maps: Sequence[Tensor], dimensions: int | None = None) -> Te
     Args:
         maps: (N, C_i, H_i, W_i), the finest first.
         dimensions: channels of the result at most, or None for all.
+        covers: which pixels the positions of each map stand for; None if all grids cover the image exactly.
 
     Returns:
         The embedding (N, D, H_1, W_1).
     """
-    grid = (maps[0].shape[2], maps[0].shape[3])
     share = None if dimensions is None else max(dimensions // len(maps), 1)
-    parts = [_average_patches(feature_map, share, len(maps)) for feature_map in maps]
-    return torch.cat([parts[0], *(upsample(part, grid) for part in parts[1:])], dim=1)
+    return _join([_average_patches(feature_map, share, len(maps)) for feature_map in maps], covers)
 
 
 def _average_patches(feature_map: Tensor, share: int | None, count: int) -> Tensor:

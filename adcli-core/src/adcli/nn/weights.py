@@ -1,10 +1,13 @@
 """Where a backbone's weights are: local files, the hub's cache, or a hub that answers."""
 
+import argparse
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,13 @@ from adcli.errors import BackboneError, one_line
 
 WAYS_OUT = "Use -o weights=FILE for weights on disk, fill the hub's cache (HF_HOME), or choose another --backbone."
 _HEADS = ("fc.", "classifier.", "head.", "aux")
+_HEAD = re.compile("head|classifier|decoder|predictor|projector|mask_token")
+"""What else is left out, if the network has no part of that name: what others trained their networks with."""
+
+_STATES = ("teacher", "model_ema", "state_dict_ema", "ema", "state_dict", "model", "model_state_dict", "student")
+"""Entries of checkpoints to look at first, in this order: averages of weights before the weights themselves."""
+
+_OTHERS = ("optimizer", "optimizer_state_dict", "lr_scheduler", "scheduler", "scaler")
 _ANSWER_SECONDS = 3.0
 _TORCHVISION_HOST = "https://download.pytorch.org"
 _DRAWS: frozenset[Any] = frozenset(
@@ -110,26 +120,82 @@ def _answers(url: str) -> bool:
     return answered.wait(_ANSWER_SECONDS)
 
 
-def load_local_weights(network: nn.Module, path: Path) -> None:
-    """Load a ``.safetensors`` file or a ``weights_only`` checkpoint into a network, leaving out classifier heads.
+def load_local_weights(
+    network: nn.Module, path: Path, convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+) -> None:
+    """Load a ``.safetensors`` file or a ``weights_only`` checkpoint into a network, leaving out heads.
+
+    The weights may lie in an entry such as ``state_dict`` or ``teacher``, and their names may begin with the path of a
+    module, such as ``module.backbone.``.
+
+    Args:
+        network: to load into.
+        path: the file.
+        convert: turns tensors, by what others call them, into those that the network calls so.
 
     Raises:
-        BackboneError: the file is missing, unreadable, or of another network.
+        BackboneError: the file is missing, unreadable, or of another network; nothing is loaded.
     """
-    tensors = _read_tensors(path)
     wanted = network.state_dict()
-    known = {key: value for key, value in tensors.items() if key in wanted}
-    missing = [key for key in wanted if key not in known and not key.startswith(_HEADS)]
-    unknown = [key for key in tensors if key not in wanted and not key.startswith(_HEADS)]
-    if missing or unknown:
-        raise BackboneError(f"{path}: not the weights of this backbone ('{(missing or unknown)[0]}' does not fit).")
-    try:
-        network.load_state_dict(known, strict=False)
-    except RuntimeError as error:
-        raise BackboneError(f"{path}: not the weights of this backbone ({one_line(str(error))}).") from None
+    problems = []
+    for tensors in _find_states(_read_checkpoint(path)):
+        inner = _without_prefix(tensors, wanted)
+        try:
+            fitting = inner if convert is None else convert(inner)
+        except Exception as error:  # what is made for weights of the network may raise anything for those of others
+            problems.append(one_line(error))
+            continue
+        problem = _find_misfit(fitting, wanted)
+        if not problem:
+            network.load_state_dict({key: fitting[key] for key in wanted if key in fitting}, strict=False)
+            return
+        problems.append(problem)
+    reason = problems[0] if problems else "there are no tensors in it"
+    raise BackboneError(f"{path}: not the weights of this backbone ({reason}).")
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _find_misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return what does not fit, by name; empty if all parameters but those of heads are there and nothing else is."""
+    for key, own in wanted.items():
+        if key in tensors and tensors[key].shape != own.shape:
+            return f"'{key}' has shape {tuple(tensors[key].shape)}, not {tuple(own.shape)}"
+        # Counters are used in training alone, and old files lack them.
+        if key not in tensors and not key.startswith(_HEADS) and not key.endswith("num_batches_tracked"):
+            return f"'{key}' is missing"
+    parts = {key.partition(".")[0] for key in wanted}
+    for key in tensors:
+        head = _HEAD.search(key.partition(".")[0]) is not None and key.partition(".")[0] not in parts
+        if key not in wanted and not key.startswith(_HEADS) and not head:
+            return f"it has no '{key}'"
+    return ""
+
+
+def _without_prefix(tensors: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors below the prefix under which most of the network's names are found, without the prefix."""
+    counts: Counter[str] = Counter()
+    for key in tensors:
+        parts = key.split(".")
+        for depth in range(len(parts)):
+            if ".".join(parts[depth:]) in wanted:
+                counts["".join(f"{part}." for part in parts[:depth])] += 1
+    prefix = max(counts, key=lambda found: (counts[found], -len(found)), default="")
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _find_states(checkpoint: Any) -> Iterator[dict[str, Tensor]]:
+    """Yield the dictionaries of tensors in a checkpoint, the averaged ones of training first, then the outermost."""
+    if not isinstance(checkpoint, Mapping):
+        return
+    tensors = {key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if len(tensors) > 1:
+        yield tensors
+    inner = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]
+    for key in sorted(inner, key=lambda key: _STATES.index(key) if key in _STATES else len(_STATES)):
+        if key not in _OTHERS:
+            yield from _find_states(checkpoint[key])
+
+
+def _read_checkpoint(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -138,10 +204,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # Many checkpoints hold the arguments of their training: names and values, no code.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise BackboneError(f"{path}: cannot be read as weights ({one_line(str(error))}).") from None
     except Exception as error:  # torch raises pickle.UnpicklingError and its own kinds for unsafe or broken files
         raise BackboneError(f"{path}: refused as weights ({type(error).__name__}).") from None
-    tensors = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
-    return {key: value for key, value in tensors.items() if isinstance(value, Tensor)}

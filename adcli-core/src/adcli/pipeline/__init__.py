@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adcli.data.inspection import Finding, Inspection, inspect_data
     from adcli.exports.export import Export
+    from adcli.pipeline._backbones import DescribedBackbone, describe_backbone
     from adcli.pipeline._bench import Timings, bench
     from adcli.pipeline._compare import Standing, Standings, compare_runs
     from adcli.pipeline._evaluate import evaluate
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
-    from adcli.pipeline.train_settings import TrainSettings
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
+    from adcli.runs.settings import TrainSettings
     from adcli.scoring.prediction import Prediction
 
 __all__ = [
     "CategoryResult",
+    "DescribedBackbone",
     "Evaluation",
     "Export",
     "Finding",
@@ -60,6 +62,7 @@ __all__ = [
     "calibrated_since",
     "calibrations",
     "compare_runs",
+    "describe_backbone",
     "draw",
     "evaluate",
     "export",
@@ -81,6 +84,7 @@ __all__ = [
 _HOMES = {
     "adcli.data.inspection": ("Finding", "Inspection", "inspect_data"),
     "adcli.exports.export": ("Export",),
+    "adcli.pipeline._backbones": ("DescribedBackbone", "describe_backbone"),
     "adcli.pipeline._bench": ("Timings", "bench"),
     "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
     "adcli.pipeline._evaluate": ("evaluate",),
@@ -94,7 +98,7 @@ _HOMES = {
     "adcli.pipeline._job": ("Trained",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
-    "adcli.pipeline.train_settings": ("TrainSettings",),
+    "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),

@@ -9,11 +9,12 @@ from adcli.data.references import Data, make_absolute, with_absolute_paths
 from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
-from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK
+from adcli.errors import AdcliError
+from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, spread_layers
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
-from adcli.pipeline.train_settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.progress import Progress
+from adcli.runs.settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.specs import ModelSpec
 
 
@@ -88,12 +89,37 @@ def choose_options(spec: ModelSpec, settings: TrainSettings, progress: Progress)
             progress.note(f"demo data: using {' '.join(f'-o {key}={value}' for key, value in suited.items())}")
         values |= suited
     options = with_absolute_paths(spec.options.parse(values))
-    if not isinstance(options, BackboneOptions) or options.weights is not None or "backbone" in values:
+    if not isinstance(options, BackboneOptions):
         return ChosenOptions(options)
-    reason = weights_unavailable(options.backbone)
-    if reason is None:
-        return ChosenOptions(options)
-    return ChosenOptions(_fall_back(options, reason, progress), options.backbone, reason)
+    replaceable = options.weights is None and "backbone" not in values
+    reason = weights_unavailable(options.backbone) if replaceable else None
+    chosen = options if reason is None else _fall_back(options, reason, progress)
+    if "layers" not in values:
+        chosen = _choose_layers(chosen, "norm" not in values, progress)
+    return ChosenOptions(chosen) if reason is None else ChosenOptions(chosen, options.backbone, reason)
+
+
+def _choose_layers(options: BackboneOptions, norm: bool, progress: Progress) -> BackboneOptions:
+    """Choose a transformer's blocks by its depth, with its final norm; the default layers are those of other networks.
+
+    Args:
+        options: whose layers the user did not give.
+        norm: whether the user left the norm open, too.
+        progress: what is told.
+    """
+    try:
+        sketch = sketch_backbone(options.backbone)
+    except AdcliError:
+        # What is wrong is said when the backbone is made.
+        return options
+    if sketch.layer_kind != "block" or sketch.layer_count is None:
+        return options
+    layers = spread_layers(sketch.layer_count, len(options.layers))
+    listed = ",".join(map(str, layers))
+    chosen = replace(options, layers=layers, norm=norm or options.norm)
+    normed = ", with its final norm" if chosen.norm else ""
+    progress.note(f"backbone {options.backbone}: blocks {listed} of {sketch.layer_count}{normed} (-o layers={listed})")
+    return chosen
 
 
 def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> BackboneOptions:

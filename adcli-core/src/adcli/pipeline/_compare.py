@@ -1,5 +1,7 @@
 """Runs side by side: how much better one ranks the same images than another, and how much of that may be chance."""
 
+import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from adcli._commands import quote
 from adcli.errors import RunError, one_line
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
-from adcli.pipeline._evaluation_pass import SCORES_FILE, name_folder
+from adcli.pipeline._evaluate import read_origin
+from adcli.pipeline._evaluation_pass import EVALUATIONS, OWN, SCORES_FILE, make_name, name_folder
 from adcli.runs.run import Run
 from adcli.scoring.verdict import read_table
 
@@ -78,8 +81,8 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
     if not is_defect.any() or is_defect.all():
         names = ", ".join(run.name for run in runs)
         raise RunError(
-            f"{names}: their evaluations '{evaluation}' share no good and defective images; evaluate them on the same "
-            "data with 'adcli evaluate RUN --data REF --name NAME'."
+            f"{names}: their evaluations '{evaluation}' share no good and defective images; compare them on the data "
+            f"of {runs[0].name}: {_say_commands(runs, evaluation)}"
         )
     scores = np.array([[table[image] for image in shared] for table in tables])
     found = _resampled(scores, is_defect)
@@ -92,14 +95,33 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
     return Standings(standings, int((~is_defect).sum()), int(is_defect.sum()), everything - len(shared))
 
 
+def _say_commands(runs: Sequence[Run], evaluation: str) -> str:
+    """Return the commands that evaluate runs on the data of the first one, and compare them then."""
+    origin = read_origin(inside(runs[0].path, f"{EVALUATIONS}/{evaluation}")) or {"data": None, "data_options": {}}
+    data, options = origin["data"], origin["data_options"]
+    if data is None:
+        data, options = runs[0].settings["data"] or "demo", {**runs[0].settings["data_options"], **options}
+    start = make_name(Path(str(data)).name)
+    free = (name for number in itertools.count(1) if not _is_taken(name := f"{start}-{number}", runs))
+    name = start if not _is_taken(start, runs) else next(free)
+    given = [word for key, value in options.items() if value is not None for word in ("-d", f"{key}={value}")]
+    evaluated = [quote("adcli", "evaluate", run.path, "--data", data, *given, "--name", name) for run in runs]
+    return " && ".join([*evaluated, quote("adcli", "compare", *(run.path for run in runs), "--name", name)])
+
+
+def _is_taken(name: str, runs: Sequence[Run]) -> bool:
+    return name == OWN or any(os.path.lexists(run.path / EVALUATIONS / name) for run in runs)
+
+
 def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
     """Return the scores in a table by image and label."""
+    scores: dict[tuple[str, str], float] = {}
     try:
-        return {
-            (record.image, row["label"]): record.score
-            for record, row in read_table(path)
-            if row["label"] and record.score is not None
-        }
+        for record, row in read_table(path):
+            if row["label"] not in ("good", "defect", ""):
+                raise ValueError(f"label is '{row['label'][:60]}', not 'good', 'defect' or empty")
+            if row["label"] and record.score is not None:
+                scores[record.image, row["label"]] = record.score
     except OSError:
         run, name = path.parents[2], path.parent.name
         raise RunError(
@@ -107,6 +129,7 @@ def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
         ) from None
     except (KeyError, ValueError) as error:
         raise RunError(f"{path}: is no table of scores ({one_line(str(error))}); evaluate the run again.") from None
+    return scores
 
 
 def _resampled(scores: Floats, is_defect: Flags) -> Floats:

@@ -13,26 +13,30 @@ from numpy.typing import NDArray
 
 from adcli._changes import inside
 from adcli._files import storing, write_atomically
-from adcli.data.decoding import Size, read_mask
+from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
 from adcli.data.samples import Sample
 from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
+from adcli.metrics.words import known as describe_known
+from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
+from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 
-METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
 KNOWN = ("label", "defect")
 """What its rows have beside the verdict record."""
 
 REPORT_FILE = "report.html"
 EVALUATIONS = "evaluations"
+KNOWING_NONE = KnownImages()
+
 OWN = "test"
 """The evaluation of the data set that a run was trained on."""
 
@@ -64,7 +68,9 @@ class Evaluation:
     without_mask: Mapping[Path, str] = field(default_factory=dict)
 
 
-def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
+def evaluate_samples(
+    scorer: Scorer, samples: Sequence[Sample], progress: Progress, known: KnownImages = KNOWING_NONE
+) -> Evaluation:
     """Score samples once, in bounded memory: metrics, table and pictures take what they need as each image passes.
 
     An image or a mask that cannot be read costs that sample, which is said, and nothing else.
@@ -79,6 +85,9 @@ def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progre
             unreadable.append(Tested(sample, prediction))
             continue
         mask, problem = _read_mask(sample, prediction.size)
+        reason = None if mask is None else judge_mask(mask)
+        if reason is not None:
+            scorer.source.left_out.add(reason, sample.mask)
         if problem:
             progress.note(f"unreadable: {sample.mask}: {problem}")
             without_mask[sample.image] = f"the mask: {problem}"
@@ -88,6 +97,11 @@ def evaluate_samples(scorer: Scorer, samples: Sequence[Sample], progress: Progre
         tested.append(Tested(sample, prediction))
     seconds = time.perf_counter() - start
     metrics = _summarise(tested, scorer.calibration.image_threshold, pixels)
+    names = relative_names(item.sample.image for item in tested)
+    of_known = known.count([(name, item.prediction.digest) for name, item in zip(names, tested, strict=True)])
+    if of_known:
+        metrics["known"] = of_known
+        progress.note(f"warning: {describe_known(metrics)}")
     metrics["unreadable"] = {"images": len(unreadable), "masks": len(without_mask)}
     metrics["timings"] = {"seconds": round(seconds, 3), "images_per_second": round(len(tested) / seconds, 2)}
     return Evaluation(tested, metrics, gallery.shown(), unreadable, without_mask)
@@ -129,11 +143,21 @@ def _summarise(tested: Sequence[Tested], threshold: float | None, pixels: PixelM
     )
 
 
-def evaluate_into(folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress) -> Evaluation:
-    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a folder."""
+def evaluate_into(
+    folder: Path, scorer: Scorer, samples: Sequence[Sample], progress: Progress, known: KnownImages = KNOWING_NONE
+) -> Evaluation:
+    """Evaluate samples and write ``metrics.json`` and ``scores.csv`` into a folder.
+
+    Args:
+        folder: where to, made if need be.
+        scorer: of the run.
+        samples: labelled images.
+        progress: receives progress, notes, and a warning of samples that the run knows.
+        known: images that the run knows.
+    """
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    evaluation = evaluate_samples(scorer, samples, progress)
+    evaluation = evaluate_samples(scorer, samples, progress, known)
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
     lines = "".join(_score_lines(evaluation, samples))
     write_atomically(folder / SCORES_FILE, lines.encode(errors="backslashreplace"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,10 @@ from adcli._commands import quote
 from adcli._plugins.registry import registry
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.fingerprint import fingerprint
-from adcli.data.photograph import open_photograph
-from adcli.data.references import load_data
+from adcli.data.references import TABLE, load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError, RunError
+from adcli.errors import DataError, ExportError, RunError, one_line
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
@@ -25,11 +25,12 @@ from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._building import read_good_images
 from adcli.pipeline._good_images import find_again, read_given
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
+from adcli.pipeline._recalibrate import note_doubt
 from adcli.progress import Progress, Silent
-from adcli.runs.calibrations import read_kept
-from adcli.runs.images import fitted_digests
-from adcli.runs.run import EXPORTS, Run
+from adcli.runs.calibrations import KeptCalibration, is_first, now, read_kept
+from adcli.runs.images import fitted_digests, read_images
+from adcli.runs.run import EXPORTS, Run, blaming
+from adcli.runs.settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.scoring.calibration import Calibration, Method
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
@@ -110,18 +111,40 @@ def export(
         tolerance = read_tolerance(manifest["graph"])
         manifest["measured"] = measure(source, runtime, calibration, evidence, tolerance, progress)
         seal_folder(folder, manifest, calibration, run.framing, fitted_digests(run.path))
-        # As it would be typed beside the run: an export holds no path of the machine that wrote it.
-        given = [word for name, value in (options or {}).items() for word in ("-o", f"{name}={value}")]
-        command = quote("adcli", "export", run.path.resolve().name, "--to", to, *given)
-        keep_first(folder, calibration, evidence.left_out, command)
+        command = _describe_command(run, to, options or {}, out, data)
+        tested = _count_tested(run, calibration)
+        keep_first(folder, kept := KeptCalibration(calibration, now(), command, "", evidence.left_out, tested))
+        note_doubt(kept, progress)
         del runtime
     return Export.open(final)
+
+
+def _describe_command(run: Run, to: str, options: Mapping[str, Any], out: Path | None, data: str | None) -> str:
+    """Return the command as it would be typed where the run, the data and the export lie beside each other.
+
+    An export holds no path of the machine that wrote it.
+    """
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    if data is not None:
+        kind = TABLE if data.startswith(TABLE) else ""
+        words += ["--data", kind + Path(os.path.abspath(data.removeprefix(kind))).name]  # noqa: PTH100
+    if out is not None:
+        words += ["--out", out.absolute().name]
+    return quote("adcli", "export", run.name, "--to", to, *words)
+
+
+def _count_tested(run: Run, calibration: Calibration) -> int:
+    """Return how many of the images that set the threshold of an export are test images of its run."""
+    if not calibration.keeps_a_rate:
+        return 0
+    tested = {image.digest for image in read_images(run.path) if image.role == "test"}
+    return sum(digest in tested for digest in calibration.digests)
 
 
 def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
     """Yield images as the graph gets them: at their own size, framed."""
     for item in items:
-        photograph = open_photograph(item.path)
+        photograph = source.open(item)
         yield source.framing.cut(photograph.pixels, source.size, photograph.name)
 
 
@@ -152,14 +175,15 @@ def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     calibration, reference = run.calibration, "images that are not recorded"
     plan = CalibrationPlan(method="folder", rate=calibration.rate)
     try:
-        reference = read_kept(run.path, calibration.number).data
+        reference = one_line(read_kept(run.path, calibration.number).data)
         splits = load_data(reference, {}, all_good=True).splits
         good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.digests)
     except (DataError, RunError) as error:
+        known = f", such as {one_line(calibration.images[0])}," if calibration.images else ""
         raise DataError(
-            f"{run.path}: was calibrated since with {calibration.n} images of {reference}, such as "
-            f"{calibration.images[0]}, which cannot be used ({error.message.rstrip('.')}); give them, or other good "
-            "images that the model has not seen, with --data DIR."
+            f"{run.path}: was calibrated since with {calibration.n} images of {reference}{known} which cannot be used "
+            f"({error.message.rstrip('.')}); give them, or other good images that the model has not seen, with --data "
+            "DIR."
         ) from None
     return splits, replace(plan, good=good)
 
@@ -169,7 +193,8 @@ def _find_own_images(
 ) -> tuple[Splits, CalibrationPlan]:
     """Derive the run's images again; raises :class:`DataError` if they are not those of the run."""
     try:
-        data = load_data(settings.data, settings.data_options)
+        with blaming(run.path, "data_options"):
+            data = load_data(settings.data, settings.data_options)
         items, digests = read_good_images(data.splits, spec, source, progress)
         if fingerprint([item.path for item in items], digests) != run.record["data"]["fingerprint"]:
             raise DataError(f"{data.reference or data.name}: the training images have changed since")
@@ -201,10 +226,9 @@ def _as_calibrated_since(run: Run, plan: CalibrationPlan) -> CalibrationPlan:
 def _is_first(run: Run) -> bool:
     """Tell whether the calibration in force is that of the training."""
     try:
-        kept = read_kept(run.path, run.calibration.number)
+        return is_first(run.path, run.calibration.number)
     except RunError:
         return False
-    return (kept.restores or kept.number) == 1
 
 
 def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:

@@ -15,6 +15,7 @@ import torch
 from adcli._commands import quote
 from adcli._files import seal
 from adcli._plugins.registry import registry
+from adcli.data.left_out import say
 from adcli.errors import AdcliError, LackOfMemoryError, StorageError, is_out_of_memory, one_line
 from adcli.pipeline._evaluation_pass import (
     EVALUATIONS,
@@ -26,12 +27,12 @@ from adcli.pipeline._evaluation_pass import (
     copy_to_top,
     evaluate_into,
 )
-from adcli.pipeline._job import Job, Trained
+from adcli.pipeline._job import BEGAN_WITH, Job, Trained
 from adcli.pipeline._run_page import write_report
-from adcli.pipeline._seen_images import describe_copies, list_seen
+from adcli.pipeline._seen_images import KnownImages, list_seen
 from adcli.progress import Progress
 from adcli.runs.find import finishing_time
-from adcli.runs.images import IMAGES_FILE, format_images, read_images
+from adcli.runs.images import IMAGES_FILE, SeenImage, format_images
 from adcli.runs.partial import LOG_FILE, PartialRun
 from adcli.runs.run import FORMAT, RUN_FILE, Run
 from adcli.scoring.scorer import Scorer
@@ -88,19 +89,22 @@ class Ending:
             write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name, files=self.partial.folder)
         self.partial.write(RUN_FILE, seal({"format": FORMAT, **self.content, "record": dict(run.record)}))
         finished = conclude(self.partial, self.progress)
-        copies = describe_copies(read_images(finished.path))
-        if copies:
-            self.progress.note(copies)
+        say(self.scorer.source.left_out, self.progress.note, "note")
         return Trained(finished, evaluation, None if problem is None else _say_how_to_go_on(problem, finished))
 
     def _evaluate(self) -> tuple[Evaluation, Run]:
         folder = self.partial.folder / EVALUATIONS / OWN
-        evaluation = evaluate_into(folder, self.scorer, self.job.data.splits.test, self.progress)
+        known = KnownImages.of(self._list_seen(), self.scorer.calibration)
+        evaluation = evaluate_into(folder, self.scorer, self.job.data.splits.test, self.progress, known)
         self.laps.end("evaluate")
         run = self._describe({})
         write_report(folder / REPORT_FILE, run, evaluation, self.job.data.name, files=self.partial.folder)
         copy_to_top(folder, self.partial.folder)
         return evaluation, run
+
+    def _list_seen(self) -> list[SeenImage]:
+        job = self.job
+        return list_seen(job.settings, job.plan, job.data.splits.test, job.source.digests)
 
     def _give_up(self, error: Exception) -> AdcliError:
         """Remove what an evaluation has written, so that a full disk has room for the rest; return what to say."""
@@ -122,10 +126,9 @@ class Ending:
     def _describe(self, more: dict[str, Any]) -> Run:
         """Return the run as it will be, and write which images it saw."""
         job = self.job
-        images = list_seen(job.settings, job.plan, job.data.splits.test, job.source.digests or {})
-        content = format_images(images)
+        content = format_images(self._list_seen())
         self.partial.write(IMAGES_FILE, content)
-        record = job.record | {
+        record = {name: value for name, value in job.record.items() if name != BEGAN_WITH} | {
             "weights": self.weights,
             "images": hashlib.sha256(content).hexdigest(),
             "device": str(job.device),

@@ -13,11 +13,15 @@ from adcli.data.source import ImageSource
 from adcli.errors import AdcliError
 from adcli.options import Options
 from adcli.pipeline._evaluation_pass import Evaluation
-from adcli.pipeline.train_settings import TrainSettings
+from adcli.pipeline._inputs import Inputs
 from adcli.runs.images import SeenImage
 from adcli.runs.run import Run
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
+
+BEGAN_WITH = "began_with"
+"""The key of an unfinished run's record that says what it was given, so that no other is taken to go on with."""
 
 
 class KeptFit(TypedDict):
@@ -32,6 +36,7 @@ class Job:
     """All that is decided before anything is computed.
 
     Attributes:
+        inputs: all else that is given; of several processes, only the first one knows it.
         training: the good images, by names relative to the folder that they have in common.
         kept_fit: of a training that was continued after its fit, what :class:`KeptFit` says; None if it is to fit.
     """
@@ -48,6 +53,7 @@ class Job:
     source: ImageSource
     record: dict[str, Any]
     training: Sequence[SeenImage]
+    inputs: Inputs
     kept_fit: KeptFit | None = None
 
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from adcli._changes import inside, settle
+from adcli._changes import inside
 from adcli.data.source import ImageSource
 from adcli.errors import RunError
 from adcli.exports.export import MANIFEST_FILE, Export
 from adcli.progress import Progress, Silent
-from adcli.runs.find import find_folder
+from adcli.runs.find import find_folder, settle_run
 from adcli.runs.run import EXPORTS, RUN_FILE, Run
 from adcli.scoring.opened import Opened
 from adcli.scoring.scorer import Scorer
@@ -52,12 +52,13 @@ def find(reference: str | Path, *, progress: Progress | None = None, repairing: 
 def _find(reference: str | Path, progress: Progress | None) -> Path:
     """Return the folder of a run or export, after finishing or removing what a killed command left in it."""
     path = find_folder(str(reference), (progress or Silent()).note)
-    run = path.parent.parent
-    if path.parent.name == EXPORTS and (run / RUN_FILE).is_file():
+    folder = path.absolute().parent
+    run = folder.parent
+    if folder.name == EXPORTS and (run / RUN_FILE).is_file():
         inside(run, f"{EXPORTS}/{path.name}")
-        settle(run)
+        settle_run(run)
     if (path / RUN_FILE).is_file() or (path / MANIFEST_FILE).is_file():
-        settle(path)
+        settle_run(path)
     return path
 
 
@@ -86,6 +87,11 @@ def open_scorer(
     """
     runtime = opened.runtime(device)
     source = ImageSource(
-        opened.image_size, workers=workers, cache_bytes=0, skip_unreadable=skip_unreadable, framing=opened.framing
+        opened.image_size,
+        workers=workers,
+        cache_bytes=0,
+        skip_unreadable=skip_unreadable,
+        framing=opened.framing,
+        learnt_from=opened.origin.learnt_from,
     )
     return Scorer(runtime, source, opened.calibration, batch_size, opened.origin)

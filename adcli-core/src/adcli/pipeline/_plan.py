@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.folder import images_in, labelled_images
-from adcli.data.guarding import Guarded, digests_of, guard
+from adcli.data.guarding import digests_of, guard
+from adcli.data.left_out import Omissions, say
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.progress import Progress, Silent
+from adcli.runs.settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
@@ -25,8 +26,9 @@ def plan_calibration(
     items: Sequence[Item],
     digests: Sequence[str],
     progress: Progress | None = None,
+    files: dict[Path, str] | None = None,
 ) -> CalibrationPlan:
-    """Decide which images calibrate; none of them is one that the final model is fitted to, by the digests of files.
+    """Decide by the digests of files which images calibrate: no test images, nor, but in folds, those that are fitted.
 
     Args:
         settings: how to calibrate.
@@ -35,37 +37,40 @@ def plan_calibration(
         items: good images to train on.
         digests: of their files.
         progress: is told what is left out.
+        files: digests of files that were read already; takes up those that are read for this.
 
     Raises:
-        DataError: too few images to hold some out, or no labelled validation images for ``--threshold f1``; or all
-            images that were to calibrate are fitted, or test images.
+        DataError: too few images to hold some out, or no labelled validation images; or none that may calibrate.
         OptionError: folds for a model that trains for long.
     """
     chosen, note = parse_calibration(settings.calibration), (progress or Silent()).note
+    files = {} if files is None else files
+    tested = set() if chosen is None and settings.threshold != "f1" else _digests_of_samples(splits.test, files)
     known = dict(zip(items, digests, strict=True))
     plan = CalibrationPlan(method="none", rate=settings.false_alarm_rate, fit=items)
     if isinstance(chosen, float):
         fit, good = _hold_out(items, chosen, settings.seed)
         plan = replace(plan, method="held-out", fit=fit)
-        plan = _guard_good(plan, good, [known[item] for item in good], settings, note, {known[item] for item in fit})
+        fitted = {known[item] for item in fit}
+        plan = _guard_good(plan, good, [known[item] for item in good], settings, note, fitted, tested)
     elif isinstance(chosen, int):
-        plan = replace(plan, method="k-fold", folds=_fold(items, digests, chosen, settings.seed, spec))
-        copies = len(items) - len(set(digests))
-        for line in Guarded(range(len(items) - copies), copies=copies).notes(f"--calibration {settings.calibration}"):
-            note(line)
+        plan = _guard_good(plan, items, digests, settings, note, (), tested)
+        folds = _fold(items, digests, chosen, settings.seed, spec)
+        plan = replace(plan, method="k-fold", folds=folds, good=(), counted=plan.good)
     elif chosen is not None:
-        good = items_of(images_in([chosen]))
-        found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable)
-        tested = _digests_of_samples(splits.test)
+        left_out = Omissions()
+        good = items_of(images_in([chosen], left_out))
+        say(left_out, note)
+        found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable, known=files)
         plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
-    if settings.threshold == "f1":
-        validation = _validation_samples(settings, splits, {known[item] for item in plan.fit}, note)
-        return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
-    if settings.threshold is not None:
+    if settings.threshold is None:
+        return plan
+    if settings.threshold != "f1":
         return replace(plan, method="value", chosen_by=plan.method, value=parse_threshold(settings.threshold))
-    return plan
+    validation = _validation_samples(settings, splits, {known[item] for item in plan.fit}, tested, files, note)
+    return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
 
 
 def _guard_good(
@@ -122,7 +127,12 @@ def _shuffle(count: int, seed: int) -> NDArray[np.intp]:
 
 
 def _validation_samples(
-    settings: TrainSettings, splits: Splits, fitted: Collection[str], note: Callable[[str], None]
+    settings: TrainSettings,
+    splits: Splits,
+    fitted: Collection[str],
+    tested: Collection[str],
+    files: dict[Path, str],
+    note: Callable[[str], None],
 ) -> list[Sample]:
     samples, where = list(splits.validation), "validation images"
     if settings.validation is not None:
@@ -132,8 +142,9 @@ def _validation_samples(
         fitted,
         where,
         note,
-        tested=_digests_of_samples(splits.test),
+        tested=tested,
         skip_unreadable=settings.skip_unreadable,
+        known=files,
     )
     for label, called in (("good", "good"), ("defect", "defective")):
         if not any(sample.label == label for sample in kept):
@@ -153,9 +164,9 @@ def _ask_for(called: str, settings: TrainSettings, left_out: int) -> str:
     )
 
 
-def _digests_of_samples(samples: Sequence[Sample]) -> set[str]:
+def _digests_of_samples(samples: Sequence[Sample], files: dict[Path, str]) -> set[str]:
     """Return the digests of images, but for those that cannot be read: the evaluation says which they are."""
-    return set(digests_of([sample.image for sample in samples], skip_unreadable=True)) - {""}
+    return set(digests_of([sample.image for sample in samples], skip_unreadable=True, known=files)) - {""}
 
 
 def guard_samples(
@@ -167,6 +178,7 @@ def guard_samples(
     counted: Collection[str] = (),
     tested: Collection[str] = (),
     skip_unreadable: bool = False,
+    known: dict[Path, str] | None = None,
 ) -> list[Sample]:
     """Return the samples that may set a threshold, each once, and note what is left out.
 
@@ -178,11 +190,12 @@ def guard_samples(
         counted: digests of images that count already.
         tested: digests of the test images that are to stay new.
         skip_unreadable: leave it to whoever decodes a file to say that it cannot be read.
+        known: digests of files that were read already; takes up those that are read for this.
 
     Raises:
         DataError: each of them is fitted or a test image.
     """
-    digests = digests_of([sample.image for sample in samples], skip_unreadable=skip_unreadable)
+    digests = digests_of([sample.image for sample in samples], skip_unreadable=skip_unreadable, known=known)
     guarded = guard(samples, digests, fitted, where, "give others", counted, tested)
     for line in guarded.notes(where):
         note(line)

@@ -12,9 +12,11 @@ from typing import Literal, TypeVar
 
 from adcli._changes import changing, inside
 from adcli._commands import quote
+from adcli._files import read_bytes
 from adcli.data.fingerprint import fingerprint
 from adcli.data.folder import labelled_images
 from adcli.data.guarding import digests_of
+from adcli.data.left_out import say
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
@@ -42,6 +44,9 @@ from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_inputs
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
+
+_LARGEST_PICTURE, _LARGEST_LOG = 16 << 20, 64 << 20
+"""Bytes of files that are copied or continued."""
 
 Calibrated = TypeVar("Calibrated", Run, Export)
 
@@ -83,7 +88,7 @@ def recalibrate(
         command: the command line, for the record.
 
     Raises:
-        OptionError: nothing is asked for, or a rate without scores of good images.
+        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
@@ -102,9 +107,11 @@ def recalibrate(
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
+        if data is not None or threshold == "f1":
+            say(load().source.left_out, progress.note, "note")
         kept = _keep(opened, found, before, command)
         kept = replace(kept, tested=_count_tested(opened, found, progress))
-        _note_doubt(kept, progress)
+        note_doubt(kept, progress)
         _stage(opened, staged, kept, found.picture)
     return type(opened).open(opened.path)
 
@@ -118,8 +125,8 @@ def restore_calibration(
 
     Args:
         opened: a finished run, or an export.
-        number: of the calibration; when None, the one that the calibration in force replaced, or the last one kept if
-            ``calibration.json`` cannot be used.
+        number: of the calibration; when None, the one before the last step that was not taken back yet, or the last one
+            kept if ``calibration.json`` cannot be used.
         progress: receives notes.
         command: the command line, for the record.
 
@@ -137,10 +144,11 @@ def restore_calibration(
             command=command,
             replaced=before.number if before else None,
             restores=previous.number,
+            undoes=number is None,
         )
-        _note_doubt(kept, progress or Silent())
+        note_doubt(kept, progress or Silent())
         picture = inside(root, entry_path(previous.number, ".jpg"))
-        _stage(opened, staged, kept, picture.read_bytes() if picture.is_file() else None)
+        _stage(opened, staged, kept, _read(picture, _LARGEST_PICTURE) or None)
     return type(opened).open(root)
 
 
@@ -186,6 +194,10 @@ def _check_request(
             "give good images with --data, another --false-alarm-rate, or a --threshold; "
             f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo and "
             "--restore bring it back."
+        )
+    if threshold is not None and rate is not None:
+        raise OptionError(
+            f"--threshold {threshold} and --false-alarm-rate {rate:g}: each sets the threshold; give one of them."
         )
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
@@ -264,14 +276,16 @@ def _count_tested(opened: Run | Export, found: _Found, progress: Progress) -> in
     return sum(digest in tested for digest in (*found.calibration.digests, *found.validated))
 
 
-def _note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+def note_doubt(kept: KeptCalibration, progress: Progress) -> None:
+    """Warn of test images that set a threshold."""
     if kept.doubt():
         progress.note(f"warning: {kept.doubt()}.")
 
 
 def _default_rate(opened: Run | Export) -> float:
-    settings = opened.settings if isinstance(opened, Run) else opened.manifest.get("calibration", {})
-    return float(settings.get("false_alarm_rate", settings.get("rate", 0.01)))
+    if isinstance(opened, Run):
+        return float(opened.settings["false_alarm_rate"])
+    return float(opened.manifest.get("calibration", {}).get("rate", 0.01))
 
 
 def fitted_to(opened: Run | Export) -> Collection[str]:
@@ -297,16 +311,21 @@ def _stage(opened: Run | Export, staged: Path, kept: KeptCalibration, picture: b
     if isinstance(opened, Export):
         files |= format_calibrated(opened, kept.calibration)
     else:
-        files[LOG_FILE] = _read_log(opened.path) + _describe(kept).encode()
+        files[LOG_FILE] = _read(inside(opened.path, LOG_FILE), _LARGEST_LOG) + _describe(kept).encode()
     for name, content in files.items():
         path = staged / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
 
 
-def _read_log(root: Path) -> bytes:
-    path = inside(root, LOG_FILE)
-    return path.read_bytes() if path.is_file() else b""
+def _read(path: Path, largest: int) -> bytes:
+    """Return the content of a file of a run; nothing if it is not there."""
+    try:
+        return read_bytes(path, largest)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); move it away.") from None
 
 
 def _describe(kept: KeptCalibration) -> str:

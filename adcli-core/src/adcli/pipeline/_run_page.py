@@ -39,7 +39,9 @@ def write_report(
         on: what they are, in words.
         files: where the run's files lie, if they are not at its path yet.
     """
-    write_atomically(path, render(_page(run, evaluation, on, files or run.path)))
+    page = render(_page(run, evaluation, on, files or run.path))
+    # The name of a file may be no text.
+    write_atomically(path, page.encode(errors="backslashreplace"))
 
 
 def shows(path: Path, calibration: Calibration) -> bool:
@@ -119,9 +121,10 @@ def _describe_making(calibration: Calibration, files: Path) -> str:
 
 def _calibrate_command(path: Path) -> str:
     """Return what begins a command that calibrates a run: by its name if it lies where runs are looked for."""
-    if path.absolute().parent == runs_folder().absolute():
-        path = Path(path.name)
-    with contextlib.suppress(ValueError):
+    # The current folder may be gone, or another.
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        if path.absolute().parent == runs_folder().absolute():
+            path = Path(path.name)
         path = path.absolute().relative_to(Path.cwd()) if path.is_absolute() else path
     # What begins with a dash would be read as an option.
     return quote("adcli", "calibrate", f"./{path}" if str(path).startswith("-") else path)

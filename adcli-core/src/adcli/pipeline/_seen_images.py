@@ -1,20 +1,21 @@
 """The images that a training saw, by what it used each for, as the run keeps them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from adcli.data.ahead import load_all
 from adcli.data.fingerprint import relative_names
+from adcli.data.guarding import digests_of
 from adcli.data.samples import Sample
-from adcli.data.splitting import READERS, content_digest
-from adcli.errors import DataError
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration
 from adcli.runs.images import Role, SeenImage
+from adcli.runs.settings import TrainSettings, parse_calibration
+from adcli.scoring.calibration import Calibration
 from adcli.scoring.thresholds import CalibrationPlan
 
 
 def list_seen(
-    settings: TrainSettings, plan: CalibrationPlan, test: Sequence[Sample], digests: Mapping[Path, str]
+    settings: TrainSettings, plan: CalibrationPlan, test: Sequence[Sample], digests: dict[Path, str] | None = None
 ) -> list[SeenImage]:
     """Return the images that a training saw; those that cannot be read at all it did not see.
 
@@ -22,17 +23,13 @@ def list_seen(
         settings: of the training.
         plan: which images fitted and calibrated.
         test: samples to evaluate.
-        digests: of the files that were read; the others are read for theirs.
+        digests: of the files that were read; the others are read, and theirs are put there.
     """
-    used = _paths_by_role(settings, plan, test)
-    unread = [path for paths in used.values() for path in paths if path not in digests]
-    known = {**digests, **dict(zip(unread, load_all(unread, _digest_or_none, READERS), strict=True))}
-    seen = []
-    for role, paths in used.items():
-        for path, name in zip(paths, relative_names(paths), strict=True):
-            digest = known[path]
-            if digest is not None:
-                seen.append(SeenImage(name, digest, role))
+    known, seen = {} if digests is None else digests, []
+    for role, paths in _paths_by_role(settings, plan, test).items():
+        found = digests_of(paths, skip_unreadable=True, known=known)
+        named = zip(relative_names(paths), found, strict=True)
+        seen += [SeenImage(name, digest, role) for name, digest in named if digest]
     return seen
 
 
@@ -50,21 +47,38 @@ def _paths_by_role(
     }
 
 
-def _digest_or_none(path: Path) -> str | None:
-    try:
-        return content_digest(path)
-    except DataError:
-        return None
+@dataclass(frozen=True)
+class KnownImages:
+    """The images that an evaluation says little of, by the digests of their files.
 
+    Attributes:
+        fitted: those that the model was fitted to.
+        calibrated: those that set its threshold.
+    """
 
-def describe_copies(images: Sequence[SeenImage]) -> str:
-    """Return a sentence on test images whose files equal one that the model was fitted to; nothing without any."""
-    fitted = {image.digest for image in images if image.role == "fitted"}
-    tested = [image for image in images if image.role == "test"]
-    copies = [image.name for image in tested if image.digest in fitted]
-    if not copies:
-        return ""
-    return (
-        f"warning: {len(copies)} of {len(tested)} test images are copies of images that the model was fitted to, "
-        f"such as {copies[0]}: the metrics say less of new images."
-    )
+    fitted: Collection[str] = ()
+    calibrated: Collection[str] = ()
+
+    @classmethod
+    def of(cls, seen: Iterable[SeenImage], calibration: Calibration) -> "KnownImages":
+        """Return those among the images that a run saw, and of the calibration in force."""
+        roles: dict[str, set[str]] = {}
+        for image in seen:
+            roles.setdefault(image.role, set()).add(image.digest)
+        calibrated = set(calibration.digests) if calibration.keeps_a_rate or calibration.method == "f1" else set()
+        if calibration.method == "f1":
+            calibrated |= roles.get("validation", set())
+        return cls(roles.get("fitted", set()), calibrated - roles.get("fitted", set()))
+
+    def count(self, tested: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Return what ``metrics.json`` says of test images that the run knows: nothing if it knows none.
+
+        Args:
+            tested: the name of each, and the digest of its file.
+        """
+        fitted = [name for name, digest in tested if digest in self.fitted]
+        calibrated = [name for name, digest in tested if digest in self.calibrated]
+        if not fitted and not calibrated:
+            return {}
+        counts = {"images": len(tested), "fitted": len(fitted), "calibrated": len(calibrated)}
+        return {**counts, "example": (fitted or calibrated)[0]}

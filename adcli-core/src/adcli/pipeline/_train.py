@@ -27,9 +27,11 @@ from adcli._process import torchrun
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
+from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.data.samples import count_labels
 from adcli.data.source import ImageSource, Item
+from adcli.data.survey import Survey, survey
 from adcli.errors import (
     AdcliError,
     DataError,
@@ -55,19 +57,20 @@ from adcli.pipeline._building import (
     read_good_images,
 )
 from adcli.pipeline._finishing import Ending, Laps, conclude
-from adcli.pipeline._job import Job, KeptFit, Trained
+from adcli.pipeline._inputs import Changes, Inputs, compare_inputs, list_inputs
+from adcli.pipeline._job import BEGAN_WITH, Job, KeptFit, Trained
 from adcli.pipeline._manage import list_made
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.pipeline._usable import keep_usable
-from adcli.pipeline.train_settings import NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
 from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
-from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run, blaming
+from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
@@ -148,32 +151,42 @@ def _go_on(
     progress: Progress,
 ) -> Trained:
     content.pop("format", None)
+    content.setdefault("command", "")
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
     settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
     options = {**settings.data_options, **data_options}
+    where = Path(reference) if partial is None else partial.folder
+    before = content["record"]
+    for name in ("model", "plugin", "data"):
+        if name not in before:
+            raise RunError(f"{where / RUN_FILE}: record.{name} is missing; train again.")
+    moved = replace(settings, data=settings.data if data is None else data, data_options=options)
     try:
-        job = _prepare(replace(settings, data=settings.data if data is None else data, data_options=options), progress)
+        with blaming(where, given=data_options):
+            job = _prepare(moved, progress)
     except DataError as error:
         place = Path(settings.data or "")
         if data is not None or not place.is_absolute() or place.exists():
             raise
         command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
         raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
-    before = content["record"]
     known = before["data"]["fingerprint"]
     if job.record["data"]["fingerprint"] != known:
         differ = torchrun.on_first(lambda: _describe_difference(partial, job.training, known))
         if differ:
             raise RunError(f"{reference}: the training images have changed since ({differ}); train anew.")
         progress.note("the training images have other names now, and the same contents in the same order.")
-        before = content["record"] = before | {"data": job.record["data"]}
+    kept = torchrun.on_first(lambda: _find_kept_fit(partial, before, progress))
+    _compare_inputs(reference, partial, before, job, kept, progress)
+    fresh = {name: job.record[name] for name in ("data", BEGAN_WITH)}
+    if any(before.get(name) != value for name, value in fresh.items()):
+        before = content["record"] = before | fresh
         if partial is not None:
             partial.write(RUN_FILE, seal({"format": FORMAT, **content}))
     content |= {"data": job.settings.data, "data_options": dict(job.settings.data_options)}
     if job.record.get("ignore") != before.get("ignore"):
         raise RunError(f"{reference}: the image of --ignore has changed since; train anew.")
-    kept = torchrun.on_first(lambda: _find_kept_fit(partial, before, progress))
     if kept is not None:
         progress.note("the fit is kept: going on after it.")
     elif job.provided.spec.one_pass:
@@ -186,12 +199,42 @@ def _go_on(
     return _carry_out(replace(job, record=job.record | true, kept_fit=kept), partial, content, progress)
 
 
+def _compare_inputs(
+    reference: str | Path,
+    partial: PartialRun | None,
+    before: Mapping[str, Any],
+    job: Job,
+    kept: KeptFit | None,
+    progress: Progress,
+) -> None:
+    """Note that test images changed since a run began; raises :class:`RunError` if anything else did."""
+    if BEGAN_WITH not in before:
+        return
+
+    def compare() -> list[str]:
+        assert partial is not None
+        return list(compare_inputs(before[BEGAN_WITH], _read_began(partial), job.inputs))
+
+    changes = Changes(*torchrun.on_first(compare))
+    # A fit that is over needs no files any more, unless those of folds are still to come.
+    problem = changes.images or ("" if kept and not job.plan.folds else changes.files)
+    if problem:
+        raise RunError(f"{reference}: {problem}; train anew.")
+    if changes.tested:
+        progress.note(f"warning: {changes.tested}: the evaluation is of those that are there now.")
+
+
+def _read_began(partial: PartialRun) -> list[SeenImage]:
+    """Return the images that a run began with, as far as they were written down."""
+    path = inside(partial.folder, TRAINING_FILE)
+    return parse_images(path) if path.is_file() else []
+
+
 def _describe_difference(partial: PartialRun | None, now: Sequence[SeenImage], known: str) -> str:
     """Return what became of the images that a run began with; nothing if no more than their names."""
-    path = None if partial is None else inside(partial.folder, TRAINING_FILE)
-    if path is None or not path.is_file():
+    before = [] if partial is None else [image for image in _read_began(partial) if image.role == "fitted"]
+    if not before:
         return "which of them is not known"
-    before = parse_images(path)
     digests = [image.digest for image in before]
     # The model sees contents, in the order of the names; the list is believed if it is the one of the record.
     if digests == [image.digest for image in now] and known == fingerprint([Path(it.name) for it in before], digests):
@@ -229,10 +272,15 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
-    source = _open_source(settings, size)
+    say(data.splits.left_out, progress.note)
+    _note_rate(settings, progress)
+    found = Survey(*torchrun.on_first(lambda: survey([sample.image for sample in data.splits.train])))
+    settings = _declare_white(settings, found, progress)
+    source = _open_source(settings, size, found.learnt_from)
     items, digests = read_good_images(data.splits, spec, source, progress)
-    source.digests = dict(zip((item.path for item in items), digests, strict=True))
-    plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
+    say(source.left_out, progress.note, "note")
+    files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
+    plan = plan_calibration(settings, spec, data.splits, items, digests, progress, files)
     if torchrun.rank() == 0:
         plan = keep_usable(settings, data.splits.test, plan, source, progress)
     if torchrun.world_size() > 1:
@@ -245,7 +293,12 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         image_size=f"{size[0]}x{size[1]}",
         ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
+    inputs = Inputs((), {})
+    if torchrun.rank() == 0:
+        inputs = list_inputs(settings, chosen.options, plan, data.splits.test, files)
     record = _record(provided, chosen, data, plan, source)
+    record["learnt_from"] = found.learnt_from
+    record[BEGAN_WITH] = torchrun.on_first(lambda: dict(inputs.digests))
     record["data"] |= {
         "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
         "skipped": len(source.skipped),
@@ -263,7 +316,25 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         source=source,
         record=record,
         training=_name_training(items, digests),
+        inputs=inputs,
     )
+
+
+def _declare_white(settings: TrainSettings, found: Survey, progress: Progress) -> TrainSettings:
+    """Return settings that say what is white in 16-bit images, which are said to be so if it was measured."""
+    if settings.white != "auto":
+        return settings
+    if found.deep:
+        progress.note(found.explain())
+    return replace(settings, white=str(found.white))
+
+
+def _note_rate(settings: TrainSettings, progress: Progress) -> None:
+    """Say what a false-alarm rate is still for beside a threshold."""
+    if settings.threshold is None or settings.false_alarm_rate == FIELDS["false_alarm_rate"].default:
+        return
+    rate = f"--false-alarm-rate {settings.false_alarm_rate:g}"
+    progress.note(f"{rate}: sets the threshold of maps alone; that of images is --threshold {settings.threshold}.")
 
 
 def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:
@@ -271,7 +342,7 @@ def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenIm
     return [SeenImage(name, digest, "fitted") for name, digest in zip(names, digests, strict=True)]
 
 
-def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
+def _open_source(settings: TrainSettings, size: Size, learnt_from: str) -> ImageSource:
     """Return what decodes the images of a training."""
     ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
     return ImageSource(
@@ -280,6 +351,7 @@ def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
         cache_bytes=settings.cache << 20,
         skip_unreadable=settings.skip_unreadable,
         framing=framing(settings, ignored),
+        learnt_from=learnt_from,
     )
 
 
@@ -391,7 +463,7 @@ def _share(trained: Trained | None) -> Trained:
 
 def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     """Make the run: weights, calibration, evaluation, page, and last of all ``run.yaml``."""
-    partial.write(TRAINING_FILE, format_images(job.training))
+    partial.write(TRAINING_FILE, format_images([*job.training, *job.inputs.images]))
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {job.device}: {content['command'] or 'from Python'}")
     if job.source.framing.ignored is not None:
         partial.write(IGNORE_FILE, ignored_png(job.source.framing.ignored))
@@ -417,7 +489,7 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     for name, data in kept_files(first, picture).items():
         partial.write(name, data)
     laps.end("calibrate")
-    origin = Origin(partial.final.name, kept["weights"])
+    origin = Origin(partial.final.name, kept["weights"], job.record["learnt_from"])
     scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)
     ending = Ending(
         job=job,

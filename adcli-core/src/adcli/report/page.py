@@ -8,7 +8,7 @@ import numpy as np
 
 from adcli import __version__
 from adcli.metrics.curves import Flags, Floats
-from adcli.metrics.words import interval, ranking, unseen, verdict_lines
+from adcli.metrics.words import interval, known, ranking, unseen, verdict_lines
 from adcli.report import plots
 from adcli.report.cards import Picture
 from adcli.report.colours import gradient
@@ -138,7 +138,9 @@ def render(page: Page) -> str:
         meanings=MEANINGS,
         unseen=unseen(page.metrics),
         verdicts=list(verdict_lines(page.metrics)),
-        warning=broken_promise(page.calibration, page.metrics, page.command),
+        warnings=list(
+            filter(None, (known(page.metrics), broken_promise(page.calibration, page.metrics, page.command)))
+        ),
         drawings=list(_drawings(page)),
         kinds=_kinds(page.metrics),
         groups=groups,

@@ -1,25 +1,45 @@
 """The calibration of a run or an export, and every one that it ever had: ``calibrations/NNNN.json``."""
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from adcli._artefacts import Artefact, digest_of
+from adcli._artefacts.declaring import Count, Ordinal, Time, closed
+from adcli._artefacts.parsing import parse_json
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import parse_json, read_state
+from adcli._files import LARGEST
 from adcli.errors import RunError
-from adcli.scoring.calibration import Calibration
+from adcli.scoring.calibration import Calibration, make_calibration
 
 CALIBRATION_FILE = "calibration.json"
 FOLDER = "calibrations"
 FORMAT = 1
-_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
+_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
+
+
+@closed
+class _Stored(TypedDict):
+    """What ``calibrations/NNNN.json`` holds."""
+
+    format: Ordinal
+    number: Count
+    time: Time
+    command: str
+    data: str
+    left_out: dict[str, Count]
+    tested: Count
+    replaced: Ordinal | None
+    restores: Ordinal | None
+    undoes: NotRequired[bool]
+    calibration: dict[str, Any]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,7 @@ class KeptCalibration:
         tested: number of the images that set it which are test images of the run.
         replaced: number of the calibration that was in force until then; None for the first.
         restores: number of the calibration that it brings back; None if it is a new one.
+        undoes: whether it takes back a step, so that the next ``--undo`` takes back the one before.
     """
 
     calibration: Calibration
@@ -45,6 +66,7 @@ class KeptCalibration:
     tested: int = 0
     replaced: int | None = None
     restores: int | None = None
+    undoes: bool = False
 
     @property
     def number(self) -> int:
@@ -64,7 +86,7 @@ class KeptCalibration:
     def to_json(self) -> str:
         """Return JSON that ends with its own digest."""
         content = self.to_dict()
-        return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
+        return json.dumps({**content, "digest": digest_of(content)}, indent=1) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -78,29 +100,42 @@ class KeptCalibration:
             "tested": self.tested,
             "replaced": self.replaced,
             "restores": self.restores,
+            "undoes": self.undoes,
             "calibration": json.loads(self.calibration.to_json()),
         }
 
     @classmethod
     def from_json(cls, text: str, source: Path) -> "KeptCalibration":
-        """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
-        try:
-            content = parse_json(text)
-            if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
-                raise ValueError
-            calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
-            return cls(calibration, *(content[name] for name in _NAMES))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise RunError(
-                f"{source}: was changed or damaged since it was written, or a newer adcli-core wrote it."
-            ) from None
+        """Read what :meth:`to_json` wrote.
 
-
-_NAMES = ("time", "command", "data", "left_out", "tested", "replaced", "restores")
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        Raises:
+            RunError: it was changed since, or is none, and the message names ``source`` and the field.
+        """
+        file = Artefact(source, RunError, "copy it from where the run is whole, or remove it")
+        content = file.parse(parse_json, text)
+        file.check_digest(content)
+        stored = file.check(content, _Stored)
+        if stored["format"] > FORMAT:
+            raise file.wrong("was written by a newer adcli-core; upgrade adcli-core")
+        calibration = make_calibration(stored["calibration"], file)
+        if stored["number"] != calibration.number:
+            raise file.wrong(f"number is {stored['number']}, not that of the calibration, {calibration.number}")
+        for name, number in (("replaced", stored["replaced"]), ("restores", stored["restores"])):
+            # Going back must come to an end.
+            if (number or 0) >= calibration.number:
+                raise file.wrong(f"{name} is {number}, not the number of an earlier calibration")
+        return cls(
+            calibration,
+            stored["time"],
+            stored["command"],
+            stored["data"],
+            stored["left_out"],
+            stored["tested"],
+            stored["replaced"],
+            stored["restores"],
+            # Until this was written down, what brought a calibration back was taken for an undo.
+            stored.get("undoes", stored["restores"] is not None),
+        )
 
 
 def now() -> str:
@@ -164,11 +199,9 @@ def _read(path: Path, consequence: str = "") -> str:
         RunError: it is missing, cannot be read, or is no text.
     """
     try:
-        return read_state(path)
+        return Artefact(path, RunError).text(LARGEST)
     except FileNotFoundError:
         raise RunError(f"{path}: is missing{consequence}.") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
@@ -210,13 +243,18 @@ def read_calibration(root: Path, weights: str) -> Calibration:
     Raises:
         RunError: it cannot be read, was changed since it was written, or is that of another run or model.
     """
-    path = inside(root, CALIBRATION_FILE)
-    calibration = Calibration.from_json(_read(path), source=path)
+    path, calibration = root / CALIBRATION_FILE, read_stored(root)
     if calibration.weights != weights:
         raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
     if not _may_be_own(root, calibration):
         raise RunError(f"{path}: is none of the calibrations in {root / FOLDER}, so it is that of another run.")
     return calibration
+
+
+def read_stored(root: Path) -> Calibration:
+    """Return what is in ``calibration.json``, whoever's it is; raises :class:`RunError` if it cannot be read."""
+    path = inside(root, CALIBRATION_FILE)
+    return Calibration.from_json(_read(path), source=path)
 
 
 def _may_be_own(root: Path, calibration: Calibration) -> bool:
@@ -264,9 +302,9 @@ def find_in_force(root: Path, weights: str) -> tuple[Calibration | None, str]:
 
 
 def find_previous(root: Path, weights: str) -> KeptCalibration:
-    """Return the calibration that the one in force replaced, to be brought back.
+    """Return the calibration that ``--undo`` brings back: the one before the last step that was not taken back yet.
 
-    If ``calibration.json`` cannot be used, that is the last one kept.
+    Each new or restored calibration is a step. If ``calibration.json`` cannot be used, that is the last one kept.
 
     Raises:
         RunError: there was none before, or it is not kept.
@@ -281,11 +319,20 @@ def find_previous(root: Path, weights: str) -> KeptCalibration:
             raise RunError(f"{inside(root, FOLDER)}: keeps no calibration that could be brought back.")
         return _of_model(read_kept(root, numbers[-1]), root, weights)
     kept = read_kept(root, number)
-    while kept.restores is not None:
+    while kept.undoes and kept.restores is not None:
+        # What was in force then had a step before it that is still to be taken back.
         kept = read_kept(root, kept.restores)
     if kept.replaced is None:
         raise RunError(f"{root}: the first calibration is in force; there is none to go back to.")
     return _of_model(read_kept(root, kept.replaced), root, weights)
+
+
+def is_first(root: Path, number: int) -> bool:
+    """Tell whether a calibration is the first one, or brings that back; raises as :func:`read_kept`."""
+    kept = read_kept(root, number)
+    while kept.restores is not None:
+        kept = read_kept(root, kept.restores)
+    return kept.number == 1
 
 
 def find_wanted(root: Path, number: int, weights: str) -> KeptCalibration:

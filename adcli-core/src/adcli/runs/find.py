@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from adcli._changes import LOCK, inside
+from adcli._changes import LOCK, inside, settle
 from adcli._commands import quote
-from adcli._files import is_folder
+from adcli._files import is_folder, locate, named
 from adcli._locking import Lock, open_regular
 from adcli.errors import AdcliError, OptionError, RunError, one_line
-from adcli.runs.removing import finish_removals, is_being_removed
+from adcli.runs.removing import call_off, finish_removals, is_being_removed
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
 
 _FINISHED = re.compile(rb"^  finished: '?([0-9T:.Z-]+)'?\r?$", re.MULTILINE)
@@ -137,12 +137,25 @@ def list_runs(folder: Path) -> Iterator[Listed]:
     finish_removals(folder)
     for finished, path in _finished_runs(folder):
         try:
-            yield Listed(path, "finished", Run.open(path), finished=finished)
+            yield Listed(path, "finished", _open_settled(path), finished=finished)
         except AdcliError as error:
             yield Listed(path, "damaged", problem=error.format_message(), finished=finished)
     for path in _run_folders(folder / PARTIAL):
         holder = Lock(path / LOCK, path).find_holder()
         yield Listed(path, "training" if holder else "interrupted", problem=holder)
+
+
+def _open_settled(path: Path) -> Run:
+    """Open a run, after finishing or removing what a killed command left in it, unless another is at work there."""
+    if not Lock(path / LOCK, path).find_holder():
+        settle_run(path)
+    return Run.open(path)
+
+
+def settle_run(path: Path) -> None:
+    """Finish, undo or remove what killed commands left in a run; raises as :func:`adcli._changes.settle`."""
+    call_off(path)
+    settle(path)
 
 
 def _finished_runs(folder: Path) -> list[tuple[str, Path]]:
@@ -178,7 +191,7 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
     first, _, rest = reference.partition("/")
     for path in (Path(reference), runs_folder() / reference):
         if reference and first != LAST and is_folder(path):
-            return path
+            return named(path)
     if first == LAST:
         run, words = _find_last()
     else:
@@ -188,7 +201,7 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
     if not is_folder(run / rest):
         raise RunError(f"{run / rest}: no such folder.")
     note(words)
-    return run / rest
+    return named(run / rest)
 
 
 def _check_not_interrupted(reference: str) -> None:
@@ -209,7 +222,7 @@ def _find_last() -> tuple[Path, str]:
     folder, passed_over = runs_folder(), []
     for _, path in reversed(_finished_runs(folder)):
         try:
-            Run.open(path)
+            _open_settled(path)
         except AdcliError:
             passed_over.append(path.name)
         else:
@@ -261,7 +274,7 @@ def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) ->
     """
     given = Path(reference)
     for path in (given, given.parent / PARTIAL / given.name, runs_folder() / PARTIAL / reference):
-        if path.parent.name == PARTIAL and is_folder(path):
+        if reference and is_folder(path) and PARTIAL in (path.parent.name, locate(path).parent.name):
             return path
     for path in (given, runs_folder() / reference):
         if _is_run(path):
@@ -275,6 +288,8 @@ def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) ->
 def find_any(reference: str, note: Callable[[str], object] = _ignore) -> Path:
     """Return the folder of a run in whatever state, by path or whole name; ``last`` is the run finished last.
 
+    The path stays right whatever is removed or renamed: it is absolute, and nothing in it is ``..``.
+
     Args:
         reference: what was given.
         note: is told which run ``last`` stands for.
@@ -286,11 +301,11 @@ def find_any(reference: str, note: Callable[[str], object] = _ignore) -> Path:
     if reference == LAST:
         run, words = _find_last()
         note(words)
-        return run
+        return locate(run)
     folder = runs_folder()
     for path in (given, folder / reference, given.parent / PARTIAL / given.name, folder / PARTIAL / reference):
-        if given.name and (_is_run(path) or is_being_removed(path)):
-            return path
+        if reference and (_is_run(path) or is_being_removed(path)):
+            return locate(path)
     finish_removals(folder)
     names = [path.name for path in [*_run_folders(folder), *_run_folders(folder / PARTIAL)]]
     raise RunError(f"no run '{one_line(reference)}'.{_suggest(reference, names)}")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 
 from adcli._changes import LOCK, enter, inside
 from adcli._commands import quote
-from adcli._files import is_unfinished, remove_tree, seal, storing, sync, sync_all, write_atomically
+from adcli._files import is_unfinished, locate, remove_tree, seal, storing, sync, sync_all, write_atomically
 from adcli._locking import Lock, open_regular
 from adcli.errors import OptionError, RunError, StorageError, printable
 from adcli.runs.find import LAST, new_run_path
-from adcli.runs.removing import UNNAMED, finish_removals, list_left, remove_files
+from adcli.runs.removing import PLAN_FILE, UNNAMED, finish_removals, list_left, remove_files
 from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run, read_run_file
 
 LOG_FILE = "log.txt"
@@ -122,6 +123,7 @@ class PartialRun:
         Raises:
             RunError: another process is at work on it, a link is in it, or a run of its name exists.
         """
+        folder = locate(folder)
         final = folder.parent.parent / folder.name
         folder = inside(final.parent, f"{PARTIAL}/{folder.name}")
         _refuse_links(folder)
@@ -138,6 +140,9 @@ class PartialRun:
             lock.release()
             raise
         _remove_unfinished(folder)
+        with contextlib.suppress(OSError):
+            # A process was killed that was about to remove the run.
+            (folder / PLAN_FILE).unlink()
         return cls(folder, final, lock), content
 
     def read(self) -> dict[str, Any]:
@@ -228,10 +233,13 @@ def _naming(parent: Path) -> Iterator[Path]:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Refuse a run, perhaps somebody else's, that would have this process read or write elsewhere."""
+    """Refuse a run, perhaps somebody else's, that would have this process read or write elsewhere, or wait."""
     for path in folder.rglob("*"):
-        if path.is_symlink():
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
             raise RunError(f"{path}: is a link, and what belongs to {folder} must lie in it; remove it.")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise RunError(f"{path}: is neither a file nor a folder; remove it.")
 
 
 def _remove_unfinished(folder: Path) -> None:

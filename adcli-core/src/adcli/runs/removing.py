@@ -6,15 +6,21 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypedDict
 
+from adcli._artefacts import Artefact
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import LOCK, inside
-from adcli._files import read_state, remove_tree, seal, storing, unseal, write_atomically
+from adcli._files import remove_tree, seal, storing, write_atomically
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError
 from adcli.runs.run import PARTIAL, RUN_FILE
 
 PLAN_FILE = ".adcli-removing"
-"""Names of the files and folders of a run that are to be removed; it is there until they are."""
+"""Names of the files and folders of a run that are to be removed; it is there until they are.
+
+The removal begins when ``run.yaml`` is gone. As long as that is there, or there again, it is a run and nothing else.
+"""
 
 UNNAMED = ".new"
 """What a run is called under ``.partial`` until it can be resumed."""
@@ -23,9 +29,15 @@ _GONE = re.compile(r"\.adcli-[0-9a-f]{12}\.removed")
 """What a run is called of which nothing is left but the plan and the lock."""
 
 
+class _Plan(TypedDict):
+    files: list[str]
+    folders: list[str]
+
+
 def is_being_removed(folder: Path) -> bool:
     """Tell whether a process began to remove a run, and was killed or failed."""
-    return os.path.isfile(folder / PLAN_FILE)  # noqa: PTH113 - Path.is_file raises an error if a name is too long
+    planned = os.path.isfile(folder / PLAN_FILE)  # noqa: PTH113 - Path.is_file raises an error if a name is too long
+    return planned and not os.path.lexists(folder / RUN_FILE)
 
 
 def remove_files(folder: Path, lock: Lock, names: Sequence[str], folders: Iterable[str] = ()) -> list[Path]:
@@ -38,12 +50,12 @@ def remove_files(folder: Path, lock: Lock, names: Sequence[str], folders: Iterab
         folders: names of further folders that are removed if they are empty then, as those of the files are.
 
     Raises:
-        StorageError: something cannot be removed; the rest is removed later.
+        StorageError: something cannot be removed: nothing is if that is ``run.yaml``, else the rest is removed later.
     """
     parents = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents if parent.name}
     plan = {"files": list(names), "folders": sorted({*folders, *parents})}
     if is_being_removed(folder):
-        before = _read_plan(folder)
+        before = _leave_newer(folder, _read_plan(folder))
         plan = {kind: sorted({*plan[kind], *before[kind]}) for kind in plan}
     # On a full disk nothing can be written down, and room is made all the same.
     with contextlib.suppress(StorageError):
@@ -59,20 +71,35 @@ def list_left(folder: Path) -> list[Path]:
 
 
 def _read_plan(folder: Path) -> dict[str, list[str]]:
-    path = inside(folder, PLAN_FILE)
+    file = Artefact(inside(folder, PLAN_FILE), RunError, "it is damaged; remove it")
     try:
-        plan = unseal(read_state(path), path)
-        return {kind: [str(name) for name in plan[kind]] for kind in ("files", "folders")}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{path}: is damaged; remove it.") from None
+        plan = file.check(file.unseal(file.text(LARGEST_YAML)), _Plan)
+    except FileNotFoundError:
+        raise file.wrong("is missing") from None
+    return {"files": plan["files"], "folders": plan["folders"]}
+
+
+def _leave_newer(folder: Path, plan: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return a plan without the files that were put there since, such as by somebody who restores the run."""
+    made = (folder / PLAN_FILE).lstat().st_ctime_ns
+    return plan | {"files": [name for name in plan["files"] if not _is_newer(inside(folder, name), made)]}
+
+
+def _is_newer(path: Path, time: int) -> bool:
+    # A copy can have the time of its original, but not that of its last change of any kind.
+    try:
+        return path.lstat().st_ctime_ns > time
+    except OSError:
+        return False
 
 
 def _carry_out(folder: Path, lock: Lock, plan: dict[str, list[str]]) -> None:
     """Remove what is planned; can be broken off at any point, and done again."""
     files = [inside(folder, name) for name in plan["files"]]
     with storing(folder):
-        # First what makes it a run: nobody opens half of one.
-        for path in sorted(files, key=lambda path: path != folder / RUN_FILE):
+        if RUN_FILE in plan["files"]:
+            _begin(folder)
+        for path in files:
             path.unlink(missing_ok=True)
         for name in sorted(plan["folders"], key=lambda name: -len(PurePosixPath(name).parts)):
             with contextlib.suppress(OSError, RunError):
@@ -82,6 +109,16 @@ def _carry_out(folder: Path, lock: Lock, plan: dict[str, list[str]]) -> None:
         else:
             lock.release()
             (folder / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _begin(folder: Path) -> None:
+    """Remove what makes it a run, so that nobody opens half of one; if that fails, nothing was planned."""
+    try:
+        (folder / RUN_FILE).unlink(missing_ok=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            (folder / PLAN_FILE).unlink()
+        raise
 
 
 def _remove_last(folder: Path, lock: Lock) -> None:
@@ -104,6 +141,7 @@ def finish_removals(folder: Path) -> None:
     """Finish what killed processes began to remove in a folder of runs, if it can be written and nobody is at it."""
     for place in (folder / PARTIAL, folder):
         for path in _list_folders(place):
+            call_off(path)
             with contextlib.suppress(OSError, AdcliError):
                 if is_being_removed(path):
                     _take_up(path)
@@ -132,9 +170,24 @@ def _trying(folder: Path) -> Iterator[Lock]:
 
 
 def _take_up(folder: Path) -> None:
-    plan = _read_plan(folder)
     with _trying(folder) as lock:
-        _carry_out(folder, lock, plan)
+        if is_being_removed(folder):
+            _carry_out(folder, lock, _leave_newer(folder, _read_plan(folder)))
+
+
+def call_off(folder: Path) -> None:
+    """Forget that a killed process was about to remove a run, which is whole or was restored; never raises.
+
+    If another process is at work on the run, or it cannot be written, that is left to a later command.
+    """
+    if _is_only_planned(folder):
+        with contextlib.suppress(OSError, AdcliError), _trying(folder):
+            if _is_only_planned(folder):
+                (folder / PLAN_FILE).unlink()
+
+
+def _is_only_planned(folder: Path) -> bool:
+    return os.path.lexists(folder / PLAN_FILE) and os.path.lexists(folder / RUN_FILE)
 
 
 def _tidy_partial(partial: Path) -> None:

@@ -31,6 +31,7 @@ class CalibrationPlan:
         fit: images the final model is fitted to.
         good: good images that it is not fitted to; empty for folds and without calibration.
         folds: k lists of images, each scored by a model fitted to the others; empty unless k-fold.
+        counted: those images of the folds that calibrate.
         value: a threshold the user gave, or None.
         validation: labelled images for ``--threshold f1``.
         chosen_by: how the good images were chosen, if the method does not say it.
@@ -42,6 +43,7 @@ class CalibrationPlan:
     fit: Sequence[Item] = ()
     good: Sequence[Item] = ()
     folds: Sequence[Sequence[Item]] = ()
+    counted: Sequence[Item] = ()
     value: float | None = None
     validation: Sequence[Sample] = ()
     chosen_by: Method = "none"
@@ -50,7 +52,7 @@ class CalibrationPlan:
     @property
     def calibrating(self) -> Sequence[Item]:
         """The good images whose scores calibrate; those of folds are fitted by the final model."""
-        return self.fit if self.folds else self.good
+        return self.counted if self.folds else self.good
 
     def names(self) -> dict[Item, str]:
         """Return what the calibration calls those images: their paths below the folder that they have in common."""
@@ -193,12 +195,12 @@ def calibrate(
     Raises:
         OptionError: the scores of the folds' models do not measure the final model's.
     """
-    good = GoodScores(runtime, source, batch_size)
+    good, counted = GoodScores(runtime, source, batch_size), set(plan.counted)
     for i, fold in enumerate(plan.folds):
         assert refit is not None
         progress.note(f"fold {i + 1} of {len(plan.folds)}")
         held_out = set(fold)
-        good.add(fold, refit([item for item in plan.fit if item not in held_out]))
+        good.add([item for item in fold if item in counted], refit([item for item in plan.fit if item not in held_out]))
     if plan.folds:
         _check_folds(plan, good)
     good.add(progress.track(plan.good, len(plan.good), "calibrating"))

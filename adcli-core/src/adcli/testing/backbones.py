@@ -1,5 +1,6 @@
 """The rules for backbones. A rule is a function whose docstring says what it promises."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -8,15 +9,29 @@ import torch
 from torch import Tensor, nn
 
 from adcli._plugins.registry import Plugin, Provided
-from adcli.errors import AdcliError, OptionError
+from adcli.data.decoding import Size
+from adcli.errors import AdcliError, BackboneError, OptionError
 from adcli.nn.backbones import Backbone, BackboneRequest, build_backbone, find_backbone
 from adcli.nn.devices import make_repeatable
+from adcli.nn.layers import Cover
 from adcli.specs import BackboneSpec, load_target
 from adcli.testing._failures import UnmetError, made_once
 from adcli.testing._places import declared, packages
 from adcli.testing.assertions import NAME, assert_described_lightly, assert_named, assert_refused, assert_silent
 
 SIZES = ((64, 64), (96, 64), (75, 61), (97, 130))
+SQUARES = (64, 96, 128, 160, 192, 224, 240, 256)
+"""Sides of images for the other rules; the first that the network takes."""
+
+LONG, WIDE = 250, 64
+"""Sides of the images in which places are measured; few strides divide the first."""
+
+CONTINUED = 64
+"""By how many pixels less than this a network may continue an image; the coarsest maps have this stride."""
+
+SHIFT, DRIFT = 0.8, 0.35
+"""How far what a map finds may lie from where it is, in positions: anywhere, and at one end more than at the other."""
+
 LAYERS = 4
 """Layers to look at, if a network has as many."""
 
@@ -37,11 +52,29 @@ class Subject:
         self.spec = provided.spec
         self.argument = argument
 
-    def make(self, layers: tuple[int, ...], *, argument: str | None = None, trainable: bool = False) -> Backbone:
+    def make(
+        self,
+        layers: tuple[int, ...],
+        *,
+        size: Size | None = None,
+        argument: str | None = None,
+        trainable: bool = False,
+    ) -> Backbone:
         """Make the backbone as models do, from the same random numbers each time."""
         make_repeatable(0)
-        request = BackboneRequest(layers)
+        request = BackboneRequest(layers, image_size=size or self.size)
         return build_backbone(self.provided, argument or self.argument, request, trainable=trainable)
+
+    @made_once
+    def size(self) -> Size:
+        """The size of images that it is looked at with: the smallest square that it does not refuse."""
+        for side in SQUARES:
+            try:
+                self.make((1,), size=(side, side))
+            except BackboneError:
+                continue
+            return (side, side)
+        return SIZES[0]
 
     @made_once
     def layers(self) -> tuple[int, ...]:
@@ -136,31 +169,107 @@ def the_spec_is_documented_and_loads(subject: Subject) -> None:
 
 
 def maps_agree_with_channels_and_strides(subject: Subject) -> None:
-    """Each layer has one map, with the layer's channels and with the image's size divided by the layer's stride."""
-    backbone = subject.backbone
-    for values, name in ((backbone.channels, "channels"), (backbone.strides, "strides")):
+    """Each layer has one map, with the layer's channels and with the image's size divided by the layer's stride.
+
+    A size may be refused, by a ``BackboneError``.
+    """
+    for values, name in ((subject.backbone.channels, "channels"), (subject.backbone.strides, "strides")):
         assert len(values) == len(subject.layers), (
-            f"{name} are {values}, expected {len(subject.layers)}, one for each layer asked for"
+            f"{name} are {values}, expected one for each of {len(subject.layers)} layers"
         )
-    for size in SIZES:
-        images = smooth_images(size)[:2]
-        maps = subject.maps(images)
+    for size in dict.fromkeys([subject.size, *SIZES]):
+        backbone = _make_unless_refused(subject, subject.layers, size)
+        if backbone is None:
+            continue
+        maps = subject.maps(smooth_images(size)[:2], backbone)
         assert len(maps) == len(subject.layers), (
-            f"forward returned {len(maps)} maps, expected {len(subject.layers)}, one for each layer asked for"
+            f"forward returned {len(maps)} maps, expected one for each of {len(subject.layers)} layers"
         )
-        for found, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
+        for found, channels, cover in zip(maps, backbone.channels, backbone.covers, strict=True):
             shape = tuple(found.shape)
-            assert shape[:2] == (len(images), channels), (
-                f"a map has shape {shape}, expected ({len(images)}, {channels}, h, w)"
-            )
-            # Networks round up or down when they halve.
-            close = all(abs(side - pixels / stride) <= 1 for side, pixels in zip(shape[2:], size, strict=True))
-            assert close, f"at {size[0]} x {size[1]}, a map has shape {shape}, expected its stride of {stride}"
+            assert shape[:2] == (2, channels), f"a map has shape {shape}, expected (2, {channels}, h, w) for two images"
+            # Networks round up or down when they halve, and may not look beyond the border.
+            close = _spans(shape[2:], cover, size)
+            assert close, f"at {size[0]} x {size[1]}, a map has shape {shape}, expected its stride of {cover.stride:g}"
+
+
+def _spans(grid: Sequence[int], cover: Cover, size: Size) -> bool:
+    """Tell whether a grid covers an image: networks round when they halve, and may continue the image."""
+    rests = [positions * cover.stride + 2 * cover.offset - side for positions, side in zip(grid, size, strict=True)]
+    return all(-1.5 * cover.stride < rest < CONTINUED for rest in rests)
+
+
+def _make_unless_refused(subject: Subject, layers: tuple[int, ...], size: Size) -> Backbone | None:
+    """Return the backbone for a size, or None if it refuses the size."""
+    try:
+        return subject.make(layers, size=size)
+    except BackboneError:
+        if size == subject.size:
+            raise
+        return None
+
+
+def maps_lie_where_the_backbone_says(subject: Subject) -> None:
+    """A dot changes a map most at the positions that stand for its pixels, by stride and offset, at either end.
+
+    Images are long ones whose sides few strides divide; if the backbone refuses them, large squares.
+    """
+    for size in ((WIDE, LONG), (LONG, WIDE)):
+        backbone = _make_unless_refused(subject, subject.layers, size)
+        if backbone is None:
+            size = subject.size
+            backbone = subject.backbone
+        axis = int(size[1] > size[0])
+        maps = subject.maps(smooth_images(size, 1), backbone)
+        for index, (cover, found) in enumerate(zip(backbone.covers, maps, strict=True)):
+            # Another rule is about grids that cannot cover the image.
+            if size[axis] >= 8 * cover.stride and _spans(found.shape[2:], cover, size):
+                _assert_places(subject, backbone, index, size, axis, found.shape[2 + axis])
+
+
+def _assert_places(subject: Subject, backbone: Backbone, index: int, size: Size, axis: int, grid: int) -> None:
+    """Compare where dots are with where a map has them, near the first and near the last of its positions."""
+    stride, offset = backbone.covers[index]
+    ends = []
+    for start in (max(offset, 0) + 1.5 * stride, min(offset + grid * stride, size[axis]) - 3.5 * stride):
+        dots = [start + (i + 0.5) * stride / 4 for i in range(8)]
+        found = _find_dots(subject, backbone, index, size, axis, dots)
+        errors = [offset + (place + 0.5) * stride - dot for place, dot in zip(found, dots, strict=True)]
+        seen = [error / stride for error in errors if not math.isnan(error)]
+        # A dot may happen to change nothing behind a rectifier.
+        if len(seen) < len(dots) / 2:
+            return
+        ends.append(sum(seen) / len(seen))
+    words = f"layer {index + 1} at {size[0]} x {size[1]} has dots {ends[0]:+.2f} and {ends[1]:+.2f} positions away"
+    assert max(map(abs, ends)) <= SHIFT, f"{words}: are its strides and offsets right?"
+    assert abs(ends[1] - ends[0]) <= DRIFT, f"{words}, at either end: is its stride right?"
+
+
+def _find_dots(
+    subject: Subject, backbone: Backbone, index: int, size: Size, axis: int, dots: Sequence[float]
+) -> list[float]:
+    """Return where along an axis of a map each dot of a copy of an image changes it most, in positions."""
+    image = smooth_images(size, 1)
+    half = max(backbone.covers[index].stride / 8, 1)
+    dotted = image.repeat(len(dots), 1, 1, 1)
+    middle = size[1 - axis] // 2
+    across = slice(int(middle - 2 * half), int(middle + 2 * half))
+    for copy, dot in zip(dotted, dots, strict=True):
+        along = slice(round(dot - half), round(dot + half))
+        part = (slice(None), along, across) if axis == 0 else (slice(None), across, along)
+        copy[part] = 1 - copy[part].round()
+    before, after = (subject.maps(images, backbone)[index] for images in (image, dotted))
+    change = (after - before).square().sum(dim=(1, 3 - axis))
+    weights = change / change.amax(dim=1, keepdim=True)
+    # The tails, which attention spreads over the whole map, say nothing about the place.
+    weights = (weights - 0.25).clamp(min=0)
+    places = torch.arange(change.shape[1], dtype=change.dtype)
+    return [float(place) for place in (weights * places).sum(dim=1) / weights.sum(dim=1)]
 
 
 def maps_are_finite_float32(subject: Subject) -> None:
     """Maps are float32 and finite, for black and white images as well."""
-    for images in (smooth_images(), torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)):
+    for images in (smooth_images(subject.size), torch.zeros(1, 3, *subject.size), torch.ones(1, 3, *subject.size)):
         for found in subject.maps(images):
             assert found.dtype == torch.float32, f"a map is {found.dtype}, expected torch.float32"
             assert torch.isfinite(found).all(), "a map is not finite everywhere, expected finite values"
@@ -168,7 +277,7 @@ def maps_are_finite_float32(subject: Subject) -> None:
 
 def a_map_does_not_depend_on_the_batch(subject: Subject) -> None:
     """An image's maps are the same alone and in any batch, also after the backbone was set to train."""
-    images = smooth_images()
+    images = smooth_images(subject.size)
     together = subject.maps(images)
     alone = [subject.maps(image[None]) for image in images]
     stacked = [torch.cat(maps) for maps in zip(*alone, strict=True)]
@@ -183,7 +292,7 @@ def it_is_frozen(subject: Subject) -> None:
     """Nothing in a frozen backbone is trained: no map and no parameter takes a gradient."""
     trained = [name for name, parameter in subject.backbone.named_parameters() if parameter.requires_grad]
     assert not trained, f"parameters take gradients, expected none: {', '.join(trained[:3])}"
-    for found in as_maps(subject.backbone(smooth_images())):
+    for found in as_maps(subject.backbone(smooth_images(subject.size))):
         assert not found.requires_grad, (
             "a map takes a gradient, expected none: are there parameters that are not registered?"
         )
@@ -191,7 +300,7 @@ def it_is_frozen(subject: Subject) -> None:
 
 def making_and_mapping_are_repeatable(subject: Subject) -> None:
     """The same images have identical maps the second time, and in a backbone made again from one seed."""
-    images = smooth_images()
+    images = smooth_images(subject.size)
     expected = subject.maps(images)
     for backbone, what in ((subject.backbone, "the second time"), (subject.make(subject.layers), "made again")):
         for one, other in zip(subject.maps(images, backbone), expected, strict=True):
@@ -202,22 +311,23 @@ def making_and_mapping_are_repeatable(subject: Subject) -> None:
 
 def the_input_is_left_alone(subject: Subject) -> None:
     """Mapping does not change the images it is given."""
-    images = smooth_images().clone()
+    images = smooth_images(subject.size).clone()
     subject.backbone(images)
-    assert torch.equal(images, smooth_images()), "forward changes its input in place, expected a copy to be changed"
+    assert torch.equal(images, smooth_images(subject.size)), (
+        "forward changes its input in place, expected a copy to be changed"
+    )
 
 
 def layers_are_chosen_by_index(subject: Subject) -> None:
     """The map, channels and stride of a layer are the same whichever other layers are asked for."""
-    images, backbone = smooth_images(), subject.backbone
+    images, backbone = smooth_images(subject.size), subject.backbone
     expected = subject.maps(images)
     for layers in ((1,), (subject.layers[-1],)):
         chosen = subject.make(layers)
         layer = layers[0] - 1
         facts = (tuple(chosen.channels), tuple(chosen.strides))
-        expected_facts = ((backbone.channels[layer],), (backbone.strides[layer],))
-        words = f"layer {layers[0]} alone has channels and strides {facts}, expected {expected_facts}"
-        assert facts == expected_facts, words
+        wanted = ((backbone.channels[layer],), (backbone.strides[layer],))
+        assert facts == wanted, f"layer {layers[0]} alone has channels and strides {facts}, expected {wanted}"
         _assert_same(subject.maps(images, chosen), [expected[layer]], SAME, f"layer {layers[0]} alone")
 
 
@@ -229,7 +339,7 @@ def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
     ran: list[str] = []
     for name, module in backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
-    maps = as_maps(backbone(smooth_images()))
+    maps = as_maps(backbone(smooth_images(subject.size)))
     if not maps[0].requires_grad:
         return
     torch.autograd.backward(maps[0].square().sum())
@@ -248,10 +358,10 @@ def _untouched(module: nn.Module) -> bool:
 
 def the_state_restores_without_pretrained_weights(subject: Subject) -> None:
     """Made with ``pretrained=False`` and given the saved weights, its maps are the same."""
-    images = smooth_images()
+    images = smooth_images(subject.size)
     # Other random numbers, so that no weight is right by accident.
     make_repeatable(1)
-    request = BackboneRequest(subject.layers, pretrained=False)
+    request = BackboneRequest(subject.layers, pretrained=False, image_size=subject.size)
     restored = build_backbone(subject.provided, subject.argument, request)
     restored.load_state_dict(subject.backbone.state_dict())
     _assert_same(subject.maps(images, restored), subject.maps(images), SAME, "after restoring")
@@ -259,7 +369,7 @@ def the_state_restores_without_pretrained_weights(subject: Subject) -> None:
 
 def forward_can_be_exported(subject: Subject) -> None:
     """``torch.export`` traces it with a dynamic batch, and the result agrees for other batch sizes."""
-    images = smooth_images(count=7)
+    images = smooth_images(subject.size, 7)
     subject.maps(images)  # What cannot be looked at need not be traced.
     batch = torch.export.Dim("batch", min=2, max=1024)
     with torch.no_grad():
@@ -293,13 +403,14 @@ def missing_weights_are_refused(subject: Subject) -> None:
 
 def making_is_silent(subject: Subject) -> None:
     """Making it and mapping images prints nothing and writes nothing into the current folder."""
-    assert_silent(lambda: subject.maps(smooth_images(), subject.make(subject.layers)))
+    assert_silent(lambda: subject.maps(smooth_images(subject.size), subject.make(subject.layers)))
 
 
 _ALL: Sequence[Callable[[Subject], None]] = (
     describing_imports_nothing_heavy,
     the_spec_is_documented_and_loads,
     maps_agree_with_channels_and_strides,
+    maps_lie_where_the_backbone_says,
     maps_are_finite_float32,
     a_map_does_not_depend_on_the_batch,
     it_is_frozen,

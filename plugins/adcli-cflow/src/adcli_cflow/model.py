@@ -23,7 +23,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from adcli import OptionError
 from adcli.data import Size
-from adcli.nn import Batches, FrozenFeatures, Model, Scores, create_backbone, distributed, gaussian_blur, optimise
+from adcli.nn import (
+    Batches,
+    FrozenFeatures,
+    Model,
+    Scores,
+    create_backbone,
+    distributed,
+    gaussian_blur,
+    optimise,
+    upsample,
+)
 from adcli_cflow import CflowOptions
 from adcli_cflow.flows import Flow, positional_encoding
 
@@ -44,7 +54,7 @@ class Cflow(Model):
         super().__init__(options, image_size=image_size, pretrained=pretrained)
         if options.condition % 4:
             raise OptionError(f"-o condition={options.condition}: give a multiple of 4, for example 128.")
-        self.backbone = create_backbone(options, pretrained=pretrained)
+        self.backbone = create_backbone(options, image_size=image_size, pretrained=pretrained)
         self.flows = nn.ModuleList(
             Flow(channels, options.condition, options.coupling_blocks, options.clamp)
             for channels in self.backbone.channels
@@ -103,9 +113,10 @@ class Cflow(Model):
         return torch.stack([likelihood.amax() for likelihood in self.log_likelihoods(maps)])
 
     def forward(self, images: Tensor) -> Scores:
+        logarithms = self.log_likelihoods(self.backbone(images))
         likelihoods = [
-            F.interpolate((part - greatest).exp(), size=self.image_size, mode="bilinear", align_corners=True)
-            for part, greatest in zip(self.log_likelihoods(self.backbone(images)), self.greatest, strict=True)
+            upsample((part - greatest).exp(), self.image_size, cover, align_corners=True)
+            for part, greatest, cover in zip(logarithms, self.greatest, self.backbone.covers, strict=True)
         ]
         mean = torch.stack(likelihoods).mean(dim=0)
         anomaly_map = gaussian_blur(-mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), self.options.sigma)

@@ -125,7 +125,7 @@ def load(options: RealIadOptions, category: str | None) -> Splits:
     train, test = (_make_samples(records, part, folder, table, options) for part in ("train", "test"))
     kept = [sample for sample in train if sample.label == "good"]
     if not kept:
-        raise DataError(f"{table}: no good images to train on, of the views {', '.join(options.views) or 'C1 to C5'}.")
+        raise DataError(f"{table}: no good images of the views {', '.join(options.views) or 'C1 to C5'}.")
     left = len(train) - len(kept)
     remark = f"{left} defective training images left out" if left else ""
     views = f", views {','.join(options.views)}" if options.views else ""

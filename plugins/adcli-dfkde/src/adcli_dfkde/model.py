@@ -34,7 +34,7 @@ class Dfkde(Model):
 
     def __init__(self, options: DfkdeOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.backbone = create_backbone(options, pretrained=pretrained)
+        self.backbone = create_backbone(options, image_size=image_size, pretrained=pretrained)
         for name in ("mean", "whitening", "kernels", "log_norm"):
             self.register_buffer(name, torch.empty(0))
 

@@ -28,6 +28,7 @@ from adcli import TrainingError
 from adcli.data import Size
 from adcli.nn import (
     Batches,
+    Cover,
     Model,
     Principal,
     Scores,
@@ -56,7 +57,7 @@ class Dfm(Model):
 
     def __init__(self, options: DfmOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.backbone = create_backbone(options, pretrained=pretrained)
+        self.backbone = create_backbone(options, image_size=image_size, pretrained=pretrained)
         for name in ("mean", "directions", "variances"):
             self.register_buffer(name, torch.empty(0))
 
@@ -114,8 +115,15 @@ class Dfm(Model):
         parts = torch.split(error, [part.shape[1] * part.shape[2] * part.shape[3] for part in maps], dim=1)
         located = [
             upsample_and_blur(
-                values.reshape(-1, *part.shape[1:]).sum(dim=1, keepdim=True), self.image_size, self.options.sigma
+                values.reshape(-1, *part.shape[1:]).sum(dim=1, keepdim=True), self.image_size, self.options.sigma, cover
             )
-            for values, part in zip(parts, maps, strict=True)
+            for values, part, cover in zip(parts, maps, self._pooled_covers(), strict=True)
         ]
         return torch.stack(located).sum(dim=0)
+
+    def _pooled_covers(self) -> list[Cover | None]:
+        """Return what the pooled maps cover; all of the image, if there is one position."""
+        side = self.options.pooling
+        if not side:
+            return [None] * len(self.backbone.covers)
+        return [Cover(side * cover.stride, cover.offset) for cover in self.backbone.covers]

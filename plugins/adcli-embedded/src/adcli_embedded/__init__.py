@@ -10,6 +10,7 @@ def adcli_backbones() -> list[BackboneSpec]:
             name="embedded",
             target="adcli_embedded.backbone:embedded_backbone",
             summary="ResNet-18 distilled from ImageNet networks; the package adcli-embedded contains its weights",
+            layers="4 stages",
             licence="Apache-2.0; the model card says what it was trained on",
         )
     ]

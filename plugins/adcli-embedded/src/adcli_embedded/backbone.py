@@ -28,4 +28,5 @@ def embedded_backbone(argument: str, request: BackboneRequest) -> Backbone:
         SequentialFeatures(network.stages()[: request.layers[-1]], [layer - 1 for layer in request.layers]),
         channels=[WIDTHS[layer - 1] for layer in request.layers],
         strides=[2 ** (layer + 1) for layer in request.layers],
+        layer_count=len(WIDTHS),
     )

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from adcli import TrainingError
 from adcli.data import Size
-from adcli.nn import Batches, Model, Scores, create_backbone, principal_directions, upsample_and_blur
+from adcli.nn import Batches, Cover, Model, Scores, create_backbone, principal_directions, upsample_and_blur
 from adcli_padim import PadimOptions
 from adcli_padim.gaussians import Moments, NestedGaussians
 
@@ -50,7 +50,7 @@ class Padim(Model):
 
     def __init__(self, options: PadimOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.backbone = create_backbone(options, pretrained=pretrained)
+        self.backbone = create_backbone(options, image_size=image_size, pretrained=pretrained)
         self.reductions = nn.ModuleList(Reduction() for _ in self.backbone.channels)
         self.gaussians = NestedGaussians(len(self.reductions))
 
@@ -104,8 +104,13 @@ class Padim(Model):
     def forward(self, images: Tensor) -> Scores:
         # The Mahalanobis distance (paper, Eq. 2).
         distances = self.gaussians(self.embed(images)).sqrt()
-        maps = upsample_and_blur(distances, self.image_size, self.options.sigma)
+        maps = upsample_and_blur(distances, self.image_size, self.options.sigma, self._finest_cover())
         return Scores(maps.flatten(1).amax(dim=1), maps)
+
+    def _finest_cover(self) -> Cover:
+        """Return what the finest of the maps that are used covers."""
+        used = (reduction.directions.shape[1] > 0 for reduction in self.reductions)  # type: ignore[index]
+        return next(cover for cover, is_used in zip(self.backbone.covers, used, strict=True) if is_used)
 
 
 def _add_up(maps: list[Tensor]) -> Tensor:

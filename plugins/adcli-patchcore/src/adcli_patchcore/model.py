@@ -51,8 +51,8 @@ class PatchCore(Model):
 
     def __init__(self, options: PatchcoreOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.backbone = create_backbone(options, pretrained=pretrained)
         self.crop = (max(round(options.crop * image_size[0]), 1), max(round(options.crop * image_size[1]), 1))
+        self.backbone = create_backbone(options, image_size=self.crop, pretrained=pretrained)
         self.register_buffer("bank", torch.empty(0, 0))
         self.register_buffer("scale", torch.empty(0))
         self._splitter = BankSplitter()
@@ -61,7 +61,7 @@ class PatchCore(Model):
         """Return the patch embeddings of images (N, 3, H, W) as (N, D, h, w)."""
         top, left = ((side - crop) // 2 for side, crop in zip(self.image_size, self.crop, strict=True))
         cropped = images[:, :, top : top + self.crop[0], left : left + self.crop[1]]
-        return patch_embedding(self.backbone(cropped), self.options.dimensions)
+        return patch_embedding(self.backbone(cropped), self.options.dimensions, self.backbone.covers)
 
     def fit(self, batches: Batches) -> None:
         """Fill the memory bank with the embeddings of good images and thin it to its coreset.
@@ -126,7 +126,8 @@ class PatchCore(Model):
         image_scores = patch_scores.amax(dim=1)
         if self.options.reweight:
             image_scores = image_scores * self._weight(rows, nearest, patch_scores)
-        maps = upsample_and_blur(patch_scores.reshape(-1, 1, height, width), self.crop, self.options.sigma)
+        located = patch_scores.reshape(-1, 1, height, width)
+        maps = upsample_and_blur(located, self.crop, self.options.sigma, self.backbone.covers[0])
         return Scores(image_scores, self._uncrop(maps))
 
     def _nearest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:

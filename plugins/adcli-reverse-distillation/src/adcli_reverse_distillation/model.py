@@ -36,6 +36,7 @@ from adcli.nn import (
     gaussian_blur,
     optimise,
     update_batch_norms,
+    upsample,
 )
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.networks import Student, architecture_of
@@ -52,7 +53,7 @@ class ReverseDistillation(Model):
 
     def __init__(self, options: ReverseDistillationOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.teacher = create_backbone(options, pretrained=pretrained)
+        self.teacher = create_backbone(options, image_size=image_size, pretrained=pretrained)
         strides = self.teacher.strides
         if len(strides) != 3 or strides[1] != 2 * strides[0] or strides[2] != 4 * strides[0]:
             raise BackboneError(
@@ -62,7 +63,11 @@ class ReverseDistillation(Model):
             )
         architecture = architecture_of(options.backbone, self.teacher.channels)
         self.student = Student(architecture).to(memory_format=torch.channels_last)
-        self.multiple = 2 * strides[2]
+        self.multiple = int(2 * strides[2])
+        height, width = self._padded_size()
+        if (height, width) != image_size:
+            # What the maps cover, and what transformers are made for, is a matter of what they see.
+            self.teacher = create_backbone(options, image_size=(height, width), pretrained=pretrained)
 
     def fit(self, batches: Batches) -> None:
         """Train the student to restore the teacher's maps of good images."""
@@ -91,9 +96,9 @@ class ReverseDistillation(Model):
         maps = self.teacher(padded)
         height, width = self.image_size
         combined: Tensor | None = None
-        for taught, restored in zip(maps, self.student(maps), strict=True):
+        for taught, restored, cover in zip(maps, self.student(maps), self.teacher.covers, strict=True):
             distance = 1 - F.cosine_similarity(taught, restored, dim=1)[:, None]
-            distance = F.interpolate(distance, size=padded.shape[2:], mode="bilinear", align_corners=True)
+            distance = upsample(distance, self._padded_size(), cover, align_corners=True)
             combined = distance if combined is None else self._combine(combined, distance)
         assert combined is not None
         anomaly_map = gaussian_blur(combined[:, :, :height, :width], self.options.sigma)
@@ -108,8 +113,12 @@ class ReverseDistillation(Model):
 
     def _pad(self, images: Tensor) -> Tensor:
         """Continue images beyond their right and lower edge to a multiple of the embedding's stride."""
-        height, width = (-side % self.multiple for side in self.image_size)
+        height, width = (padded - side for padded, side in zip(self._padded_size(), self.image_size, strict=True))
         return F.pad(images, (0, width, 0, height), mode="replicate") if height or width else images
+
+    def _padded_size(self) -> Size:
+        height, width = (side + -side % self.multiple for side in self.image_size)
+        return height, width
 
 
 def _flatten(maps: Tensor, start_dim: int) -> Tensor:

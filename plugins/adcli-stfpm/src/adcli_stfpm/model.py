@@ -15,7 +15,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adcli.data import Size
-from adcli.nn import Batches, Epochs, FrozenFeatures, Model, Scores, create_backbone, optimise, upsample_and_blur
+from adcli.nn import (
+    Batches,
+    Cover,
+    Epochs,
+    FrozenFeatures,
+    Model,
+    Scores,
+    create_backbone,
+    optimise,
+    upsample,
+    upsample_and_blur,
+)
 from adcli_stfpm import StfpmOptions
 
 
@@ -24,8 +35,8 @@ class Stfpm(Model):
 
     def __init__(self, options: StfpmOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
-        self.teacher = create_backbone(options, pretrained=pretrained)
-        self.student = create_backbone(options, pretrained=False, trainable=True)
+        self.teacher = create_backbone(options, image_size=image_size, pretrained=pretrained)
+        self.student = create_backbone(options, image_size=image_size, pretrained=False, trainable=True)
 
     def fit(self, batches: Batches) -> None:
         """Train the student, and keep what matches the teacher best on images held out."""
@@ -77,14 +88,15 @@ class Stfpm(Model):
 
     def forward(self, images: Tensor) -> Scores:
         distances = list(self.distances(self.teacher(images), self.student(images)))
-        anomaly_map = upsample_and_blur(_multiply(distances), self.image_size, self.options.sigma)
+        covers = self.teacher.covers
+        anomaly_map = upsample_and_blur(_multiply(distances, covers), self.image_size, self.options.sigma, covers[0])
         return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
 
 
-def _multiply(distances: Sequence[Tensor]) -> Tensor:
+def _multiply(distances: Sequence[Tensor], covers: Sequence[Cover]) -> Tensor:
     """Multiply the levels on the finest grid (paper, section 3.3): (N, h, w) each to (N, 1, h, w)."""
-    grid = distances[0].shape[1:]
     product = distances[0][:, None]
-    for distance in distances[1:]:
-        product = product * F.interpolate(distance[:, None], size=grid, mode="bilinear", align_corners=False)
+    grid = (product.shape[2], product.shape[3])
+    for distance, cover in zip(distances[1:], covers[1:], strict=True):
+        product = product * upsample(distance[:, None], grid, cover.on(covers[0]))
     return product

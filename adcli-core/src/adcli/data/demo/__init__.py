@@ -12,6 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
+from adcli._changes import enter
+from adcli._files import remove_tree
+from adcli._locking import Lock
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import folder
 from adcli.data.ahead import load_all
@@ -22,6 +25,9 @@ from adcli.options import Options
 
 VERSION = 2
 """Raise this when the drawing changes; each version has its own folder in the cache."""
+
+_WAIT_SECONDS = 600.0
+"""How long to wait for another process that draws, which takes seconds, or a minute on a busy machine."""
 
 TRAIN, TEST_GOOD, PER_DEFECT = 100, 30, 12
 
@@ -54,6 +60,22 @@ def cache_folder() -> Path:
 
 
 def _draw_all(root: Path) -> None:
+    """Draw the data set, unless another process does, for which this one waits; what killed ones left is removed."""
+    lock = Lock(root.with_name(f".{root.name}.lock"), root)
+    try:
+        enter(lock, _WAIT_SECONDS)
+    except StorageError as error:
+        raise StorageError(f"{error.message.rstrip('.')}; or set ADCLI_CACHE to a folder.") from None
+    try:
+        for path in root.parent.glob(f".{root.name}-????????"):
+            remove_tree(path)
+        if not root.is_dir():
+            _draw_complete(root)
+    finally:
+        lock.release()
+
+
+def _draw_complete(root: Path) -> None:
     """Draw the data set under a temporary name, and rename it once it is complete."""
     temporary = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
@@ -64,11 +86,7 @@ def _draw_all(root: Path) -> None:
                 (temporary / name).write_bytes(content)
         temporary.rename(root)
     except OSError as error:
-        # Another process may have drawn the same files in the meantime.
-        if not root.is_dir():
-            raise StorageError(
-                f"cannot write {root}: {error.strerror or error}; set ADCLI_CACHE to a folder."
-            ) from None
+        raise StorageError(f"cannot write {root}: {error.strerror or error}; set ADCLI_CACHE to a folder.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
