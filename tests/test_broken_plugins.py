@@ -1,6 +1,7 @@
 """A broken plugin costs one line on stderr: nothing of it is used, and everything else works."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,28 @@ def test_plugins_says_what_to_do(code: str, extra: dict, remedy: str, tmp_path: 
     assert (disabled.code, disabled.err) == (0, "")
 
 
+def test_a_syntax_error_of_an_editable_package_names_file_and_line_and_is_mended_there(tmp_path: Path) -> None:
+    site, checkout = tmp_path / "site", tmp_path / "my-broken"
+    install(site, "adcli-broken", "")
+    (site / "adcli_broken.py").unlink()
+    checkout.mkdir()
+    (checkout / "adcli_broken.py").write_text("import math\n\ndef adcli_models(:\n    pass\n")
+    origin = {"url": checkout.as_uri(), "dir_info": {"editable": True}}
+    (site / "adcli_broken-1.0.dist-info/direct_url.json").write_text(json.dumps(origin))
+    (plugin,) = _list_broken(site, checkout)
+    assert plugin["error"] == (f"SyntaxError: invalid syntax, {checkout / 'adcli_broken.py'}:3: def adcli_models(:")
+    assert plugin["remedy"].startswith(f"mend it in {checkout}")
+    # Nor is a package to be installed again whose code lies where no installer has put it.
+    (site / "adcli_broken-1.0.dist-info/direct_url.json").unlink()
+    (plugin,) = _list_broken(site, checkout)
+    assert plugin["remedy"].startswith(f"mend {checkout / 'adcli_broken.py'}")
+
+
+def _list_broken(site: Path, checkout: Path) -> list[dict]:
+    listed = run(site, "plugins", "--json", environment={"PYTHONPATH": f"{site}:{checkout}:{os.environ['PYTHONPATH']}"})
+    return [plugin for plugin in json.loads(listed.out) if plugin["name"] == "adcli_broken"]
+
+
 COMMANDS = "import click\nfrom adcli import hookimpl\n@hookimpl\ndef adcli_commands(cli):\n    {body}\n"
 HELLO = COMMANDS.format(body="@cli.command()\n    def hello():\n        'Say hello.'\n        click.echo('hello')")
 
@@ -179,7 +202,7 @@ def test_plugins_lists_commands_and_those_that_failed(tmp_path: Path) -> None:
     by_name = {plugin["name"]: plugin for plugin in json.loads(run(tmp_path, "plugins", "--json").out)}
     assert by_name["adcli_hello"]["provides"] == ["command hello", "hook adcli_run_finished"]
     assert by_name["patchcore"]["provides"] == ["model patchcore"]
-    assert by_name["adcli_broken"]["error"] == "adcli_commands raised ValueError: down"
+    assert by_name["adcli_broken"]["error"] == "adcli_commands raised ValueError: down, adcli_broken.py:5"
 
 
 @pytest.mark.parametrize(("raised", "code"), [("KeyError('x')", 6), ("click.UsageError('no such thing')", 2)])
@@ -189,7 +212,7 @@ def test_a_command_that_fails_is_one_line(raised: str, code: int, tmp_path: Path
     assert said.code == code
     assert "Traceback" not in said.err
     if code == 6:
-        assert_one_line(said, 6, "command 'hello' of adcli-hello 1.0 failed (KeyError: 'x')")
+        assert_one_line(said, 6, "command 'hello' of adcli-hello 1.0 failed (KeyError: 'x', adcli_hello.py:8)")
 
 
 DATASET = """
@@ -240,13 +263,19 @@ class Shaky(Model):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "--model", "padim", "--data", "shaky"), "it cannot be read (LookupError: torn)"),
-        (("train", "--model", "shaky", "--data", "{parts}"), "it cannot be made (ArithmeticError: no such root)"),
+        (("train", "--model", "padim", "--data", "shaky"), "it cannot be read (LookupError: torn, adcli_shaky.py:30)"),
+        (
+            ("train", "--model", "shaky", "--data", "{parts}"),
+            "it cannot be made (ArithmeticError: no such root, shaky_model.py:7)",
+        ),
         (
             ("train", "--model", "dfm", "--backbone", "shaky", "--data", "{parts}"),
-            "it cannot be made (LookupError: torn)",
+            "it cannot be made (LookupError: torn, adcli_shaky.py:30)",
         ),
-        (("train", "--model", "exits", "--data", "{parts}"), "shaky_exits:Shaky cannot be loaded (SystemExit: 3)"),
+        (
+            ("train", "--model", "exits", "--data", "{parts}"),
+            "shaky_exits:Shaky cannot be loaded (SystemExit: 3, shaky_exits.py:1)",
+        ),
         (("models", "show", "wrong"), "its options cannot be described (NameError: name 'NoSuchType'"),
     ],
 )

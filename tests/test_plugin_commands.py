@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from support import Adcli, Outcome, assert_one_line
 
@@ -29,7 +31,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(written: Path, *arguments: object) -> Outcome:
     """Run Python with the new packages installed, on one thread and without a hub."""
-    environment = {**os.environ, "PYTHONPATH": str(written / "site"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    search = os.pathsep.join([str(written / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, cwd=written, env=environment, capture_output=True, text=True)
     return Outcome(done.returncode, done.stdout, done.stderr)
@@ -49,12 +52,22 @@ def test_a_new_data_set_is_checked_on_data_of_ones_own(written: Path, tmp_path: 
     assert outcome.err == ""
     failed = [line for line in outcome.out.splitlines() if "FAILED" in line]
     assert len(failed) == 1
-    assert "gone.png is not a file" in failed[0]
+    assert "gone.png is not a file, expected an image" in outcome.out
+    assert "  at adcli_new_dataset/reader.py:" in outcome.out
     assert "keeps 12 of 13 rules, breaks images_exist_and_can_be_read" in outcome.out.splitlines()[-1]
 
 
+def test_a_new_command_is_checked_and_its_provider_is_named(written: Path) -> None:
+    outcome = run(written, "-m", "adcli", "plugin", "check", "new_command")
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    assert "command 'new_command' keeps 5 of 5 rules" in outcome.out
+    _, _, of_plugins = run(written, "-m", "adcli", "--help").out.partition("Commands of adcli-new-command 0.1.0:")
+    assert "new_command  Print how many kilobytes" in of_plugins
+
+
 def test_without_options_a_data_set_asks_for_them(adcli: Adcli) -> None:
-    assert_one_line(adcli("plugin", "check", "folder"), 2, "--data FOLDER", "-d")
+    assert_one_line(adcli("plugin", "check", "folder"), 2, "adcli plugin check folder -d root=FOLDER", "--data FOLDER")
+    assert_one_line(adcli("plugin", "check", "table"), 2, "adcli plugin check table -d file=PATH")
     assert_one_line(adcli("plugin", "check", "folder", "-d", "rot=x"), 2, "Did you mean 'root'")
 
 
@@ -79,12 +92,40 @@ def test_a_broken_rule_is_a_line_and_exit_code_6(adcli: Adcli) -> None:
 
 
 @pytest.mark.usefixtures("wrong_plugin")
-def test_a_data_set_that_crashes_is_no_traceback(adcli: Adcli) -> None:
-    outcome = adcli("plugin", "check", "right")
+def test_a_data_set_that_crashes_is_said_once_and_with_its_place(adcli: Adcli) -> None:
+    outcome = adcli("plugin", "check", "torn")
     assert outcome.code == 6, outcome
     assert "Traceback" not in outcome.out + outcome.err
-    assert "loading_is_repeatable" in outcome.out
-    assert "FAILED  AssertionError" in outcome.out
+    assert outcome.out.count("AttributeError: 'PlainOptions' object has no attribute 'nope'") == 1
+    assert re.search(r"\n  at wrong_datasets/readers.py:\d+\n", outcome.out)
+    assert "(because loading_gives_samples_to_train_on failed): images_exist_and_can_be_read, " in outcome.out
+    # Its module imports torch, which is another cause.
+    words = (
+        "keeps 2 of 13 rules, breaks describing_imports_nothing_heavy, loading_gives_samples_to_train_on, 9 not checked"
+    )
+    assert words in outcome.out.splitlines()[-1]
+    assert "\n  at wrong_heavy.py:3\n" in outcome.out
+
+
+@pytest.mark.usefixtures("wrong_plugin")
+def test_a_check_fits_80_columns(adcli: Adcli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = click.unstyle(adcli("plugin", "check", "torn").out).splitlines()
+    assert len(lines) > 13
+    assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.usefixtures("wrong_plugin")
+def test_a_trace_has_the_traceback_of_what_failed(adcli: Adcli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADCLI_TRACE", "1")
+    outcome = adcli("plugin", "check", "torn", "--json")
+    found = json.loads(outcome.out)
+    assert found["failed"] == ["describing_imports_nothing_heavy", "loading_gives_samples_to_train_on"]
+    assert "no_image_appears_twice" in found["not_checked"]
+    by_name = {rule["rule"]: rule for rule in found["rules"]}
+    assert by_name["no_image_appears_twice"]["because"] == "loading_gives_samples_to_train_on"
+    assert re.search(r'Traceback \(most recent call last\):(.|\n)*readers.py", line \d+, in torn', outcome.err)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +168,24 @@ def test_new_says_what_to_do_next(adcli: Adcli, tmp_path: Path) -> None:
         assert words in outcome.out
     assert (tmp_path / "adcli-line-3/src/adcli_line_3/reader.py").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["adcli-line-3"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        ("model", "adcli train --model hinge"),
+        ("dataset", "adcli train --model patchcore --data hinge -d root=FOLDER"),
+        ("command", "adcli hinge last"),
+    ],
+)
+def test_new_proposes_a_command_that_is_quick(adcli: Adcli, kind: str, use: str) -> None:
+    outcome = adcli("plugin", "new", "hinge", "--kind", kind)
+    assert outcome.out.splitlines()[-1].split(maxsplit=1) == ["use", use]
+
+
+def test_a_command_does_not_take_the_name_of_one_of_adcli(adcli: Adcli, tmp_path: Path) -> None:
+    assert_one_line(adcli("plugin", "new", "train", "--kind", "command"), 2, "adcli has a command 'train'")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_folder_is_filled_and_another_refused(adcli: Adcli, tmp_path: Path) -> None:

@@ -105,4 +105,4 @@ def test_options_change_what_is_checked() -> None:
     broken = {
         result.rule: result.problem for result in check_plugin(Checked(RIGHT, options={"grid": 0})) if result.problem
     }
-    assert "grid must be at least 1, not 0" in broken["damage_scores_higher"]
+    assert "grid must be at least 1, not 0" in broken["options_are_documented_and_valid"]

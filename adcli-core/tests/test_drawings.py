@@ -230,7 +230,6 @@ def test_a_table_names_files_of_shapes(parts: Path) -> None:
         (shape([[1, 2], [3, "x"], [4, 5]]), "its points are no pairs of numbers"),
         (shape([[1, 2, 3], [3, 4, 5], [4, 5, 6]]), "its points are no pairs of numbers"),
         (shape([[1, 2], [3, float("nan")], [4, 5]]), "a point that lies nowhere"),
-        (shape([[1, 2], [3, 10**400], [4, 5]]), "no pairs of numbers"),
         (shape([[1, 2], [3, 1e300], [4, 5]]), "a point that lies nowhere"),
         (shape(SQUARE, "spiral"), "'spiral' is no shape that is known"),
         (shape(SQUARE, ["polygon"]), "cannot be drawn"),

@@ -207,6 +207,14 @@ def place(error: BaseException, package: str) -> str:
     return ""
 
 
+def locate(error: BaseException, *packages: str) -> str:
+    """Return an error as one line with the place in one of some packages; of a wrong syntax also the line itself."""
+    if isinstance(error, SyntaxError) and error.filename:
+        text = f": {error.text.strip()}" if error.text else ""
+        return one_line(f"{type(error).__name__}: {error.msg}, {error.filename}:{error.lineno}{text}")
+    return one_line(error) + next(filter(None, (place(error, package) for package in packages)), "")
+
+
 _AT_A_GLANCE, _FEW = 20, 3
 
 

@@ -117,7 +117,7 @@ class ExporterSpec:
 
 Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
 
-Kind = Literal["model", "dataset", "backbone", "exporter"]
+Kind = Literal["model", "dataset", "backbone", "exporter", "command"]
 """What a plugin can offer."""
 
 KINDS: Mapping[type[Any], Kind] = {

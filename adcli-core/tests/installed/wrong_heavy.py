@@ -1,7 +1,7 @@
 """A plugin, as installed, whose module imports torch, and whose data set fails without options."""
 
 import torch
-from wrong_datasets import RIGHT
+from wrong_datasets import RIGHT, TORN
 
 from adcli import BackboneSpec, DatasetSpec, hookimpl
 
@@ -14,4 +14,4 @@ def adcli_backbones() -> list[BackboneSpec]:
 
 @hookimpl
 def adcli_datasets() -> list[DatasetSpec]:
-    return [RIGHT]
+    return [RIGHT, TORN]

@@ -29,6 +29,8 @@ def spec(name: str, options: type[Options] = PlainOptions) -> DatasetSpec:
 
 
 RIGHT = spec("right")
+TORN = spec("torn")
+"""Cannot be loaded at all."""
 
 WRONG = {
     "options_are_documented_and_valid": spec("undocumented", UndocumentedOptions),

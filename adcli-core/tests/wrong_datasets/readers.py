@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from adcli import DataError
+from adcli import DataError, OptionError
 from adcli.data import Sample, Splits
 from wrong_datasets import PlainOptions
 
@@ -36,7 +36,8 @@ def right(options: PlainOptions, category: str | None) -> Splits:
     """Read a category."""
     if category not in CATEGORIES:
         raise DataError(f"no category '{category}'; there are {', '.join(CATEGORIES)}.")
-    assert options.root is not None
+    if options.root is None:
+        raise OptionError("needs a folder: -d root=FOLDER.")
     root = options.root / category
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected 'train', 'good', 'dent' and 'masks' in it.")
@@ -124,3 +125,8 @@ def with_torch(options: PlainOptions, category: str | None) -> Splits:
 
     torch.get_num_threads()
     return right(options, category)
+
+
+def torn(options: PlainOptions, category: str | None) -> Splits:
+    """Fails wherever it is loaded."""
+    return options.nope  # type: ignore[attr-defined]

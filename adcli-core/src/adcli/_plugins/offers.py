@@ -14,7 +14,7 @@ from adcli.errors import (
     OptionError,
     PluginError,
     is_out_of_memory,
-    one_line,
+    locate,
     refusal,
     suggest,
 )
@@ -68,10 +68,11 @@ class Plugin:
 
     def fail(self, what: str, error: BaseException) -> None:
         """Record an error and what to do about it."""
-        from adcli._plugins.remedies import find_conflict, suggest_remedy
+        from adcli._plugins.remedies import find_conflict, find_packages, suggest_remedy
 
         conflict = find_conflict(self.distribution)
-        self.error = f"{what}{one_line(error)}" + (f"; {conflict}" if conflict else "")
+        reason = locate(error, *find_packages(self.distribution))
+        self.error = f"{what}{reason}" + (f"; {conflict}" if conflict else "")
         self.remedy = suggest_remedy(error, self.name, self.distribution)
 
     def warn(self, text: str) -> None:
@@ -117,7 +118,7 @@ class Provided(Generic[SpecT]):
             from adcli._plugins.remedies import suggest_remedy
 
             remedy = suggest_remedy(error, self.plugin.name, self.plugin.distribution)
-            reason = f"{failure} ({one_line(error)})"
+            reason = f"{failure} ({locate(error, self.spec.target.partition(':')[0].partition('.')[0])})"
             raise PluginError(f"'{self.spec.name}' of {self.plugin}: {reason}; {remedy}.") from error
 
 

@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import Distribution
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -32,6 +33,12 @@ def find_conflict(name: str) -> str:
     return ""
 
 
+def find_packages(name: str) -> list[str]:
+    """Return the packages that the entry points of a distribution name."""
+    found = find_distribution(name)
+    return sorted({point.module.partition(".")[0] for point in found.entry_points}) if found else []
+
+
 def suggest_remedy(error: BaseException, plugin: str, name: str) -> str:
     """Return in one line what to do about an error in a plugin; ``name`` is its distribution."""
     return f"{_suggest_repair(error, name)}; or leave it out with ADCLI_DISABLE={plugin}"
@@ -45,16 +52,23 @@ def _suggest_repair(error: BaseException, name: str) -> str:
     if find_conflict(name) or missing == "adcli":
         command = install_command(CORE, name, flags=["--upgrade"])
         return f"upgrade both, so that they fit together: {command}"
-    if missing and missing not in (point.module.partition(".")[0] for point in found.entry_points):
+    if missing and missing not in find_packages(name):
         # Given a package that is installed, pip adds what it requires and lacks.
         return f"add what it requires: {install_command(name)}; or install the package that has '{missing}'"
     folder, editable = find_checkout(name)
     if editable:
         return f"mend it in {folder}{_compare_python(found)}"
+    if isinstance(error, SyntaxError) and error.filename and not _is_installed(error.filename, found):
+        return f"mend {error.filename}{_compare_python(found)}"
     if missing or isinstance(error, SyntaxError):
         command = install_command(name, flags=["--force-reinstall", "--no-deps"])
         return f"its files are missing or damaged{_compare_python(found)}: {command}"
     return f"upgrade it: {install_command(name, flags=['--upgrade'])}; or tell its author"
+
+
+def _is_installed(file: str, found: Distribution) -> bool:
+    """Tell whether a file lies where an installer puts a distribution's code, and not in a folder of its author's."""
+    return Path(str(found.locate_file(""))).resolve() in Path(file).resolve().parents
 
 
 def _compare_python(found: Distribution) -> str:

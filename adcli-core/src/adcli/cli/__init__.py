@@ -47,6 +47,7 @@ from adcli.errors import (
     StorageError,
     TooManyFilesError,
     is_out_of_memory,
+    locate,
     one_line,
     refusal,
 )
@@ -60,6 +61,14 @@ class PluginGroup(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._plugin_commands()})
+
+    def sections(self, ctx: click.Context) -> Mapping[str, Sequence[str]]:
+        """List each plugin's commands under its name and version."""
+        self._plugin_commands()
+        from adcli._plugins.registry import registry
+
+        of_plugins = {f"Commands of {plugin}": plugin.commands for plugin in registry().plugins if plugin.commands}
+        return {"Commands": sorted(self.commands), **of_plugins}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or self._plugin_commands().get(cmd_name)
@@ -93,9 +102,10 @@ class PluginGroup(Group):
 
 def _failed_command(name: str, error: Exception) -> click.ClickException:
     from adcli._plugins.registry import registry
+    from adcli._plugins.remedies import find_packages
 
-    plugin = next((plugin for plugin in registry().plugins if name in plugin.commands), "a plugin")
-    return PluginError(f"command '{name}' of {plugin} failed ({one_line(error)}).")
+    plugin = next(plugin for plugin in registry().plugins if name in plugin.commands)
+    return PluginError(f"command '{name}' of {plugin} failed ({locate(error, *find_packages(plugin.distribution))}).")
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:

@@ -208,11 +208,16 @@ class Group(Command, click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands; click would cut what they do to one line of the terminal."""
-        listed = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, found.get_short_help_str(1000)) for name, found in listed if found and not found.hidden]
-        if rows:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        for title, names in self.sections(ctx).items():
+            listed = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, found.get_short_help_str(1000)) for name, found in listed if found and not found.hidden]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def sections(self, ctx: click.Context) -> Mapping[str, Sequence[str]]:
+        """Return the names of commands, by the title that they are listed under."""
+        return {"Commands": self.list_commands(ctx)}
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

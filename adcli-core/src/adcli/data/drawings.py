@@ -203,7 +203,7 @@ def _keys(file: Path) -> Container[str]:
 @lru_cache(maxsize=8)
 def _parse(file: Path, _changed: int, _size: int) -> _Coco | Mapping[str, Any]:
     try:
-        content = parse_json(read_text(file))
+        content = parse_json(read_text(file), finite=False)
     except ValueError as error:
         raise DataError(f"{file}: not JSON ({one_line(str(error))}).") from None
     if not isinstance(content, dict):

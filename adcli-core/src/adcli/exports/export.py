@@ -219,7 +219,7 @@ class Export:
             raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
         provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
-        runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}")
+        runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}", provided.spec.runtime)
         self._check_same()
         return runtime
 

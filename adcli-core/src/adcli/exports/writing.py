@@ -13,7 +13,7 @@ from adcli._changes import changing, clean_beside, give_name, inside, making, se
 from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomically
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
-from adcli.errors import AdcliError, PluginError, RunError, StorageError, one_line
+from adcli.errors import AdcliError, PluginError, RunError, StorageError, locate
 from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
@@ -129,7 +129,9 @@ def write_graph(
     load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
     unfinished = Export(folder, manifest, run.calibration)
     # From the files, so that what is checked is what was written.
-    return manifest, guarded(lambda: load(unfinished), f"exporter '{provided.spec.name}' of {plugin}")
+    return manifest, guarded(
+        lambda: load(unfinished), f"exporter '{provided.spec.name}' of {plugin}", provided.spec.runtime
+    )
 
 
 def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path) -> dict[str, Any]:
@@ -143,7 +145,8 @@ def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSou
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}; free space or choose another.") from None
     except Exception as error:
-        raise PluginError(f"{who} failed ({one_line(error)}).") from error
+        package = provided.spec.target.partition(":")[0].partition(".")[0]
+        raise PluginError(f"{who} failed ({locate(error, package)}).") from error
     try:
         plain = json.loads(json.dumps(facts, allow_nan=False))
         problem = _find_problem(plain, folder)
@@ -156,18 +159,25 @@ def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSou
 
 def _find_problem(facts: Any, folder: Path) -> str:
     """Return what is wrong with an exporter's facts, or nothing."""
-    if not isinstance(facts, dict) or not facts.keys() >= _FACTS:
-        return f"it takes a dictionary with {', '.join(sorted(_FACTS))}"
-    text = json.dumps(facts)
-    if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
-        return "they hold a path of this machine"
-    if not (folder / str(facts["file"])).is_file():
-        return f"the file '{facts['file']}' was not written"
+    if not isinstance(facts, dict):
+        return f"they are a {type(facts).__name__}, expected a dictionary with {', '.join(sorted(_FACTS))}"
+    missing = sorted(_FACTS - facts.keys())
+    if missing:
+        return f"they lack {' and '.join(missing)}"
+    for name, value in facts.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if str(folder.resolve()) in text or str(Path.home()) + os.sep in text:
+            return f"{name} is {value!r}, a path of this machine; expected one relative to the folder"
+    if not isinstance(facts["file"], str) or not (folder / facts["file"]).is_file():
+        return f"file is {facts['file']!r}, which was not written; expected the graph's name in the folder"
     for name in ("tolerance", "auroc_drop"):
-        value = facts.get(name)
-        if (name in _FACTS or value is not None) and not (isinstance(value, (int, float)) and value > 0):
-            return f"{name} is {value!r}"
-    return ""
+        if facts.get(name) is not None and not _is_limit(facts[name]):
+            return f"{name} is {facts[name]!r}, expected a number above 0"
+    return "" if facts["tolerance"] is not None else "tolerance is None, expected a number above 0"
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def seal_folder(

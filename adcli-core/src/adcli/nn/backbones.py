@@ -216,7 +216,7 @@ def build_backbone(
     backbone = provided.guard("it cannot be made", lambda: create(argument, request))
     name = provided.spec.name + argument
     if not isinstance(backbone, Backbone):
-        raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}.")
+        raise BackboneError(f"backbone '{name}': its plugin returned {type(backbone).__name__}, expected a Backbone.")
     if request.norm and backbone.layer_kind != "block":
         raise BackboneError(f"backbone '{name}': no norm is common to its layers; leave out -o norm=true.")
     backbone.name = name

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adcli.data.decoding import Pixels
-from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, one_line, place
+from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, locate
 from adcli.nn._cuda_graphs import GraphedComputation
 from adcli.nn.batches import pin, scale, to_tensor
 from adcli.nn.devices import exact_float32, pick_device
@@ -69,7 +69,7 @@ class ModelRuntime:
             if is_out_of_memory(error):
                 raise LackOfMemoryError from None
             package = type(self.model).__module__.partition(".")[0]
-            reason = one_line(error) + place(error, package)
+            reason = locate(error, package)
             raise PluginError(f"model {type(self.model).__name__} of {package} failed to score ({reason}).") from error
 
     def _score(self, images: ImageBatch) -> Scored:

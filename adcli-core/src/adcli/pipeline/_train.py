@@ -41,8 +41,8 @@ from adcli.errors import (
     RunError,
     StorageError,
     is_out_of_memory,
+    locate,
     one_line,
-    place,
     refusal,
 )
 from adcli.nn.batches import Batches, Session
@@ -556,7 +556,7 @@ def _fit(
             raise refused from error
         if partial is not None:
             partial.log("failed:", *traceback.format_exc().splitlines())
-        reason = one_line(error) + place(error, type(model).__module__.partition(".")[0])
+        reason = locate(error, type(model).__module__.partition(".")[0])
         raise PluginError(f"model '{job.settings.model}' of {job.provided.plugin} failed to fit ({reason}).") from error
     model.set_precision(torch.float32)
     return model.eval()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.ahead import Remaining
-from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, one_line
+from adcli.errors import AdcliError, LackOfMemoryError, PluginError, is_out_of_memory, locate
 
 T = TypeVar("T")
 
@@ -31,13 +31,20 @@ class Runtime(Protocol):
         ...
 
 
-def guarded(load: Callable[[], Runtime], who: str) -> Runtime:
-    """Load a runtime whose failures, when it loads and when it scores, are one line that begins with ``who``."""
-    runtime = _attempt(load, f"{who} cannot load the graph")
-    return lambda images: _attempt(lambda: runtime(images), f"{who} cannot score with the graph")
+def guarded(load: Callable[[], Runtime], who: str, target: str) -> Runtime:
+    """Load a runtime whose failures, when it loads and when it scores, are one line that begins with ``who``.
+
+    Args:
+        load: loads it.
+        who: whose it is.
+        target: the spec's target that loads it, whose package the line names a place in.
+    """
+    package = target.partition(":")[0].partition(".")[0]
+    runtime = _attempt(load, f"{who} cannot load the graph", package)
+    return lambda images: _attempt(lambda: runtime(images), f"{who} cannot score with the graph", package)
 
 
-def _attempt(action: Callable[[], Any], failure: str) -> Any:
+def _attempt(action: Callable[[], Any], failure: str, package: str) -> Any:
     try:
         return action()
     except AdcliError:
@@ -45,7 +52,7 @@ def _attempt(action: Callable[[], Any], failure: str) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise LackOfMemoryError from None
-        reason = one_line(error)
+        reason = locate(error, package)
         raise PluginError(f"{failure} ({reason}).") from error
 
 

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from adcli._plugins.registry import registry
+from adcli._plugins.tracing import trace_failure
 from adcli.errors import OptionError, suggest
 from adcli.specs import KINDS, Kind, ModelSpec, Spec, load_target
+from adcli.testing._failures import Code, Failure, LocatedError, explain
 from adcli.testing._kinds import Rules, WriteImages
+from adcli.testing.commands import list_commands
 
 
 class Facts(NamedTuple):
     """What the kit knows of a kind.
 
     Attributes:
-        module: has ``RULES``, and ``subject_of``, which makes what rules look at.
+        module: has ``RULES``; ``subject_of``, which makes what rules look at; and ``looked_at``, which returns the
+            plugin's function or class that a rule is about.
         arguments: what ``subject_of`` takes besides the plugin.
     """
 
@@ -28,6 +32,7 @@ FACTS: dict[Kind, Facts] = {
     "dataset": Facts("adcli.testing.datasets", ("options", "write_images")),
     "backbone": Facts("adcli.testing.backbones", ()),
     "exporter": Facts("adcli.testing.exporters", ("options", "model")),
+    "command": Facts("adcli.testing.commands", ()),
 }
 
 
@@ -42,8 +47,10 @@ def kind_of(plugin: str | Spec) -> Kind:
     prefix, colon, _ = plugin.partition(":")
     offered = registry().by_kind
     kinds = [kind for kind, known in offered.items() if known.get(prefix + colon) is not None]
+    commands = list_commands()
+    kinds += ["command"] if plugin in commands else []
     if not kinds:
-        everything = [name for known in offered.values() for name in known]
+        everything = [*commands, *(name for known in offered.values() for name in known)]
         broken = "".join(f" ({failed} failed to load: see 'adcli plugins')" for failed in registry().failed)
         raise OptionError(f"no plugin offers '{plugin}'.{suggest(plugin, everything)}{broken}")
     if len(kinds) > 1:
@@ -53,19 +60,32 @@ def kind_of(plugin: str | Spec) -> Kind:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one rule; ``problem`` is one line, empty if the plugin keeps the rule."""
+    """The outcome of one rule.
+
+    Attributes:
+        rule: its name.
+        promise: what it promises.
+        problem: one line; empty if the plugin keeps the rule.
+        seconds: how long it took.
+        where: file and line of the plugin's code that the problem is about, if known.
+        because: the rule that failed, if this one could not be checked because of that.
+        same_as: the rule that failed before for the same cause, if this one is broken by it too.
+    """
 
     rule: str
     promise: str
     problem: str = ""
     seconds: float = 0.0
+    where: str = ""
+    because: str = ""
+    same_as: str = ""
 
 
 class Checked:
     """A plugin to check, and how.
 
     Args:
-        plugin: a name, as ``--model``, ``--data``, ``--backbone`` or ``--to`` take it, or a spec.
+        plugin: a name, as ``--model``, ``--data``, ``--backbone`` or ``--to`` take it, or a spec; or a command.
         kind: what it is; found by its name if None.
         options: of a model, on top of its ``quick`` ones; of a data set or exporter, in place of its defaults.
         write_images: for a data set: writes images into an empty folder and returns the options that load them.
@@ -107,19 +127,79 @@ class Checked:
         return load_target(f"{FACTS[self.kind].module}:subject_of")(self.plugin, **self.arguments)
 
 
+class Verdict(NamedTuple):
+    """What became of a rule.
+
+    Attributes:
+        failure: why it failed, if it did.
+        because: the rule that failed before, if this one could not be checked because of that.
+        same_as: the rule that failed before for the same cause.
+    """
+
+    failure: Failure | None = None
+    because: str = ""
+    same_as: str = ""
+
+
+class Judge:
+    """Checks rules one by one, and knows which of them failed for the same cause."""
+
+    def __init__(self, checked: Checked, subject: Any) -> None:
+        self.subject = subject
+        self.rules = checked.rules()
+        self._looked_at = load_target(f"{FACTS[checked.kind].module}:looked_at")
+        self._code = Code(load_target(f"{FACTS[checked.kind].module}:packages_of")(subject))
+        self._causes: dict[tuple[str, ...], str] = {}
+
+    def check(self, rule: str) -> Verdict:
+        """Check a rule; one that needs what has failed in another is not checked."""
+        try:
+            self.rules[rule](self.subject)
+        except Exception as error:
+            return self._explain(rule, error)
+        return Verdict()
+
+    def _explain(self, rule: str, error: Exception) -> Verdict:
+        failure = explain(error, self._code, lambda: self._find_code(rule))
+        origin = error.__cause__
+        if isinstance(error, LocatedError) and isinstance(origin, Exception):
+            # It was raised instead of what the rule asks for, but perhaps elsewhere as well.
+            first = self._causes.setdefault(explain(origin, self._code, str).cause, rule)
+            if first != rule:
+                return Verdict(failure, because=first)
+        first = self._causes.setdefault(failure.cause, rule)
+        if first == rule:
+            return Verdict(failure)
+        return Verdict(failure, because=first) if failure.crashed else Verdict(failure, same_as=first)
+
+    def _find_code(self, rule: str) -> str:
+        """Return where that lies which a rule is about; nothing if it cannot even be imported."""
+        try:
+            return self._code.definition(self._looked_at(self.subject, rule))
+        except Exception:
+            return ""
+
+
+def explain_unchecked(first: str) -> str:
+    """Return why a rule was not checked, which needs what failed in another rule."""
+    return f"not checked (because {first} failed)"
+
+
 def check_plugin(checked: Checked) -> Iterator[Result]:
     """Check a plugin against every rule for its kind, without pytest; yield each result as soon as it is known.
 
     Raises:
         OptionError: no plugin has that name.
     """
-    subject = checked.subject()
-    for name, rule in checked.rules().items():
-        start, problem = time.perf_counter(), ""
-        try:
-            rule(subject)
-        except Exception as error:
-            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            problem = " ".join(f"{kind}{error}".split()) or type(error).__name__
-        promise = (rule.__doc__ or "").strip()
-        yield Result(name, promise, problem, time.perf_counter() - start)
+    judge = Judge(checked, checked.subject())
+    for name, rule in judge.rules.items():
+        start, promise = time.perf_counter(), (rule.__doc__ or "").strip()
+        failure, because, same_as = judge.check(name)
+        seconds = time.perf_counter() - start
+        if failure is None:
+            yield Result(name, promise, seconds=seconds)
+            continue
+        if not because:
+            trace_failure(failure.error)
+        problem = explain_unchecked(because) if because else failure.text
+        yield Result(name, promise, problem, seconds, failure.where, because, same_as)

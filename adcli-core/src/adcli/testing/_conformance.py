@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from adcli.specs import Kind, ModelSpec, Spec
-from adcli.testing._check import Checked
+from adcli.testing._check import Checked, Judge, explain_unchecked
 from adcli.testing._kinds import WriteImages
 
 Check = Callable[[], None]
@@ -32,7 +32,8 @@ def conformance(
         ValueError: an expected failure names no rule, or gives no reason.
     """
     checked = Checked(plugin, kind, options, write_images, model)
-    rules, subject, expected = checked.rules(), cache(checked.subject), dict(expected_failures or {})
+    rules, expected = checked.rules(), dict(expected_failures or {})
+    judge = cache(lambda: Judge(checked, checked.subject()))
     for name, reason in expected.items():
         if name not in rules:
             raise ValueError(f"expected failure '{name}' is not a rule; the rules are {', '.join(rules)}")
@@ -47,7 +48,7 @@ def conformance(
 
             def check() -> None:
                 called.append(rule)
-                rules[rule](subject())
+                _raise_if_broken(judge(), rule)
 
             _run(test, check, expected.get(rule))
             assert called, "the test did not call check()"
@@ -57,6 +58,19 @@ def conformance(
         return parametrised
 
     return parametrise
+
+
+def _raise_if_broken(judge: Judge, rule: str) -> None:
+    """Check a rule; raise what it raises, with the place in the plugin's code, or that another has failed for it."""
+    failure, because, _ = judge.check(rule)
+    if failure is None:
+        return
+    if because:
+        raise AssertionError(explain_unchecked(because))
+    place = f"at {failure.where}"
+    if failure.where and place not in getattr(failure.error, "__notes__", ()):
+        failure.error.add_note(place)
+    raise failure.error
 
 
 def _run(test: Callable[[Check], None], check: Check, expected: str | None) -> None:

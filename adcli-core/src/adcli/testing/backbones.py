@@ -1,9 +1,8 @@
 """The rules for backbones. A rule is a function whose docstring says what it promises."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -16,7 +15,9 @@ from adcli.nn.backbones import Backbone, BackboneRequest, build_backbone, find_b
 from adcli.nn.devices import make_repeatable
 from adcli.nn.layers import Cover
 from adcli.specs import BackboneSpec, load_target
-from adcli.testing.assertions import NAME, assert_described_lightly, assert_refused, assert_silent
+from adcli.testing._failures import UnmetError, made_once
+from adcli.testing._places import declared, packages
+from adcli.testing.assertions import NAME, assert_described_lightly, assert_named, assert_refused, assert_silent
 
 SIZES = ((64, 64), (96, 64), (75, 61), (97, 130))
 SQUARES = (64, 96, 128, 160, 192, 224, 240, 256)
@@ -64,7 +65,7 @@ class Subject:
         request = BackboneRequest(layers, image_size=size or self.size)
         return build_backbone(self.provided, argument or self.argument, request, trainable=trainable)
 
-    @cached_property
+    @made_once
     def size(self) -> Size:
         """The size of images that it is looked at with: the smallest square that it does not refuse."""
         for side in SQUARES:
@@ -75,7 +76,7 @@ class Subject:
             return (side, side)
         return SIZES[0]
 
-    @cached_property
+    @made_once
     def layers(self) -> tuple[int, ...]:
         """The first layers, up to :data:`LAYERS`, of those that there are."""
         for count in range(LAYERS, 1, -1):
@@ -87,7 +88,7 @@ class Subject:
             return layers
         return (1,)
 
-    @cached_property
+    @made_once
     def backbone(self) -> Backbone:
         """The backbone with these layers, frozen."""
         return self.make(self.layers)
@@ -96,7 +97,31 @@ class Subject:
         """Return the maps of a copy of images."""
         backbone = backbone or self.backbone
         with torch.no_grad():
-            return list(backbone(images.clone()))
+            return as_maps(backbone(images.clone()))
+
+
+def as_maps(found: object) -> list[Tensor]:
+    """Return what a backbone returned if rules can look at it, else fail in words."""
+    if not isinstance(found, (list, tuple)):
+        raise UnmetError(f"forward returned {type(found).__name__}, expected a list of maps (N, C, h, w)")
+    for one in found:
+        if not isinstance(one, Tensor):
+            raise UnmetError(f"forward returned a list with {type(one).__name__}, expected maps (N, C, h, w)")
+        if one.ndim != 4:
+            raise UnmetError(f"forward returned a map of shape {tuple(one.shape)}, expected (N, C, h, w)")
+    return list(found)
+
+
+def packages_of(subject: Subject) -> set[str]:
+    """Return the packages that a backbone's code is in."""
+    return packages(subject.provided, subject.spec.target)
+
+
+def looked_at(subject: Subject, rule: str) -> object:
+    """Return the function, or what describes the backbone, that a rule is about."""
+    if rule in ("describing_imports_nothing_heavy", "the_spec_is_documented_and_loads"):
+        return declared(subject.provided)
+    return load_target(subject.spec.target)
 
 
 def subject_of(backbone: str | BackboneSpec) -> Subject:
@@ -120,11 +145,15 @@ def smooth_images(size: tuple[int, int] = SIZES[0], count: int = 4) -> Tensor:
 
 
 def _assert_same(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float, what: str) -> None:
-    assert len(found) == len(expected), f"{what}: {len(found)} maps, not {len(expected)}"
+    assert len(found) == len(expected), f"{what}: {len(found)} maps, expected {len(expected)}"
     for layer, (one, other) in enumerate(zip(found, expected, strict=True), 1):
-        assert one.shape == other.shape, f"{what}: map {layer} is {tuple(one.shape)}, not {tuple(other.shape)}"
+        assert one.shape == other.shape, (
+            f"{what}: map {layer} has shape {tuple(one.shape)}, expected {tuple(other.shape)}"
+        )
         difference = float((one - other).abs().max() / (other.max() - other.min()).clamp(min=1e-12))
-        assert difference <= tolerance, f"{what}: map {layer} differs by {difference:.2g} of its range"
+        assert difference <= tolerance, (
+            f"{what}: map {layer} differs by {difference:.2g} of its range, expected the same"
+        )
 
 
 def describing_imports_nothing_heavy(subject: Subject) -> None:
@@ -135,9 +164,8 @@ def describing_imports_nothing_heavy(subject: Subject) -> None:
 def the_spec_is_documented_and_loads(subject: Subject) -> None:
     """Name and summary are given, and the target can be called."""
     spec = subject.spec
-    assert re.fullmatch(f"{NAME}:?", spec.name), f"name '{spec.name}' is not lower case with underscores"
-    assert spec.summary, "the spec has no summary"
-    assert callable(load_target(spec.target)), f"{spec.target} cannot be called"
+    assert_named(spec.name, spec.summary, f"{NAME}:?")
+    assert callable(load_target(spec.target)), f"target {spec.target} is no function"
 
 
 def maps_agree_with_channels_and_strides(subject: Subject) -> None:
@@ -146,19 +174,23 @@ def maps_agree_with_channels_and_strides(subject: Subject) -> None:
     A size may be refused, by a ``BackboneError``.
     """
     for values, name in ((subject.backbone.channels, "channels"), (subject.backbone.strides, "strides")):
-        assert len(values) == len(subject.layers), f"{name} are {values}, for {len(subject.layers)} layers"
+        assert len(values) == len(subject.layers), (
+            f"{name} are {values}, expected one for each of {len(subject.layers)} layers"
+        )
     for size in dict.fromkeys([subject.size, *SIZES]):
         backbone = _make_unless_refused(subject, subject.layers, size)
         if backbone is None:
             continue
         maps = subject.maps(smooth_images(size)[:2], backbone)
-        assert len(maps) == len(subject.layers), f"{len(maps)} maps for {len(subject.layers)} layers"
+        assert len(maps) == len(subject.layers), (
+            f"forward returned {len(maps)} maps, expected one for each of {len(subject.layers)} layers"
+        )
         for found, channels, cover in zip(maps, backbone.channels, backbone.covers, strict=True):
             shape = tuple(found.shape)
-            assert shape[:2] == (2, channels), f"a map of {channels} channels has shape {shape}"
+            assert shape[:2] == (2, channels), f"a map has shape {shape}, expected (2, {channels}, h, w) for two images"
             # Networks round up or down when they halve, and may not look beyond the border.
             close = _spans(shape[2:], cover, size)
-            assert close, f"at {size[0]} x {size[1]}, a map of stride {cover.stride:g} has shape {shape}"
+            assert close, f"at {size[0]} x {size[1]}, a map has shape {shape}, expected its stride of {cover.stride:g}"
 
 
 def _spans(grid: Sequence[int], cover: Cover, size: Size) -> bool:
@@ -239,8 +271,8 @@ def maps_are_finite_float32(subject: Subject) -> None:
     """Maps are float32 and finite, for black and white images as well."""
     for images in (smooth_images(subject.size), torch.zeros(1, 3, *subject.size), torch.ones(1, 3, *subject.size)):
         for found in subject.maps(images):
-            assert found.dtype == torch.float32, f"a map is {found.dtype}"
-            assert torch.isfinite(found).all(), "a map is not finite everywhere"
+            assert found.dtype == torch.float32, f"a map is {found.dtype}, expected torch.float32"
+            assert torch.isfinite(found).all(), "a map is not finite everywhere, expected finite values"
 
 
 def a_map_does_not_depend_on_the_batch(subject: Subject) -> None:
@@ -259,9 +291,11 @@ def a_map_does_not_depend_on_the_batch(subject: Subject) -> None:
 def it_is_frozen(subject: Subject) -> None:
     """Nothing in a frozen backbone is trained: no map and no parameter takes a gradient."""
     trained = [name for name, parameter in subject.backbone.named_parameters() if parameter.requires_grad]
-    assert not trained, f"parameters take gradients: {', '.join(trained[:3])}"
-    for found in subject.backbone(smooth_images(subject.size)):
-        assert not found.requires_grad, "a map takes a gradient: are there parameters that are not registered?"
+    assert not trained, f"parameters take gradients, expected none: {', '.join(trained[:3])}"
+    for found in as_maps(subject.backbone(smooth_images(subject.size))):
+        assert not found.requires_grad, (
+            "a map takes a gradient, expected none: are there parameters that are not registered?"
+        )
 
 
 def making_and_mapping_are_repeatable(subject: Subject) -> None:
@@ -270,14 +304,18 @@ def making_and_mapping_are_repeatable(subject: Subject) -> None:
     expected = subject.maps(images)
     for backbone, what in ((subject.backbone, "the second time"), (subject.make(subject.layers), "made again")):
         for one, other in zip(subject.maps(images, backbone), expected, strict=True):
-            assert torch.equal(one, other), f"{what}, maps differ by up to {float((one - other).abs().max()):.2g}"
+            assert torch.equal(one, other), (
+                f"{what}, expected equal maps, they differ by up to {float((one - other).abs().max()):.2g}"
+            )
 
 
 def the_input_is_left_alone(subject: Subject) -> None:
     """Mapping does not change the images it is given."""
     images = smooth_images(subject.size).clone()
     subject.backbone(images)
-    assert torch.equal(images, smooth_images(subject.size)), "forward changes its input in place"
+    assert torch.equal(images, smooth_images(subject.size)), (
+        "forward changes its input in place, expected a copy to be changed"
+    )
 
 
 def layers_are_chosen_by_index(subject: Subject) -> None:
@@ -287,8 +325,9 @@ def layers_are_chosen_by_index(subject: Subject) -> None:
     for layers in ((1,), (subject.layers[-1],)):
         chosen = subject.make(layers)
         layer = layers[0] - 1
-        facts = (chosen.channels, chosen.strides)
-        assert facts == ((backbone.channels[layer],), (backbone.strides[layer],)), f"layer {layers[0]} alone: {facts}"
+        facts = (tuple(chosen.channels), tuple(chosen.strides))
+        wanted = ((backbone.channels[layer],), (backbone.strides[layer],))
+        assert facts == wanted, f"layer {layers[0]} alone has channels and strides {facts}, expected {wanted}"
         _assert_same(subject.maps(images, chosen), [expected[layer]], SAME, f"layer {layers[0]} alone")
 
 
@@ -296,14 +335,14 @@ def nothing_is_computed_beyond_the_last_layer(subject: Subject) -> None:
     """With layer 1 alone, the backbone has no more parameters than with all, and computes only what that map needs."""
     backbone = subject.make(subject.layers[:1], trainable=True).requires_grad_(True)
     fewer, every = _parameters(backbone), _parameters(subject.make(subject.layers, trainable=True))
-    assert fewer <= every, f"layer 1 alone has {fewer} parameters, all layers {every}"
+    assert fewer <= every, f"layer 1 alone has {fewer} parameters, expected at most those of all layers, {every}"
     ran: list[str] = []
     for name, module in backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
-    maps = backbone(smooth_images(subject.size))
+    maps = as_maps(backbone(smooth_images(subject.size)))
     if not maps[0].requires_grad:
         return
-    maps[0].square().sum().backward()
+    torch.autograd.backward(maps[0].square().sum())
     left_out = [name for name in ran if _untouched(backbone.get_submodule(name))]
     assert not left_out, f"asked for layer 1, it computes {', '.join(left_out[:3])} for nothing"
 
@@ -331,6 +370,7 @@ def the_state_restores_without_pretrained_weights(subject: Subject) -> None:
 def forward_can_be_exported(subject: Subject) -> None:
     """``torch.export`` traces it with a dynamic batch, and the result agrees for other batch sizes."""
     images = smooth_images(subject.size, 7)
+    subject.maps(images)  # What cannot be looked at need not be traced.
     batch = torch.export.Dim("batch", min=2, max=1024)
     with torch.no_grad():
         exported = torch.export.export(subject.backbone, (images[:3],), dynamic_shapes=({0: batch},))

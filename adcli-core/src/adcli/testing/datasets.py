@@ -12,13 +12,15 @@ from adcli.data.decoding import read_image, read_mask
 from adcli.data.samples import Sample, Splits, have_same_aspect
 from adcli.options import Options
 from adcli.specs import DatasetSpec, load_target
+from adcli.testing._failures import UnmetError, made_once
 from adcli.testing._kinds import WriteImages
+from adcli.testing._places import declared, packages
 from adcli.testing.assertions import (
     assert_described_lightly,
     assert_documented,
+    assert_imports_none,
     assert_refused,
     assert_silent,
-    run_python,
 )
 
 DECODED = 100
@@ -65,10 +67,11 @@ class Subject:
 
     def load(self, category: str | None = None, changed: Mapping[str, Any] | None = None) -> Splits:
         """Load a category, the first unless told otherwise, perhaps with other values of options."""
-        load: Callable[[Options, str | None], Splits] = self.provided.load(self.spec.target)
-        return load(self.spec.options.parse({**self.values, **(changed or {})}), category or self.category)
+        load: Callable[[Options, str | None], Any] = self.provided.load(self.spec.target)
+        found = load(self.spec.options.parse({**self.values, **(changed or {})}), category or self.category)
+        return as_splits(found, self.spec.target)
 
-    @cached_property
+    @made_once
     def splits(self) -> Splits:
         """The data set, loaded once."""
         return self.load()
@@ -81,6 +84,38 @@ class Subject:
         """Yield every sample with the name of its split."""
         for name, samples in self.parts():
             yield from ((name, sample) for sample in samples)
+
+
+def as_splits(found: Any, target: str) -> Splits:
+    """Return what ``load`` returned if rules can look at it, else fail in words."""
+    if not isinstance(found, Splits):
+        raise UnmetError(f"{target} returned {type(found).__name__}, expected adcli.data.Splits")
+    for part in ("train", "test", "validation"):
+        samples = getattr(found, part)
+        if not isinstance(samples, Sequence) or isinstance(samples, str):
+            raise UnmetError(
+                f"Splits.{part} is {type(samples).__name__}, expected a list or tuple of adcli.data.Sample"
+            )
+        strange = [sample for sample in samples if not isinstance(sample, Sample)]
+        if strange:
+            raise UnmetError(f"Splits.{part} has {strange[0]!r}, expected adcli.data.Sample only")
+        for sample in samples:
+            for name, path in (("image", sample.image), ("mask", sample.mask)):
+                if not (isinstance(path, Path) or (name == "mask" and path is None)):
+                    raise UnmetError(f"Splits.{part}: Sample.{name} is {path!r}, expected a pathlib.Path")
+    return found
+
+
+def packages_of(subject: Subject) -> set[str]:
+    """Return the packages that a data set's code is in."""
+    return packages(subject.provided, subject.spec.target)
+
+
+def looked_at(subject: Subject, rule: str) -> Any:
+    """Return the function, or what describes the data set, that a rule is about."""
+    if rule in ("describing_imports_nothing_heavy", "options_are_documented_and_valid"):
+        return declared(subject.provided)
+    return load_target(subject.spec.target)
 
 
 def subject_of(
@@ -106,29 +141,26 @@ def options_are_documented_and_valid(subject: Subject) -> None:
     """Name and summary are given, every option has help, and the defaults are valid."""
     assert_documented(subject.spec)
     subject.spec.options.parse({})
-    assert callable(load_target(subject.spec.target)), f"{subject.spec.target} cannot be called"
+    assert callable(load_target(subject.spec.target)), f"target {subject.spec.target} is no function that loads"
     untypable = [name for name in subject.spec.categories if not name or ":" in name or name != name.strip()]
-    assert not untypable, f"categories that --data NAME:CATEGORY cannot name: {untypable}"
+    expected = "expected names without ':' and without space around them, for --data NAME:CATEGORY"
+    assert not untypable, f"categories are {untypable}, {expected}"
 
 
 def loading_gives_samples_to_train_on(subject: Subject) -> None:
     """``load`` returns Splits of samples, some of them to train on, with a description of one line at most."""
     splits = subject.splits
-    assert isinstance(splits, Splits), f"returned {type(splits).__name__}, not Splits"
-    for name, samples in subject.parts():
-        assert isinstance(samples, Sequence), f"{name} is a {type(samples).__name__}, which cannot be counted"
-    strange = [f"{name}: {sample!r}" for name, sample in subject.samples() if not isinstance(sample, Sample)]
-    assert not strange, f"no samples: {strange[:3]}"
-    assert splits.train, "there is nothing to train on"
-    assert len(splits.description.splitlines()) <= 1, f"the description has several lines: {splits.description!r}"
+    assert splits.train, "Splits.train is empty, expected good samples to train on"
+    assert isinstance(splits.description, str), f"Splits.description is {splits.description!r}, expected a text"
+    lines = len(splits.description.splitlines())
+    assert lines <= 1, f"the description has {lines} lines, expected one: {splits.description!r}"
 
 
 def images_exist_and_can_be_read(subject: Subject) -> None:
     """Every image is the path of a file, and images all over each split decode."""
     for name, samples in subject.parts():
         for sample in samples:
-            assert isinstance(sample.image, Path), f"{name}: {sample.image!r} is not a pathlib.Path"
-            assert sample.image.is_file(), f"{name}: {sample.image} is not a file"
+            assert sample.image.is_file(), f"{name}: {sample.image} is not a file, expected an image"
         for sample in _spread(samples):
             read_image(sample.image)
 
@@ -137,26 +169,29 @@ def labels_are_good_or_defect(subject: Subject) -> None:
     """Training images are good, validation images labelled, test images labelled or None; only defects have a kind."""
     allowed = {"train": ("good",), "test": ("good", "defect", None), "validation": ("good", "defect")}
     for name, sample in subject.samples():
-        assert sample.label in allowed[name], f"{name}: {sample.image} has the label {sample.label!r}"
+        wanted = " or ".join(map(repr, allowed[name]))
+        found = f"{name}: {sample.image} has the label {sample.label!r}"
+        assert sample.label in allowed[name], f"{found}, expected {wanted}"
         named = sample.label == "defect" or sample.defect is None
-        assert named, f"{name}: {sample.image} is {sample.label}, but has the defect {sample.defect!r}"
+        assert named, f"{found} and the defect {sample.defect!r}, expected None as its defect"
 
 
 def masks_fit_their_defects(subject: Subject) -> None:
     """Only defects have masks: files, or folders of files, with the size or the aspect ratio of their image."""
     masked = [sample for _, sample in subject.samples() if sample.mask is not None]
     for sample in masked:
-        assert sample.label == "defect", f"{sample.image} is {sample.label}, but has the mask {sample.mask}"
-        assert isinstance(sample.mask, Path), f"{sample.mask!r} is not a pathlib.Path"
+        found = f"{sample.image} has the label {sample.label!r} and the mask {sample.mask}"
+        assert sample.label == "defect", f"{found}, expected masks of defects only"
+        assert isinstance(sample.mask, Path), f"the mask {sample.mask!r} is no pathlib.Path"
         # A file of shapes for many images stands for a folder.
         there = sample.mask.exists() or sample.mask.parent.is_file()
-        assert there, f"the mask {sample.mask} is neither a file nor a folder"
+        assert there, f"the mask {sample.mask} is not there, expected a file or folder"
     for sample in _spread(masked):
         assert sample.mask is not None
         height, width = read_mask(sample.mask).shape
         image_height, image_width = read_image(sample.image).shape[:2]
-        sizes = f"{height} x {width} for an image of {image_height} x {image_width}"
-        assert have_same_aspect((height, width), (image_height, image_width)), f"the mask {sample.mask} is {sizes}"
+        sizes = f"is {height} x {width}, expected {image_height} x {image_width} as its image, or the same aspect"
+        assert have_same_aspect((height, width), (image_height, image_width)), f"the mask {sample.mask} {sizes}"
 
 
 def no_image_appears_twice(subject: Subject) -> None:
@@ -164,7 +199,7 @@ def no_image_appears_twice(subject: Subject) -> None:
     seen: dict[Path, str] = {}
     for name, sample in subject.samples():
         image = sample.image.resolve()
-        assert image not in seen, f"{sample.image} is in {seen[image]} and in {name}"
+        assert image not in seen, f"{sample.image} is in {seen[image]} and in {name}, expected once"
         seen[image] = name
 
 
@@ -172,23 +207,46 @@ def loading_is_repeatable(subject: Subject) -> None:
     """Loading twice gives the same samples in the same order."""
     first, second = subject.splits, subject.load()
     for name in ("train", "test", "validation"):
-        same = list(getattr(first, name)) == list(getattr(second, name))
-        assert same, f"{name} has other samples, or another order, when it is loaded again"
+        before, after = list(getattr(first, name)), list(getattr(second, name))
+        if before != after:
+            same = sorted(map(str, before)) == sorted(map(str, after))
+            found = "another order" if same else f"other samples ({len(after)}, first {len(before)})"
+            raise AssertionError(f"loaded again, {name} has {found}, expected the same: sort what a folder lists")
 
 
 def every_category_loads_and_no_other(subject: Subject) -> None:
     """Every category has images to train on; an unknown category is an AdcliError of one line that names it."""
     for category in subject.spec.categories:
-        assert subject.load(category).train, f"category '{category}' has nothing to train on"
+        assert subject.load(category).train, f"category '{category}': Splits.train is empty, expected good samples"
     assert_refused(lambda: subject.load(NO_CATEGORY), f"category '{NO_CATEGORY}'", NO_CATEGORY)
 
 
 def missing_data_is_named(subject: Subject) -> None:
-    """If a file or folder that an option names is missing, an AdcliError of one line says which."""
+    """If a file or folder that an option names is missing, or not named, an AdcliError of one line says which."""
     for name, place in _places(subject).items():
         missing = subject.folder / "missing" / place.name
         load = partial(subject.load, changed={name: missing})
         assert_refused(load, f"{name}={missing}", str(missing))
+    for name in _needed(subject):
+        load = partial(subject.load, changed={name: None})
+        if not _trains(load):
+            _assert_asked_for(load, name)
+
+
+def _needed(subject: Subject) -> Iterator[str]:
+    """Yield the options that are None unless given, and that name a place, or of which nobody knows yet."""
+    places = _places(subject)
+    for info in subject.spec.options.describe():
+        given = subject.values.get(info.name)
+        if info.default is None and (info.name in places or (given is None and "path" in info.type)):
+            yield info.name
+
+
+def _assert_asked_for(load: Callable[[], Splits], name: str) -> None:
+    """Check that data that are not named are asked for, as an option or as what --data takes."""
+    message = assert_refused(load, f"without {name}")
+    asked = f"{name}=" in message or "--data" in message
+    assert asked, f"without {name}: expected a message that says '-d {name}=...', found: {message}"
 
 
 def an_empty_folder_is_no_data_set(subject: Subject) -> None:
@@ -222,20 +280,18 @@ def loading_is_silent(subject: Subject) -> None:
 
 
 _LOAD_ALONE = """
-import json, sys
 from adcli.specs import load_target
-options = load_target(sys.argv[2]).parse(json.loads(sys.argv[3]))
-load_target(sys.argv[1])(options, json.loads(sys.argv[4]))
-print('torch' in sys.modules)
+options = load_target(sys.argv[3]).parse(json.loads(sys.argv[4]))
+load_target(sys.argv[2])(options, json.loads(sys.argv[5]))
+watch.report()
 """
 
 
 def loading_imports_no_torch(subject: Subject) -> None:
     """The data set is loaded without torch, so that machines without it can predict on its images."""
     options = f"{subject.spec.options.__module__}:{subject.spec.options.__qualname__}"
-    values = json.dumps(subject.options.to_dict())
-    printed = run_python(_LOAD_ALONE, subject.spec.target, options, values, json.dumps(subject.category))
-    assert printed.splitlines()[-1] == "False", "loading imports torch"
+    values, category = json.dumps(subject.options.to_dict()), json.dumps(subject.category)
+    assert_imports_none("loading", _LOAD_ALONE, ("torch",), subject.spec.target, options, values, category)
 
 
 _ALL: Sequence[Callable[[Subject], None]] = (

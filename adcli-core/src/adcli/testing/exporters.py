@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,11 @@ from adcli.progress import Silent
 from adcli.runs.run import Run
 from adcli.runs.settings import TrainSettings
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.runtime import Runtime, guarded
+from adcli.scoring.runtime import Runtime, Scored, guarded
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ExporterSpec, ModelSpec, load_target
+from adcli.testing._failures import UnmetError, made_once
+from adcli.testing._places import declared, packages
 from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, run_python
 from adcli.testing.models import SIZE, damaged_images, good_images, save_images
 from adcli.testing.models import subject_of as model_subject_of
@@ -53,11 +54,10 @@ class Subject:
         self._temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self._temporary.name)
 
-    @cached_property
+    @made_once
     def evidence(self) -> Evidence:
         """Good images, and damaged ones of other sizes than the model's."""
-        images = self.folder / "images"
-        images.mkdir()
+        images = self.new_folder()
         good = save_images(images, good_images())
         compared: list[Path] = []
         for size in OTHER_SIZES:
@@ -90,37 +90,47 @@ class Subject:
         task = self.model.spec.task
         return ExportSource(run, model, task, SIZE, lambda: (read_image(item.path) for item in evidence.plan.good))
 
-    @cached_property
+    @made_once
     def original(self) -> ExportSource:
         """The run that is exported."""
         return self.original_of(self.fit(self.evidence.plan.fit))
 
-    @cached_property
+    @made_once
     def export(self) -> Export:
         """The exported folder, not compared with the run yet."""
-        folder = self.folder / "export"
-        self.write(folder)
-        return Export.open(folder)
+        return Export.open(self.write(self.new_folder()))
 
-    def write(self, folder: Path) -> None:
-        """Export into a folder."""
-        folder.mkdir()
+    def can_export(self) -> bool:
+        """Tell whether the exporter works at all."""
+        try:
+            return self.export is not None
+        except Exception:
+            return False
+
+    def new_folder(self) -> Path:
+        """Make an empty folder that no other rule uses."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def write(self, folder: Path) -> Path:
+        """Export into an empty folder, and return it."""
         manifest, runtime = write_graph(self.provided, self.spec.options.parse(self.options), self.original, folder)
         del runtime
         run = self.original.run
         seal_folder(folder, manifest, run.calibration)
+        return folder
 
     def load(self, export: Export) -> Runtime:
         """Load the runtime of an exported folder."""
         load: Callable[[Export], Runtime] = self.provided.load(self.spec.runtime)
-        return guarded(lambda: load(export), f"exporter '{self.spec.name}'")
+        runtime = guarded(lambda: load(export), f"exporter '{self.spec.name}'", self.spec.runtime)
+        return lambda images: as_scored(runtime(images), len(images))
 
-    @cached_property
+    @made_once
     def runtime(self) -> Runtime:
         """The exported graph."""
         return self.load(self.export)
 
-    @cached_property
+    @made_once
     def original_runtime(self) -> Runtime:
         """The model that was exported."""
         return ModelRuntime(self.original.model, torch.device("cpu"))
@@ -134,6 +144,40 @@ class Subject:
         """Return the largest difference of scores relative to the range of good ones."""
         scores = self.calibration.image_scores
         return float(np.abs(np.asarray(found, np.float64) - expected).max()) / (scores[-1] - scores[0])
+
+
+def as_scored(found: Any, count: int) -> Scored:
+    """Return what a runtime returned for some images if rules can look at it, else fail in words."""
+    expected = "expected scores (N,) and maps (N, h, w) or None, numpy arrays"
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise UnmetError(f"the runtime returned {type(found).__name__}, {expected}")
+    for name, array, dimensions in (("scores", found[0], 1), ("maps", found[1], 3)):
+        if name == "maps" and array is None:
+            continue
+        if not isinstance(array, np.ndarray):
+            raise UnmetError(f"the runtime returned {name} of type {type(array).__name__}, {expected}")
+        if array.ndim != dimensions or len(array) != count:
+            raise UnmetError(f"the runtime returned {name} of shape {array.shape} for {count} images, {expected}")
+    scores, maps = found
+    return scores, maps
+
+
+def packages_of(subject: Subject) -> set[str]:
+    """Return the packages that an exporter's code is in."""
+    return packages(subject.provided, subject.spec.target, subject.spec.runtime)
+
+
+_WRITES = ("facts_describe_the_graph", "a_wrong_graph_fails_the_check", "exporting_is_silent")
+"""The rules about the function that exports; most are about the one that loads."""
+
+
+def looked_at(subject: Subject, rule: str) -> Any:
+    """Return the function, or what describes the exporter, that a rule is about."""
+    if rule in ("describing_imports_nothing_heavy", "options_are_documented_and_valid"):
+        return declared(subject.provided)
+    # Without an export there is nothing to load.
+    writes = rule in _WRITES or not subject.can_export()
+    return load_target(subject.spec.target if writes else subject.spec.runtime)
 
 
 _subjects: dict[tuple[str, ...], Subject] = {}
@@ -177,7 +221,7 @@ def options_are_documented_and_valid(subject: Subject) -> None:
     assert_documented(subject.spec)
     subject.spec.options.parse({})
     for target in (subject.spec.target, subject.spec.runtime):
-        assert callable(load_target(target)), f"{target} cannot be called"
+        assert callable(load_target(target)), f"target {target} is no function"
 
 
 def facts_describe_the_graph(subject: Subject) -> None:
@@ -185,9 +229,11 @@ def facts_describe_the_graph(subject: Subject) -> None:
     facts: Mapping[str, Any] = subject.export.facts
     for key in ("inputs", "outputs"):
         described = facts[key]
-        assert isinstance(described, list), f"'{key}' is not a list: {described!r}"
-        assert described, f"'{key}' is empty"
-        assert all(isinstance(item, dict) and item.get("name") for item in described), f"'{key}' lacks names"
+        expected = "expected a list of one dictionary for each, with its 'name'"
+        assert isinstance(described, list), f"fact '{key}' is {described!r}, {expected}"
+        assert described, f"fact '{key}' is an empty list, {expected}"
+        for item in described:
+            assert isinstance(item, dict) and item.get("name"), f"fact '{key}' holds {item!r}, {expected}"  # noqa: PT018
 
 
 def scores_equal_the_original(subject: Subject) -> None:
@@ -196,14 +242,17 @@ def scores_equal_the_original(subject: Subject) -> None:
     for image in _mixed_images():
         expected, expected_map = subject.original_runtime(image[None])
         scores, maps = subject.runtime(image[None].copy())
-        assert scores.dtype == np.float32, f"scores are {scores.dtype}"
-        assert shape(maps) == shape(expected_map), f"maps: {shape(maps)}, not {shape(expected_map)}"
+        assert scores.dtype == np.float32, f"scores are {scores.dtype}, expected float32"
+        assert shape(maps) == shape(expected_map), f"maps are {shape(maps)}, expected {shape(expected_map)}"
+        assert np.isfinite(scores).all(), f"a score is {scores[0]}, expected a finite number"
         difference = subject.relative(scores, expected)
-        assert difference <= tolerance, f"scores differ by {difference:.2g} of their range, above {tolerance:g}"
+        allowed = f"expected at most the stated tolerance of {tolerance:g}"
+        assert difference <= tolerance, f"scores differ from the model's by {difference:.2g} of their range, {allowed}"
         if maps is not None and expected_map is not None:
             difference = float(np.abs(maps - expected_map).max() / np.ptp(expected_map))
-            allowed = MAPS * tolerance
-            assert difference <= allowed, f"maps differ by {difference:.2g} of their range, above {allowed:g}"
+            most = MAPS * tolerance
+            found = f"maps differ from the model's by {difference:.2g} of their range"
+            assert difference <= most, f"{found}, expected at most {most:g}, ten times the tolerance"
 
 
 def images_of_other_sizes_are_resized_as_in_training(subject: Subject) -> None:
@@ -214,7 +263,8 @@ def images_of_other_sizes_are_resized_as_in_training(subject: Subject) -> None:
         raw, resized = _alone(subject.runtime, pixels[None]), _alone(subject.runtime, resize(pixels, SIZE)[None])
         difference = subject.relative(raw, resized)
         size = f"{pixels.shape[0]} x {pixels.shape[1]}"
-        assert difference <= tolerance, f"at {size}, scores differ by {difference:.2g} of their range"
+        found = f"at {size}, scores differ by {difference:.2g} of their range from those after adcli.data.resize"
+        assert difference <= tolerance, f"{found}, expected at most the stated tolerance of {tolerance:g}"
 
 
 def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
@@ -230,14 +280,18 @@ def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
         (pair, alone[:2], "in a batch of two"),
     ):
         difference = subject.relative(found, expected)
-        assert difference <= SAME, f"{how}: scores differ by {difference:.2g} of their range"
+        assert difference <= SAME, (
+            f"{how}, scores differ by {difference:.2g} of their range, expected the same as alone"
+        )
 
 
 def the_input_is_left_alone(subject: Subject) -> None:
     """Scoring does not change the images it is given."""
     images = _mixed_images()
     subject.runtime(images)
-    assert np.array_equal(images, _mixed_images()), "the runtime changes its input in place"
+    assert np.array_equal(images, _mixed_images()), (
+        "the runtime changes its input in place, expected a copy to be changed"
+    )
 
 
 _SCORE_ALONE = """
@@ -257,12 +311,13 @@ print(*runtime(numpy.load(sys.argv[3]))[0].tolist())
 
 def the_runtime_imports_no_torch(subject: Subject) -> None:
     """Without torch, the folder can be loaded and gives the same scores."""
-    images, path = _mixed_images(), subject.folder / "images.npy"
+    images, path = _mixed_images(), subject.new_folder() / "images.npy"
     np.save(path, images)
+    expected = subject.runtime(images.copy())[0]
     printed = run_python(_SCORE_ALONE, subject.spec.runtime, str(subject.export.path), str(path))
     scores = np.array([float(word) for word in printed.splitlines()[-1].split()])
-    difference = subject.relative(scores, np.asarray(subject.runtime(images.copy())[0]))
-    assert difference <= SAME, f"in another process, scores differ by {difference:.2g} of their range"
+    difference = subject.relative(scores, expected)
+    assert difference <= SAME, f"in another process, scores differ by {difference:.2g} of their range, expected none"
 
 
 def the_folder_can_be_moved(subject: Subject) -> None:
@@ -271,20 +326,19 @@ def the_folder_can_be_moved(subject: Subject) -> None:
     expected = np.asarray(subject.runtime(images.copy())[0])
     with tempfile.TemporaryDirectory() as folder:
         written, moved = Path(folder) / "written", Path(folder) / "moved"
+        written.mkdir()
         subject.write(written)
         shutil.copytree(written, moved)
         shutil.rmtree(written)
         runtime = subject.load(Export.open(moved))
         difference = subject.relative(runtime(images.copy())[0], expected)
         del runtime
-    assert difference <= SAME, f"after moving, scores differ by {difference:.2g} of their range"
+    assert difference <= SAME, f"after moving, scores differ by {difference:.2g} of their range, expected none"
 
 
 def a_wrong_graph_fails_the_check(subject: Subject) -> None:
     """The check against the original refuses the graph of another model, and one whose scores are all zero."""
-    negatives = subject.folder / "negatives"
-    negatives.mkdir(exist_ok=True)
-    other = subject.original_of(subject.fit(items_of(save_images(negatives, 1 - good_images()))))
+    other = subject.original_of(subject.fit(items_of(save_images(subject.new_folder(), 1 - good_images()))))
 
     def zero(images: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         scores, maps = subject.runtime(images)
@@ -296,14 +350,16 @@ def a_wrong_graph_fails_the_check(subject: Subject) -> None:
             measure(original, runtime, subject.calibration, subject.evidence, tolerance, Silent())
         except ExportError:
             continue
-        raise AssertionError(f"a wrong graph passes the check: the tolerance of {tolerance.scores:g} allows anything")
+        raise AssertionError(
+            f"the tolerance of {tolerance.scores:g} lets a wrong graph pass, expected a small part of the range"
+        )
 
 
 def exporting_is_silent(subject: Subject) -> None:
     """Exporting prints nothing and writes nothing into the current folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        subject.original  # noqa: B018 - fitted before
-        assert_silent(lambda: subject.write(Path(folder) / "silent"))
+    subject.original  # noqa: B018 - fitted before
+    folder = subject.new_folder()
+    assert_silent(lambda: subject.write(folder))
 
 
 _ALL: Sequence[Callable[[Subject], None]] = (

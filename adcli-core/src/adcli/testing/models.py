@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from adcli.nn.model import Model, Scores
 from adcli.nn.restoring import build_model
 from adcli.options import Options
 from adcli.specs import ModelSpec, load_target
-from adcli.testing.assertions import assert_described_lightly, assert_documented, assert_silent, traces
+from adcli.testing._failures import UnmetError, made_once
+from adcli.testing._places import declared, packages
+from adcli.testing.assertions import Traces, assert_described_lightly, assert_documented, assert_silent, traces
 from adcli.testing.processes import run_together
 
 SIZE = (64, 64)
@@ -64,13 +66,13 @@ class Subject:
             model.fit(Batches(items_of(paths), ImageSource(size, workers=0), batch_size=batch_size))
         return model.eval()
 
-    @cached_property
+    @made_once
     def fitted(self) -> Model:
         """The fitted model."""
         return self.fit()
 
-    @cached_property
-    def second(self) -> tuple[Model, str]:
+    @made_once
+    def second(self) -> tuple[Model, Traces]:
         """The model fitted again, and what that printed or wrote; trained models take seconds for each fit."""
         fitted: list[Model] = []
         found = traces(lambda: fitted.append(self.fit()))
@@ -80,12 +82,40 @@ class Subject:
         """Score a copy of images, so that no model can change them for others."""
         model = model or self.fitted  # Fitted before gradients are switched off.
         with torch.inference_mode():
-            return Scores(*model(images.clone()))
+            return as_scores(model(images.clone()), images)
 
     def spread(self) -> float:
         """Return the range of the scores of good and damaged images."""
         scores = self.scores(torch.cat([good_images(), damaged_images()])).image
         return float(scores.max() - scores.min())
+
+
+def as_scores(found: Any, images: Tensor) -> Scores:
+    """Return what ``forward`` returned for images if rules can look at it, else fail in words."""
+    expected = "expected adcli.nn.Scores(image, map)"
+    if not isinstance(found, Scores):
+        raise UnmetError(f"forward returned {_describe(found)}, {expected}")
+    for name, tensor in found._asdict().items():
+        if not (isinstance(tensor, Tensor) or (name == "map" and tensor is None)):
+            wanted = "a Tensor" if name == "image" else "a Tensor or None"
+            raise UnmetError(f"forward returned Scores whose {name} is {_describe(tensor)}, expected {wanted}")
+        if tensor is not None and tensor.device != images.device:
+            raise UnmetError(
+                f"forward returned a {name} on {tensor.device}, expected {images.device}, where the images are"
+            )
+    if found.image.shape != (len(images),):
+        found_shape = tuple(found.image.shape)
+        raise UnmetError(
+            f"forward returned image scores of shape {found_shape} for {len(images)} images, expected (N,)"
+        )
+    return found
+
+
+def _describe(value: Any) -> str:
+    """Return the type of a value, and the shape of a tensor, in words."""
+    if isinstance(value, Tensor):
+        return f"a Tensor of shape {tuple(value.shape)}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 _subjects: dict[str, Subject] = {}
@@ -169,7 +199,31 @@ def fit_and_score(target: str, options_class: str, values: str, output: str) -> 
     safetensors.torch.save_file({"scores": scores.contiguous()}, output)
 
 
+def packages_of(subject: Subject) -> set[str]:
+    """Return the packages that a model's code is in."""
+    return packages(subject.provided, subject.spec.target)
+
+
+_LOOKED_AT = {
+    "fitting_is_repeatable": "fit",
+    "fitting_is_silent": "fit",
+    "two_processes_agree_with_one": "fit",
+    "the_state_round_trips": "__init__",
+}
+"""The method that a rule is about, unless it is ``forward``."""
+
+
+def looked_at(subject: Subject, rule: str) -> Any:
+    """Return the method, or what describes the model, that a rule is about."""
+    if rule in ("describing_imports_nothing_heavy", "options_are_documented_and_valid"):
+        return declared(subject.provided)
+    model = load_target(subject.spec.target)
+    return getattr(model, _LOOKED_AT.get(rule, "forward"), model)
+
+
 def _assert_same(found: Tensor, expected: Tensor, spread: float, tolerance: float, what: str) -> None:
+    shapes = f"shape {tuple(found.shape)}, expected {tuple(expected.shape)}"
+    assert found.shape == expected.shape, f"{what}: scores have {shapes}"
     difference = float((found - expected).abs().max()) / max(spread, 1e-12)
     assert difference <= tolerance, f"{what}: scores differ by {difference:.2g} of their range, above {tolerance:g}"
 
@@ -177,7 +231,7 @@ def _assert_same(found: Tensor, expected: Tensor, spread: float, tolerance: floa
 def _assert_same_scores(found: Scores, expected: Scores, spread: float, tolerance: float, what: str) -> None:
     """Compare scores, and maps relative to their own range."""
     _assert_same(found.image, expected.image, spread, tolerance, what)
-    assert (found.map is None) == (expected.map is None), f"{what}: only one of the two has maps"
+    assert (found.map is None) == (expected.map is None), f"{what}: expected maps with both or with neither"
     if found.map is not None and expected.map is not None:
         map_spread = float(expected.map.max() - expected.map.min())
         _assert_same(found.map, expected.map, map_spread, tolerance, f"{what}, maps")
@@ -194,21 +248,30 @@ def options_are_documented_and_valid(subject: Subject) -> None:
     assert_documented(spec)
     for values in ({}, subject.options, {**spec.quick, **spec.demo}):
         spec.options.parse(values)
-    assert issubclass(load_target(spec.target), Model), f"{spec.target} is not an adcli.nn.Model"
+    target = load_target(spec.target)
+    is_model = isinstance(target, type) and issubclass(target, Model)
+    assert is_model, f"target {spec.target} is {type(target).__name__}, expected a subclass of adcli.nn.Model"
 
 
 def scores_have_the_shapes_of_the_task(subject: Subject) -> None:
     """Scores are finite float32, one per image, with maps (N, 1, H, W) if and only if the task is segmentation."""
-    images = good_images()[:3]
-    scores = subject.scores(images)
-    assert scores.image.shape == (3,), f"image scores have shape {tuple(scores.image.shape)}, not (3,)"
-    maps = [] if scores.map is None else [scores.map]
-    assert len(maps) == (subject.spec.task == "segmentation"), f"task is {subject.spec.task}, maps: {len(maps)}"
-    for tensor in (scores.image, *maps):
-        assert tensor.dtype == torch.float32, f"scores are {tensor.dtype}"
-        assert torch.isfinite(tensor).all(), "scores are not all finite"
-    for found in maps:
-        assert found.shape == (3, 1, *SIZE), f"the map has shape {tuple(found.shape)}, not {(3, 1, *SIZE)}"
+    scores = subject.scores(good_images()[:3])
+    task = subject.spec.task
+    wanted = "a map (N, 1, H, W)" if task == "segmentation" else "no map"
+    found = "no map" if scores.map is None else "a map"
+    assert (scores.map is not None) == (task == "segmentation"), f"task is {task}, expected {wanted}, found {found}"
+    if scores.map is not None:
+        _assert_map_fits(scores.map, (3, 1, *SIZE))
+    for name, tensor in (("image", scores.image), ("map", scores.map)):
+        if tensor is not None:
+            assert tensor.dtype == torch.float32, f"Scores.{name} is {tensor.dtype}, expected torch.float32"
+            strange = int((~torch.isfinite(tensor)).sum())
+            assert not strange, f"Scores.{name}: expected finite values, {strange} of {tensor.numel()} are not"
+
+
+def _assert_map_fits(found: Tensor, expected: tuple[int, ...]) -> None:
+    shape, size = tuple(found.shape), f"{expected[2]} x {expected[3]}"
+    assert shape == expected, f"the map of {expected[0]} images of {size} has shape {shape}, expected {expected}"
 
 
 def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
@@ -224,7 +287,7 @@ def a_score_does_not_depend_on_the_batch(subject: Subject) -> None:
     _assert_same(repeated, together.image[[5, 5, 0]], spread, SAME, "beside copies")
     if together.map is not None:
         single = subject.scores(images[:1]).map
-        assert single is not None
+        assert single is not None, "an image alone gets no map, expected one as in a batch"
         map_spread = float(together.map.max() - together.map.min())
         _assert_same(single[0], together.map[0], map_spread, SAME, "maps alone and in a batch")
 
@@ -233,9 +296,10 @@ def scoring_changes_nothing(subject: Subject) -> None:
     """Scoring the same images again gives identical scores, and leaves parameters and buffers as they were fitted."""
     images, before = damaged_images()[:3], subject.fitted.weights()
     first, second = subject.scores(images), subject.scores(images)
-    assert torch.equal(first.image, second.image), "the second time, scores differ"
+    apart = float((first.image - second.image).abs().max())
+    assert torch.equal(first.image, second.image), f"the second time, expected equal scores, they are {apart:.2g} apart"
     changed = [name for name, tensor in subject.fitted.weights().items() if not _equal(tensor, before[name])]
-    assert not changed, f"forward changes {', '.join(changed)}"
+    assert not changed, f"forward changes {', '.join(changed)}, expected all parameters and buffers as after fit"
 
 
 def _equal(found: Tensor, expected: Tensor) -> bool:
@@ -246,7 +310,7 @@ def the_layout_in_memory_does_not_matter(subject: Subject) -> None:
     """Images stored channels-last, as batches store them, get the same scores as other images."""
     images, model = damaged_images()[:3], subject.fitted
     with torch.inference_mode():
-        found = Scores(*model(images.contiguous(memory_format=torch.channels_last)))
+        found = as_scores(model(images.contiguous(memory_format=torch.channels_last)), images)
     _assert_same_scores(found, subject.scores(images), subject.spread(), EXPORTED, "channels-last")
 
 
@@ -255,42 +319,75 @@ def the_input_is_left_alone(subject: Subject) -> None:
     images, model = good_images()[:2], subject.fitted
     with torch.inference_mode():
         model(images)
-    assert torch.equal(images, good_images()[:2]), "forward changes its input in place"
+    assert torch.equal(images, good_images()[:2]), "forward changes its input in place, expected a copy to be changed"
 
 
 def fitting_is_repeatable(subject: Subject) -> None:
     """Fitting twice with one seed gives identical scores."""
     images = damaged_images()[:4]
     first, second = subject.scores(images).image, subject.scores(images, subject.second[0]).image
-    assert torch.equal(first, second), f"scores differ by up to {float((first - second).abs().max()):.2g}"
+    apart = f"{float((first - second).abs().max()):.2g}"
+    assert torch.equal(first, second), f"fitted twice with one seed, expected equal scores, they are {apart} apart"
 
 
 def the_state_round_trips(subject: Subject) -> None:
     """A model made without pretrained weights scores as the fitted one does, once it is given the saved weights."""
     saved = safetensors.torch.load(safetensors.torch.save(subject.fitted.weights()))
     restored = subject.build(pretrained=False)
+    forgotten = _list_unsaved(subject.fitted, restored)
     restored.restore(saved)
     images = damaged_images()[:4]
-    found, expected = subject.scores(images, restored), subject.scores(images)
-    _assert_same_scores(found, expected, subject.spread(), SAME, "after restoring")
+    expected = subject.scores(images)
+    try:
+        _assert_same_scores(subject.scores(images, restored), expected, subject.spread(), SAME, "after restoring")
+    except Exception as error:
+        if not forgotten:
+            raise
+        raise AssertionError(
+            f"fit learns {' and '.join(forgotten)}, which is not saved: expected a buffer, made in __init__ by "
+            f"self.register_buffer({forgotten[0].rpartition('.')[2]!r}, torch.empty(0))"
+        ) from error
+
+
+def _list_unsaved(fitted: Model, fresh: Model) -> list[str]:
+    """Return the attributes that fit has changed, and that no state holds."""
+    known = dict(fresh.named_modules())
+    pairs = ((name, module, known.get(name)) for name, module in fitted.named_modules())
+    names = chain.from_iterable(_list_changed(name, module, other) for name, module, other in pairs if other)
+    return sorted(names)
+
+
+def _list_changed(prefix: str, module: torch.nn.Module, fresh: torch.nn.Module) -> list[str]:
+    values = (Tensor, np.ndarray, int, float, list, tuple, dict)
+    before = {name: repr(value) for name, value in vars(fresh).items()}
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training" and isinstance(value, values)
+        if before.get(name) != repr(value)
+    ]
 
 
 def damage_scores_higher(subject: Subject) -> None:
     """Damaged images score higher than the same images undamaged."""
     good, damaged = subject.scores(good_images()).image, subject.scores(damaged_images()).image
     higher = int((damaged > good).sum())
-    assert higher >= COUNT - 1, f"of {COUNT} damaged images only {higher} score higher than undamaged"
-    assert damaged.mean() > good.max(), "damaged images do not score above all good ones on average"
+    assert higher >= COUNT - 1, f"expected damaged images to score higher than undamaged, {higher} of {COUNT} do"
+    mean, highest = float(damaged.mean()), float(good.max())
+    assert mean > highest, (
+        f"damaged images score {mean:.3g} on average, expected more than any good one ({highest:.3g})"
+    )
 
 
 def forward_can_be_exported(subject: Subject) -> None:
     """``torch.export`` traces forward with a dynamic batch, and the result agrees for other batch sizes."""
     images = torch.cat([good_images(), damaged_images()])
+    subject.scores(images)  # What cannot be looked at need not be traced.
     batch = torch.export.Dim("batch", min=2, max=1024)
     with torch.no_grad():
         exported = torch.export.export(subject.fitted, (images[:3],), dynamic_shapes=({0: batch},))
         for count in (2, 7):
-            traced = Scores(*exported.module()(images[-count:]))
+            traced = as_scores(exported.module()(images[-count:]), images[-count:])
             expected = subject.scores(images[-count:])
             _assert_same_scores(traced, expected, subject.spread(), EXPORTED, f"exported, batch of {count}")
 
@@ -299,15 +396,14 @@ def other_sizes_work(subject: Subject) -> None:
     """A model can be fitted to, and can score, images that are not square or have odd sizes."""
     for size in OTHER_SIZES:
         scores = subject.scores(good_images(size)[:2], subject.fit(size))
-        assert scores.image.shape == (2,)
         if scores.map is not None:
-            assert scores.map.shape == (2, 1, *size), f"at {size} the map has shape {tuple(scores.map.shape)}"
+            _assert_map_fits(scores.map, (2, 1, *size))
 
 
 def fitting_is_silent(subject: Subject) -> None:
     """Fitting and scoring print nothing and write nothing into the current folder."""
     model, found = subject.second
-    assert not found, found
+    found.assert_none()
     assert_silent(lambda: subject.scores(good_images()[:1], model))
 
 

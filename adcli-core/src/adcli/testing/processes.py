@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from adcli.testing._failures import from_process
+
 _CODE = "import sys; from adcli.specs import load_target; load_target(sys.argv[1])(*sys.argv[2:])"
 
 
@@ -13,7 +15,7 @@ def run_together(target: str, arguments: Sequence[Sequence[str]]) -> None:
     """Run ``package.module:function`` in as many processes as there are lists of arguments, and wait for all.
 
     Raises:
-        AssertionError: a process failed; with the last line that each printed to stderr.
+        AssertionError: a process failed; with the error that the first of them printed.
     """
     started = [
         subprocess.Popen(
@@ -25,8 +27,10 @@ def run_together(target: str, arguments: Sequence[Sequence[str]]) -> None:
         )
         for given, environment in zip(arguments, environments(len(arguments)), strict=True)
     ]
-    said = [process.communicate()[1].strip().splitlines()[-1:] for process in started]
-    assert not any(process.returncode for process in started), f"one of {len(started)} processes failed: {said}"
+    said = [process.communicate()[1] for process in started]
+    for process, printed in zip(started, said, strict=True):
+        if process.returncode:
+            raise from_process(printed, process.returncode)
 
 
 def environments(count: int) -> list[dict[str, str]]:

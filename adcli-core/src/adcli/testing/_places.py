@@ -1,0 +1,26 @@
+"""Where a plugin describes itself."""
+
+from typing import Any
+
+from adcli._plugins.registry import Provided, registry
+from adcli._plugins.remedies import find_packages
+from adcli.specs import KINDS
+
+
+def packages(provided: Provided[Any], *targets: str) -> set[str]:
+    """Return the top-level packages of targets, of the options' class, and of the plugin's modules."""
+    options = getattr(provided.spec, "options", None)
+    modules = [*targets, *([options.__module__] if options is not None else [])]
+    names = {module.partition(":")[0].partition(".")[0] for module in modules}
+    names.update(find_packages(provided.plugin.distribution))
+    # The class of a spec without options of its own is the core's.
+    return names if names == {"adcli"} else names - {"adcli"}
+
+
+def declared(provided: Provided[Any]) -> Any:
+    """Return the hook that returned a spec; for one that no plugin returned, the class of its options."""
+    hook = getattr(registry().manager.hook, f"adcli_{KINDS[type(provided.spec)]}s")
+    for implementation in hook.get_hookimpls():
+        if implementation.plugin_name == provided.plugin.key:
+            return implementation.function
+    return getattr(provided.spec, "options", None)
