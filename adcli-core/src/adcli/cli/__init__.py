@@ -48,7 +48,6 @@ from adcli.errors import (
     TooManyFilesError,
     is_out_of_memory,
     locate,
-    one_line,
     refusal,
 )
 
