@@ -108,7 +108,8 @@ def _find_run(run: str, paths: tuple[str, ...], progress: ConsoleProgress) -> "R
     try:
         return find(run, progress=progress)
     except RunError:
-        if not _is_photographs(Path(run)) or _holds(Path(run), paths):
+        # A damaged run has pictures too.
+        if _is_run(Path(run)) or not _is_photographs(Path(run)) or _holds(Path(run), paths):
             raise
         *images, last = paths
         meant = (last, run, *images) if _is_run(Path(last)) or last == "last" else ("last", run, *paths)

@@ -9,15 +9,16 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import Offset, Side, White, closed
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import (
@@ -46,6 +47,19 @@ GREY = 128
 FRAMING_FILE = "preparation.json"
 IGNORE_FILE = "ignore.png"
 CODE_FILE = "prepare.py"
+
+
+@closed
+class _Stored(TypedDict):
+    """What ``preparation.json`` holds."""
+
+    region: tuple[Offset, Offset, Side, Side] | None
+    crop: tuple[Side, Side] | None
+    fit: Fit
+    ignore: Literal["ignore.png"] | None
+    white: NotRequired[White]
+    grey: Literal[128]
+    image_size: tuple[Side, Side]
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,9 +288,13 @@ def parse_framing(
     """
     box = None if region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
-    if box is not None and centre is not None and (centre[0] > box[3] or centre[1] > box[2]):
+    if box is not None and centre is not None and not _fits(centre, box):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
     return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
+
+
+def _fits(crop: Size, region: Box) -> bool:
+    return crop[0] <= region[3] and crop[1] <= region[2]
 
 
 def read_ignored(path: Path) -> Flags:
@@ -300,8 +318,20 @@ def ignored_digest(ignored: Flags) -> str:
 
 
 def read_framing(folder: Path) -> Framing:
-    """Return the preparation whose :meth:`~Framing.files` lie in a folder."""
-    described: Mapping[str, Any] = json.loads((folder / FRAMING_FILE).read_text(encoding="utf-8"))
-    region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
-    ignored = None if described["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(region, crop, described["fit"], ignored, described.get("white", WHITE))
+    """Return the preparation whose :meth:`~Framing.files` lie in a folder.
+
+    Raises:
+        DataError: a file of it is missing, or holds none; the message names file and field.
+    """
+    file = Artefact(folder / FRAMING_FILE, DataError)
+    try:
+        stored = load_json(file, _Stored)
+    except FileNotFoundError:
+        raise file.wrong("is missing") from None
+    region, crop = stored["region"], stored["crop"]
+    box = None if region is None else (region[0], region[1], region[2], region[3])
+    centre = None if crop is None else (crop[0], crop[1])
+    if box is not None and centre is not None and not _fits(centre, box):
+        raise file.wrong("crop does not fit into region")
+    ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
+    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE))

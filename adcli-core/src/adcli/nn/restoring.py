@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Size
-from adcli.errors import PluginError, RunError
+from adcli.errors import PluginError, RunError, one_line
 from adcli.nn.model import Model
 from adcli.nn.weights import Undrawn
 from adcli.options import Options
@@ -58,5 +58,7 @@ def restore_model(
     try:
         model.restore(load_file(path))
     except SafetensorError as error:
-        raise RunError(f"{path}: cannot be read ({error}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
+    except RunError as error:
+        raise RunError(f"{path}: {error.message}.") from None
     return model

@@ -24,11 +24,11 @@ from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
+from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 
-METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
 KNOWN = ("label", "defect")
 """What its rows have beside the verdict record."""

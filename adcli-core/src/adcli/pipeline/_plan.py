@@ -13,8 +13,8 @@ from adcli.data.left_out import Omissions, say
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.progress import Progress, Silent
+from adcli.runs.settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 

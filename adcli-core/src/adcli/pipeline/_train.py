@@ -24,7 +24,6 @@ from adcli._commands import quote
 from adcli._files import file_digest, seal, sync
 from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
-from adcli.data.bits import WHITE
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
@@ -65,13 +64,13 @@ from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.pipeline._usable import keep_usable
-from adcli.pipeline.train_settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
 from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
-from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run, blaming
+from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
@@ -152,21 +151,26 @@ def _go_on(
     progress: Progress,
 ) -> Trained:
     content.pop("format", None)
+    content.setdefault("command", "")
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
-    # A run that does not declare it began before there was a choice.
-    known = {"white": str(WHITE)} | content
-    settings = TrainSettings.parse({k: v for k, v in known.items() if k not in NOT_SETTINGS})
+    settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
     options = {**settings.data_options, **data_options}
+    where = Path(reference) if partial is None else partial.folder
+    before = content["record"]
+    for name in ("model", "plugin", "data"):
+        if name not in before:
+            raise RunError(f"{where / RUN_FILE}: record.{name} is missing; train again.")
+    moved = replace(settings, data=settings.data if data is None else data, data_options=options)
     try:
-        job = _prepare(replace(settings, data=settings.data if data is None else data, data_options=options), progress)
+        with blaming(where, given=data_options):
+            job = _prepare(moved, progress)
     except DataError as error:
         place = Path(settings.data or "")
         if data is not None or not place.is_absolute() or place.exists():
             raise
         command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
         raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
-    before = content["record"]
     known = before["data"]["fingerprint"]
     if job.record["data"]["fingerprint"] != known:
         differ = torchrun.on_first(lambda: _describe_difference(partial, job.training, known))

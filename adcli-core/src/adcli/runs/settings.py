@@ -205,13 +205,15 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         OptionError: the file cannot be read, is no YAML mapping, or holds a name or a value that is no setting's.
     """
-    import yaml
+    from adcli._artefacts.parsing import LARGEST_YAML, parse_yaml
 
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # It may be a pipe, such as a shell makes of another command's output.
+        with path.open("rb") as file:
+            loaded = parse_yaml(file.read(LARGEST_YAML + 1).decode("utf-8-sig"))
     except OSError as error:
         raise OptionError(f"--config {path}: cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise OptionError(f"--config {path}: not valid YAML ({one_line(str(error))}).") from None
     if not isinstance(loaded, dict):
         raise OptionError(f"--config {path}: holds no settings; write them as 'name: value'.")
@@ -219,7 +221,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         for key, value in settings.items():
             if key not in FIELDS:
-                raise OptionError(f"is not a setting.{suggest(str(key), FIELDS)}", option=str(key))
+                raise OptionError(f"is not a setting.{suggest(key, FIELDS)}", option=one_line(key)[:60])
             validate(TrainSettings, key, value)
     except OptionError as error:
         error.option = f"--config {path}: {error.option}"
