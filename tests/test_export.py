@@ -61,7 +61,8 @@ def test_an_export_holds_what_its_manifest_says(run: Run, exported: Path) -> Non
     assert (manifest["exporter"], manifest["plugin"]) == ("npz", {"distribution": "adcli-mean", "version": "1.2.3"})
     assert (manifest["model"], manifest["task"], manifest["image_size"]) == ("mean_image", "segmentation", [48, 48])
     calibration = run.calibration.digest
-    assert manifest["run"] == {"name": "plates", "weights": run.record["weights"], "calibration": calibration}
+    made_from = {"name": "plates", "weights": run.record["weights"], "calibration": calibration, "learnt_from": "grey"}
+    assert manifest["run"] == made_from
     assert set(manifest["files"]) == {"mean.npz", "calibration.json", "fitted.txt"}
     assert {path.name for path in exported.iterdir()} == {*manifest["files"], "manifest.yaml", "calibrations"}
     assert manifest["measured"]["images"] == 12
