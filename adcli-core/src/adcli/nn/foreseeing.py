@@ -67,13 +67,14 @@ def least_bytes(network: nn.Module, images: Tensor) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with contextlib.suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-        with _Largest() as largest:
+        largest = _Largest()  # type: ignore[no-untyped-call]
+        with largest:
             network.forward(fake.from_tensor(images))
-        return largest.size
+        return int(largest.size)
     return 0
 
 
-class _Largest(TorchDispatchMode):
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes how much the largest operation reads and writes."""
 
     size = 0
