@@ -18,12 +18,13 @@ class Attention(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         rows = images.flatten(2).transpose(1, 2)[:, None]
-        return [nn.functional.scaled_dot_product_attention(rows, rows, rows)]
+        found = nn.functional.scaled_dot_product_attention(rows, rows, rows)
+        return [found.transpose(2, 3).reshape(images.shape)]
 
 
-def made(features: nn.Module) -> Backbone:
-    backbone = Backbone(features, channels=[8], strides=[1])
-    return backbone.eval()
+def made(features: nn.Module, channels: int) -> Backbone:
+    """Return a frozen backbone with one layer."""
+    return Backbone(features, channels=[channels], strides=[1]).eval()
 
 
 class First(nn.Sequential):
@@ -38,11 +39,11 @@ def test_the_largest_step_is_the_one_with_most_input_and_output() -> None:
     images = torch.zeros(2, 3, 32, 32)
     pixels = 2 * 32 * 32
     weights = 4 * (8 * 4 * 9 + 4)
-    assert foreseeing.least_bytes(made(network), images) == 4 * pixels * (8 + 4) + weights
+    assert foreseeing.least_bytes(made(network, 4), images) == 4 * pixels * (8 + 4) + weights
 
 
 def test_nothing_is_computed_for_it() -> None:
-    network = made(First(nn.Conv2d(3, 64, 3, padding=1)))
+    network = made(First(nn.Conv2d(3, 64, 3, padding=1)), 64)
     images = torch.zeros(1, 3, 1, 1).expand(64, 3, 4096, 4096)
     tracemalloc.start()
     assert foreseeing.least_bytes(network, images) > 200e9
@@ -52,7 +53,7 @@ def test_nothing_is_computed_for_it() -> None:
 def test_attention_is_not_taken_for_more_than_it_needs() -> None:
     """Of 16,384 positions, the weights would take a gigabyte."""
     images = torch.zeros(1, 8, 128, 128)
-    backbone = made(Attention())
+    backbone = made(Attention(), 8)
     backbone.mean, backbone.std = torch.zeros(1, 8, 1, 1), torch.ones(1, 8, 1, 1)
     needed = foreseeing.least_bytes(backbone, images)
     assert images.nbytes <= needed < 20 * images.nbytes
@@ -63,14 +64,14 @@ def test_a_network_that_cannot_be_followed_is_tried() -> None:
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
             return [images * float(images.max().item())]
 
-    assert foreseeing.least_bytes(made(Depends()), torch.ones(1, 3, 8, 8)) == 0
+    assert foreseeing.least_bytes(made(Depends(), 3), torch.ones(1, 3, 8, 8)) == 0
 
 
 @pytest.mark.parametrize(("free", "fits"), [(10**6, False), (None, True), (10**12, True)])
 def test_a_batch_is_computed_if_there_is_room(monkeypatch: pytest.MonkeyPatch, free: int | None, fits: bool) -> None:
     monkeypatch.setattr(foreseeing, "free_memory", lambda: free)
     monkeypatch.setattr(foreseeing, "SMALL", 0)
-    network = made(First(nn.Conv2d(3, 64, 3, padding=1)))
+    network = made(First(nn.Conv2d(3, 64, 3, padding=1)), 64)
     with foreseeing.foreseeing(nn.Sequential(network)):
         if fits:
             network(torch.zeros(2, 3, 64, 64))

@@ -67,7 +67,8 @@ def least_bytes(network: nn.Module, images: Tensor) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with contextlib.suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-        with _Largest() as largest:  # type: ignore[no-untyped-call]
+        largest = _Largest()  # type: ignore[no-untyped-call]
+        with largest:
             network.forward(fake.from_tensor(images))
         return int(largest.size)
     return 0
