@@ -315,10 +315,10 @@ BACKBONES = {
     "one_tensor": (
         "return images",
         MADE,
-        "forward returned a map of shape (3, 64, 64), expected (N, C, h, w)",
+        "its maps have shapes (3, 64, 64), (3, 64, 64)",
         "# make",
     ),
-    "no_tensors": ("return ['a']", MADE, "forward returned a list with str, expected maps (N, C, h, w)", "# make"),
+    "no_tensors": ("return ['a']", MADE, "its maps have shapes str, not (3,) channels", "# make"),
     "an_error": ("return [images.nope]", MADE, "'Tensor' object has no attribute 'nope'", "images.nope"),
     "not_made": ("return [images]", "return Backbone()", "TypeError: ", "return Backbone()"),
     "no_backbone": ("return [images]", "return 3", "returned int, expected a Backbone", "# make"),

@@ -120,7 +120,7 @@ class Noisy(Stages):
         maps = super().forward(images)
         if torch.compiler.is_exporting():
             return maps
-        return [found + 1e-6 * next(_CALLS) % 5e-6 for found in maps]
+        return [found + 1e-7 * next(_CALLS) % 5e-7 for found in maps]
 
 
 def noisy(argument: str, request: BackboneRequest) -> Backbone:

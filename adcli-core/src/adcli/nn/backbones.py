@@ -127,8 +127,9 @@ class Backbone(nn.Module):
                 f"backbone '{self.name}' cannot take images of {size} ({one_line(error)}): choose another "
                 "--image-size or --backbone."
             ) from error
-        if [part.shape[1:2] for part in maps] != [(channels,) for channels in self.channels]:
-            shapes = ", ".join(str(tuple(part.shape)) for part in maps)
+        kinds = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in maps]
+        if [kind[1:2] for kind in kinds if len(kind) == 4] != [(channels,) for channels in self.channels]:
+            shapes = ", ".join(map(str, kinds))
             raise BackboneError(
                 f"backbone '{self.name}': its maps have shapes {shapes}, not {self.channels} channels; report this to "
                 "its author, or choose another --backbone."

@@ -172,7 +172,7 @@ def explain(error: Exception, code: Code, fallback: Callable[[], str]) -> Failur
     if not kind:
         return Failure(error, text, raised_at or fallback(), (text,), crashed=False)
     # Other rules give other images, in other folders.
-    cause = (kind, raised_at) if raised_at else (kind, re.sub(r"/[^\s']*|\d+", "", text))
+    cause = (kind, raised_at) if raised_at else (kind, re.sub(r"/[^\s']*|[\d(), ]+", " ", text))
     return Failure(error, text, raised_at or fallback(), cause, crashed=True)
 
 
