@@ -237,7 +237,7 @@ def test_an_export_of_a_missing_plugin_or_another_version_names_it(adcli: Adcli,
     rewrite(copy, lambda manifest: manifest.update(format=99, core="7.0.0"))
     assert_one_line(adcli("predict", copy, parts / "test"), 10, "7.0.0", "upgrade")
     rewrite(copy, lambda manifest: manifest.pop("files") and manifest.update(format=FORMAT))
-    assert_one_line(adcli("predict", copy, parts / "test"), 10, "no manifest of an export")
+    assert_one_line(adcli("predict", copy, parts / "test"), 10, "manifest.yaml: files is missing")
 
 
 def test_an_export_computes_on_the_cpu_alone(adcli: Adcli, exported: Path, parts: Path) -> None:

@@ -22,7 +22,7 @@ from adcli.cli import cli
 from adcli.cli.console import lay_out, wrap
 from adcli.cli.flags import SCORING, SECTIONS
 from adcli.errors import suggest
-from adcli.pipeline.train_settings import BATCH_SIZE, FIELDS, TrainSettings
+from adcli.runs.settings import BATCH_SIZE, FIELDS, TrainSettings
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 """What colours a terminal."""

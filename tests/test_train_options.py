@@ -7,7 +7,7 @@ from support import Adcli, write_parts
 
 from adcli.errors import AdcliError
 from adcli.pipeline import _train
-from adcli.pipeline.train_settings import FIELDS
+from adcli.runs.settings import FIELDS
 
 OPTIONS = [
     *(f"--{name.replace('_', '-')}" for name in FIELDS if name not in ("options", "data_options", "skip_unreadable")),

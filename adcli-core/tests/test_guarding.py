@@ -12,8 +12,8 @@ from adcli.data.splitting import content_digests
 from adcli.errors import DataError
 from adcli.options import Options
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline.train_settings import TrainSettings
 from adcli.progress import Silent
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 

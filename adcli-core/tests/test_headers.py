@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from adcli.data import Framing, Sample
-from adcli.data.decoding import read_image, read_mask, read_mask_size, read_size
+from adcli.data.decoding import read_header, read_image, read_mask, read_mask_size
 from adcli.data.headers import check_headers
 from adcli.errors import DataError
 
@@ -81,7 +81,7 @@ def test_headers_say_what_decoding_says(tmp_path: Path, name: str) -> None:
     except DataError as error:
         expected = str(path) in error.format_message()
     try:
-        found: object = read_size(path)
+        found: object = read_header(path).size
     except DataError as error:
         found = str(path) in error.format_message()
     assert found == expected

@@ -54,7 +54,9 @@ def test_batches_are_float32_rgb_in_zero_to_one(paths: list[Path]) -> None:
 
 def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
-    monkeypatch.setattr(images_module, "open_photograph", lambda path: decoded.append(path) or open_photograph(path))
+    monkeypatch.setattr(
+        images_module, "open_photograph", lambda path, **_: decoded.append(path) or open_photograph(path)
+    )
     source = ImageSource(SIZE, workers=0, cache_bytes=5 * BYTES + 1)
     list(source.stream(items_of(paths)))
     assert source._cached_bytes <= 5 * BYTES + 1
@@ -66,7 +68,7 @@ def test_the_cache_keeps_to_its_bound_and_spares_decoding(paths: list[Path], mon
 def test_decoding_stays_a_bounded_number_of_images_ahead(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     started, lock = [0], threading.Lock()
 
-    def counting(path: Path) -> Photograph:
+    def counting(path: Path, **_: object) -> Photograph:
         with lock:
             started[0] += 1
         return open_photograph(path)

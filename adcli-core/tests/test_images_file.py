@@ -38,7 +38,7 @@ def write(folder: Path, content: bytes, record: object = None) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / IMAGES_FILE).write_bytes(content)
     record = {"images": hashlib.sha256(content).hexdigest()} if record is None else record
-    (folder / RUN_FILE).write_text(seal({"format": FORMAT, "record": record}), encoding="utf-8")
+    (folder / RUN_FILE).write_text(seal({"format": FORMAT, "model": "padim", "record": record}), encoding="utf-8")
     return folder
 
 
@@ -101,9 +101,17 @@ def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
             read_images(run)
 
 
-@pytest.mark.parametrize("record", [{}, [], "images", {"images": 3}])
-def test_a_run_that_does_not_vouch_for_its_images_is_not_believed(tmp_path: Path, record: object) -> None:
-    with pytest.raises(RunError, match=IMAGES_FILE):
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        ({}, IMAGES_FILE),
+        ([], "run.yaml: record is a list"),
+        ("images", "run.yaml: record is 'images'"),
+        ({"images": 3}, r"run.yaml: record\.images is 3, not a sha256"),
+    ],
+)
+def test_a_run_that_does_not_vouch_for_its_images_is_not_believed(tmp_path: Path, record: object, named: str) -> None:
+    with pytest.raises(RunError, match=named):
         read_images(write(tmp_path / "run", format_images(seen(NAMES)), record))
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adcli._artefacts import Artefact
 from adcli._changes import CHANGES, LOCK
-from adcli._files import file_digest, seal, unseal
+from adcli._files import file_digest, seal
 from adcli.errors import OptionError, RunError, StorageError
 from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.pipeline import load as find_run
@@ -32,9 +33,18 @@ from adcli.runs.partial import CHECKPOINT_FILE as REMOVED_CHECKPOINT_FILE
 from adcli.runs.partial import PartialRun, _naming, check_free
 from adcli.runs.removing import PLAN_FILE
 from adcli.runs.run import CALIBRATION_FILE, FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.calibration import Calibration
 
-SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}}
+SETTINGS = {"model": "patchcore", "data": None, "options": {"coreset": 0.1}, "image_size": "64x64"}
+RECORD = {
+    "core": "0.1.0",
+    "model": "patchcore",
+    "plugin": {"distribution": "adcli-patchcore", "version": "0.1.0"},
+    "backbone": {"default_not_available": None, "reason": None},
+    "data": {"fitted": 8, "held_out": 200, "test": "none", "fingerprint": "0" * 64},
+    "images": "1" * 64,
+}
 
 
 def make_run(path: Path, **record: object) -> Run:
@@ -44,7 +54,7 @@ def make_run(path: Path, **record: object) -> Run:
     digest = file_digest(partial.folder / WEIGHTS_FILE)
     calibration = Calibration.conformal(np.arange(200.0), None, 0.01, "held-out")
     partial.write(CALIBRATION_FILE, replace(calibration, weights=digest, number=1).to_json())
-    written = {"core": "0.1.0", "weights": digest, "finished": finishing_time(path.parent), **record}
+    written = {**RECORD, "weights": digest, "finished": finishing_time(path.parent), **record}
     partial.write(RUN_FILE, seal({"format": FORMAT, **SETTINGS, "record": written}))
     return partial.finish()
 
@@ -52,7 +62,8 @@ def make_run(path: Path, **record: object) -> Run:
 def test_a_finished_run_reads_back_what_was_written(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     again = Run.open(tmp_path / "run")
-    assert again.settings == SETTINGS
+    # What declares no white was made before there was a choice.
+    assert again.settings == TrainSettings.parse({**SETTINGS, "white": "65535"}).to_dict()
     assert again.record == run.record
     assert again.calibration == run.calibration
     assert again.verified_weights() == tmp_path / "run" / WEIGHTS_FILE
@@ -81,6 +92,19 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "run" / name).unlink()
     with pytest.raises(RunError, match=re.escape(name)):
         Run.open(tmp_path / "run").verified_weights()
+
+
+def test_a_run_that_is_removed_while_it_is_opened_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    unseal = Artefact.unseal
+
+    def read_and_remove(file: Artefact, text: str) -> dict[str, object]:
+        shutil.rmtree(tmp_path / "run")
+        return unseal(file, text)
+
+    monkeypatch.setattr(Artefact, "unseal", read_and_remove)
+    with pytest.raises(RunError, match="run: is gone; another command has just removed or renamed it"):
+        Run.open(tmp_path / "run")
 
 
 def test_an_unfinished_run_is_no_run(tmp_path: Path) -> None:
@@ -189,7 +213,8 @@ def test_without_a_finished_run_last_says_what_there_is(tmp_path: Path, monkeypa
 
 def test_last_reads_no_yaml_of_the_runs_that_it_is_not(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    monkeypatch.setattr("adcli.runs.run.unseal", lambda text, path: opened.append(path) or unseal(text, path))
+    unseal = Artefact.unseal
+    monkeypatch.setattr(Artefact, "unseal", lambda file, text: opened.append(file.path) or unseal(file, text))
     find_folder("last")
     assert opened == [runs / "aa" / RUN_FILE]
 

@@ -6,7 +6,7 @@ import pytest
 
 from adcli.data.framing import parse_crop, parse_region, parse_size
 from adcli.errors import OptionError
-from adcli.pipeline.train_settings import TrainSettings, framing, merge, parse_calibration, read_config
+from adcli.runs.settings import TrainSettings, framing, merge, parse_calibration, read_config
 
 
 @pytest.mark.parametrize(("text", "size"), [("256", (256, 256)), ("128x320", (128, 320)), ("16X17", (16, 17))])

@@ -12,18 +12,12 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TypedDict
 
 from adcli import _system
-from adcli._files import (
-    list_leftovers,
-    parse_json,
-    read_state,
-    remove_leftovers,
-    remove_tree,
-    storing,
-    sync,
-    sync_all,
-)
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import FileName, Ordinal, closed
+from adcli._files import list_leftovers, remove_leftovers, remove_tree, storing, sync, sync_all
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError, one_line
 
@@ -32,11 +26,23 @@ LOCK = ".adcli-lock"
 _COMMITTED, _STAGED, _PLAN = "committed", "staged", ".plan.json"
 _BEGINNING, _MAKING, _NEW, _MARKER = ".adcli-", ".making", "new", ".adcli-making"
 
+_LARGEST_PLAN = 16 << 20
+
 _ATTEMPTS = 100
 """How often a folder is made that others remove."""
 
 _WAIT_SECONDS = 30.0
 """How long a command waits for another to move its files into place, which takes milliseconds."""
+
+
+@closed
+class _Plan(TypedDict):
+    removed: list[str]
+
+
+class _Marker(TypedDict):
+    making: FileName
+    process: Ordinal
 
 
 def inside(root: Path, name: str | PurePosixPath, error: type[AdcliError] = RunError) -> Path:
@@ -207,11 +213,9 @@ def _finish(root: Path) -> None:
 def _read_plan(root: Path, plan: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
     """Return what a plan moves and removes, after making sure that all of it lies in the folder."""
     try:
-        content = parse_json(read_state(plan))
-        if not (isinstance(content, dict) and content.keys() == {"removed"} and isinstance(content["removed"], list)):
-            raise ValueError("it was not written by adcli")
-        return _find_places(root, plan.parent, [str(name) for name in content["removed"]])
-    except (OSError, ValueError, RunError, StorageError) as error:
+        content = load_json(Artefact(plan, RunError), _Plan, _LARGEST_PLAN)
+        return _find_places(root, plan.parent, content["removed"])
+    except (OSError, RunError, StorageError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise RunError(
             f"{plan}: cannot be carried out ({one_line(reason)}); put that right, or remove {root / CHANGES}."
@@ -371,10 +375,10 @@ def _is_begun(work: Path) -> bool:
 def _is_marked(work: Path) -> bool:
     """Tell whether adcli wrote into a folder that it makes another in it."""
     try:
-        marker = parse_json(read_state(work / _MARKER))
-        wanted = work.name == _work_of(work.with_name(str(marker["making"]))).name and int(marker["process"]) > 0
+        marker = load_json(Artefact(work / _MARKER, RunError), _Marker)
+        wanted = work.name == _work_of(work.with_name(marker["making"])).name
         return wanted and _is_folder(work) and {path.name for path in work.iterdir()} <= {LOCK, _MARKER, _NEW}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, RunError):
         return False
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -12,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
-
 from adcli import _system
 from adcli._locking import lock_file, open_regular
-from adcli.errors import AdcliError, RunError, StorageError
+from adcli.errors import StorageError
 
-_DIGEST = "digest: "
+DIGEST = "digest: "
+"""What the last line of a sealed file begins with."""
 
-_LARGEST = 256 << 20
+LARGEST = 256 << 20
 """Bytes of the largest file that is read into memory: a calibration on a million images has less."""
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
@@ -33,49 +31,50 @@ _REMEDIES = {
 }
 
 
-def read_state(path: Path) -> str:
-    """Return the text of a file that adcli wrote, if it may be such: a file, no link, of bounded size, UTF-8.
+def read_state(path: Path, largest: int = LARGEST) -> str:
+    """Return the text of a file that adcli wrote, if it may be such: UTF-8, and as :func:`read_bytes`."""
+    try:
+        return read_bytes(path, largest).decode()
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "Is no UTF-8 text", str(path)) from None
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a file that is one, no link, and of bounded size.
+
+    Args:
+        path: the file.
+        largest: bytes that it may have.
 
     Raises:
         OSError: it is none, or cannot be read; ``strerror`` says why.
     """
     with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise OSError(errno.EFBIG, f"Is larger than {_LARGEST >> 20} MiB", str(path))
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise OSError(errno.EILSEQ, "Is no UTF-8 text", str(path)) from None
-
-
-def parse_json(text: str) -> Any:
-    """Return what JSON stands for; raises :class:`ValueError` for whatever is none, or is nested too deeply."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        size = os.fstat(file.fileno()).st_size
+        # It may grow while it is read.
+        content = file.read(largest + 1) if size <= largest else b""
+        if max(size, len(content)) > largest:
+            raise OSError(errno.EFBIG, f"Is larger than {largest >> 10} KiB", str(path))
+    return content
 
 
 def seal(content: Mapping[str, Any]) -> str:
     """Return YAML that ends with the digest of all before it."""
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
-    return f"{text}{_DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n"
+    import yaml
 
+    class Plain(yaml.SafeDumper):
+        """Writes no aliases, which nobody reads, and escapes what a reader would take for the end of a line."""
 
-def unseal(text: str, path: Path, error: type[AdcliError] = RunError) -> dict[str, Any]:
-    """Return the content of YAML that :func:`seal` wrote; raises ``error`` naming the file if it was changed since."""
-    changed = error(f"{path}: was changed or damaged since it was written (its digest differs).")
-    body, found, digest = text.rpartition(_DIGEST)
-    if not found or hashlib.sha256(body.encode()).hexdigest() != digest.rstrip("\n"):
-        raise changed
-    try:
-        content = yaml.safe_load(body)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise changed from None
-    if not isinstance(content, dict):
-        raise changed
-    return content
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            return self.represent_scalar("tag:yaml.org,2002:str", data, None if data.isprintable() else '"')
+
+    Plain.add_representer(str, Plain.represent_str)
+
+    text = yaml.dump(dict(content), Dumper=Plain, sort_keys=False, allow_unicode=True)
+    return f"{text}{DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def file_digest(path: Path) -> str:

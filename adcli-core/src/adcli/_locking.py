@@ -158,7 +158,7 @@ def _describe_holder(path: Path) -> str:
         words = f"'{one_line(holder['command'])}' (process {int(holder['process'])}"
         host = "" if holder["host"] == platform.node() else f" on {one_line(holder['host'])}"
         return f"{words}{host}, since {one_line(holder['since'])})"
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return "another process"
 
 

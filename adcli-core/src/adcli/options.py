@@ -5,6 +5,8 @@ declaration; the same object serves the command line (strings), config files (YA
 """
 
 import dataclasses
+import functools
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -168,8 +170,8 @@ def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
+"""Returns the annotations of a class; to resolve them for each option takes most of the time of reading a run."""
 
 
 def _convert(value: Any, annotation: Any) -> Any:
@@ -183,6 +185,8 @@ def _convert(value: Any, annotation: Any) -> Any:
     if origin is tuple:
         return tuple(_convert(part, arguments[0]) for part in _split(value))
     if origin is dict:
+        if not isinstance(value, Mapping):
+            raise TypeError
         return dict(value)
     if origin is Literal:
         return arguments[[str(choice) for choice in arguments].index(str(value))]
@@ -201,7 +205,9 @@ def _read_scalar(value: Any, kind: Callable[[Any], Any]) -> Any:
         if isinstance(value, bool):
             return value
         raise ValueError
-    if isinstance(value, bool) or value is None or (kind is int and isinstance(value, float)):
+    # Whatever there is can be made a text, a list as well.
+    single = isinstance(value, (str, int, float, os.PathLike)) and not isinstance(value, bool)
+    if not single or (kind is int and isinstance(value, float)):
         raise ValueError
     return kind(value)
 

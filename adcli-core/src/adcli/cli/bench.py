@@ -6,7 +6,7 @@ import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_table
 from adcli.cli.flags import OPENED, Command, drop_missing, json_flag, operand, settings
-from adcli.pipeline.train_settings import FIELDS
+from adcli.runs.settings import FIELDS
 
 
 @click.command(cls=Command)

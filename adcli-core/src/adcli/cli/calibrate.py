@@ -10,7 +10,7 @@ from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
 from adcli.cli.flags import OPENED, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
 from adcli.errors import OptionError
-from adcli.pipeline.train_settings import parse_threshold
+from adcli.runs.settings import parse_threshold
 
 if TYPE_CHECKING:
     from adcli.pipeline import Export, KeptCalibration, Run

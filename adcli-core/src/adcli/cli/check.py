@@ -16,8 +16,9 @@ from adcli.cli.flags import Command, drop_missing, json_flag, operand, settings
 def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], as_json: bool, **computing: Any) -> None:
     """Look at data, without training.
 
-    Decodes and counts images and masks. Reports unreadable files, test images that also appear in the training set, and
-    masks that are empty or the wrong shape, one line each; the exit code is then 4.
+    Decodes and counts images and masks, and lists what is left out. Reports unreadable or transparent images, test
+    images that also appear in the training set, and masks that are empty, inverted, of the wrong shape or of no image,
+    one line each; the exit code is then 4.
     """
     pipeline = load_pipeline()
     found = pipeline.inspect_data(reference, data_options, **drop_missing(computing), progress=ConsoleProgress())
@@ -33,4 +34,5 @@ def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], a
 
 
 def _document(found: Any) -> dict[str, Any]:
-    return {**vars(found), "findings": [vars(finding) for finding in found.findings]}
+    listed = {"findings": [*map(vars, found.findings)], "left_out": [*map(vars, found.left_out)]}
+    return {**vars(found), **listed}

@@ -14,7 +14,7 @@ from adcli._commands import quote
 from adcli.cli.console import TYPED, explain, print_versions, voice
 from adcli.errors import OptionError, StorageError, suggest
 from adcli.options import list_choices, validate
-from adcli.pipeline.train_settings import FIELDS, TrainSettings
+from adcli.runs.settings import FIELDS, TrainSettings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

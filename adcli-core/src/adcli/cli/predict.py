@@ -21,7 +21,7 @@ from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
     from adcli.pipeline import Export, Prediction, Run
-    from adcli.scoring.calibration import Calibration
+    from adcli.scoring.scorer import Scorer
     from adcli.scoring.verdict import VerdictRecord
     from adcli.scoring.verdict_table import VerdictTable
 
@@ -88,7 +88,7 @@ def predict(
         if false_alarm_rate is not None:
             scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
         progress.note(f"threshold {scorer.calibration.promise()}")
-        with _Answers("json" if as_json else form, out, table, scorer.calibration, progress) as answers:
+        with _Answers("json" if as_json else form, out, table, scorer, progress) as answers:
             # A bar between the lines of a table on the same terminal would be noise.
             predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)
             for prediction in _draw(predictions, out, paths) if overlays and out else predictions:
@@ -109,7 +109,8 @@ def _find_run(run: str, paths: tuple[str, ...], progress: ConsoleProgress) -> "R
     try:
         return find(run, progress=progress)
     except RunError:
-        if not _is_photographs(Path(run)) or _holds(Path(run), paths):
+        # A damaged run has pictures too.
+        if _is_run(Path(run)) or not _is_photographs(Path(run)) or _holds(Path(run), paths):
             raise
         *images, last = paths
         meant = (last, run, *images) if _is_run(Path(last)) or last == "last" else ("last", run, *paths)
@@ -155,8 +156,11 @@ def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: Consol
     """Return the images, or for '-' those on stdin, as they come; paths that are wrong end the command at once."""
     if "-" not in paths:
         from adcli.data.folder import count_pictures, images_in
+        from adcli.data.left_out import Omissions, say
 
-        images = paths if skip_unreadable else list(images_in(paths))
+        left_out = Omissions()
+        images = paths if skip_unreadable else list(images_in(paths, left_out))
+        say(left_out, progress.note)
         with contextlib.suppress(DataError):
             if drawn := sum(count_pictures(Path(path)) for path in paths):
                 progress.note(f"left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'")
@@ -199,7 +203,7 @@ class _Answers:
         form: how to print.
         out: the folder that is written to, if any.
         table: the table there.
-        calibration: what verdicts come from.
+        scorer: what verdicts come from.
         progress: receives what is wrong with images, and in the end what was done.
     """
 
@@ -208,10 +212,10 @@ class _Answers:
         form: str,
         out: Path | None,
         table: "VerdictTable | None",
-        calibration: "Calibration",
+        scorer: "Scorer",
         progress: ConsoleProgress,
     ) -> None:
-        self.form, self.out, self.table, self.calibration, self.progress = form, out, table, calibration, progress
+        self.form, self.out, self.table, self.scorer, self.progress = form, out, table, scorer, progress
         self.images = self.defects = self.unreadable = 0
         self._first_problem = ""
 
@@ -220,7 +224,10 @@ class _Answers:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or self.images:
+            from adcli.data.left_out import say
+
             _end(self.form, self.images)
+            say(self.scorer.source.left_out, self.progress.note, "note")
             self.progress.note(self._summary())
 
     def take(self, prediction: "Prediction") -> None:
@@ -244,7 +251,7 @@ class _Answers:
 
     def _summary(self) -> str:
         words = [f"{self.images} image{'' if self.images == 1 else 's'}"]
-        words += [f"{self.defects} with defects"] if self.calibration.image_threshold is not None else []
+        words += [f"{self.defects} with defects"] if self.scorer.calibration.image_threshold is not None else []
         words += [f"{self.unreadable} unreadable"] if self.unreadable else []
         return ", ".join(words) + (f"; written to {self.out}" if self.out else "")
 

@@ -55,15 +55,27 @@ def _describe(item: "Listed") -> dict[str, Any]:
         named = item.path.name if known else relative(item.path)
         described["problem"] = f"continue with: {quote('adcli', 'train', '--resume', named)}"
     if item.run is not None:
-        auroc = _read_metrics(item.path).get("image", {}).get("auroc")
+        metrics, problem = _try_metrics(item.path)
+        auroc = metrics.get("image", {}).get("auroc")
         described |= {
             "model": item.run.settings["model"],
             "data": item.run.settings["data"] or "demo",
             "image_auroc": None if auroc is None else round(auroc, 4),
             "threshold": item.run.calibration.image_threshold,
             "note": _read_note(item) or None,
+            "problem": problem,
         }
     return described
+
+
+def _try_metrics(run: Path) -> tuple[dict[str, Any], str]:
+    """Return a run's metrics and nothing, or nothing and what is wrong with them; the run can be used all the same."""
+    from adcli.runs.metrics import read_metrics
+
+    try:
+        return read_metrics(run), ""
+    except RunError as error:
+        return {}, error.format_message()
 
 
 def _local_time(finished: str | None) -> str:
@@ -81,17 +93,6 @@ def _read_note(item: "Listed") -> str:
         return item.run.note if item.run else ""
     except RunError as error:
         return error.format_message()
-
-
-def _read_metrics(run: Path) -> dict[str, Any]:
-    from adcli._changes import inside
-    from adcli._files import parse_json, read_state
-
-    try:
-        loaded = parse_json(read_state(inside(run, "metrics.json")))
-    except (OSError, ValueError, RunError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
 
 
 @runs.command()

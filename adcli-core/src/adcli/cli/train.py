@@ -14,7 +14,7 @@ from adcli._process import torchrun
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
 from adcli.cli.flags import Command, Place, flag, json_flag, name_key, out_flag, settings
 from adcli.errors import AdcliError, OptionError
-from adcli.pipeline.train_settings import FIELDS, TrainSettings, merge, read_config
+from adcli.runs.settings import FIELDS, TrainSettings, merge, read_config
 
 if TYPE_CHECKING:
     from adcli.pipeline import CategoryResult, Trained, TrainedCategories
@@ -54,7 +54,8 @@ def train(
 
     \b
     In the environment:
-      ADCLI_RUNS=DIR   where runs go and are sought (runs)
+      ADCLI_RUNS=DIR          where runs go and are sought (runs)
+      ADCLI_MAX_MEGAPIXELS=N  allow images of more than 178 megapixels
     """
     if ctx.args:
         raise OptionError(_explain_extra(ctx.args[0]))

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adcli.data.formats import IMAGE_SUFFIXES
+from adcli.data.left_out import LeftOut
 from adcli.data.samples import Label, Sample, Splits, count_labels
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "ImageSource",
     "Item",
     "Label",
+    "LeftOut",
     "Photograph",
     "Pixels",
     "Sample",

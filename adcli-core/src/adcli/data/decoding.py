@@ -7,14 +7,17 @@ Training, calibration, evaluation, prediction and exported models all see ``resi
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from adcli.data.bits import WHITE, has_deep_colours, has_sixteen_bits, scale, scale_colours
 from adcli.data.drawings import draw, drawn_size, is_drawing
-from adcli.data.formats import IMAGE_SUFFIXES, open_image
-from adcli.errors import DataError, one_line
+from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
+from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
+from adcli.errors import AdcliError, DataError, one_line
 
 Pixels = NDArray[np.uint8]
 """An RGB image, shape (H, W, 3), values 0 to 255."""
@@ -30,22 +33,29 @@ NO_BORDERS: Borders = ((0, 0), (0, 0))
 FINE = 16384
 """Parts of a grey level that resized values are rounded to before they are rounded to levels."""
 
-_SIXTEEN_BITS = 65535
-_SIXTEEN_BIT_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
+FAINT = 8
+"""Of 255; a pixel with less opacity is as good as black."""
+
+CLEAR_SHARE = 0.99
+"""Share of such pixels from which nothing of an image is left."""
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, white: int = WHITE) -> Pixels:
     """Return the image in a file as (H, W, 3) RGB, upright, whatever mode it is stored in.
 
     Grey and palette images are expanded, CMYK is converted, transparency is composed onto black, EXIF orientation is
-    applied, and 16-bit images are scaled by their declared range (never by their own minimum and maximum, which would
-    make pixels of one image incomparable with those of the next).
+    applied, and 16-bit images are scaled by a declared white (never by their own minimum and maximum, which would make
+    pixels of one image incomparable with those of the next).
+
+    Args:
+        path: the file.
+        white: the value of 16-bit images that becomes 255; what is above is clipped.
 
     Raises:
-        DataError: the file is missing, no image, damaged, beyond Pillow's limit on pixels, or of a mode without a
-            declared range (floating point or 32-bit).
+        DataError: the file is missing, no image, damaged, beyond the limit on pixels, or of a mode without a declared
+            range (floating point or 32-bit).
     """
-    return _unshared(decode_levels(read_bytes(path), path))
+    return _unshared(decode(read_bytes(path), path, white).pixels)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -58,22 +68,75 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
-def decode_levels(content: bytes, name: object) -> Pixels:
-    """Decode as :func:`read_image`; of grey images, the channels may be one in memory, which is not to be written to.
+class Decoding(NamedTuple):
+    """What is in the file of an image.
+
+    Attributes:
+        pixels: as :func:`read_image` has them; of grey images, the channels may be one in memory, which is not to be
+            written to.
+        mode: Pillow's, as the file has it.
+        oddities: what of the file is not in the pixels, as :mod:`adcli.data.left_out` calls it.
+        highest: the largest value of a 16-bit image, if its channels have one; of colours that nobody looked at
+            exactly, the largest that it may be.
+    """
+
+    pixels: Pixels
+    mode: str
+    oddities: tuple[Reason, ...] = ()
+    highest: int | None = None
+
+
+def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
+    """Decode as :func:`read_image`.
 
     Args:
         content: the bytes of a file.
         name: of the image, for messages.
+        white: as :func:`read_image` has it.
     """
-    with _naming_image(name), open_image(content) as image:
+    with _naming_image(name), open_image(content) as opened:
+        bomb = find_bomb(opened, content)
+        if bomb:
+            raise DataError(f"{name}: {bomb}.", remedy=_REMEDY)
+        refuse_gaps(opened)
+        image: Image.Image = opened
+        mode, deep = image.mode, has_deep_colours(image)
         image.load()
         # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
         ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image, name)
+        _check_range(image, name)
+        highest, clear = None, False
+        if has_sixteen_bits(image):
+            values = np.asarray(image)
+            highest, pixels = int(values.max()), share_channels(scale(values, white))
+        else:
+            if deep:
+                highest, image = scale_colours(image, content, white, name)
+            pixels, clear = _to_rgb(image)
+        found = {CLEAR: clear, PAGES: _has_pages(opened)}
+        oddities = (*_judge_values(highest, white), *(reason for reason, is_true in found.items() if is_true))
+        return Decoding(pixels, mode, oddities, highest)
 
 
-def read_size(path: Path, *, thorough: bool = False) -> Size:
-    """Return height and width of an upright image from the file's header, without decoding it.
+class Header(NamedTuple):
+    """What the header of an image tells.
+
+    Attributes:
+        size: height and width, upright.
+        is_grey: whether its mode has no colours.
+        is_deep: whether it has 16 bits.
+    """
+
+    size: Size
+    is_grey: bool
+    is_deep: bool
+
+
+GREY_MODES = ("1", "L", "LA", "La")
+
+
+def read_header(path: Path, *, thorough: bool = False) -> Header:
+    """Return what an image's header tells, without decoding it.
 
     Args:
         path: the file.
@@ -84,7 +147,9 @@ def read_size(path: Path, *, thorough: bool = False) -> Size:
     """
     with _naming_image(path), open_image(path) as image:
         _check_range(image, path)
-        return _upright_size(image, thorough)
+        sixteen = has_sixteen_bits(image)
+        is_deep = sixteen or has_deep_colours(image)
+        return Header(_upright_size(image, thorough), image.mode in GREY_MODES or sixteen, is_deep)
 
 
 def _upright_size(image: Image.Image, thorough: bool) -> Size:
@@ -102,14 +167,18 @@ def _naming_image(name: object) -> Iterator[None]:
     """Turn whatever Pillow raises of an image into a :class:`DataError` that names it."""
     try:
         yield
+    except AdcliError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{name}: no such image.") from None
     except Image.DecompressionBombError:
-        raise DataError(f"{name}: has more pixels than can be decoded safely; crop or shrink it.") from None
+        raise DataError(f"{name}: {say_limit()}.", remedy=_REMEDY) from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image that can be read.", remedy=_REMEDY) from None
+    except MemoryError:
+        raise DataError(f"{name}: takes more memory than there is.", remedy=_REMEDY) from None
     # Pillow's decoders raise whatever their format's parser ran into.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+    except Exception as error:
         raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
@@ -120,26 +189,41 @@ def _one_line(error: Exception) -> str:
     return one_line(str(error)) or type(error).__name__
 
 
-def _has_sixteen_bits(image: Image.Image) -> bool:
-    return image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None))
-
-
 def _check_range(image: Image.Image, name: object) -> None:
-    if image.mode in ("F", "I") and not _has_sixteen_bits(image):
+    if image.mode in ("F", "I") and not has_sixteen_bits(image):
         raise DataError(f"{name}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
 
 
-def _to_rgb(image: Image.Image, name: object) -> Pixels:
-    _check_range(image, name)
-    if _has_sixteen_bits(image):
-        grey = np.rint(np.asarray(image, dtype=np.float32) * (255 / _SIXTEEN_BITS)).clip(0, 255).astype(np.uint8)
-        return share_channels(grey)
-    if image.mode == "L" and not image.has_transparency_data:
-        return share_channels(np.asarray(image))
+def _to_rgb(image: Image.Image) -> tuple[Pixels, bool]:
+    """Return an image of 8 bits in RGB, and whether it is so transparent that nothing of it is left."""
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB"))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        opaque = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+        return np.asarray(opaque.convert("RGB")), _is_clear(rgba)
+    if image.mode in ("1", "L"):
+        return share_channels(np.asarray(image if image.mode == "L" else image.convert("L"))), False
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), False
+
+
+def _is_clear(rgba: Image.Image) -> bool:
+    alpha = rgba.getchannel("A").histogram()
+    return sum(alpha[:FAINT]) >= CLEAR_SHARE * rgba.width * rgba.height
+
+
+def _judge_values(highest: int | None, white: int) -> Iterator[Reason]:
+    """Yield what a white does to the values of a 16-bit image."""
+    if highest is not None and highest > white:
+        yield CLIPPED
+    if highest is not None and highest <= white // 16:
+        yield COARSE
+
+
+def _has_pages(image: Image.Image) -> bool:
+    """Tell whether a file has further pages, or frames; what a telephone adds to a JPEG is none."""
+    # What is behind the first page may be damaged, which does not matter to it.
+    with contextlib.suppress(Exception):
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    return True
 
 
 def share_channels(grey: Pixels) -> Pixels:
@@ -166,7 +250,7 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
     """
     if borders == NO_BORDERS and pixels.shape[:2] == size:
         return _unshared(pixels)
-    resized, plane, grey = np.empty((*size, 3), np.uint8), None, _is_grey(pixels)
+    resized, plane, grey = np.empty((*size, 3), np.uint8), None, is_grey(pixels)
     for channel in range(3):
         if plane is None or not grey:
             plane = _resized_plane(pixels[:, :, channel], size, borders)
@@ -174,7 +258,7 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
     return resized
 
 
-def _is_grey(pixels: Pixels) -> bool:
+def is_grey(pixels: Pixels) -> bool:
     """Tell whether all channels are alike; of most colour images a few lines tell that they are not."""
     return pixels.strides[2] == 0 or all(
         np.array_equal(lines[:, :, 0], lines[:, :, channel]) for lines in (pixels[::64], pixels) for channel in (1, 2)
@@ -193,11 +277,25 @@ def _bordered(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArra
     return np.pad(wide, borders, mode="edge")
 
 
+LOSSY = ("JPEG", "MPO", "AVIF")
+"""Formats whose compression makes black a little grey."""
+
+FULL_SHARE = 0.75
+"""A mask that marks more of its image is probably inverted."""
+
+
+def judge_mask(mask: NDArray[np.bool_]) -> Reason | None:
+    """Return why a mask is hardly what was meant; None if it may well be."""
+    marked = np.count_nonzero(mask)
+    return EMPTY_MASK if not marked else FULL_MASK if marked > FULL_SHARE * mask.size else None
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a defect mask at its own resolution, shape (H, W).
 
-    Any non-zero pixel is defect; in a JPEG, where compression blurs zero, any pixel from half the range on. The images
-    in a folder, one for each region, are merged. Shapes in a file of labelme or COCO are drawn.
+    Any non-zero pixel is defect; in a JPEG or AVIF, where compression blurs zero, any pixel from half the range on.
+    Transparency becomes black, as in images. The images in a folder, one for each region, are merged. Shapes in a
+    file of labelme or COCO are drawn.
 
     Raises:
         DataError: the mask is missing or damaged, or the images of a folder differ in size.
@@ -215,7 +313,7 @@ def read_mask_size(path: Path, *, thorough: bool = False) -> Size:
 
     Args:
         path: the file, or the folder of files that are merged.
-        thorough: as :func:`read_size` has it.
+        thorough: as :func:`read_header` has it.
     """
     if is_drawing(path):
         return drawn_size(path)
@@ -247,15 +345,23 @@ def _check_alike(path: Path, sizes: Mapping[Path, Size]) -> None:
 def _naming_mask(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except AdcliError:
+        raise
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: the mask {say_limit()}.") from None
+    except Exception as error:
         raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
 
 
 def _read_one_mask(path: Path) -> NDArray[np.bool_]:
     with _naming_mask(path), open_image(path) as image:
-        lossy = image.format == "JPEG"
+        refuse_gaps(image)
+        lossy = image.format in LOSSY
         upright = ImageOps.exif_transpose(image)
-        values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "RGBA", "CMYK") else upright)
+        if upright.has_transparency_data:
+            values = _to_rgb(upright)[0]
+        else:
+            values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "CMYK") else upright)
     if values.ndim == 3:
         values = values[:, :, :3].max(axis=2)
     return values >= 128 if lossy else values > 0

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import takewhile
@@ -13,6 +14,7 @@ from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
 from adcli.data.drawings import Drawings
 from adcli.data.formats import IMAGE_SUFFIXES
+from adcli.data.left_out import DANGLING, LOOP, NO_IMAGE, OUTSIDE, LeftOut, Omissions, no_format
 from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
 from adcli.errors import DataError, OptionError, one_line
@@ -23,6 +25,22 @@ DEFECT_NAMES = frozenset({"ng", "ko", "bad", "defect", "defects", "defective", "
 
 MASK_FOLDERS = ("ground_truth", "masks", "groundtruth", "gt", "mask")
 MASK_ENDINGS = ("_mask", "_gt")
+"""How the name of a mask ends that may lie beside its image."""
+
+OTHER_MASK_ENDINGS = ("_label", "_labels", "_seg", "_segmentation", "_masks", "-mask", ".mask")
+MASK_BEGINNINGS = ("mask_", "mask-", "gt_", "label_", "seg_")
+"""What names of masks have besides, in folders of masks."""
+
+COMPANIONS = frozenset(
+    {".txt", ".md", ".rst", ".json", ".jsonl", ".ndjson", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".ini"}
+    | {".cfg", ".db", ".log", ".html", ".htm", ".pdf", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".py", ".ipynb"}
+    | {".sh", ".bat", ".md5", ".sha256"}
+)
+"""How the names of files end that lie beside images and are none."""
+
+PLAIN_NAMES = frozenset({"license", "licence", "readme", "copying", "notice"})
+"""Names of such files without an ending."""
+
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("validation", "val", "valid")
 VERDICTS_FILE, PICTURES_FOLDER = "predictions.csv", "maps"
 """What ``adcli predict`` writes into a folder: a table, and beside it the folder of its pictures."""
@@ -101,7 +119,33 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
     drawn = count_pictures(root)
     if drawn:
         words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'"
-    return Splits(splits.train, splits.test, splits.validation, words)
+    return Splits(splits.train, splits.test, splits.validation, words, _list_left_out(splits, root))
+
+
+def _list_left_out(splits: Splits, root: Path) -> tuple[LeftOut, ...]:
+    """Return what lies in a folder and no split has."""
+    left_out = Omissions()
+    images, _ = _search(root, left_out)
+    samples = [*splits.train, *splits.test, *splits.validation]
+    used = {path for sample in samples for path in (sample.image, sample.mask) if path is not None}
+    unused = [path for path in images if path not in used]
+    if unused and any(map(os.path.islink, _folders_of(used, root))):
+        real = set(map(os.path.realpath, used))
+        unused = [path for path in unused if os.path.realpath(path) not in real]
+    good = {_normal(sample.image.stem) for sample in samples if sample.label == "good"}
+    for path in unused:
+        folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
+        if not {*folders} & {*MASK_FOLDERS}:
+            left_out.add(OUTSIDE, path.relative_to(root).as_posix())
+        elif not {*folders} & GOOD_NAMES and not {*_image_stems(path)} & good:
+            left_out.add(NO_IMAGE, path.relative_to(root).as_posix())
+    return left_out.take()
+
+
+def _folders_of(images: Iterable[Path], root: Path) -> set[Path]:
+    """Return all folders below a root that lead to images."""
+    folders = {image.parent for image in images}
+    return {above for folder in folders for above in (folder, *folder.parents) if above.is_relative_to(root)} - {root}
 
 
 def _read_split(root: Path, training: Path) -> Splits:
@@ -169,42 +213,66 @@ def _find_kinds(folder: Path) -> Iterator[Path]:
 def _label_defects(folder: Path, kind: Path, drawings: Drawings) -> list[Sample]:
     """Return the samples of one kind of defect, each with its mask; masks beside their images are not samples."""
     files = find_images(kind)
-    stems = {file.with_suffix("") for file in files}
-    beside: dict[Path, Path] = {}
+    stems = {_normal(file.with_suffix("")) for file in files}
+    beside: dict[str, Path] = {}
     for file in files:
-        stem = _strip_mask_ending(file)
+        stem = _normal(_strip_mask_ending(file))
         # Without an image that it could be the mask of, a file is an image, whatever its name.
-        if stem in stems and stem != file.with_suffix(""):
+        if stem in stems and stem != _normal(file.with_suffix("")):
             beside[stem] = file
-    masks = _find_masks(folder, kind)
+    masks = _find_masks(folder, kind, {_normal(file.stem) for file in files})
     samples = []
     for image in files:
-        if beside.get(_strip_mask_ending(image)) != image:
-            stem = image.with_suffix("")
-            mask = beside.get(stem) or masks.get(stem.relative_to(kind).as_posix()) or masks.get(stem.name)
+        if beside.get(_normal(_strip_mask_ending(image))) != image:
+            plain = image.with_suffix("")
+            below, name = _normal(plain.relative_to(kind)), _normal(plain.name)
+            mask = beside.get(_normal(plain)) or masks.get(below) or masks.get(name)
             mask = mask or drawings.find(image)
             samples.append(Sample(image, "defect", mask, kind.name))
     return samples
 
 
-def _find_masks(folder: Path, kind: Path) -> dict[str, Path]:
+def _normal(path: Path | str) -> str:
+    """Return what is the same for names that systems write down in different ways, with accents apart or not."""
+    return unicodedata.normalize("NFC", path if isinstance(path, str) else path.as_posix())
+
+
+def _find_masks(folder: Path, kind: Path, images: Container[str]) -> dict[str, Path]:
     """Return the masks of a kind, by their image's path without suffix below the kind's folder.
 
     A mask whose stem is unique also serves images with that stem in other folders, so the stem is a key as well.
+
+    Args:
+        folder: of all kinds.
+        kind: the folder of the kind.
+        images: stems of its images; a mask with one of them is not called after another.
     """
     bases = _mask_folders(folder)
     found = []
     for base in bases:
         place = _find_folder(base, {kind.name.lower()})
         if place is not None:
-            found += [(_strip_mask_ending(mask).relative_to(place), mask) for mask in find_images(place)]
+            found += [(mask.relative_to(place).parent, mask) for mask in find_images(place)]
     if not found:
         # Masks in no folder of a kind's name serve all kinds; deeper ones belong to another kind.
-        loose = [mask for base in bases for mask in sorted(base.iterdir()) if _is_image(mask)]
-        found = [(Path(_strip_mask_ending(mask).name), mask) for mask in loose]
-    count = Counter(stem.name for stem, _ in found)
-    unique = {stem.name: mask for stem, mask in found if count[stem.name] == 1}
-    return unique | {stem.as_posix(): mask for stem, mask in found}
+        found = [(Path(), mask) for base in bases for mask in sorted(base.iterdir()) if _is_image(mask)]
+    keyed = [
+        (parent, stem, mask)
+        for parent, mask in found
+        for stem in ([_normal(mask.stem)] if _normal(mask.stem) in images else _image_stems(mask))
+    ]
+    count = Counter(stem for _, stem, _ in keyed)
+    unique = {stem: mask for _, stem, mask in keyed if count[stem] == 1}
+    return unique | {_normal((parent / stem).as_posix()): mask for parent, stem, mask in keyed}
+
+
+def _image_stems(mask: Path) -> list[str]:
+    """Return the stems that the image of a mask may have, the likeliest last."""
+    stem = _normal(mask.stem)
+    endings = [ending for ending in (*OTHER_MASK_ENDINGS, *MASK_ENDINGS) if stem.lower().endswith(ending)]
+    beginnings = [beginning for beginning in MASK_BEGINNINGS if stem.lower().startswith(beginning)]
+    stems = [stem, *(stem[: -len(ending)] for ending in endings), *(stem[len(begin) :] for begin in beginnings)]
+    return [stem for stem in stems if stem]
 
 
 def _mask_folders(folder: Path) -> list[Path]:
@@ -254,16 +322,20 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, left_out: Omissions | None = None) -> list[Path]:
     """Return all images in a folder and its subfolders, sorted by path.
 
-    Hidden files and folders are left out, and so are the pictures of ``adcli predict``: what lies in a folder ``maps``
-    beside a ``predictions.csv``.
+    Linked folders are followed, and each folder is visited once. Hidden files and folders are left out, and so are the
+    pictures of ``adcli predict``: what lies in a folder ``maps`` beside a ``predictions.csv``.
+
+    Args:
+        folder: where they lie.
+        left_out: collects what else is left out.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    images, _ = _search(folder)
+    images, _ = _search(folder, left_out)
     return images
 
 
@@ -276,20 +348,86 @@ def count_pictures(folder: Path) -> int:
     return sum(len(find_images(pictures)) for pictures in made)
 
 
-def _search(folder: Path) -> tuple[list[Path], list[Path]]:
+def _search(folder: Path, left_out: Omissions | None = None) -> tuple[list[Path], list[Path]]:
     """Return the images in a folder and its subfolders, and the folders of pictures that were left out."""
-    images, made = list[Path](), list[Path]()
+    images, made, left_out = list[Path](), list[Path](), left_out or Omissions()
     with reading(folder):
-        for place, folders, files in os.walk(folder, onerror=_raise):
-            drawn = {name for name in folders if name == PICTURES_FOLDER and VERDICTS_FILE in files}
-            made += [Path(place, name) for name in drawn]
-            folders[:] = [name for name in folders if not name.startswith(".") and name not in drawn]
-            images += [path for path in (Path(place, name) for name in files) if _is_image(path)]
+        for place, files in _walk(folder, made, left_out):
+            for entry in files:
+                if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - is called for each file
+                    images.append(place / entry.name)
+                elif not _is_companion(entry.name):
+                    left_out.add(no_format(Path(entry.name)), entry.path)
     return sorted(images, key=lambda path: path.relative_to(folder).as_posix()), made
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _is_companion(name: str) -> bool:
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122
+    return suffix in COMPANIONS or (not suffix and stem in PLAIN_NAMES)
+
+
+def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Yield each folder once, with its files that are there and not hidden; linked folders come after all others.
+
+    Args:
+        folder: where to begin.
+        made: receives the folders of pictures that are left out.
+        left_out: collects links that lead nowhere, or back.
+    """
+    above = _identify_above(folder)
+    seen, waiting, linked = set(above), [folder], list[Path]()
+    while waiting or linked:
+        if not waiting:
+            linked.sort(reverse=True)
+            waiting.append(linked.pop())
+        place = waiting.pop()
+        identity = _identify(place)
+        if identity in above and place != folder:
+            left_out.add(LOOP, place)
+            continue
+        if identity in seen and place != folder:
+            continue
+        seen.add(identity)
+        with os.scandir(place) as listed:
+            entries = [entry for entry in listed if not entry.name.startswith(".")]
+        drawn = {PICTURES_FOLDER} if any(entry.name == VERDICTS_FILE for entry in entries) else set()
+        files = []
+        for entry in entries:
+            kind = _kind_of(entry)
+            if kind == "folder" and entry.name in drawn:
+                made.append(place / entry.name)
+            elif kind == "folder":
+                (linked.append if entry.is_symlink() else waiting.append)(place / entry.name)
+            elif kind == "file":
+                files.append(entry)
+            elif entry.is_symlink():
+                left_out.add(DANGLING, entry.path)
+        yield place, files
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    """Return ``"folder"``, ``"file"``, or nothing for what is neither, such as a link that leads nowhere."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+    except OSError:
+        # A link that leads to itself.
+        return ""
+
+
+def _identify(folder: Path) -> tuple[int, int]:
+    """Return what tells a folder apart from all others, whatever leads to it."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _identify_above(folder: Path) -> set[tuple[int, int]]:
+    """Return what identifies a folder and all folders that it lies in; a link to one of them would have no end."""
+    real = Path(os.path.realpath(folder))
+    found = set()
+    for place in (real, *real.parents):
+        with contextlib.suppress(OSError):
+            found.add(_identify(place))
+    return found
 
 
 @contextlib.contextmanager
@@ -304,11 +442,15 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: is no path ({one_line(str(error))}).") from None
 
 
-def images_in(paths: Iterable[str | Path]) -> Iterator[Path]:
+def images_in(paths: Iterable[str | Path], left_out: Omissions | None = None) -> Iterator[Path]:
     """Yield the images that paths name: files whatever their suffix, images in folders, files that fit a pattern.
 
     Patterns are those of the shell, with ``**`` for folders at any depth; a file whose name looks like a pattern is
     taken as a file. Paths are taken one by one, so the list may be endless.
+
+    Args:
+        paths: files, folders and patterns.
+        left_out: collects what folders hold besides.
 
     Raises:
         DataError: a path is empty or does not exist, a folder has no images, or nothing fits a pattern.
@@ -316,13 +458,13 @@ def images_in(paths: Iterable[str | Path]) -> Iterator[Path]:
     for path in paths:
         if not str(path):
             raise DataError("the name of an image is empty.")
-        yield from _images_at(Path(path))
+        yield from _images_at(Path(path), left_out)
 
 
-def _images_at(path: Path) -> Sequence[Path]:
+def _images_at(path: Path, left_out: Omissions | None) -> Sequence[Path]:
     with reading(path):
         if is_folder(path):
-            found, lack = find_images(path), "no images in this folder."
+            found, lack = find_images(path, left_out), "no images in this folder."
         elif exists(path):
             found, lack = [path], ""
         elif glob.has_magic(str(path)):

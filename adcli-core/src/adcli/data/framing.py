@@ -9,16 +9,18 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import Offset, Side, White, closed
 from adcli.data import framing_standalone as prepare
+from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import (
     NO_BORDERS,
     Borders,
@@ -47,6 +49,19 @@ IGNORE_FILE = "ignore.png"
 CODE_FILE = "prepare.py"
 
 
+@closed
+class _Stored(TypedDict):
+    """What ``preparation.json`` holds."""
+
+    region: tuple[Offset, Offset, Side, Side] | None
+    crop: tuple[Side, Side] | None
+    fit: Fit
+    ignore: Literal["ignore.png"] | None
+    white: NotRequired[White]
+    grey: Literal[128]
+    image_size: tuple[Side, Side]
+
+
 @dataclass(frozen=True, eq=False)
 class Framing:
     """What is done to an image before it is resized to a model's input.
@@ -56,16 +71,18 @@ class Framing:
         crop: height and width of the centre of that to look at, in pixels of the image; None for all of it.
         fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
+        white: the value of 16-bit files that becomes 255 when they are decoded.
     """
 
     region: Box | None = None
     crop: Size | None = None
     fit: Fit = "squash"
     ignored: Flags | None = None
+    white: int = WHITE
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether nothing is done."""
+        """Tell whether nothing is done to the pixels of a photograph."""
         return self.looks_at_all and self.region is None and self.crop is None
 
     @property
@@ -190,7 +207,7 @@ class Framing:
         Args:
             size: height and width of the model's input.
         """
-        if self.is_plain:
+        if self.is_plain and self.white == WHITE:
             return {}
         described = {
             "region": self.region,
@@ -199,6 +216,7 @@ class Framing:
             "ignore": None if self.ignored is None else IGNORE_FILE,
             "grey": GREY,
             "image_size": size,
+            "white": self.white,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -246,11 +264,23 @@ def parse_crop(text: str) -> Size:
     return size
 
 
-def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None) -> Framing:
-    """Return the framing that ``--region``, ``--crop`` and ``--fit`` describe.
+def parse_white(text: object) -> int | None:
+    """Return the value of 16-bit files that is white, or None for ``auto``."""
+    if text == "auto":
+        return None
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and CEILINGS[0] <= int(digits) <= WHITE):
+        raise OptionError(f"must be auto, or a value from {CEILINGS[0]} to {WHITE}, not '{digits}'.", option="white")
+    return int(digits)
+
+
+def parse_framing(
+    region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None, white: object = WHITE
+) -> Framing:
+    """Return the framing that ``--region``, ``--crop``, ``--fit`` and ``--white`` describe.
 
     Args:
-        region, crop, fit: as on the command line and in ``run.yaml``.
+        region, crop, fit, white: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were declared.
         ignored: the areas of ``--ignore``, read from where they are.
 
     Raises:
@@ -258,9 +288,13 @@ def parse_framing(region: str | None, crop: str | None, fit: Fit, ignored: Flags
     """
     box = None if region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
-    if box is not None and centre is not None and (centre[0] > box[3] or centre[1] > box[2]):
+    if box is not None and centre is not None and not _fits(centre, box):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
-    return Framing(box, centre, fit, ignored)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
+
+
+def _fits(crop: Size, region: Box) -> bool:
+    return crop[0] <= region[3] and crop[1] <= region[2]
 
 
 def read_ignored(path: Path) -> Flags:
@@ -284,8 +318,20 @@ def ignored_digest(ignored: Flags) -> str:
 
 
 def read_framing(folder: Path) -> Framing:
-    """Return the preparation whose :meth:`~Framing.files` lie in a folder."""
-    described: Mapping[str, Any] = json.loads((folder / FRAMING_FILE).read_text(encoding="utf-8"))
-    region, crop = (None if described[name] is None else tuple(described[name]) for name in ("region", "crop"))
-    ignored = None if described["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(region, crop, described["fit"], ignored)
+    """Return the preparation whose :meth:`~Framing.files` lie in a folder.
+
+    Raises:
+        DataError: a file of it is missing, or holds none; the message names file and field.
+    """
+    file = Artefact(folder / FRAMING_FILE, DataError)
+    try:
+        stored = load_json(file, _Stored)
+    except FileNotFoundError:
+        raise file.wrong("is missing") from None
+    region, crop = stored["region"], stored["crop"]
+    box = None if region is None else (region[0], region[1], region[2], region[3])
+    centre = None if crop is None else (crop[0], crop[1])
+    if box is not None and centre is not None and not _fits(centre, box):
+        raise file.wrong("crop does not fit into region")
+    ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
+    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE))

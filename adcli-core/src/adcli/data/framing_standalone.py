@@ -8,24 +8,34 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def prepare(pixels: NDArray[np.uint8], folder: Path = Path(__file__).parent) -> NDArray[np.uint8]:
+def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> NDArray[np.uint8]:
     """Return what the graph is to get of an image (H, W, 3): its part of any size, as ``preparation.json`` says.
 
+    Values of 16 bits become levels from 0 to 255, which ``white`` and all above it is.
     Ignored pixels are painted, the region is cut out, then the centre of that; for a letterbox the outermost pixels are
     repeated until the part has the aspect of the model's input.
     """
     steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
-    height, width = pixels.shape[:2]
+    levels = find_levels(pixels, steps.get("white", 65535))
+    height, width = levels.shape[:2]
     if steps["ignore"]:
         ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), (height, width))
-        pixels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), pixels)
+        levels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), levels)
     x, y, wide, high = find_area((height, width), steps["region"], steps["crop"])
     if x < 0 or y < 0 or x + wide > width or y + high > height:
         raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
-    part = pixels[y : y + high, x : x + wide]
+    part = levels[y : y + high, x : x + wide]
     if steps["fit"] == "letterbox":
         part = np.pad(part, (*find_borders((high, wide), steps["image_size"]), (0, 0)), mode="edge")
     return part
+
+
+def find_levels(values: NDArray[np.uint8] | NDArray[np.uint16], white: int) -> NDArray[np.uint8]:
+    """Return values of 16 bits as levels from 0 to 255; those of 8 bits are levels already."""
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    levels: NDArray[np.uint8] = np.rint(values.astype(np.float32) * (255 / white)).clip(0, 255).astype(np.uint8)
+    return levels
 
 
 def find_area(

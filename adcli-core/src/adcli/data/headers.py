@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adcli.data.ahead import load_all
-from adcli.data.decoding import Size, read_mask_size, read_size
+from adcli.data.decoding import Size, read_header, read_mask_size
 from adcli.data.framing import Framing
 from adcli.data.samples import Sample, have_same_aspect
 from adcli.data.splitting import READERS
@@ -63,7 +63,7 @@ def _find_problem(sample: Sample, misfit: Callable[[Size], str | None]) -> str |
 
 
 def _compare(sample: Sample, misfit: Callable[[Size], str | None], *, thorough: bool) -> str | None:
-    size = read_size(sample.image, thorough=thorough)
+    size = read_header(sample.image, thorough=thorough).size
     if sample.mask is None:
         return misfit(size)
     return misfit(size) or compare_shapes(sample, read_mask_size(sample.mask, thorough=thorough), size)

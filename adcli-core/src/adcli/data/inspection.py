@@ -4,21 +4,25 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from adcli.data.ahead import load_all
-from adcli.data.decoding import Size, read_image, read_mask
-from adcli.data.formats import open_image
+from adcli.data.bits import WHITE, ceiling
+from adcli.data.decoding import Decoding, Size, decode, judge_mask, read_bytes, read_mask
 from adcli.data.headers import compare_shapes
+from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, LeftOut, Omissions, Reason
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.errors import DataError
 from adcli.progress import Progress, Silent
 
-Kind = Literal["unreadable", "duplicate", "empty mask", "mask size", "unreadable mask"]
+Kind = Literal[
+    "unreadable", "duplicate", "transparent", "empty mask", "full mask", "mask size", "unreadable mask", "left out"
+]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ class Inspection:
         splits: by split, the number of samples with each label, and of masks.
         sizes: number of images of each size, ``WIDTH x HEIGHT``.
         modes: number of images in each of Pillow's modes.
+        bits: of the images of 16 bits, number of those that need so many of them.
         copies: number of images with the same pixels as another image of their split.
+        left_out: what is passed over, and is not wrong for that.
         findings: what is wrong, in the order of the data.
     """
 
@@ -49,7 +55,9 @@ class Inspection:
     splits: dict[str, dict[str, int]]
     sizes: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
+    bits: Counter[int] = field(default_factory=Counter)
     copies: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
@@ -60,21 +68,27 @@ class Inspection:
             yield f"{name:<12}{listed or 'none'}"
         yield f"{'sizes':<12}{_list_most_common(self.sizes)}"
         yield f"{'modes':<12}{_list_most_common(self.modes)}"
+        if self.bits:
+            used = ", ".join(f"{bits} of 16 ({count})" for bits, count in sorted(self.bits.items()))
+            yield f"{'bits':<12}{used}; white is {2 ** max(self.bits) - 1}, unless --white says else"
         if self.copies:
             yield f"{'copies':<12}{self.copies} images have the same pixels as another image of their split"
+        yield from chain.from_iterable(map(_list_left_out, self.left_out))
         yield from (f"{finding.kind}: {finding.message}" for finding in self.findings)
         yield f"{len(self.findings)} problems" if self.findings else "no problems"
 
 
 @dataclass(frozen=True)
 class _Look:
-    """One sample, decoded: size and mode of its image, a digest of its pixels, and what is wrong with it."""
+    """One sample, decoded: size, mode and bits of its image, a digest of its pixels, and what is odd or wrong."""
 
     split: str
     sample: Sample
     size: str = ""
     mode: str = ""
     digest: bytes = b""
+    bits: int = 0
+    odd: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
@@ -87,8 +101,8 @@ def inspect_data(
 ) -> Inspection:
     """Decode all images and masks of a data set and report what is wrong, without training.
 
-    Reports unreadable images, images that also appear in another split, and masks that are unreadable, empty or of
-    another shape than their image.
+    Reports unreadable and transparent images, images that also appear in another split, masks that are unreadable,
+    empty, inverted, of another shape than their image or of no image, and all that is passed over.
 
     Args:
         reference: a folder, ``table:FILE`` or ``NAME[:CATEGORY]``; None for the demo data.
@@ -102,15 +116,31 @@ def inspect_data(
     data = load_data(reference, dict(options or {}))
     found = Inspection(data.reference or "demo", data.splits.description, _count(data.splits))
     total = sum(len(samples) for samples in _name_splits(data.splits).values())
-    looks = _look_at_all(data.splits, workers)
+    for entry in data.splits.left_out:
+        if entry.is_problem:
+            found.findings += [Finding("left out", Path(name), f"{name}: {entry.reason}.") for name in entry.examples]
+        else:
+            found.left_out.append(entry)
+    looks, odd = _look_at_all(data.splits, workers), Omissions()
     first: dict[bytes, tuple[str, Path]] = {}
     for look in (progress or Silent()).track(looks, total, "reading images"):
         found.findings += look.findings
         if look.digest:
             found.sizes[look.size] += 1
             found.modes[look.mode] += 1
+            found.bits += Counter([look.bits] if look.bits else [])
+            for reason in look.odd:
+                odd.add(reason, look.sample.image)
             _note_copy(look, first, found)
+    found.left_out += odd.take()
     return found
+
+
+def _list_left_out(entry: LeftOut) -> Iterator[str]:
+    """Yield a line for each of what was left out for a reason, as far as it is known."""
+    yield from (f"left out: {name}: {entry.reason}" for name in entry.examples)
+    if entry.count > len(entry.examples):
+        yield f"left out: {entry.count - len(entry.examples)} more: {entry.reason}"
 
 
 def _name_splits(splits: Splits) -> dict[str, Sequence[Sample]]:
@@ -136,16 +166,33 @@ def _look_at_all(splits: Splits, workers: int) -> Iterator[_Look]:
 
 def _look_at(split: str, sample: Sample) -> _Look:
     try:
-        pixels = read_image(sample.image)
-        with open_image(sample.image) as image:
-            mode = image.mode
+        image = _decode(sample.image)
     except DataError as error:
         return _Look(split, sample, findings=(Finding("unreadable", sample.image, error.format_message()),))
-    height, width = pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     digest = hashlib.sha256(f"{height} {width} ".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    findings = tuple(_check_mask(sample, (height, width)))
-    return _Look(split, sample, f"{width} x {height}", mode, digest.digest(), findings)
+    digest.update(np.ascontiguousarray(image.pixels).data)
+    findings = [*_check_mask(sample, (height, width))]
+    if CLEAR in image.oddities:
+        findings.append(Finding("transparent", sample.image, f"{sample.image}: is transparent, and so black."))
+    return _Look(
+        split,
+        sample,
+        f"{width} x {height}",
+        image.mode,
+        digest.digest(),
+        0 if image.highest is None else ceiling(image.highest).bit_length(),
+        tuple(reason for reason in image.oddities if reason not in (CLEAR, CLIPPED, COARSE)),
+        tuple(findings),
+    )
+
+
+def _decode(path: Path) -> Decoding:
+    """Decode an image by its own white, as it might have been trained on: else the dark ones would look alike."""
+    content = read_bytes(path)
+    image = decode(content, path)
+    white = WHITE if image.highest is None else ceiling(image.highest)
+    return image if white == WHITE else decode(content, path, white)
 
 
 def _check_mask(sample: Sample, size: Size) -> Iterator[Finding]:
@@ -160,8 +207,13 @@ def _check_mask(sample: Sample, size: Size) -> Iterator[Finding]:
     words = compare_shapes(sample, (mask.shape[0], mask.shape[1]), size)
     if words:
         yield Finding("mask size", sample.mask, words)
-    if not mask.any():
+    reason = judge_mask(mask)
+    if reason is EMPTY_MASK:
         yield Finding("empty mask", sample.mask, f"{sample.mask}: marks nothing, but {sample.image} is a defect.")
+    elif reason is not None:
+        marked = np.count_nonzero(mask) / mask.size
+        words = f"{sample.mask}: marks {marked:.0%} of {sample.image}; any value but 0 marks, so it may be inverted."
+        yield Finding("full mask", sample.mask, words)
 
 
 def _note_copy(look: _Look, first: dict[bytes, tuple[str, Path]], found: Inspection) -> None:

@@ -8,7 +8,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.data.decoding import Pixels, decode_levels, read_bytes, share_channels
+from adcli.data.bits import WHITE
+from adcli.data.decoding import Pixels, decode, read_bytes, share_channels
+from adcli.data.left_out import Reason
 from adcli.errors import DataError
 
 
@@ -20,12 +22,14 @@ class Photograph(NamedTuple):
         pixels: upright, RGB, (H, W, 3) uint8, as in the file. They may be read-only.
         digest: sha256 of the file's bytes, from the same read as the pixels; of an array, of its shape and values.
         path: the file, or None if the photograph came from memory.
+        oddities: what of the file is not in the pixels.
     """
 
     name: str
     pixels: Pixels
     digest: str
     path: Path | None = None
+    oddities: tuple[Reason, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,13 +58,14 @@ ImageLike = Photograph | Path | str | bytes | NDArray[np.uint8]
 """What :func:`open_photograph` takes: a photograph, a path, the bytes of a file, or an array (H, W, 3) or (H, W)."""
 
 
-def open_photograph(source: ImageLike, name: str = "") -> Photograph:
+def open_photograph(source: ImageLike, name: str = "", white: int = WHITE) -> Photograph:
     """Return the photograph that a source stands for.
 
     Args:
         source: a photograph, which is passed on; a path; the bytes of an image file; or an array of RGB (H, W, 3) or
             grey (H, W) values from 0 to 255.
         name: what to call it if it has no path.
+        white: the value of 16-bit files that becomes 255.
 
     Raises:
         DataError: it cannot be decoded, or the array is of another shape or type.
@@ -69,10 +74,15 @@ def open_photograph(source: ImageLike, name: str = "") -> Photograph:
         return source
     if isinstance(source, (str, Path)):
         content, path = read_bytes(Path(source)), Path(source)
-        return Photograph(str(path), decode_levels(content, path), hashlib.sha256(content).hexdigest(), path)
+        return _from_file(content, str(path), white, path)
     if isinstance(source, bytes):
-        return Photograph(name, decode_levels(source, name), hashlib.sha256(source).hexdigest())
+        return _from_file(source, name, white, None)
     return _from_array(source, name)
+
+
+def _from_file(content: bytes, name: str, white: int, path: Path | None) -> Photograph:
+    found = decode(content, name, white)
+    return Photograph(name, found.pixels, hashlib.sha256(content).hexdigest(), path, found.oddities)
 
 
 def _from_array(array: NDArray[np.uint8], name: str) -> Photograph:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from adcli.data.left_out import LeftOut
+
 Label = Literal["good", "defect"]
 """What is known of a sample."""
 
@@ -40,12 +42,14 @@ class Splits:
         test: samples to evaluate; may be unlabelled or empty.
         validation: labelled samples for ``--threshold f1``; never used for training.
         description: one line that tells the user what was recognised.
+        left_out: what lies among the files and is passed over.
     """
 
     train: Sequence[Sample]
     test: Sequence[Sample] = ()
     validation: Sequence[Sample] = ()
     description: str = ""
+    left_out: Sequence[LeftOut] = ()
 
 
 def have_same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from adcli.data.ahead import read_ahead
-from adcli.data.decoding import Pixels, Size
+from adcli.data.decoding import Pixels, Size, is_grey, share_channels
 from adcli.data.framing import PLAIN, Framing
+from adcli.data.left_out import COLOUR, GREY, Omissions, Reason
 from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
+
+MOST_NOTED = 100_000
+"""Odd photographs that are known again; a stream may have no end."""
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -49,8 +53,10 @@ class ImageSource:
         skip_unreadable: have ``stream`` leave unreadable images out and collect their errors in ``skipped``, instead of
             raising; ``photographs`` yields something for each in any case.
         framing: what is done to images before they are resized.
+        learnt_from: ``"grey"`` or ``"colours"``, if images of the other kind are to be noted.
 
     Attributes:
+        left_out: what of the images that were read is not in their pixels, each counted once.
         skipped: what was wrong with each image that was left out, by name.
         digests: sha256 of each file that was read, by path, for those who want them; None keeps none.
     """
@@ -63,16 +69,24 @@ class ImageSource:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         skip_unreadable: bool = False,
         framing: Framing = PLAIN,
+        learnt_from: str = "",
     ) -> None:
         self.size = size
         self.workers = workers
         self.cache_bytes = cache_bytes
         self.skip_unreadable = skip_unreadable
         self.framing = framing
+        self.learnt_from = learnt_from
+        self.left_out = Omissions()
         self.skipped: dict[str, str] = {}
         self.digests: dict[Path, str] | None = None
         self._cache: dict[Item, Decoded] = {}
         self._cached_bytes = 0
+        self._noted: set[str] = set()
+
+    def open(self, item: Item) -> Photograph:
+        """Return the photograph of an item, decoded as the framing wants it."""
+        return open_photograph(item.path, white=self.framing.white)
 
     def fit(self, photograph: Photograph) -> Decoded:
         """Return what a model gets of a photograph.
@@ -82,13 +96,30 @@ class ImageSource:
         """
         if self.digests is not None and photograph.path is not None:
             self.digests[photograph.path] = photograph.digest
-        pixels = self.framing.fitted(photograph.pixels, self.size, photograph.name)
+        pixels, odd = photograph.pixels, [*photograph.oddities]
+        if self.learnt_from:
+            grey = is_grey(pixels)
+            if grey != (self.learnt_from == "grey"):
+                odd.append(GREY if grey else COLOUR)
+            # Nobody compares its channels again.
+            pixels = share_channels(pixels[:, :, 0]) if grey else pixels
+        if odd:
+            self._note(odd, photograph.name)
+        pixels = self.framing.fitted(pixels, self.size, photograph.name)
         return Decoded(pixels, photograph.size, photograph.digest)
+
+    def _note(self, odd: Iterable[Reason], name: str) -> None:
+        """Note once, as training reads its images again and again, what is odd about a photograph."""
+        if name not in self._noted:
+            if len(self._noted) < MOST_NOTED:
+                self._noted.add(name)
+            for reason in odd:
+                self.left_out.add(reason, name)
 
     def read(self, item: Item) -> Decoded:
         """Return one input, from the cache if it is there; raises :class:`DataError` if it cannot be read."""
         cached = self._cache.get(item)
-        return cached if cached is not None else self.fit(open_photograph(item.path))
+        return cached if cached is not None else self.fit(self.open(item))
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
         """Yield items and their inputs in the given order, read in threads, and keep what fits the cache."""
@@ -111,7 +142,7 @@ class ImageSource:
             if isinstance(source, Unreadable):
                 return source
             try:
-                photograph = open_photograph(source, f"image {number}")
+                photograph = open_photograph(source, f"image {number}", self.framing.white)
                 return photograph, self.fit(photograph)
             except DataError as error:
                 path = Path(source) if isinstance(source, (str, Path)) else getattr(source, "path", None)

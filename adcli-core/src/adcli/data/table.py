@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adcli._files import exists, is_folder, parse_json
+from adcli._artefacts.parsing import parse_json
+from adcli._files import exists, is_folder
 from adcli._plugins.builtin import TableOptions
 from adcli._spelling import unspell
 from adcli.data.drawings import entry_of
@@ -146,7 +147,7 @@ def _name_cells(columns: Sequence[str], cells: Sequence[str], where: str) -> dic
 
 def _read_array(table: Path, text: str) -> Iterator[Row]:
     try:
-        entries = parse_json(text)
+        entries = parse_json(text, finite=False)
     except ValueError as error:
         raise DataError(f"{table}: not JSON ({one_line(str(error))}).") from None
     for number, entry in enumerate(entries, 1):
@@ -157,7 +158,7 @@ def _read_lines(table: Path, text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                entry = parse_json(line)
+                entry = parse_json(line, finite=False)
             except ValueError:
                 entry = None
             yield _name_values(entry, _at(table, number))

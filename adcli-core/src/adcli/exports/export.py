@@ -3,20 +3,24 @@
 Nothing here imports torch: a machine that only runs exported models has none.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
+from adcli._artefacts import Artefact
+from adcli._artefacts.declaring import Digest, FileName, Positive, Rate, Side
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside, settle
 from adcli._commands import quote
-from adcli._files import file_digest, is_text, named, read_state, unseal
+from adcli._files import LARGEST, file_digest, is_text, named
 from adcli._plugins.registry import registry
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
-from adcli.errors import AdcliError, ExportError, OptionError, RunError
+from adcli.errors import AdcliError, DataError, ExportError, OptionError, RunError, one_line
 from adcli.runs.calibrations import list_files as list_calibrations
 from adcli.runs.calibrations import say_repair
-from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, Maker, Run
 from adcli.scoring.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -34,7 +38,43 @@ MANIFEST_FILE = "manifest.yaml"
 FITTED_FILE = "fitted.txt"
 """Digests of the images that the model was fitted to, one a line: they must not set its threshold."""
 
-_KEYS = frozenset({"format", "exporter", "plugin", "run", "image_size", "graph", "files"})
+_REMEDY = "the export was changed by hand or damaged; copy it again, or export the run again"
+
+
+class _MadeFrom(TypedDict):
+    name: str
+    weights: Digest
+    calibration: str
+    learnt_from: NotRequired[Literal["grey", "colours", ""]]
+
+
+class _Graph(TypedDict):
+    file: FileName
+    tolerance: Positive
+    auroc_drop: NotRequired[Positive | None]
+
+
+class _Summary(TypedDict):
+    rate: Rate
+
+
+class _Manifest(TypedDict):
+    """What ``manifest.yaml`` holds, as far as a command looks at it."""
+
+    core: NotRequired[str]
+    exporter: str
+    plugin: Maker
+    run: _MadeFrom
+    image_size: tuple[Side, Side]
+    graph: _Graph
+    calibration: NotRequired[_Summary]
+    files: dict[FileName, Digest]
+
+
+class _Listed(TypedDict):
+    """What is asked of a manifest, whatever state it is in."""
+
+    files: dict[FileName, Any]
 
 
 @dataclass(frozen=True)
@@ -101,19 +141,29 @@ class Export:
                 return cls(path, manifest, Calibration.none())
             repair = say_repair(path, manifest["run"]["weights"])
             raise ExportError(f"{error.message.rstrip('.')}; or {repair}") from None
-        text = _read(path / CALIBRATION_FILE)
-        return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+        try:
+            text = _read(path / CALIBRATION_FILE)
+            return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+        except RunError as error:
+            if repairing:
+                return cls(path, manifest, Calibration.none())
+            repair = say_repair(path, manifest["run"]["weights"])
+            raise ExportError(f"{error.message.rstrip('.')}; {repair}") from None
 
     @property
     def origin(self) -> Origin:
         """What verdicts of this export are traced back to: the run that it was made from."""
-        made_from = self.manifest.get("run", {})
-        return Origin(str(made_from.get("name", "")), str(made_from.get("weights", "")))
+        made_from = self.manifest["run"]
+        return Origin(made_from["name"], made_from["weights"], made_from.get("learnt_from", ""))
 
     @property
     def fitted(self) -> frozenset[str]:
         """Digests of the images that the model was fitted to."""
-        return frozenset(_read(self.path / FITTED_FILE).split())
+        path = self.path / FITTED_FILE
+        digests = _read(path).split()
+        if not all(map(_DIGEST.fullmatch, digests)):
+            raise Artefact(path, ExportError, _REMEDY).wrong("has a line that is no sha256")
+        return frozenset(digests)
 
     def find_newer_calibration(self) -> str:
         """Say whether the run that the folder lies in was calibrated since; nothing if not, or if it lies in none."""
@@ -150,8 +200,12 @@ class Export:
         """What is done to images before the graph gets them."""
         if FRAMING_FILE not in self.manifest["files"]:
             return PLAIN
-        inside(self.path, IGNORE_FILE, ExportError)
-        return read_framing(self.path)
+        for name in (FRAMING_FILE, IGNORE_FILE):
+            inside(self.path, name, ExportError)
+        try:
+            return read_framing(self.path)
+        except DataError as error:
+            raise ExportError(f"{error.message.rstrip('.')}; {_REMEDY}.") from None
 
     def runtime(self, device: str = "auto") -> Runtime:
         """Load what scores images with the graph; only the plugin that made the export is needed.
@@ -182,34 +236,41 @@ def list_files(path: Path) -> list[str]:
     Raises:
         ExportError: it is no exported folder, or its manifest is damaged.
     """
-    file = inside(path, MANIFEST_FILE, ExportError)
+    file = Artefact(inside(path, MANIFEST_FILE, ExportError), ExportError, "choose another folder")
     try:
-        manifest = unseal(read_state(file), file, ExportError)
-        return [MANIFEST_FILE, *map(str, manifest["files"]), *list_calibrations(path)]
-    except (OSError, KeyError, TypeError):
+        manifest = file.check(file.unseal(file.text(LARGEST_YAML)), _Listed)
+    except FileNotFoundError:
         raise ExportError(f"{path}: is no export that could be replaced; choose another folder.") from None
+    return [MANIFEST_FILE, *manifest["files"], *list_calibrations(path)]
 
 
-def _read(path: Path) -> str:
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def _read(path: Path, largest: int = LARGEST) -> str:
     try:
-        return read_state(path)
-    except OSError as error:
+        return Artefact(path, ExportError).text(largest)
+    except FileNotFoundError as error:
         raise ExportError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    manifest = unseal(_read(path), path, ExportError)
-    if manifest.get("format", 0) > FORMAT:
-        core = manifest.get("core", "a newer version")
+def _read_manifest(path: Path) -> Mapping[str, Any]:
+    file = Artefact(path, ExportError, _REMEDY)
+    content = file.unseal(_read(path, LARGEST_YAML))
+    written = content.get("format", 0)
+    if type(written) is not int:
+        raise file.wrong("format is no whole number")
+    if written > FORMAT:
+        core = one_line(content.get("core", "a newer version"))
         raise ExportError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core.")
-    if manifest.get("format", 0) < FORMAT:
+    if written < FORMAT:
         raise ExportError(
             f"{path}: was written by an earlier adcli-core, in a format that has changed; export it again."
         )
-    if not manifest.keys() >= _KEYS or not manifest["files"].keys() >= {CALIBRATION_FILE, FITTED_FILE}:
-        raise ExportError(f"{path}: is no manifest of an export; export the run again.")
-    if manifest["graph"].get("file") not in manifest["files"]:
-        raise ExportError(f"{path}: does not list the file of its graph; export the run again.")
+    manifest = file.check(content, _Manifest)
+    missing = {CALIBRATION_FILE, FITTED_FILE, manifest["graph"]["file"]} - manifest["files"].keys()
+    if missing:
+        raise file.wrong(f"files does not list {one_line(min(missing))}")
     return manifest
 
 

@@ -120,6 +120,7 @@ def write_graph(
             "name": run.name,
             "weights": run.record["weights"],
             "calibration": run.calibration.digest,
+            "learnt_from": run.origin.learnt_from,
         },
         "task": source.task,
         "image_size": list(source.image_size),
@@ -144,7 +145,7 @@ def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSou
     except Exception as error:
         raise PluginError(f"{who} failed ({one_line(error)}).") from error
     try:
-        plain = json.loads(json.dumps(facts))
+        plain = json.loads(json.dumps(facts, allow_nan=False))
         problem = _find_problem(plain, folder)
     except (TypeError, ValueError) as error:
         problem = f"they are not plain values ({error})"

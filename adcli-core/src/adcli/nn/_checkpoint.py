@@ -4,17 +4,21 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from adcli import _system
+from adcli._artefacts import Artefact
+from adcli._artefacts.declaring import Count
+from adcli._artefacts.parsing import parse_json
 from adcli._files import named_in_text, storing
 from adcli.errors import RunError, one_line
 from adcli.nn import distributed
@@ -24,6 +28,17 @@ CHECKPOINT_SECONDS = 60.0
 """Checkpoints are written at ends of epochs, at most this often."""
 
 CHECKPOINT_FILE = "training.safetensors"
+
+
+class _Rest(TypedDict):
+    """What a checkpoint holds beside tensors."""
+
+    epoch: Count
+    groups: list[dict[str, Any]]
+    plain: dict[str, dict[str, Any]]
+    scheduler: dict[str, Any] | None
+    scaler: dict[str, Any]
+    lowest: float | None
 
 
 class TrainingState:
@@ -118,28 +133,74 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
     Raises:
         RunError: the file is damaged, or belongs to another training.
     """
+    file = Artefact(path, RunError, "train again")
     try:
-        with named_in_text(path) as named, safe_open(named, framework="pt") as file:
-            rest = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["plain"].items()}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".", 2)
-                slots.setdefault(int(index), {})[slot] = tensor
-        module = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
-        state.module.load_state_dict(module)
-        state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
-        _restore_layout(state.optimizer)
-        if state.scheduler is not None:
-            state.scheduler.load_state_dict(rest["scheduler"])
-        state.scaler.load_state_dict(rest["scaler"])
-        if rest["lowest"] is not None:
-            state.lowest = float(rest["lowest"])
-            state.best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{path}: cannot continue from this checkpoint ({one_line(error)}); train again.") from None
+        with named_in_text(path) as named:
+            rest = file.check(parse_json(_read_rest(named), finite=False), _Rest)
+            tensors = load_file(named)
+        _restore(state, rest, tensors)
+    except RunError:
+        raise
+    except Exception as error:
+        # What torch raises for values that do not fit is of many kinds.
+        raise file.wrong(f"cannot continue from this checkpoint ({one_line(error)})") from None
+    return rest["epoch"]
+
+
+def _read_rest(path: Path) -> str:
+    with safe_open(path, framework="pt") as file:
+        return str((file.metadata() or {})["state"])
+
+
+def _restore(state: TrainingState, rest: _Rest, tensors: dict[str, Tensor]) -> None:
+    """Give a training what a checkpoint holds; raises whatever torch does if that is of another training."""
+    slots: dict[int, dict[str, Any]] = {int(index): values for index, values in rest["plain"].items()}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, slot = name.split(".", 2)
+            slots.setdefault(int(index), {})[slot] = tensor
+    scheduler = state.scheduler.state_dict() if state.scheduler is not None else None
+    groups = state.optimizer.state_dict()["param_groups"]
+    if not (
+        _are_alike(rest["groups"], groups, flags=True)
+        and _are_alike([rest["scheduler"], rest["scaler"]], [scheduler, state.scaler.state_dict()])
+    ):
+        raise ValueError("it is of another optimizer or schedule")
+    state.module.load_state_dict(_below("module.", tensors))
+    state.optimizer.load_state_dict({"state": slots, "param_groups": rest["groups"]})
+    _restore_layout(state.optimizer)
+    if state.scheduler is not None:
+        state.scheduler.load_state_dict(rest["scheduler"] or {})
+    state.scaler.load_state_dict(rest["scaler"])
+    if rest["lowest"] is not None:
+        state.lowest, state.best = rest["lowest"], _below("best.", tensors)
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return int(rest["epoch"])
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _are_alike(held: Any, fresh: Any, *, flags: bool = False) -> bool:
+    """Tell whether values that were stored could be a later state of others: numbers are numbers, and so on.
+
+    Args:
+        held: as JSON has them.
+        fresh: of a training that begins.
+        flags: what is true or false must be the same.
+    """
+    if isinstance(fresh, Mapping):
+        same = isinstance(held, dict) and held.keys() == set(map(str, fresh))
+        return same and all(_are_alike(held[str(name)], value, flags=flags) for name, value in fresh.items())
+    if isinstance(fresh, (list, tuple)):
+        same = isinstance(held, list) and len(held) == len(fresh)
+        return same and all(_are_alike(*pair, flags=flags) for pair in zip(held, fresh, strict=True))
+    if isinstance(fresh, str):
+        return bool(held == fresh)
+    if isinstance(fresh, bool):
+        return held is fresh if flags else isinstance(held, bool)
+    if isinstance(fresh, (int, float)):
+        return isinstance(held, (int, float)) and not isinstance(held, bool)
+    return not isinstance(held, dict)

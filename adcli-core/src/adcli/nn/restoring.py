@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from adcli._files import named_in_text
 from adcli._plugins.registry import Provided, registry
 from adcli.data.decoding import Size
-from adcli.errors import PluginError, RunError
+from adcli.errors import PluginError, RunError, one_line
 from adcli.nn.model import Model
 from adcli.nn.weights import Undrawn
 from adcli.options import Options
@@ -60,5 +60,7 @@ def restore_model(
         with named_in_text(path) as file:
             model.restore(load_file(file))
     except SafetensorError as error:
-        raise RunError(f"{path}: cannot be read ({error}).") from None
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
+    except RunError as error:
+        raise RunError(f"{path}: {error.message}.") from None
     return model

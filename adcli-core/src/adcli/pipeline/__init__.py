@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
-    from adcli.pipeline.train_settings import TrainSettings
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
+    from adcli.runs.settings import TrainSettings
     from adcli.scoring.prediction import Prediction
 
 __all__ = [
@@ -98,7 +98,7 @@ _HOMES = {
     "adcli.pipeline._job": ("Trained",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
-    "adcli.pipeline.train_settings": ("TrainSettings",),
+    "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),

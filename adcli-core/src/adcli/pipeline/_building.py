@@ -13,8 +13,8 @@ from adcli.errors import AdcliError
 from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, spread_layers
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
-from adcli.pipeline.train_settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.progress import Progress
+from adcli.runs.settings import BATCH_SIZE, TrainSettings, parse_calibration
 from adcli.specs import ModelSpec
 
 

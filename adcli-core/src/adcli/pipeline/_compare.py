@@ -115,12 +115,13 @@ def _is_taken(name: str, runs: Sequence[Run]) -> bool:
 
 def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
     """Return the scores in a table by image and label."""
+    scores: dict[tuple[str, str], float] = {}
     try:
-        return {
-            (record.image, row["label"]): record.score
-            for record, row in read_table(path)
-            if row["label"] and record.score is not None
-        }
+        for record, row in read_table(path):
+            if row["label"] not in ("good", "defect", ""):
+                raise ValueError(f"label is '{row['label'][:60]}', not 'good', 'defect' or empty")
+            if row["label"] and record.score is not None:
+                scores[record.image, row["label"]] = record.score
     except OSError:
         run, name = path.parents[2], path.parent.name
         raise RunError(
@@ -128,6 +129,7 @@ def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
         ) from None
     except (KeyError, ValueError) as error:
         raise RunError(f"{path}: is no table of scores ({one_line(str(error))}); evaluate the run again.") from None
+    return scores
 
 
 def _resampled(scores: Floats, is_defect: Flags) -> Floats:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from adcli._artefacts import Artefact, load_json
 from adcli._changes import changing, inside
-from adcli._files import parse_json, read_state, write_atomically
+from adcli._files import write_atomically
+from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
@@ -25,12 +27,19 @@ from adcli.pipeline._run_page import write_report
 from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress, Silent
 from adcli.runs.images import read_images
-from adcli.runs.run import Run
+from adcli.runs.run import Run, blaming
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer
 
 ORIGIN_FILE = "evaluation.json"
 _OWN_ORIGIN: dict[str, Any] = {"data": None, "data_options": {}}
+
+
+class _Origin(TypedDict):
+    """What ``evaluation.json`` holds."""
+
+    data: str | None
+    data_options: dict[str, Any]
 
 
 def evaluate(
@@ -61,9 +70,14 @@ def evaluate(
     progress = progress or Silent()
     if name is not None:
         name_folder(run.path, name)
-    options = dict(run.settings["data_options"]) if data is None else {}
-    loaded = load_data(data if data is not None else run.settings["data"], options | dict(data_options or {}))
+    if data is None:
+        given = data_options or {}
+        with blaming(run.path, "data_options", given):
+            loaded = load_data(run.settings["data"], {**run.settings["data_options"], **given})
+    else:
+        loaded = load_data(data, dict(data_options or {}))
     progress.note(loaded.splits.description)
+    say(loaded.splits.left_out, progress.note)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     origin = _describe_origin(loaded, data, data_options or {})
@@ -71,7 +85,9 @@ def evaluate(
     with changing(run.path, f"{EVALUATIONS}/{folder.name}", marker=METRICS_FILE) as staged:
         if _choose_folder(run, loaded, origin, name) != folder:
             raise RunError(f"{folder}: another command has just made it, of other data; evaluate again.")
-        evaluation = _write(staged, run, folder.name, scorer or open_scorer(run), loaded, origin, progress)
+        scorer = scorer or open_scorer(run)
+        evaluation = _write(staged, run, folder.name, scorer, loaded, origin, progress)
+        say(scorer.source.left_out, progress.note, "note")
     return evaluation, folder
 
 
@@ -139,15 +155,22 @@ def _is_free(run: Run, name: str, origin: Mapping[str, Any]) -> bool:
     if name == OWN:
         return origin == _OWN_ORIGIN
     folder = name_folder(run.path, name)
-    return not folder.exists() or read_origin(folder) == origin
+    try:
+        return not folder.exists() or read_origin(folder) == origin
+    except RunError:
+        return False
 
 
 def read_origin(folder: Path) -> dict[str, Any] | None:
-    """Return what data an evaluation is of; None if it does not say."""
+    """Return what data an evaluation is of; None if it does not say.
+
+    Raises:
+        RunError: what it says cannot be read; the message names file and field.
+    """
     if folder.name == OWN and not (folder / ORIGIN_FILE).exists():
         return _OWN_ORIGIN
     try:
-        origin = parse_json(read_state(inside(folder, ORIGIN_FILE)))
-        return {"data": origin["data"], "data_options": dict(origin["data_options"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        origin = load_json(Artefact(inside(folder, ORIGIN_FILE), RunError, "evaluate its data again"), _Origin)
+    except FileNotFoundError:
         return None
+    return {"data": origin["data"], "data_options": origin["data_options"]}

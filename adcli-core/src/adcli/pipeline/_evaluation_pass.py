@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from adcli._changes import inside
 from adcli._files import storing, write_atomically
 from adcli._spelling import spell
-from adcli.data.decoding import Size, read_mask
+from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
 from adcli.data.samples import Sample
@@ -25,11 +25,11 @@ from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
+from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 
-METRICS_FILE = "metrics.json"
 SCORES_FILE = "scores.csv"
 KNOWN = ("label", "defect")
 """What its rows have beside the verdict record."""
@@ -86,6 +86,9 @@ def evaluate_samples(
             unreadable.append(Tested(sample, prediction))
             continue
         mask, problem = _read_mask(sample, prediction.size)
+        reason = None if mask is None else judge_mask(mask)
+        if reason is not None:
+            scorer.source.left_out.add(reason, sample.mask)
         if problem:
             progress.note(f"unreadable: {sample.mask}: {problem}")
             without_mask[sample.image] = f"the mask: {problem}"

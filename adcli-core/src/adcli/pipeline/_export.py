@@ -15,11 +15,10 @@ from adcli._files import is_text
 from adcli._plugins.registry import registry
 from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.fingerprint import fingerprint
-from adcli.data.photograph import open_photograph
 from adcli.data.references import TABLE, load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
-from adcli.errors import DataError, ExportError, OptionError, RunError
+from adcli.errors import DataError, ExportError, OptionError, RunError, one_line
 from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
@@ -28,11 +27,11 @@ from adcli.pipeline._building import read_good_images
 from adcli.pipeline._good_images import find_again, read_given
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._recalibrate import note_doubt
-from adcli.pipeline.train_settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, is_first, now, read_kept
 from adcli.runs.images import fitted_digests, read_images
-from adcli.runs.run import EXPORTS, Run
+from adcli.runs.run import EXPORTS, Run, blaming
+from adcli.runs.settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.scoring.calibration import Calibration, Method
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
@@ -148,7 +147,7 @@ def _count_tested(run: Run, calibration: Calibration) -> int:
 def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
     """Yield images as the graph gets them: at their own size, framed."""
     for item in items:
-        photograph = open_photograph(item.path)
+        photograph = source.open(item)
         yield source.framing.cut(photograph.pixels, source.size, photograph.name)
 
 
@@ -179,14 +178,15 @@ def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     calibration, reference = run.calibration, "images that are not recorded"
     plan = CalibrationPlan(method="folder", rate=calibration.rate)
     try:
-        reference = read_kept(run.path, calibration.number).data
+        reference = one_line(read_kept(run.path, calibration.number).data)
         splits = load_data(reference, {}, all_good=True).splits
         good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.digests)
     except (DataError, RunError) as error:
+        known = f", such as {one_line(calibration.images[0])}," if calibration.images else ""
         raise DataError(
-            f"{run.path}: was calibrated since with {calibration.n} images of {reference}, such as "
-            f"{calibration.images[0]}, which cannot be used ({error.message.rstrip('.')}); give them, or other good "
-            "images that the model has not seen, with --data DIR."
+            f"{run.path}: was calibrated since with {calibration.n} images of {reference}{known} which cannot be used "
+            f"({error.message.rstrip('.')}); give them, or other good images that the model has not seen, with --data "
+            "DIR."
         ) from None
     return splits, replace(plan, good=good)
 
@@ -196,7 +196,8 @@ def _find_own_images(
 ) -> tuple[Splits, CalibrationPlan]:
     """Derive the run's images again; raises :class:`DataError` if they are not those of the run."""
     try:
-        data = load_data(settings.data, settings.data_options)
+        with blaming(run.path, "data_options"):
+            data = load_data(settings.data, settings.data_options)
         items, digests = read_good_images(data.splits, spec, source, progress)
         if fingerprint([item.path for item in items], digests) != run.record["data"]["fingerprint"]:
             raise DataError(f"{data.reference or data.name}: the training images have changed since")

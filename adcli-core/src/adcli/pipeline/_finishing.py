@@ -15,6 +15,7 @@ import torch
 from adcli._commands import quote
 from adcli._files import seal
 from adcli._plugins.registry import registry
+from adcli.data.left_out import say
 from adcli.errors import AdcliError, LackOfMemoryError, StorageError, is_out_of_memory, one_line
 from adcli.pipeline._evaluation_pass import (
     EVALUATIONS,
@@ -88,6 +89,7 @@ class Ending:
             write_report(self.partial.folder / REPORT_FILE, run, None, self.job.data.name, files=self.partial.folder)
         self.partial.write(RUN_FILE, seal({"format": FORMAT, **self.content, "record": dict(run.record)}))
         finished = conclude(self.partial, self.progress)
+        say(self.scorer.source.left_out, self.progress.note, "note")
         return Trained(finished, evaluation, None if problem is None else _say_how_to_go_on(problem, finished))
 
     def _evaluate(self) -> tuple[Evaluation, Run]:

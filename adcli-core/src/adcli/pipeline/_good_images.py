@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from adcli.data.guarding import digests_of, guard
+from adcli.data.left_out import say
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
@@ -41,6 +42,7 @@ def read_given(data: str, fitted: Collection[str], progress: Progress) -> GoodIm
     """
     where = f"--data {data}"
     loaded = load_data(data, {}, all_good=True)
+    say(loaded.splits.left_out, progress.note)
     paths = [sample.image for sample in loaded.splits.train]
     if not paths:
         raise DataError(f"{where}: has no good images.")

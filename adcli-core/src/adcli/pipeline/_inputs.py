@@ -13,8 +13,8 @@ from adcli.data.samples import Sample
 from adcli.options import Options
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._seen_images import list_seen
-from adcli.pipeline.train_settings import TrainSettings
 from adcli.runs.images import SeenImage
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 
 _DECIDING = {

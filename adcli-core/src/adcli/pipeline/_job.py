@@ -14,9 +14,9 @@ from adcli.errors import AdcliError
 from adcli.options import Options
 from adcli.pipeline._evaluation_pass import Evaluation
 from adcli.pipeline._inputs import Inputs
-from adcli.pipeline.train_settings import TrainSettings
 from adcli.runs.images import SeenImage
 from adcli.runs.run import Run
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 

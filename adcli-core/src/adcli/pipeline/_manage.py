@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adcli import _system
 from adcli._changes import CHANGES, changing, holding, inside, settle
-from adcli._files import locate, read_state, storing, write_atomically
+from adcli._files import locate, storing, write_atomically
 from adcli.data.framing import IGNORE_FILE
 from adcli.errors import AdcliError, OptionError, RunError, StorageError, one_line
 from adcli.exports.export import MANIFEST_FILE
@@ -15,7 +15,7 @@ from adcli.exports.export import list_files as list_export
 from adcli.pipeline._evaluate import ORIGIN_FILE, read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, SCORES_FILE
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
-from adcli.runs.calibrations import list_files, list_numbers, read_kept
+from adcli.runs.calibrations import list_files, list_numbers, read_kept, read_stored
 from adcli.runs.find import check_run_name
 from adcli.runs.images import IMAGES_FILE
 from adcli.runs.partial import CHECKPOINT_FILE, CHECKPOINTS, LOG_FILE, TRAINING_FILE, list_unfinished
@@ -31,7 +31,6 @@ from adcli.runs.run import (
     Run,
     read_run_file,
 )
-from adcli.scoring.calibration import Calibration
 
 _EVALUATION = (METRICS_FILE, SCORES_FILE, REPORT_FILE, ORIGIN_FILE)
 _TOP = (
@@ -108,9 +107,8 @@ def _list_history(root: Path) -> list[str]:
 def _find_newest(root: Path) -> int:
     """Return the number of the newest calibration that can be read."""
     found = [0]
-    with contextlib.suppress(RunError, OSError):
-        path = inside(root, CALIBRATION_FILE)
-        found.append(Calibration.from_json(read_state(path), source=path).number)
+    with contextlib.suppress(RunError):
+        found.append(read_stored(root).number)
     for number in list_numbers(root):
         with contextlib.suppress(RunError):
             found.append(read_kept(root, number).number)

@@ -87,6 +87,11 @@ def open_scorer(
     """
     runtime = opened.runtime(device)
     source = ImageSource(
-        opened.image_size, workers=workers, cache_bytes=0, skip_unreadable=skip_unreadable, framing=opened.framing
+        opened.image_size,
+        workers=workers,
+        cache_bytes=0,
+        skip_unreadable=skip_unreadable,
+        framing=opened.framing,
+        learnt_from=opened.origin.learnt_from,
     )
     return Scorer(runtime, source, opened.calibration, batch_size, opened.origin)

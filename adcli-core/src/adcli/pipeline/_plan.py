@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from adcli.data.folder import images_in, labelled_images
 from adcli.data.guarding import digests_of, guard
+from adcli.data.left_out import Omissions, say
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.progress import Progress, Silent
+from adcli.runs.settings import TrainSettings, parse_calibration, parse_threshold
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
@@ -57,7 +58,9 @@ def plan_calibration(
         folds = _fold(items, digests, chosen, settings.seed, spec)
         plan = replace(plan, method="k-fold", folds=folds, good=(), counted=plan.good)
     elif chosen is not None:
-        good = items_of(images_in([chosen]))
+        left_out = Omissions()
+        good = items_of(images_in([chosen], left_out))
+        say(left_out, note)
         found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable, known=files)
         plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)
     if not plan.fit:

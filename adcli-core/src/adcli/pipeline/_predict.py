@@ -14,6 +14,7 @@ import numpy as np
 from adcli._files import remove_leftovers, storing, write_atomically
 from adcli._system import is_reserved
 from adcli.data.folder import images_in
+from adcli.data.left_out import Omissions
 from adcli.data.photograph import ImageLike, Photograph, Unreadable
 from adcli.errors import DataError
 from adcli.pipeline._open import open_scorer
@@ -42,7 +43,7 @@ def predict(
     """
     scorer = run if isinstance(run, Scorer) else open_scorer(run)
     several = _list_sources(images)
-    sources: Iterable[ImageLike | Unreadable] = _expand(several)
+    sources: Iterable[ImageLike | Unreadable] = _expand(several, scorer.source.left_out)
     if isinstance(several, Sequence):
         sources = list(sources)
     count = len(sources) if isinstance(sources, list) else 0
@@ -56,14 +57,14 @@ def _list_sources(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike
     return [images] if isinstance(images, np.ndarray) and images.ndim < 4 else images
 
 
-def _expand(images: Iterable[ImageLike]) -> Iterator[ImageLike | Unreadable]:
+def _expand(images: Iterable[ImageLike], left_out: Omissions) -> Iterator[ImageLike | Unreadable]:
     """Yield the images of every folder and pattern, what is wrong with a path in its place, and all else as it is."""
     for image in images:
         if not isinstance(image, (str, Path)):
             yield image
             continue
         try:
-            yield from images_in([image])
+            yield from images_in([image], left_out)
         except DataError as error:
             yield Unreadable(str(image), error.message, Path(image))
 

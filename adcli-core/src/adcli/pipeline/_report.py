@@ -6,8 +6,8 @@ from typing import Any
 
 from adcli._changes import changing, inside
 from adcli._commands import quote
-from adcli.errors import RunError
-from adcli.pipeline._evaluate import evaluate, read_origin
+from adcli.errors import OptionError, RunError
+from adcli.pipeline._evaluate import ORIGIN_FILE, evaluate, read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, name_folder
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._run_page import shows, write_report
@@ -47,7 +47,10 @@ def report(
     progress.note(f"{page}: {'shows other thresholds than the run has now' if page.exists() else 'missing'}; making it")
     if name is not None:
         origin = _read_origin(folder)
-        evaluate(run, origin["data"], origin["data_options"], scorer=scorer(run), name=name, progress=progress)
+        try:
+            evaluate(run, origin["data"], origin["data_options"], scorer=scorer(run), name=name, progress=progress)
+        except OptionError as error:
+            raise RunError(f"{folder / ORIGIN_FILE}: {error.format_message().rstrip('.')}; evaluate again.") from None
     elif inside(run.path, METRICS_FILE).is_file() or inside(run.path, f"{EVALUATIONS}/{OWN}").is_dir():
         # Without its metrics, a run that was evaluated must not look like one that had nothing to test.
         evaluate(run, scorer=scorer(run), progress=progress)

@@ -39,7 +39,9 @@ def write_report(
         on: what they are, in words.
         files: where the run's files lie, if they are not at its path yet.
     """
-    write_atomically(path, render(_page(run, evaluation, on, files or run.path)))
+    page = render(_page(run, evaluation, on, files or run.path))
+    # The name of a file may be no text.
+    write_atomically(path, page.encode(errors="backslashreplace"))
 
 
 def shows(path: Path, calibration: Calibration) -> bool:

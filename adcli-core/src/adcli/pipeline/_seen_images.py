@@ -8,8 +8,8 @@ from typing import Any
 from adcli.data.fingerprint import relative_names
 from adcli.data.guarding import digests_of
 from adcli.data.samples import Sample
-from adcli.pipeline.train_settings import TrainSettings, parse_calibration
 from adcli.runs.images import Role, SeenImage
+from adcli.runs.settings import TrainSettings, parse_calibration
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.thresholds import CalibrationPlan
 

@@ -2,7 +2,6 @@
 
 import io
 
-from adcli.data.photograph import open_photograph
 from adcli.data.source import ImageSource
 from adcli.errors import DataError
 from adcli.report.overlays import draw_overlay
@@ -27,7 +26,7 @@ def draw_threshold_image(
     if name is None or item is None:
         return None
     try:
-        photograph = open_photograph(item.path)
+        photograph = source.open(item)
         image = source.fit(photograph)
     except DataError:
         # It was scored a moment ago; that it has gone since does not matter to the thresholds.

@@ -27,9 +27,11 @@ from adcli._process import torchrun
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
+from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.data.samples import count_labels
 from adcli.data.source import ImageSource, Item
+from adcli.data.survey import Survey, survey
 from adcli.errors import (
     AdcliError,
     DataError,
@@ -62,13 +64,13 @@ from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.pipeline._usable import keep_usable
-from adcli.pipeline.train_settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
 from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
-from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run, blaming
+from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.scorer import Scorer
@@ -149,19 +151,26 @@ def _go_on(
     progress: Progress,
 ) -> Trained:
     content.pop("format", None)
+    content.setdefault("command", "")
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
     settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
     options = {**settings.data_options, **data_options}
+    where = Path(reference) if partial is None else partial.folder
+    before = content["record"]
+    for name in ("model", "plugin", "data"):
+        if name not in before:
+            raise RunError(f"{where / RUN_FILE}: record.{name} is missing; train again.")
+    moved = replace(settings, data=settings.data if data is None else data, data_options=options)
     try:
-        job = _prepare(replace(settings, data=settings.data if data is None else data, data_options=options), progress)
+        with blaming(where, given=data_options):
+            job = _prepare(moved, progress)
     except DataError as error:
         place = Path(settings.data or "")
         if data is not None or not place.is_absolute() or place.exists():
             raise
         command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
         raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
-    before = content["record"]
     known = before["data"]["fingerprint"]
     if job.record["data"]["fingerprint"] != known:
         differ = torchrun.on_first(lambda: _describe_difference(partial, job.training, known))
@@ -263,9 +272,13 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
+    say(data.splits.left_out, progress.note)
     _note_rate(settings, progress)
-    source = _open_source(settings, size)
+    found = Survey(*torchrun.on_first(lambda: survey([sample.image for sample in data.splits.train])))
+    settings = _declare_white(settings, found, progress)
+    source = _open_source(settings, size, found.learnt_from)
     items, digests = read_good_images(data.splits, spec, source, progress)
+    say(source.left_out, progress.note, "note")
     files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
     plan = plan_calibration(settings, spec, data.splits, items, digests, progress, files)
     if torchrun.rank() == 0:
@@ -284,6 +297,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     if torchrun.rank() == 0:
         inputs = list_inputs(settings, chosen.options, plan, data.splits.test, files)
     record = _record(provided, chosen, data, plan, source)
+    record["learnt_from"] = found.learnt_from
     record[BEGAN_WITH] = torchrun.on_first(lambda: dict(inputs.digests))
     record["data"] |= {
         "fingerprint": torchrun.on_first(lambda: fingerprint([item.path for item in items], digests)),
@@ -306,6 +320,15 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     )
 
 
+def _declare_white(settings: TrainSettings, found: Survey, progress: Progress) -> TrainSettings:
+    """Return settings that say what is white in 16-bit images, which are said to be so if it was measured."""
+    if settings.white != "auto":
+        return settings
+    if found.deep:
+        progress.note(found.explain())
+    return replace(settings, white=str(found.white))
+
+
 def _note_rate(settings: TrainSettings, progress: Progress) -> None:
     """Say what a false-alarm rate is still for beside a threshold."""
     if settings.threshold is None or settings.false_alarm_rate == FIELDS["false_alarm_rate"].default:
@@ -319,7 +342,7 @@ def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenIm
     return [SeenImage(name, digest, "fitted") for name, digest in zip(names, digests, strict=True)]
 
 
-def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
+def _open_source(settings: TrainSettings, size: Size, learnt_from: str) -> ImageSource:
     """Return what decodes the images of a training."""
     ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
     return ImageSource(
@@ -328,6 +351,7 @@ def _open_source(settings: TrainSettings, size: Size) -> ImageSource:
         cache_bytes=settings.cache << 20,
         skip_unreadable=settings.skip_unreadable,
         framing=framing(settings, ignored),
+        learnt_from=learnt_from,
     )
 
 
@@ -465,7 +489,7 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     for name, data in kept_files(first, picture).items():
         partial.write(name, data)
     laps.end("calibrate")
-    origin = Origin(partial.final.name, kept["weights"])
+    origin = Origin(partial.final.name, kept["weights"], job.record["learnt_from"])
     scorer = Scorer(runtime, job.source, calibration, job.batch_size, origin)
     ending = Ending(
         job=job,

@@ -12,10 +12,10 @@ from adcli.errors import AdcliError, BackboneError, DataError, MissingCategoryEr
 from adcli.metrics.table import METRICS
 from adcli.nn import distributed
 from adcli.pipeline._train import train
-from adcli.pipeline.train_settings import TrainSettings, check_places, parse_calibration
 from adcli.progress import Progress, Silent
 from adcli.runs.partial import check_free
 from adcli.runs.run import Run
+from adcli.runs.settings import TrainSettings, check_places, parse_calibration
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from adcli.data.headers import Problem, check_headers
 from adcli.data.samples import Sample
 from adcli.data.source import ImageSource
 from adcli.errors import DataError
-from adcli.pipeline.train_settings import TrainSettings
 from adcli.progress import Progress
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 
 

@@ -6,29 +6,23 @@ import numpy as np
 
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import parse_json, read_state
 from adcli.errors import RunError
 from adcli.metrics import judge_again, without_verdicts
-from adcli.pipeline._evaluation_pass import METRICS_FILE, SCORES_FILE
+from adcli.pipeline._evaluation_pass import SCORES_FILE
+from adcli.runs.metrics import read_metrics
 from adcli.runs.run import Run
 from adcli.scoring.verdict import read_table
-
-
-def read_metrics(run: Run) -> dict[str, Any]:
-    """Return what ``metrics.json`` of a run holds; nothing if there is none that can be read."""
-    try:
-        loaded = parse_json(read_state(inside(run.path, METRICS_FILE)))
-    except (OSError, ValueError, RunError):
-        return {}
-    return loaded if isinstance(loaded, dict) and isinstance(loaded.get("image", {}), dict) else {}
 
 
 def metrics_in_force(run: Run) -> tuple[dict[str, Any], str]:
     """Return the metrics of a run, their verdicts by the threshold in force, and what to say if those are not known.
 
     What ranks images needs no threshold. Verdicts come from the scores that are kept, and no image is scored again.
+
+    Raises:
+        RunError: ``metrics.json`` cannot be read, or holds no metrics.
     """
-    metrics, threshold = read_metrics(run), run.calibration.image_threshold
+    metrics, threshold = read_metrics(run.path), run.calibration.image_threshold
     if not metrics.get("image"):
         return metrics, ""
     try:

@@ -1,25 +1,45 @@
 """The calibration of a run or an export, and every one that it ever had: ``calibrations/NNNN.json``."""
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from adcli._artefacts import Artefact, digest_of
+from adcli._artefacts.declaring import Count, Ordinal, Time, closed
+from adcli._artefacts.parsing import parse_json
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import parse_json, read_state
+from adcli._files import LARGEST
 from adcli.errors import RunError
-from adcli.scoring.calibration import Calibration
+from adcli.scoring.calibration import Calibration, make_calibration
 
 CALIBRATION_FILE = "calibration.json"
 FOLDER = "calibrations"
 FORMAT = 1
-_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,}")
+_NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
+
+
+@closed
+class _Stored(TypedDict):
+    """What ``calibrations/NNNN.json`` holds."""
+
+    format: Ordinal
+    number: Count
+    time: Time
+    command: str
+    data: str
+    left_out: dict[str, Count]
+    tested: Count
+    replaced: Ordinal | None
+    restores: Ordinal | None
+    undoes: NotRequired[bool]
+    calibration: dict[str, Any]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +86,7 @@ class KeptCalibration:
     def to_json(self) -> str:
         """Return JSON that ends with its own digest."""
         content = self.to_dict()
-        return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
+        return json.dumps({**content, "digest": digest_of(content)}, indent=1) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -86,26 +106,36 @@ class KeptCalibration:
 
     @classmethod
     def from_json(cls, text: str, source: Path) -> "KeptCalibration":
-        """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
-        try:
-            content = parse_json(text)
-            if content.pop("digest") != _digest(content) or content["format"] > FORMAT:
-                raise ValueError
-            calibration = Calibration.from_json(json.dumps(content["calibration"]), source=source)
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            RunError: it was changed since, or is none, and the message names ``source`` and the field.
+        """
+        file = Artefact(source, RunError, "copy it from where the run is whole, or remove it")
+        content = file.parse(parse_json, text)
+        file.check_digest(content)
+        stored = file.check(content, _Stored)
+        if stored["format"] > FORMAT:
+            raise file.wrong("was written by a newer adcli-core; upgrade adcli-core")
+        calibration = make_calibration(stored["calibration"], file)
+        if stored["number"] != calibration.number:
+            raise file.wrong(f"number is {stored['number']}, not that of the calibration, {calibration.number}")
+        for name, number in (("replaced", stored["replaced"]), ("restores", stored["restores"])):
+            # Going back must come to an end.
+            if (number or 0) >= calibration.number:
+                raise file.wrong(f"{name} is {number}, not the number of an earlier calibration")
+        return cls(
+            calibration,
+            stored["time"],
+            stored["command"],
+            stored["data"],
+            stored["left_out"],
+            stored["tested"],
+            stored["replaced"],
+            stored["restores"],
             # Until this was written down, what brought a calibration back was taken for an undo.
-            undoes = bool(content.get("undoes", content["restores"] is not None))
-            return cls(calibration, **{name: content[name] for name in _NAMES}, undoes=undoes)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise RunError(
-                f"{source}: was changed or damaged since it was written, or a newer adcli-core wrote it."
-            ) from None
-
-
-_NAMES = ("time", "command", "data", "left_out", "tested", "replaced", "restores")
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+            stored.get("undoes", stored["restores"] is not None),
+        )
 
 
 def now() -> str:
@@ -169,11 +199,9 @@ def _read(path: Path, consequence: str = "") -> str:
         RunError: it is missing, cannot be read, or is no text.
     """
     try:
-        return read_state(path)
+        return Artefact(path, RunError).text(LARGEST)
     except FileNotFoundError:
         raise RunError(f"{path}: is missing{consequence}.") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def open_calibration(root: Path, weights: str, repairing: bool) -> Calibration:
@@ -215,13 +243,18 @@ def read_calibration(root: Path, weights: str) -> Calibration:
     Raises:
         RunError: it cannot be read, was changed since it was written, or is that of another run or model.
     """
-    path = inside(root, CALIBRATION_FILE)
-    calibration = Calibration.from_json(_read(path), source=path)
+    path, calibration = root / CALIBRATION_FILE, read_stored(root)
     if calibration.weights != weights:
         raise RunError(f"{path}: is the calibration of another model, by the digest of its weights.")
     if not _may_be_own(root, calibration):
         raise RunError(f"{path}: is none of the calibrations in {root / FOLDER}, so it is that of another run.")
     return calibration
+
+
+def read_stored(root: Path) -> Calibration:
+    """Return what is in ``calibration.json``, whoever's it is; raises :class:`RunError` if it cannot be read."""
+    path = inside(root, CALIBRATION_FILE)
+    return Calibration.from_json(_read(path), source=path)
 
 
 def _may_be_own(root: Path, calibration: Calibration) -> bool:

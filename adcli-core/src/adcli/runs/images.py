@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from adcli._artefacts.parsing import read_rows
 from adcli._changes import inside
+from adcli._files import read_bytes
 from adcli.errors import RunError, one_line
 from adcli.runs.run import RUN_FILE, read_run_file
 
@@ -60,9 +62,7 @@ def read_images(run_path: Path) -> list[SeenImage]:
     """
     path = inside(run_path, IMAGES_FILE)
     content = _read(path)
-    record = read_run_file(run_path / RUN_FILE).get("record")
-    known = record.get("images") if isinstance(record, dict) else None
-    if hashlib.sha256(content).hexdigest() != known:
+    if hashlib.sha256(content).hexdigest() != read_run_file(run_path / RUN_FILE)["record"].get("images"):
         raise RunError(f"{path}: was changed or damaged since the run (its digest differs); {_REMEDY}.")
     return list(_parse(content, path))
 
@@ -79,26 +79,22 @@ def fitted_digests(run_path: Path) -> frozenset[str]:
 
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise RunError(f"{path}: is missing; {_REMEDY}.")
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        return read_bytes(path, LARGEST)
+    except FileNotFoundError:
+        raise RunError(f"{path}: is missing; {_REMEDY}.") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from None
-    if len(content) > LARGEST:
-        raise RunError(f"{path}: has more than {LARGEST >> 20} megabytes, which no run writes; {_REMEDY}.")
-    return content
 
 
 def _parse(content: bytes, path: Path) -> Iterator[SeenImage]:
     try:
         # Only "\n" ends a line: a row is never made of two.
-        rows = csv.reader(io.StringIO(content.decode(), newline="\n"), strict=True)
-        if tuple(next(rows, ())) != COLUMNS:
+        rows = read_rows(io.StringIO(content.decode(), newline="\n"), strict=True)
+        if tuple(next(rows, (1, []))[1]) != COLUMNS:
             raise RunError(f"{path}: line 1: must be '{','.join(COLUMNS)}'; {_REMEDY}.")
-        for number, row in enumerate(rows, 2):
-            yield _parse_row(row, f"{path}: line {number}")
-    except (UnicodeDecodeError, csv.Error) as error:
+        for line, row in rows:
+            yield _parse_row(row, f"{path}: line {line}")
+    except ValueError as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}); {_REMEDY}.") from None
 
 

@@ -6,10 +6,13 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypedDict
 
 from adcli import _system
+from adcli._artefacts import Artefact
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import LOCK, inside
-from adcli._files import read_state, remove_tree, seal, storing, unseal, write_atomically
+from adcli._files import remove_tree, seal, storing, write_atomically
 from adcli._locking import Lock
 from adcli.errors import AdcliError, RunError, StorageError
 from adcli.runs.run import PARTIAL, RUN_FILE
@@ -25,6 +28,11 @@ UNNAMED = ".new"
 
 _GONE = re.compile(r"\.adcli-[0-9a-f]{12}\.removed")
 """What a run is called of which nothing is left but the plan and the lock."""
+
+
+class _Plan(TypedDict):
+    files: list[str]
+    folders: list[str]
 
 
 def is_being_removed(folder: Path) -> bool:
@@ -64,12 +72,12 @@ def list_left(folder: Path) -> list[Path]:
 
 
 def _read_plan(folder: Path) -> dict[str, list[str]]:
-    path = inside(folder, PLAN_FILE)
+    file = Artefact(inside(folder, PLAN_FILE), RunError, "it is damaged; remove it")
     try:
-        plan = unseal(read_state(path), path)
-        return {kind: [str(name) for name in plan[kind]] for kind in ("files", "folders")}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{path}: is damaged; remove it.") from None
+        plan = file.check(file.unseal(file.text(LARGEST_YAML)), _Plan)
+    except FileNotFoundError:
+        raise file.wrong("is missing") from None
+    return {"files": plan["files"], "folders": plan["folders"]}
 
 
 def _leave_newer(folder: Path, plan: dict[str, list[str]]) -> dict[str, list[str]]:

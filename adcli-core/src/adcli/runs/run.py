@@ -1,10 +1,11 @@
 """The run folder: written under ``.partial``, renamed when complete, verified when read."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
 from adcli.runs.calibrations import open_calibration
@@ -14,14 +15,19 @@ from adcli.scoring.runtime import Runtime
 
 if TYPE_CHECKING:
     from adcli.nn.model import Model
+from adcli._artefacts import Artefact
+from adcli._artefacts.declaring import UNKNOWN, Count, Digest, Ordinal, Time
+from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside
 from adcli._commands import quote
-from adcli._files import file_digest, named, read_state, unseal
+from adcli._files import file_digest, named
 from adcli._locking import open_regular
 from adcli._process.imports import without_collection
+from adcli.data.bits import WHITE
 from adcli.data.decoding import Size
 from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
-from adcli.errors import DataError, RunError, needing_torch, printable
+from adcli.errors import DataError, OptionError, RunError, needing_torch, one_line, printable
+from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings
 
 FORMAT = 3
 """2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
@@ -36,13 +42,73 @@ MAX_NOTE = 2000
 """Characters of a note, at most."""
 
 
+_REMEDY = "the run was changed by hand or damaged; copy it again, or train it again"
+
+
+class Maker(TypedDict):
+    """A plugin as the record of a run or an export names it."""
+
+    distribution: str
+    version: str
+
+
+class _Backbone(TypedDict):
+    default_not_available: str | None
+    reason: str | None
+
+
+class _Data(TypedDict):
+    fitted: Count
+    held_out: Count
+    test: str
+    fingerprint: Digest
+
+
+class _Fit(TypedDict):
+    weights: Digest
+    timings: dict[str, float]
+
+
+class Record(TypedDict, total=False):
+    """What ``run.yaml`` says of what happened; a run that is not finished has a part of it."""
+
+    core: str
+    model: str
+    plugin: Maker
+    backbone: _Backbone
+    data: _Data
+    learnt_from: Literal["grey", "colours", ""]
+    began_with: dict[str, str]
+    processes: Ordinal
+    ignore: Digest
+    fit: _Fit
+    weights: Digest
+    images: Digest
+    device: str
+    versions: dict[str, str]
+    timings: dict[str, float]
+    not_evaluated: str
+    finished: Time
+
+
+_OF_FINISHED = ("weights", "core", "model", "plugin", "backbone", "data", "images", "finished")
+"""What the record of a finished run has."""
+
+
+class _RunFile(TypedDict, total=False):
+    format: Ordinal
+    created: Time
+    command: str
+    record: Record
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished training run.
 
     Attributes:
         path: its folder.
-        settings: the settings of :class:`adcli.pipeline.train_settings.TrainSettings`, complete, as plain values.
+        settings: the settings of :class:`adcli.runs.settings.TrainSettings`, complete, as plain values.
         record: what happened: versions, digests, counts, timings.
         calibration: threshold and p-values.
     """
@@ -69,12 +135,22 @@ class Run:
             RunError: it is no finished run, comes from a newer core, or was changed since.
         """
         path = named(path)
-        content = read_run_file(inside(path, RUN_FILE))
-        if "weights" not in content.get("record", {}):
+        file = Artefact(inside(path, RUN_FILE), RunError, _REMEDY)
+        content = read_run_file(file.path)
+        record = content.pop("record")
+        if "weights" not in record:
             command = quote("adcli", "train", "--resume", path)
             raise RunError(f"{path}: the run was not finished; continue it: {command}")
-        settings = {key: value for key, value in content.items() if key not in ("format", "record", "digest")}
-        return cls(path, settings, content["record"], open_calibration(path, content["record"]["weights"], repairing))
+        missing = [name for name in _OF_FINISHED if name not in record]
+        if missing or content["image_size"] is None:
+            raise file.wrong(f"{f'record.{missing[0]}' if missing else 'image_size'} is missing")
+        settings = {key: value for key, value in content.items() if key != "format"}
+        try:
+            return cls(path, settings, record, open_calibration(path, record["weights"], repairing))
+        except RunError:
+            if not file.path.exists():
+                raise RunError(f"{path}: is gone; another command has just removed or renamed it.") from None
+            raise
 
     @property
     def note(self) -> str:
@@ -91,7 +167,7 @@ class Run:
     @property
     def origin(self) -> Origin:
         """What verdicts of this run are traced back to."""
-        return Origin(self.name, str(self.record.get("weights", "")))
+        return Origin(self.name, str(self.record.get("weights", "")), str(self.record.get("learnt_from", "")))
 
     @property
     def image_size(self) -> Size:
@@ -105,10 +181,8 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        # A run.yaml that was written by hand may leave out what it does not need.
-        region, crop, fit = (self.settings.get(name) for name in ("region", "crop", "fit"))
-        ignored = self._read_ignored() if self.settings.get("ignore") else None
-        return parse_framing(region, crop, fit or "squash", ignored)
+        region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
+        return parse_framing(region, crop, fit, self._read_ignored() if self.settings["ignore"] else None, white)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)
@@ -116,7 +190,7 @@ class Run:
             ignored = read_ignored(path)
         except DataError as error:
             raise RunError(f"{error.message.rstrip('.')}; {self._say_remedy()}") from None
-        if ignored_digest(ignored) != self.record["ignore"]:
+        if ignored_digest(ignored) != self.record.get("ignore"):
             raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
         return ignored
 
@@ -135,7 +209,8 @@ class Run:
         with needing_torch(), without_collection():
             from adcli.nn.restoring import restore_model
         made, by = self.record["model"], self.record["plugin"]
-        return restore_model(made, by, self.settings["options"], self.image_size, self.verified_weights, self.path)
+        with blaming(self.path, "options"):
+            return restore_model(made, by, self.settings["options"], self.image_size, self.verified_weights, self.path)
 
     def runtime(self, device: str = "auto") -> Runtime:
         """Load the model onto a device, ready to score; raises as :meth:`restore`."""
@@ -155,25 +230,65 @@ class Run:
         return path
 
 
+@contextlib.contextmanager
+def blaming(path: Path, field: str = "", given: Collection[str] = ()) -> Iterator[None]:
+    """Turn an error about an option into one that names the ``run.yaml`` which has it.
+
+    Args:
+        path: the run's folder.
+        field: the setting that holds the option.
+        given: names of options that are not from there.
+    """
+    try:
+        yield
+    except OptionError as error:
+        if error.option in given:
+            raise
+        where = f"{field}." if field and error.option else ""
+        file = Artefact(path / RUN_FILE, RunError, "make that possible, or train again")
+        raise file.wrong(f"{where}{one_line(error).rstrip('.')}") from None
+
+
 def read_run_file(path: Path) -> dict[str, Any]:
     """Return the content of a ``run.yaml``, of a finished run or another.
 
     Raises:
         RunError: it is missing, was changed since it was written, or has another format.
     """
+    file = Artefact(path, RunError, _REMEDY)
     try:
-        text = read_state(path)
+        content = file.unseal(file.text(LARGEST_YAML))
     except FileNotFoundError:
         raise RunError(f"{path.parent}: no run folder (it has no {RUN_FILE}).") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}).") from None
-    content = unseal(text, path)
-    if content.get("format", 0) > FORMAT:
-        core = content.get("record", {}).get("core", "a newer version")
-        raise RunError(f"{path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it.")
-    if content.get("format", 0) < FORMAT:
-        again = quote("adcli", "train", "--config", path)
+    _check_format(file, content)
+    told: dict[str, Any] = dict(file.check({name: content[name] for name in content if name not in FIELDS}, _RunFile))
+    unknown = next((name for name in told if name not in NOT_SETTINGS), None)
+    if unknown is not None or "record" not in told:
+        raise file.wrong("record is missing" if unknown is None else f"{one_line(unknown)[:60]} {UNKNOWN}")
+    try:
+        # A run that declares no white was made before there was a choice.
+        given = {"white": str(WHITE)} | {name: content[name] for name in content if name in FIELDS}
+        settings = TrainSettings.parse(given)
+    except OptionError as error:
+        raise file.wrong(error.format_message().rstrip(".")) from None
+    # As it is written: what happened comes last.
+    record = told.pop("record")
+    return {**told, **settings.to_dict(), "record": record}
+
+
+def _check_format(file: Artefact, content: Mapping[str, Any]) -> None:
+    """Make sure that a ``run.yaml`` has the format of this version; raises :class:`RunError` that says what to do."""
+    written = content.get("format", 0)
+    if type(written) is not int:
+        raise file.wrong("format is no whole number")
+    if written > FORMAT:
+        record = content.get("record")
+        core = one_line(record["core"]) if isinstance(record, dict) and "core" in record else "a newer version"
         raise RunError(
-            f"{path}: was written by an earlier adcli-core, in a format that has changed; repeat it: {again}"
+            f"{file.path}: was written by adcli-core {core}, newer than this one; upgrade adcli-core to read it."
         )
-    return content
+    if written < FORMAT:
+        again = quote("adcli", "train", "--config", file.path)
+        raise RunError(
+            f"{file.path}: was written by an earlier adcli-core, in a format that has changed; repeat it: {again}"
+        )

@@ -5,7 +5,6 @@ exchangeable scores of good images, a new good image exceeds the k-th smallest w
 1 - k / (n + 1).
 """
 
-import hashlib
 import json
 import math
 import statistics
@@ -14,13 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adcli._files import parse_json
+from adcli._artefacts import Artefact, digest_of
+from adcli._artefacts.declaring import Count, NotNegative, Rate, closed
+from adcli._artefacts.parsing import parse_json
 from adcli.errors import OptionError, RunError
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]
@@ -37,6 +39,28 @@ _MADE_BY = {
     "folder": "good images of a folder of their own",
     "k-fold": "images in folds",
 }
+
+
+@closed
+class _Stored(TypedDict):
+    """A calibration as it is written."""
+
+    number: Count
+    method: Method
+    rate: Rate
+    achievable_rate: float
+    image_threshold: float | None
+    pixel_threshold: float | None
+    image_scores: list[float]
+    map_maxima: list[float]
+    map_range: tuple[float, float]
+    images: list[str]
+    digests: list[str]
+    rounding: tuple[NotNegative, NotNegative]
+    chosen_by: Method
+    weights: str
+    given: NotRequired[str]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -305,7 +329,7 @@ class Calibration:
     @cached_property
     def digest(self) -> str:
         """What tells this calibration from any other, whatever number it has in its history."""
-        return _digest(self._content())
+        return digest_of(self._content())
 
     def to_json(self) -> str:
         """Return JSON that carries its own digest."""
@@ -331,30 +355,52 @@ class Calibration:
 
     @classmethod
     def from_json(cls, text: str, *, source: Path) -> "Calibration":
-        """Read what :meth:`to_json` wrote; raises :class:`RunError` naming ``source`` if it was changed since."""
-        try:
-            content: dict[str, Any] = parse_json(text)
-            digest, number = content.pop("digest"), content.pop("number")
-            if digest != _digest(content):
-                raise ValueError
-            return cls(
-                method=content["method"],
-                rate=content["rate"],
-                image_scores=tuple(content["image_scores"]),
-                map_maxima=tuple(content["map_maxima"]),
-                image_threshold=content["image_threshold"],
-                pixel_threshold=content["pixel_threshold"],
-                given=content.get("given"),
-                map_range=(content["map_range"][0], content["map_range"][1]),
-                images=tuple(content["images"]),
-                digests=tuple(content["digests"]),
-                rounding=(content["rounding"][0], content["rounding"][1]),
-                chosen_by=content["chosen_by"],
-                weights=content["weights"],
-                number=int(number),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise RunError(f"{source}: was changed or damaged since it was written (its digest differs).") from None
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            RunError: it was changed since, or is none, and the message names ``source`` and the field.
+        """
+        file = Artefact(source, RunError)
+        return make_calibration(file.parse(parse_json, text), file)
+
+
+def make_calibration(content: Any, file: Artefact) -> Calibration:
+    """Return the calibration that the values in a file stand for; raises as :meth:`Calibration.from_json`."""
+    file.check_digest(content, besides=("number",))
+    stored = file.check(content, _Stored)
+    made = Calibration(
+        method=stored["method"],
+        rate=stored["rate"],
+        image_scores=tuple(stored["image_scores"]),
+        map_maxima=tuple(stored["map_maxima"]),
+        image_threshold=stored["image_threshold"],
+        pixel_threshold=stored["pixel_threshold"],
+        given=stored.get("given"),
+        map_range=(stored["map_range"][0], stored["map_range"][1]),
+        images=tuple(stored["images"]),
+        digests=tuple(stored["digests"]),
+        rounding=(stored["rounding"][0], stored["rounding"][1]),
+        chosen_by=stored["chosen_by"],
+        weights=stored["weights"],
+        number=stored["number"],
+    )
+    fault = _find_fault(made)
+    if fault:
+        raise file.wrong(fault)
+    return made
+
+
+def _find_fault(made: Calibration) -> str:
+    """Return what does not go together, or nothing."""
+    for name, values in (("image_scores", made.image_scores), ("map_maxima", made.map_maxima)):
+        if any(left > right for left, right in pairwise(values)):
+            return f"{name} is not ascending"
+    for name, texts in (("images", made.images), ("digests", made.digests)):
+        if len(texts) not in (0, made.n):
+            return f"{name} is a list of {len(texts)}, not of {made.n} as image_scores"
+    if (made.image_threshold is None) != (made.method == "none"):
+        return f"image_threshold is {made.image_threshold}, which method '{made.method}' does not have"
+    return "map_range is not ascending" if made.map_range[0] > made.map_range[1] else ""
 
 
 def conformal_threshold(ascending: tuple[float, ...], rate: float) -> float | None:
@@ -390,7 +436,3 @@ def _achievable(n: int, rate: float) -> Fraction:
 
 def _in_words(rate: Fraction) -> str:
     return f"1 in {rate.denominator}" if rate.numerator == 1 else f"{float(rate):.3g} of all"
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -15,10 +15,12 @@ class Origin(NamedTuple):
     Attributes:
         run: the name of the run.
         model: the digest of its weights.
+        learnt_from: ``"grey"`` or ``"colours"``, if its training images were all of one kind.
     """
 
     run: str = ""
     model: str = ""
+    learnt_from: str = ""
 
 
 UNKNOWN = Origin()

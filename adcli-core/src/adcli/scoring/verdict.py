@@ -2,12 +2,15 @@
 
 import csv
 import io
-import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
+from adcli._artefacts.declaring import AnyText, Share, compare
+from adcli._artefacts.parsing import read_rows
+from adcli._locking import open_regular
 from adcli._spelling import spell, unspell
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
@@ -16,8 +19,36 @@ FORMAT = 1
 """Raised when a field changes its meaning or goes; fields may be added at the end."""
 
 VERDICTS = ("good", "defect", "unreadable", "")
-CELL_BYTES = 1 << 24
-"""What a cell may take, so that no table exhausts the memory."""
+
+
+class _Region(TypedDict):
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+    peak: float
+
+
+class _Stored(TypedDict):
+    """What is written of a photograph, in JSON."""
+
+    format: Literal[1]
+    image: AnyText
+    part: AnyText
+    zone: AnyText
+    category: AnyText
+    time: AnyText
+    run: AnyText
+    model: AnyText
+    calibration: AnyText
+    score: float | None
+    p_value: Share | None
+    threshold: float | None
+    verdict: Literal["good", "defect", "unreadable", ""]
+    regions: list[_Region]
+    picture: AnyText
+    problem: AnyText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,56 +125,52 @@ class VerdictRecord:
     def from_json(cls, content: Mapping[str, Any]) -> "VerdictRecord":
         """Read what :meth:`to_json` returned; raises :class:`ValueError` that says what is wrong with it."""
         try:
-            regions = tuple(Region(**region) for region in content["regions"])
-            values = {name: content[name] for name in COLUMNS if name != "regions"}
-            finite = _are_finite(values)
-        except (KeyError, TypeError):
-            raise ValueError("is no verdict record") from None
-        return cls._checked(values, regions, finite)
+            stored = compare(content, _Stored)
+        except ValueError as error:
+            raise ValueError(f"is no verdict record: {error}") from None
+        values: dict[str, Any] = {name: stored[name] for name in COLUMNS if name != "format"}  # type: ignore[literal-required]
+        if (values["score"] is None) != (values["verdict"] == "unreadable"):
+            raise ValueError("is no verdict record: it has a score and is unreadable, or neither")
+        regions = tuple(Region(*(region[name] for name in _SIDES)) for region in values.pop("regions"))
+        return cls(**values, regions=regions)
 
     @classmethod
     def from_cells(cls, row: Mapping[str, str]) -> "VerdictRecord":
         """Read a row of a table, by column; raises :class:`ValueError` that says what is wrong with it."""
+        content: dict[str, Any] = {name: unspell(cell) for name, cell in row.items()}
         try:
-            values: dict[str, Any] = {name: unspell(row[name]) for name in COLUMNS if name != "regions"}
-            values["format"] = int(row["format"])
-            for name in ("score", "p_value", "threshold"):
-                values[name] = float(row[name]) if row[name] else None
-            regions = tuple(map(_read_region, filter(None, row["regions"].split("; "))))
-            finite = _are_finite(values)
-        except (KeyError, TypeError, AttributeError, ValueError):
-            raise ValueError("is no verdict record") from None
-        return cls._checked(values, regions, finite)
-
-    @classmethod
-    def _checked(cls, values: dict[str, Any], regions: tuple[Region, ...], finite: bool) -> "VerdictRecord":
-        if values.pop("format") != FORMAT:
-            raise ValueError(f"is a verdict record of another format than {FORMAT}")
-        if values["verdict"] not in VERDICTS:
-            raise ValueError(f"'{values['verdict']}' is no verdict")
-        if not finite:
-            raise ValueError("has a number that is not finite")
-        if (values["score"] is None) != (values["verdict"] == "unreadable"):
-            raise ValueError("has a score and is unreadable, or neither")
-        return cls(**values, regions=regions)
+            content |= {name: _as_number(float, row[name]) for name in ("score", "p_value", "threshold")}
+            content["format"] = _as_number(int, row["format"])
+            content["regions"] = list(map(_read_region, filter(None, row["regions"].split("; "))))
+        except KeyError as error:
+            raise ValueError(f"is no verdict record: it has no column {error}") from None
+        return cls.from_json(content)
 
 
 COLUMNS = ("format", *(field.name for field in fields(VerdictRecord)))
 """The fields, in the order in which they are written."""
 
-
-def _are_finite(values: Mapping[str, Any]) -> bool:
-    numbers = [values[name] for name in ("score", "p_value", "threshold")]
-    return all(number is None or math.isfinite(number) for number in numbers)
+_SIDES = tuple(field.name for field in fields(Region))
 
 
 def _cell(value: object) -> str:
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
-def _read_region(text: str) -> Region:
-    *sides, peak = text.split(" ")
-    return Region(*map(int, sides), peak=float(peak))  # type: ignore[misc]
+def _as_number(kind: type[float], text: str) -> float | str | None:
+    """Return a cell as a number, None if it is empty, and as it is if it is no number."""
+    try:
+        return kind(text) if text else None
+    except ValueError:
+        return text
+
+
+def _read_region(text: str) -> Any:
+    cells = text.split(" ")
+    if len(cells) != len(_SIDES):
+        return text
+    kinds: dict[str, type[float]] = {"peak": float}
+    return {name: _as_number(kinds.get(name, int), cell) for name, cell in zip(_SIDES, cells, strict=True)}
 
 
 def csv_line(cells: Iterable[object]) -> str:
@@ -161,14 +188,14 @@ def read_table(path: Path) -> Iterator[tuple[VerdictRecord, Mapping[str, str]]]:
         OSError: the file cannot be read.
         ValueError: it is no table of verdict records; the message says why, and on which line.
     """
-    csv.field_size_limit(CELL_BYTES)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        try:
-            for row in rows:
-                # What a reader gives to a row of too many cells, or too few.
-                if None in row or None in row.values():
-                    raise ValueError(f"has not {len(rows.fieldnames or ())} cells as the first line has")
-                yield VerdictRecord.from_cells(row), row
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"line {rows.line_num}: {error}") from None
+    with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), encoding="utf-8", newline="") as file:
+        rows = read_rows(file)
+        _, columns = next(rows, (1, []))
+        for line, cells in rows:
+            try:
+                row = dict(zip(columns, cells, strict=True))
+                record = VerdictRecord.from_cells(row)
+            except ValueError as error:
+                why = error if len(cells) == len(columns) else f"has {len(cells)} cells instead of {len(columns)}"
+                raise ValueError(f"line {line}: {why}") from None
+            yield record, row

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adcli._files import storing
-from adcli._locking import Lock
+from adcli._locking import Lock, open_regular
 from adcli.errors import StorageError, one_line
-from adcli.scoring.verdict import CELL_BYTES, COLUMNS, FORMAT, VERDICTS, VerdictRecord, csv_line
+from adcli.scoring.verdict import COLUMNS, FORMAT, VERDICTS, VerdictRecord, csv_line
 
 _HEADER = csv_line(COLUMNS).encode()
+_LONGEST = 1 << 24
+"""Bytes of a row that was not finished, at most."""
+
 _ROW = f"\n{FORMAT},".encode()
 """What a row begins with, after the one before."""
 
@@ -74,13 +77,13 @@ class VerdictTable:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not append:
             raise StorageError(f"{self.path}: exists already; go on with it with --append, or choose another --out.")
-        with storing(self.path), self.path.open("rb") as found:
+        with storing(self.path), os.fdopen(open_regular(self.path, os.O_RDONLY, follow=True), "rb") as found:
             head = found.read(len(_HEADER))
             whole = _whole_bytes(found)
-            tail = found.read()
+            tail = found.read(_LONGEST + 1)
         if not _HEADER.startswith(head):
             raise StorageError(f"{self.path}: {_explain_header(head)}; choose another --out.")
-        if _ROW in tail:
+        if _ROW in tail or len(tail) > _LONGEST:
             raise StorageError(
                 f"{self.path}: a quote in row '{one_line(tail[:40].decode(errors='replace'))}...' is not closed; close "
                 "it, or choose another --out."
@@ -167,7 +170,7 @@ def _check_rows(path: Path, size: int) -> None:
     Raises:
         StorageError: one has not; the message names its line.
     """
-    csv.field_size_limit(CELL_BYTES)
+    csv.field_size_limit(_LONGEST)
     with storing(path), path.open("rb") as file:
         lines = (line.decode(errors="replace") for line in iter(file.readline, b"") if file.tell() <= size)
         rows = csv.reader(lines)

@@ -24,9 +24,9 @@ from adcli.nn.batches import Batches
 from adcli.nn.model import Model
 from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._export import Evidence, measure
-from adcli.pipeline.train_settings import TrainSettings
 from adcli.progress import Silent
 from adcli.runs.run import Run
+from adcli.runs.settings import TrainSettings
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.runtime import Runtime, guarded
 from adcli.scoring.thresholds import CalibrationPlan, calibrate

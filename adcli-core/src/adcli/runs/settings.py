@@ -125,6 +125,14 @@ class TrainSettings(Options):
     ignore: str | None = declare(
         None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files", check=_refuse_empty
     )
+    white: str = declare(
+        "auto",
+        "Value of 16-bit images that is white, such as 4095 of 12-bit cameras.",
+        "Images",
+        "VALUE|auto",
+        check=_by("parse_white"),
+        otherwise="auto: measured on the training images",
+    )
     batch_size: int | None = declare(None, "Images computed at a time.", "Computing", "N", ge=1, otherwise=BATCH_SIZE)
     seed: int = declare(0, "Seed of every random choice.", "Computing", "N", ge=0, le=2**32 - 1)
     device: str = declare("auto", "auto, cpu, cuda, cuda:N or mps.", "Computing", "NAME", complete=DEVICES)
@@ -166,7 +174,7 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
     """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
     from adcli.data.framing import parse_framing
 
-    return parse_framing(settings.region, settings.crop, settings.fit, ignored)
+    return parse_framing(settings.region, settings.crop, settings.fit, ignored, settings.white)
 
 
 def check_places(settings: TrainSettings) -> None:
@@ -197,13 +205,15 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         OptionError: the file cannot be read, is no YAML mapping, or holds a name or a value that is no setting's.
     """
-    import yaml
+    from adcli._artefacts.parsing import LARGEST_YAML, parse_yaml
 
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # It may be a pipe, such as a shell makes of another command's output.
+        with path.open("rb") as file:
+            loaded = parse_yaml(file.read(LARGEST_YAML + 1).decode("utf-8-sig"))
     except OSError as error:
         raise OptionError(f"--config {path}: cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise OptionError(f"--config {path}: not valid YAML ({one_line(str(error))}).") from None
     if not isinstance(loaded, dict):
         raise OptionError(f"--config {path}: holds no settings; write them as 'name: value'.")
@@ -211,7 +221,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         for key, value in settings.items():
             if key not in FIELDS:
-                raise OptionError(f"is not a setting.{suggest(str(key), FIELDS)}", option=str(key))
+                raise OptionError(f"is not a setting.{suggest(key, FIELDS)}", option=one_line(key)[:60])
             validate(TrainSettings, key, value)
     except OptionError as error:
         error.option = f"--config {path}: {error.option}"

@@ -1,0 +1,87 @@
+"""Images of 16 bits: what of their range they use, and how their values become the 256 levels that models see."""
+
+import re
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from adcli.data.formats import open_image
+from adcli.data.framing_standalone import find_levels
+from adcli.errors import DataError
+
+WHITE = 65535
+"""What is white in images of 16 bits, unless something else is declared."""
+
+CEILINGS = (255, 1023, 4095, 16383, WHITE)
+"""Largest values of cameras: 8, 10, 12, 14 and 16 bits. Most fill the low bits of a file's 16."""
+
+_GREY_MODES = {"I;16", "I;16L", "I;16B", "I;16N"}
+_OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+"""The other order of bytes: by it, Pillow takes the low byte of each value for the high one."""
+
+
+def has_sixteen_bits(image: Image.Image) -> bool:
+    """Tell whether an image is grey with values from 0 to 65535."""
+    return image.mode in _GREY_MODES or (image.mode == "I" and image.format in ("PNG", "PPM", None))
+
+
+def has_deep_colours(image: Image.Image) -> bool:
+    """Tell whether an image that is not decoded yet has colours of 16 bits, of which Pillow reads the upper 8."""
+    return image.mode in ("RGB", "RGBA") and ";16" in _raw_mode(image)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ""
+    found = args[0] if isinstance(args, tuple) and args else args
+    return found if isinstance(found, str) else ""
+
+
+def ceiling(highest: int) -> int:
+    """Return the largest value of a camera that has a value."""
+    return next(value for value in CEILINGS if value >= highest)
+
+
+def scale(values: NDArray[np.generic], white: int) -> NDArray[np.uint8]:
+    """Return 16-bit values as levels from 0 to 255; what is above white is 255."""
+    return find_levels(np.asarray(values, dtype=np.uint16), white)
+
+
+def scale_colours(image: Image.Image, content: bytes, white: int, name: object) -> tuple[int, Image.Image]:
+    """Return the largest value of 16-bit colours, and the image with levels that white is 255 of.
+
+    Args:
+        image: decoded and upright; its levels are the upper 8 bits.
+        content: the bytes of its file.
+        white: the value that becomes 255.
+        name: of the image, for messages.
+
+    Raises:
+        DataError: the lower bits are needed, and Pillow cannot read them from such a file.
+    """
+    high = np.asarray(image)
+    if white == WHITE:
+        # As Pillow has it: the lower bits would move nothing by more than a level.
+        return int(high[:, :, :3].max()) << 8 | 255, image
+    values = high.astype(np.uint16) << 8 | _read_low_bytes(content, name)
+    levels = scale(values, white)
+    levels[:, :, 3:] = high[:, :, 3:]
+    return int(values[:, :, :3].max()), Image.fromarray(levels)
+
+
+def _read_low_bytes(content: bytes, name: object) -> NDArray[np.uint8]:
+    """Return the lower 8 bits of 16-bit colours, upright."""
+    with open_image(content) as image:
+        kind = re.fullmatch(r"(RGB|RGBA|RGBX);16([BLN])", _raw_mode(image))
+        if kind is None:
+            raise DataError(f"{name}: of its 16 bits only the upper 8 can be read; save it without transparency.")
+        other = f"{kind[1]};16{_OTHER[kind[2]]}"
+        image.tile = [
+            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+            for tile in image.tile
+        ]
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(image)

@@ -1,0 +1,176 @@
+"""Whatever a file does to Pillow is that file's fault, said in one line, and soon."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from adcli.data.decoding import decode, read_header, read_image, read_mask, read_mask_size
+from adcli.data.formats import IMAGE_SUFFIXES, VARIABLE
+from adcli.errors import DataError, OptionError
+
+RAISED = [
+    RuntimeError("Failed to decode image: Truncated data"),
+    NotImplementedError("Unimplemented pixel format"),
+    AttributeError("'Image' object has no attribute 'x'"),
+    AssertionError(),
+    TypeError("unhashable"),
+    struct.error("unpack requires a buffer of 2 bytes"),
+    MemoryError(),
+    RecursionError("maximum recursion depth exceeded"),
+    ZeroDivisionError("division by zero"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid\nstart byte"),
+    OSError("broken\n\x1b[2Jdata"),
+]
+
+
+def encode(image: Image.Image, form: str, **how: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, form, **how)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("step", ["load", "getexif"])
+def test_whatever_pillow_raises_is_one_line_that_names_the_file(
+    error: Exception, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile if step == "load" else Image.Image, step, fail)
+    for read in (read_image, read_mask):
+        with pytest.raises(DataError, match=r"a\.png: ") as refused:
+            read(tmp_path / "a.png")
+        assert refused.value.format_message().isprintable()
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_headers_too(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").touch()
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    for read in (read_header, read_mask_size):
+        with pytest.raises(DataError, match=r"a\.png: "):
+            read(tmp_path / "a.png")
+
+
+def answer(content: bytes) -> str:
+    """Return what is said of a file that cannot be decoded."""
+    try:
+        found = decode(content, "x")
+    except DataError as error:
+        return error.format_message()
+    return "pixels" if found.pixels.shape[2] == 3 else f"an array of {found.pixels.shape}"
+
+
+MUTATED = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
+
+
+@pytest.mark.parametrize("form", MUTATED)
+def test_mutated_files_are_read_or_refused(form: str) -> None:
+    random = np.random.default_rng(len(form))
+    pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    try:
+        whole = encode(Image.fromarray(pixels), form)
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow writes no {form}")
+    for _ in range(150):
+        content = bytearray(whole)
+        for place in random.integers(0, min(len(content), 400), random.integers(1, 5)):
+            content[place] = random.choice([0, 1, 127, 128, 255, random.integers(256)])
+        said = answer(bytes(content[: random.integers(1, len(content) + 1)]))
+        assert said == "pixels" or (said.startswith("x: ") and said.isprintable())
+
+
+@pytest.mark.parametrize("form", ["ICO", "PCX", "SGI", "DDS", "ICNS", "IM", "EPS", "PDF", "SPIDER", "MSP"])
+def test_formats_that_no_camera_writes_are_not_opened(form: str) -> None:
+    mode = {"SPIDER": "F", "MSP": "1"}.get(form, "RGB")
+    content = encode(Image.new(mode, (32, 32)), form)
+    with pytest.raises(DataError):
+        decode(content, "x")
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_is_that_of_a_format_that_is_opened(suffix: str, tmp_path: Path) -> None:
+    Image.init()
+    form = Image.EXTENSION[suffix]
+    try:
+        Image.new("RGB" if suffix != ".pbm" else "1", (9, 8)).save(tmp_path / f"a{suffix}", form)
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow writes no {form}")
+    assert read_image(tmp_path / f"a{suffix}").shape == (8, 9, 3)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "PNG"])
+def test_a_few_bytes_are_no_photograph_of_many_megapixels(form: str) -> None:
+    how = {"compression": "group4"} if form == "TIFF" else {}
+    content = encode(Image.new("1", (6000, 5000)), form, **how)
+    assert len(content) < 6000
+    with pytest.raises(DataError, match=r"x: declares 30 megapixels, but has [\d,]+ bytes"):
+        decode(content, "x")
+
+
+def test_a_black_photograph_and_a_black_mask_of_many_megapixels_are_read(tmp_path: Path) -> None:
+    Image.new("L", (5000, 4000)).save(tmp_path / "a.png")
+    assert not read_image(tmp_path / "a.png").any()
+    Image.new("1", (6000, 5000)).save(tmp_path / "mask.tif", compression="group4")
+    assert not read_mask(tmp_path / "mask.tif").any()
+
+
+def test_a_progressive_jpeg_of_many_scans_is_refused() -> None:
+    content = encode(Image.new("L", (64, 64), 90), "JPEG", progressive=True)
+    scan = content.index(b"\xff\xda")
+    assert decode(content, "x").pixels.shape == (64, 64, 3)
+    end = content.index(b"\xff", scan + 2)
+    with pytest.raises(DataError, match="x: has more than 100 scans"):
+        decode(content[:scan] + content[scan:end] * 200 + content[scan:], "x")
+
+
+@pytest.mark.parametrize("read", ["image", "mask"])
+def test_strips_that_do_not_cover_an_image_do_not_leave_it_black(read: str, tmp_path: Path) -> None:
+    content = encode(Image.new("L", (64, 64), 200), "TIFF")
+    # The height is the value of tag 257, behind its number, type and count.
+    place = content.index(struct.pack("<HHI", 257, 4, 1)) + 8
+    (tmp_path / "x.tif").write_bytes(content[:place] + struct.pack("<I", 640) + content[place + 4 :])
+    with pytest.raises(DataError, match=r"x\.tif: .*its parts do not cover it"):
+        (read_image if read == "image" else read_mask)(tmp_path / "x.tif")
+
+
+@pytest.fixture
+def own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of a fiftieth of a megapixel, so that a test need not draw many."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+
+
+@pytest.mark.usefixtures("own_limit")
+def test_the_variable_allows_larger_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (1000, 900)).save(tmp_path / "large.png")
+    for read in (read_image, read_header, read_mask, read_mask_size):
+        with pytest.raises(DataError, match=f"more pixels than are decoded.*{VARIABLE}"):
+            read(tmp_path / "large.png")
+    monkeypatch.setenv(VARIABLE, "1")
+    assert read_image(tmp_path / "large.png").shape == (900, 1000, 3)
+    assert read_mask(tmp_path / "large.png").shape == (900, 1000)
+    Image.new("L", (1001, 1000)).save(tmp_path / "larger.png")
+    with pytest.raises(DataError, match="more pixels than are decoded, 1 megapixels"):
+        read_image(tmp_path / "larger.png")
+
+
+@pytest.mark.usefixtures("own_limit")
+@pytest.mark.parametrize("text", ["0", "-1", "many", "2001", "1.5", "9" * 5000, "\u0663"])
+def test_a_variable_that_is_no_number_of_megapixels_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(OptionError, match=f"{VARIABLE} must be a number of megapixels from 1 to 2000"):
+        read_image(tmp_path / "a.png")
