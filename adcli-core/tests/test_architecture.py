@@ -53,17 +53,7 @@ ALLOWED = {
 TYPES_ONLY = {("contract", "runs"), ("exports", "nn")}
 """Further edges, under ``if TYPE_CHECKING`` alone."""
 
-SHARED = (
-    "_artefacts",
-    "_changes",
-    "_commands",
-    "_files",
-    "_locking",
-    "_plugins",
-    "_process",
-    "_spelling",
-    "_system",
-)
+SHARED = ("_artefacts", "_changes", "_commands", "_files", "_locking", "_plugins", "_process", "_spelling", "_system")
 """Private to the core, and shared by its folders."""
 
 PRIVATE = {

@@ -281,6 +281,7 @@ def test_what_cannot_be_drawn_is_one_line_that_names_file_and_annotation(
         ("{", "not JSON"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "neither of labelme"),
+        ('{"shapes": [' + "9" * 5000 + "]}", "not JSON"),
         ('{"shapes": 3}', "neither of labelme"),
         ('{"shapes": [], "imageHeight": null, "imageWidth": 3}', "how high and wide"),
         ('{"shapes": [], "imageHeight": 1000000, "imageWidth": 1000000}', "more pixels than"),

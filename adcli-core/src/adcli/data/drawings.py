@@ -18,7 +18,7 @@ from PIL import Image
 
 from adcli._artefacts.parsing import parse_json
 from adcli.data import shapes
-from adcli.data.formats import open_image
+from adcli.data.formats import open_image, say_limit
 from adcli.data.texts import read_text
 from adcli.errors import DataError, one_line
 
@@ -183,7 +183,7 @@ def _check_size(path: Path, height: Any, width: Any) -> tuple[int, int]:
     if not (type(height) is int and type(width) is int and height > 0 and width > 0):
         raise DataError(f"{path}: does not say how high and wide its image is.")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or 1):
-        raise DataError(f"{path}: an image of {width} x {height} has more pixels than can be decoded.")
+        raise DataError(f"{path}: its image, {width} x {height}, {say_limit()}.")
     return height, width
 
 

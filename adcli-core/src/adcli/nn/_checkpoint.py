@@ -137,7 +137,6 @@ def load_checkpoint(path: Path, state: TrainingState) -> int:
     try:
         with named_in_text(path) as named:
             rest = file.check(parse_json(_read_rest(named), finite=False), _Rest)
-        with named_in_text(path) as named:
             tensors = load_file(named)
         _restore(state, rest, tensors)
     except RunError:
