@@ -101,9 +101,7 @@ def export(
     progress = progress or Silent()
     provided = registry().exporters[to]
     parsed = provided.spec.options.parse(dict(options or {}))
-    final = out or run.path / EXPORTS / provided.spec.name
-    if not is_text(final.absolute()):
-        raise OptionError(f"{final}: is no UTF-8, which what writes graphs needs; give another.", option="--out")
+    final = _check_text(out or run.path / EXPORTS / provided.spec.name)
     with new_folder(final, run=run.path, replace=force) as folder:
         model = run.restore()
         spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
@@ -120,6 +118,12 @@ def export(
         note_doubt(kept, progress)
         del runtime
     return Export.open(final)
+
+
+def _check_text(folder: Path) -> Path:
+    if not is_text(folder.absolute()):
+        raise OptionError(f"{folder}: is no UTF-8, which what writes graphs needs; give another.", option="--out")
+    return folder
 
 
 def _describe_command(run: Run, to: str, options: Mapping[str, Any], out: Path | None, data: str | None) -> str:

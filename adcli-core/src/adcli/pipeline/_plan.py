@@ -58,10 +58,7 @@ def plan_calibration(
         folds = _fold(items, digests, chosen, settings.seed, spec)
         plan = replace(plan, method="k-fold", folds=folds, good=(), counted=plan.good)
     elif chosen is not None:
-        left_out = Omissions()
-        good = items_of(images_in([chosen], left_out))
-        say(left_out, note)
-        found = digests_of([item.path for item in good], skip_unreadable=settings.skip_unreadable, known=files)
+        good, found = _list_folder(chosen, settings, files, note)
         plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
@@ -71,6 +68,16 @@ def plan_calibration(
         return replace(plan, method="value", chosen_by=plan.method, value=parse_threshold(settings.threshold))
     validation = _validation_samples(settings, splits, {known[item] for item in plan.fit}, tested, files, note)
     return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
+
+
+def _list_folder(
+    folder: Path, settings: TrainSettings, files: dict[Path, str], note: Callable[[str], None]
+) -> tuple[list[Item], list[str]]:
+    """Return the images in a folder of ``--calibration``, and the digests of their files."""
+    left_out = Omissions()
+    items = items_of(images_in([folder], left_out))
+    say(left_out, note)
+    return items, digests_of([item.path for item in items], skip_unreadable=settings.skip_unreadable, known=files)
 
 
 def _guard_good(

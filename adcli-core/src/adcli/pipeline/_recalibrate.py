@@ -95,25 +95,29 @@ def recalibrate(
     progress = progress or Silent()
     _check_request(opened, data, rate, threshold, validation)
     with _changing(opened) as staged:
-        before, problem = find_in_force(opened.path, _weights(opened))
-        if problem:
-            progress.note(f"warning: {problem}")
+        before = _find_before(opened, progress)
         load = cache(lambda: scorer or open_scorer(opened))
-        if data is not None:
-            found = _from_images(opened, data, before.rate if rate is None and before else rate, load(), progress)
-        else:
+        if data is None:
             found = _from_scores(opened, before, rate)
+        else:
+            found = _from_images(opened, data, before.rate if rate is None and before else rate, load(), progress)
         if threshold == "f1":
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
         if data is not None or threshold == "f1":
             say(load().source.left_out, progress.note, "note")
-        kept = _keep(opened, found, before, command)
-        kept = replace(kept, tested=_count_tested(opened, found, progress))
+        kept = replace(_keep(opened, found, before, command), tested=_count_tested(opened, found, progress))
         note_doubt(kept, progress)
         _stage(opened, staged, kept, found.picture)
     return type(opened).open(opened.path)
+
+
+def _find_before(opened: "Run | Export", progress: Progress) -> Calibration | None:
+    before, problem = find_in_force(opened.path, _weights(opened))
+    if problem:
+        progress.note(f"warning: {problem}")
+    return before
 
 
 def restore_calibration(

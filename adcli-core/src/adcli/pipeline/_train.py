@@ -51,6 +51,7 @@ from adcli.nn.foreseeing import check_images, foreseeing
 from adcli.nn.model import Model
 from adcli.nn.restoring import build_model, restore_model
 from adcli.nn.runtime import ModelRuntime
+from adcli.options import Options
 from adcli.pipeline._building import (
     ChosenOptions,
     choose_batch_size,
@@ -157,22 +158,13 @@ def _go_on(
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
     settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
-    options = {**settings.data_options, **data_options}
     where = Path(reference) if partial is None else partial.folder
     before = content["record"]
     for name in ("model", "plugin", "data"):
         if name not in before:
             raise RunError(f"{where / RUN_FILE}: record.{name} is missing; train again.")
-    moved = replace(settings, data=settings.data if data is None else data, data_options=options)
-    try:
-        with blaming(where, given=data_options):
-            job = _prepare(moved, progress)
-    except DataError as error:
-        place = Path(settings.data or "")
-        if data is not None or not place.is_absolute() or place.exists():
-            raise
-        command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
-        raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
+    with blaming(where, given=data_options):
+        job = _prepare_again(reference, settings, data, data_options, progress)
     known = before["data"]["fingerprint"]
     if job.record["data"]["fingerprint"] != known:
         differ = torchrun.on_first(lambda: _describe_difference(partial, job.training, known))
@@ -199,6 +191,26 @@ def _go_on(
     # What was said of a replaced backbone is known only from the first attempt, and who fitted from the fit.
     true = {name: before[name] for name in ("backbone", *(_OF_FIT if kept else ())) if name in before}
     return _carry_out(replace(job, record=job.record | true, kept_fit=kept), partial, content, progress)
+
+
+def _prepare_again(
+    reference: str | Path,
+    settings: TrainSettings,
+    data: str | None,
+    data_options: Mapping[str, Any],
+    progress: Progress,
+) -> Job:
+    """Decide all there is to decide, with data that may have moved; says how to tell where they are."""
+    options = {**settings.data_options, **data_options}
+    moved = replace(settings, data=settings.data if data is None else data, data_options=options)
+    try:
+        return _prepare(moved, progress)
+    except DataError as error:
+        place = Path(settings.data or "")
+        if data is not None or not place.is_absolute() or place.exists():
+            raise
+        command = f"{quote('adcli', 'train', '--resume', reference)} --data FOLDER"
+        raise DataError(f"{error.message.rstrip('.')}; if the images moved, say where they are: {command}") from None
 
 
 def _compare_inputs(
@@ -288,13 +300,6 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     if torchrun.world_size() > 1:
         _check_processes(plan, items)
     batch_size = choose_batch_size(spec, settings, progress)
-    complete = replace(
-        name_absolutely(settings, data),
-        batch_size=batch_size,
-        options=chosen.options.to_dict(),
-        image_size=f"{size[0]}x{size[1]}",
-        ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
-    )
     inputs = Inputs((), {})
     if torchrun.rank() == 0:
         inputs = list_inputs(settings, chosen.options, plan, data.splits.test, files)
@@ -306,7 +311,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         "skipped": len(source.skipped),
     }
     return Job(
-        settings=complete,
+        settings=_complete(name_absolutely(settings, data), chosen.options, size, batch_size),
         provided=provided,
         options=chosen.options,
         size=size,
@@ -319,6 +324,17 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         record=record,
         training=_name_training(items, digests),
         inputs=inputs,
+    )
+
+
+def _complete(settings: TrainSettings, options: Options, size: Size, batch_size: int) -> TrainSettings:
+    """Return settings that say what was left to defaults."""
+    return replace(
+        settings,
+        batch_size=batch_size,
+        options=options.to_dict(),
+        image_size=f"{size[0]}x{size[1]}",
+        ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
 
 
