@@ -173,6 +173,8 @@ class World:
             "ADCLI_STATE": str(root / "state"),
             "ADCLI_CACHE": str(root / "home"),
             "HOME": str(root / "home"),
+            # Where torch makes a folder for what it compiles, although nothing is compiled.
+            "TORCHINDUCTOR_CACHE_DIR": str(root / "home/compiled"),
         }
         self.watch = Watch(root)
         self._contents: dict[str, bytes] = {}

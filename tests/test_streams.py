@@ -81,7 +81,7 @@ def test_no_file_descriptors_left_is_one_line(server: Server, trained: Path, par
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"x" * 1_000_000, "a line of more than 65536 characters"),
+        (b"x" * 1_000_000, "a line of more than 65536 bytes"),
         (b"x" * 60_000, "xxx..."),
         (b"a\0b\n", "a\\x00b"),
         (bytes(range(256)) * 20, "without a verdict"),
@@ -106,5 +106,21 @@ def test_a_list_without_end_takes_no_memory(server: Server, trained: Path, tmp_p
     begun = time.monotonic()
     end = server.start(["predict", str(trained), "-"], tmp_path, stdin=Path("/dev/zero")).wait()
     assert end.code == 4
-    assert "a line of more than 65536 characters" in end.said
+    assert "a line of more than 65536 bytes" in end.said
     assert time.monotonic() - begun < 60
+
+
+def test_what_is_no_file_is_no_photograph(server: Server, trained: Path, parts: Path, tmp_path: Path) -> None:
+    """A device never ends, and a pipe waits for somebody who writes."""
+    os.mkfifo(tmp_path / "pipe.png")
+    good = parts / "test/good/000.png"
+    (tmp_path / "list").write_text(f"/dev/zero\n{tmp_path / 'pipe.png'}\n{good}\n")
+    end = server.start(["predict", str(trained), "-", "--skip-unreadable"], tmp_path, stdin=tmp_path / "list").wait()
+    assert end.code == 0, end
+    assert end.said.count("Is no file, but a folder, a pipe or a device") == 2
+    assert "1 image" not in end.said
+    assert "3 images" in end.said
+    end = server.start(
+        ["train", "-m", "padim", "--backbone", "random:resnet18", "--data", str(tmp_path)], tmp_path
+    ).wait()
+    assert end.code == 4, end

@@ -5,6 +5,7 @@ Training, calibration, evaluation, prediction and exported models all see ``resi
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from adcli._locking import open_regular
 from adcli.data.bits import WHITE, has_deep_colours, has_sixteen_bits, scale, scale_colours
 from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
@@ -61,7 +63,9 @@ def read_image(path: Path, white: int = WHITE) -> Pixels:
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of an image file; raises :class:`DataError` if it cannot be read."""
     try:
-        return path.read_bytes()
+        # A device may never end, and a pipe never begin.
+        with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except (OSError, ValueError) as error:

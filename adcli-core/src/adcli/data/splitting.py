@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from adcli._files import file_digest
 from adcli.data.ahead import load_all
 from adcli.errors import DataError
 
@@ -18,8 +19,7 @@ def content_digest(path: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
 
