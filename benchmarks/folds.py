@@ -33,6 +33,7 @@ from adcli.data.samples import Splits
 from adcli.data.source import Decoded, ImageSource, Item
 from adcli.errors import AdcliError
 from adcli.nn.batches import Batches
+from adcli.nn.layers import Cover
 from adcli.nn.model import Model
 from adcli.options import BackboneOptions
 from adcli.pipeline import TrainSettings
@@ -187,6 +188,7 @@ class Given(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = (channels,)
+        self.covers = (Cover(1.0),)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [images]

@@ -160,7 +160,9 @@ def test_a_syntax_error_of_an_editable_package_names_file_and_line_and_is_mended
 
 
 def _list_broken(site: Path, checkout: Path) -> list[dict]:
-    listed = run(site, "plugins", "--json", environment={"PYTHONPATH": f"{site}:{checkout}:{os.environ['PYTHONPATH']}"})
+    listed = run(
+        site, "plugins", "--json", environment={"PYTHONPATH": f"{site}:{checkout}:{os.environ.get('PYTHONPATH', '')}"}
+    )
     return [plugin for plugin in json.loads(listed.out) if plugin["name"] == "adcli_broken"]
 
 
@@ -349,8 +351,9 @@ def test_training_goes_on_beside_broken_plugins_and_keeps_the_run_when_a_listene
     assert folder.parent.name == "runs"
     warnings = [line for line in trained.err.splitlines() if line.startswith("warning: plugin")]
     assert warnings == [
-        "warning: plugin adcli-broken 0.3 failed: SystemExit: 0 (see 'adcli plugins')",
-        "warning: plugin adcli-listener 1.0 failed: adcli_run_finished raised SystemExit: down (see 'adcli plugins')",
+        "warning: plugin adcli-broken 0.3 failed: SystemExit: 0, adcli_broken.py:1 (see 'adcli plugins')",
+        "warning: plugin adcli-listener 1.0 failed: adcli_run_finished raised SystemExit: down, "
+        "adcli_listener.py:5 (see 'adcli plugins')",
     ]
     assert "Traceback" not in trained.err
     assert (

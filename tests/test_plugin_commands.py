@@ -184,7 +184,7 @@ def test_new_proposes_a_command_that_is_quick(adcli: Adcli, kind: str, use: str)
 
 
 def test_a_command_does_not_take_the_name_of_one_of_adcli(adcli: Adcli, tmp_path: Path) -> None:
-    assert_one_line(adcli("plugin", "new", "train", "--kind", "command"), 2, "adcli has a command 'train'")
+    assert_one_line(adcli("plugin", "new", "train", "--kind", "command"), 2, "'train' is a command of adcli itself")
     assert not list(tmp_path.iterdir())
 
 

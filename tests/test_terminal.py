@@ -303,5 +303,5 @@ def test_verbose_says_what_an_error_came_from(adcli: Adcli) -> None:
     Path("broken.yaml").write_text("model: [")
     outcome = adcli("train", "--config", "broken.yaml", "--verbose")
     assert outcome.code == 2
-    assert re.search(r"^because: ParserError: .*\.py:\d+\)$", outcome.err, re.MULTILINE)
+    assert re.search(r"^because: ParserError: .*\.pyx?:\d+\)$", outcome.err, re.MULTILINE)
     assert "because" not in adcli("train", "--config", "broken.yaml").err

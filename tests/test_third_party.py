@@ -108,7 +108,7 @@ def test_a_two_file_plugin_trains_and_predicts(site: Path, parts: Path, tmp_path
 def test_a_broken_plugin_is_reported_and_disturbs_nobody(site: Path, tmp_path: Path) -> None:
     listed = run(site, tmp_path, "plugins", "--json")
     by_name = {plugin["name"]: plugin for plugin in json.loads(listed.out)}
-    assert by_name["broken_model"]["error"] == "RuntimeError: the wheel is broken"
+    assert by_name["broken_model"]["error"] == "RuntimeError: the wheel is broken, broken_model/__init__.py:1"
     assert by_name["broken_model"]["distribution"] == "adcli-broken-model"
     assert by_name["broken_model"]["version"] == "1.2.3"
     assert not by_name["mean_image"]["error"]

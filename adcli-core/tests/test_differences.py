@@ -25,7 +25,7 @@ def run_of(folder: Path, scores: np.ndarray, is_defect: np.ndarray, names: list[
             name = names[i] if names else f"{i}.png"
             record = VerdictRecord(image=name, time="", score=float(score), verdict="")
             writer.writerow([*record.to_cells(), "defect" if defective else "good", ""])
-    return Run(folder, {"model": "any"}, {}, Calibration.none())
+    return Run(folder, {"model": "any", "data": None, "data_options": {}}, {}, Calibration.none())
 
 
 def delong(first: np.ndarray, second: np.ndarray, is_defect: np.ndarray) -> float:

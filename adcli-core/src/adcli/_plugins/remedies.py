@@ -34,9 +34,13 @@ def find_conflict(name: str) -> str:
 
 
 def find_packages(name: str) -> list[str]:
-    """Return the packages that the entry points of a distribution name."""
+    """Return the packages that the entry points of a distribution name; none if they cannot be read."""
     found = find_distribution(name)
-    return sorted({point.module.partition(".")[0] for point in found.entry_points}) if found else []
+    try:
+        return sorted({point.module.partition(".")[0] for point in found.entry_points}) if found else []
+    # Whatever the parser ran into: that the file is damaged is said already.
+    except Exception:
+        return []
 
 
 def suggest_remedy(error: BaseException, plugin: str, name: str) -> str:

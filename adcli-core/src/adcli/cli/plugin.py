@@ -106,8 +106,9 @@ def _load_without_options(checked: Checked) -> None:
     except (OptionError, DataError) as error:
         words = error.format_message()
         needed = [info for info in subject.spec.options.describe() if info.default is None]
-        given = " ".join(f"-d {info.name}={_placeholder(info.name, info.type)}" for info in needed)
-        command = f"adcli plugin check {checked.name} {given}" if given else f"adcli datasets show {checked.name}"
+        given = [word for info in needed for word in ("-d", f"{info.name}={_placeholder(info.name, info.type)}")]
+        start = ("adcli", "plugin", "check") if given else ("adcli", "datasets", "show")
+        command = quote(*start, checked.name, *given)
         raise OptionError(f"data set '{checked.name}' needs options to load: {command}    (it says: {words})") from None
     except Exception:
         return  # which the rules report
@@ -184,7 +185,7 @@ def new(ctx: click.Context, /, name: str, kind: Kind, out: Path | None) -> None:
     names = PluginNames.parse(name)
     program = ctx.find_root().command
     if kind == "command" and isinstance(program, click.Group) and program.get_command(ctx, names.name) is not None:
-        raise OptionError(f"name '{name}': adcli has a command '{names.name}'; choose another.")
+        raise OptionError(f"name '{name}': '{names.name}' is a command of adcli itself; choose another.")
     folder = out or Path(names.distribution)
     files = write_package(names, kind, folder)
     print_fact("wrote", f"{folder} ({len(files)} files)")

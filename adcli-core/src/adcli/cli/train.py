@@ -54,8 +54,8 @@ def train(
 
     \b
     In the environment:
-      ADCLI_RUNS=DIR          where runs go and are sought (runs)
-      ADCLI_MAX_MEGAPIXELS=N  allow images of more than 178 megapixels
+      ADCLI_RUNS=DIR          folder of runs (runs)
+      ADCLI_MAX_MEGAPIXELS=N  largest image (178)
     """
     if ctx.args:
         raise OptionError(_explain_extra(ctx.args[0]))
