@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from adcli.data.decoding import decode, read_header, read_image, read_mask, read_mask_size
-from adcli.data.formats import IMAGE_SUFFIXES, VARIABLE
+from adcli.data.formats import IMAGE_SUFFIXES, LIMIT_VARIABLE
 from adcli.errors import DataError, OptionError
 
 RAISED = [
@@ -155,9 +155,9 @@ def own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_variable_allows_larger_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (1000, 900)).save(tmp_path / "large.png")
     for read in (read_image, read_header, read_mask, read_mask_size):
-        with pytest.raises(DataError, match=f"more pixels than are decoded.*{VARIABLE}"):
+        with pytest.raises(DataError, match=f"more pixels than are decoded.*{LIMIT_VARIABLE}"):
             read(tmp_path / "large.png")
-    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setenv(LIMIT_VARIABLE, "1")
     assert read_image(tmp_path / "large.png").shape == (900, 1000, 3)
     assert read_mask(tmp_path / "large.png").shape == (900, 1000)
     Image.new("L", (1001, 1000)).save(tmp_path / "larger.png")
@@ -171,6 +171,6 @@ def test_a_variable_that_is_no_number_of_megapixels_is_refused(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    monkeypatch.setenv(VARIABLE, text)
-    with pytest.raises(OptionError, match=f"{VARIABLE} must be a number of megapixels from 1 to 2000"):
+    monkeypatch.setenv(LIMIT_VARIABLE, text)
+    with pytest.raises(OptionError, match=f"{LIMIT_VARIABLE} must be a number of megapixels from 1 to 2000"):
         read_image(tmp_path / "a.png")

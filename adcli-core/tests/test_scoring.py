@@ -16,7 +16,7 @@ from adcli.scoring import prediction as prediction_module
 from adcli.scoring import scorer as scorer_module
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction
-from adcli.scoring.runtime import ImageBatch, Scored, guarded
+from adcli.scoring.runtime import ImageBatch, Scored
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import GoodScores
 
@@ -261,21 +261,3 @@ def test_large_photographs_are_computed_fewer_at_a_time(monkeypatch: pytest.Monk
     scores = [item.score for item in Scorer(count, ImageSource(SIZE, workers=2), Calibration.none(), 100)(arrays)]
     assert scores == list(range(8))
     assert batches == [3, 3, 2]
-
-
-def test_what_a_runtime_prints_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    """Stdout may be one JSON document; ONNX Runtime prints there what it falls back to."""
-
-    def load() -> Callable[[ImageBatch], Scored]:
-        print("loading")
-
-        def score(images: ImageBatch) -> Scored:
-            print("scoring")
-            return np.zeros(len(images), np.float32), None
-
-        return score
-
-    guarded(load, "the export", "package:load")(np.zeros((1, *SIZE, 3), np.uint8))
-    out, err = capfd.readouterr()
-    assert not out
-    assert err.split() == ["loading", "scoring"]

@@ -26,8 +26,8 @@ def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
     assert (difference > 0).mean() < 1e-4
 
 
-@pytest.mark.parametrize("damage", ["missing", "short", "nonsense"])
-def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["missing", "short", "nonsense", "garbled"])
+def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]) -> None:
     export = Checked("onnx", model="stfpm").subject().export
     shutil.copytree(export.path, tmp_path / "export")
     graph = tmp_path / "export" / export.facts["file"]
@@ -35,7 +35,11 @@ def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
         "missing": graph.unlink,
         "short": lambda: graph.write_bytes(graph.read_bytes()[:100000]),
         "nonsense": lambda: graph.write_text("nonsense"),
+        # It cannot say which name is missing, and would print that it falls back to what it has just tried.
+        "garbled": lambda: graph.write_bytes(graph.read_bytes().replace(b"images", b"\xffmages", 1)),
     }[damage]()
+    capfd.readouterr()
     with pytest.raises(ExportError, match=r"model\.onnx: ONNX Runtime cannot read it") as caught:
         load(Export(tmp_path / "export", export.manifest, export.calibration))
     assert "\n" not in caught.value.message
+    assert not capfd.readouterr().out

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Rule(NamedTuple):
-    """A type of values that a declaration can have.
+    """How values of a type are read.
 
     Attributes:
         words: what a value must be, with an article.
@@ -154,13 +154,6 @@ _PLAIN: Mapping[Any, Rule] = {
 }
 
 
-class _Reader(NamedTuple):
-    """What reads values of a type: in words, what they are, and a function that returns one or raises."""
-
-    words: str
-    read: Callable[[Any], Any]
-
-
 def closed(kind: type[T]) -> type[T]:
     """Declare that a file must not have other keys, as they could change a score or a verdict."""
     # What PEP 728 calls it, which Pythons of today do not have.
@@ -169,13 +162,13 @@ def closed(kind: type[T]) -> type[T]:
 
 
 @functools.cache
-def _reader(kind: Any) -> _Reader:
+def _reader(kind: Any) -> Rule:
     """Return what reads values of a type, as an annotation names it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if typing.is_typeddict(kind):
-        return _Reader("a mapping", functools.partial(_read_fields, kind))
+        return Rule("a mapping", functools.partial(_read_fields, kind))
     if kind is Any:
-        return _Reader("a value", _read_any)
+        return Rule("a value", _read_any)
     if origin is NotRequired:
         return _reader(arguments[0])
     if origin is Annotated:
@@ -185,22 +178,22 @@ def _reader(kind: Any) -> _Reader:
     if origin is Literal:
         return _by_rule(Rule(list_choices([f"'{choice}'" for choice in arguments]), _as_choice(arguments)))
     if origin is list:
-        return _Reader("a list", functools.partial(_read_list, _reader(arguments[0]).read))
+        return Rule("a list", functools.partial(_read_list, _reader(arguments[0]).read))
     if origin is tuple:
         return _tuple_of([_reader(argument) for argument in arguments])
     if origin is dict:
-        return _Reader("a mapping", functools.partial(_read_mapping, *(_reader(part).read for part in arguments)))
+        return Rule("a mapping", functools.partial(_read_mapping, *(_reader(part).read for part in arguments)))
     return _by_rule(_PLAIN[kind])
 
 
-def _by_rule(rule: Rule) -> _Reader:
+def _by_rule(rule: Rule) -> Rule:
     def read(value: Any) -> Any:
         try:
             return rule.read(value)
         except (TypeError, ValueError, AttributeError):
             raise _wrong(value, rule.words) from None
 
-    return _Reader(rule.words, read)
+    return Rule(rule.words, read)
 
 
 def _as_choice(choices: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -212,7 +205,7 @@ def _as_choice(choices: tuple[Any, ...]) -> Callable[[Any], Any]:
     return read
 
 
-def _optional(inner: _Reader) -> _Reader:
+def _optional(inner: Rule) -> Rule:
     words = f"{inner.words} or null"
 
     def read(value: Any) -> Any:
@@ -224,7 +217,7 @@ def _optional(inner: _Reader) -> _Reader:
             # What is wrong within a value is said as it is.
             raise (error if error.field else _wrong(value, words)) from None
 
-    return _Reader(words, read)
+    return Rule(words, read)
 
 
 def _read_list(read: Callable[[Any], Any], value: Any) -> list[Any]:
@@ -239,7 +232,7 @@ def _read_list(read: Callable[[Any], Any], value: Any) -> list[Any]:
     return found
 
 
-def _tuple_of(inner: list[_Reader]) -> _Reader:
+def _tuple_of(inner: list[Rule]) -> Rule:
     words = f"a list of {len(inner)}, each {inner[0].words}"
 
     def read(value: Any) -> list[Any]:
@@ -248,7 +241,7 @@ def _tuple_of(inner: list[_Reader]) -> _Reader:
         readers = iter(inner)
         return _read_list(lambda item: next(readers).read(item), value)
 
-    return _Reader(words, read)
+    return Rule(words, read)
 
 
 def _read_mapping(name: Callable[[Any], Any], read: Callable[[Any], Any], value: Any) -> dict[str, Any]:

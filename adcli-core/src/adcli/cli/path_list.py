@@ -7,12 +7,11 @@ from typing import BinaryIO, TextIO
 
 from adcli._files import exists
 from adcli._spelling import unspell
+from adcli.data.texts import MARKS
 from adcli.errors import DataError, OptionError
 
 LINE_BYTES = 1 << 16
 """What a line may take; no system has longer paths."""
-
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 def read_paths(stdin: TextIO | None) -> Iterator[str]:
@@ -33,10 +32,10 @@ def read_paths(stdin: TextIO | None) -> Iterator[str]:
 def _paths(stdin: TextIO) -> Iterator[str]:
     stream = stdin.buffer
     head = _read(stream)
-    while len(head) < 3 and any(mark.startswith(head) for mark in _MARKS) and (more := _read(stream)):
+    while len(head) < 3 and any(mark.startswith(head) for mark in MARKS) and (more := _read(stream)):
         head += more
-    mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
-    encoding = codecs.lookup(_MARKS.get(mark, stdin.encoding)).name
+    mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
+    encoding = codecs.lookup(MARKS.get(mark, stdin.encoding)).name
     if encoding.startswith(("utf-16", "utf-32")):
         # A name that such a system has is text.
         chunks = codecs.iterdecode(_chunks(stream, head.removeprefix(mark)), encoding, "replace")

@@ -34,8 +34,8 @@ _PLUGINS = {
 IMAGE_SUFFIXES = frozenset().union(*(suffixes for _, suffixes in _PLUGINS.values()))
 """How the names of images end, in lower case."""
 
-VARIABLE = "ADCLI_MAX_MEGAPIXELS"
-LARGEST_VALUE = 2000
+LIMIT_VARIABLE = "ADCLI_MAX_MEGAPIXELS"
+MOST_MEGAPIXELS = 2000
 """Megapixels that the variable may allow; positions in larger images overflow in Pillow."""
 
 BYTES_PER_PIXEL = 11
@@ -109,7 +109,7 @@ def _raise_limit() -> None:
     """Have Pillow decode as many pixels as the user allows; what a program that imports this has set stays else."""
     from PIL import Image
 
-    text = os.environ.get(VARIABLE)
+    text = os.environ.get(LIMIT_VARIABLE)
     if text:
         # Pillow refuses twice of this, and warns from it on.
         Image.MAX_IMAGE_PIXELS = _parse_limit(text) * 500_000
@@ -118,8 +118,8 @@ def _raise_limit() -> None:
 @cache
 def _parse_limit(text: str) -> int:
     """Return the megapixels that the variable allows; raises :class:`OptionError` if it does not say."""
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= LARGEST_VALUE):
-        raise OptionError(f"must be a number of megapixels from 1 to {LARGEST_VALUE}.", option=VARIABLE)
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST_MEGAPIXELS):
+        raise OptionError(f"must be a number of megapixels from 1 to {MOST_MEGAPIXELS}.", option=LIMIT_VARIABLE)
     return int(text)
 
 
@@ -129,6 +129,6 @@ def say_limit() -> str:
 
     limit = (Image.MAX_IMAGE_PIXELS or 0) * 2 / 1e6
     return (
-        f"has more pixels than are decoded, {int(limit)} megapixels; shrink it, or set {VARIABLE} to the megapixels "
-        f"that it has, of which each takes {BYTES_PER_PIXEL} MB of memory in each thread"
+        f"has more pixels than are decoded, {int(limit)} megapixels; shrink it, or set {LIMIT_VARIABLE} to the "
+        f"megapixels that it has, of which each takes {BYTES_PER_PIXEL} MB of memory in each thread"
     )

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from adcli.errors import DataError
 
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+"""Byte order marks that a text may begin with, and the encoding that each stands for."""
+
 _SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
 _SPREADSHEET_MAGIC = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
@@ -28,8 +30,8 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: has more than {_LARGEST >> 30} gigabyte; split it.")
     if path.suffix.lower() in _SPREADSHEETS or content.startswith(_SPREADSHEET_MAGIC):
         raise DataError(f"{path}: is a spreadsheet, not text; save it as CSV (Excel: Save As, 'CSV UTF-8').")
-    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
     try:
-        return content.removeprefix(mark).decode(_MARKS.get(mark, "utf-8"))
+        return content.removeprefix(mark).decode(MARKS.get(mark, "utf-8"))
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not UTF-8 text; save it as CSV in UTF-8.") from None

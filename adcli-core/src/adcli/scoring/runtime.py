@@ -1,8 +1,6 @@
 """What scores images: a callable from uint8 pixels to scores and maps, of a model or of an exported graph."""
 
-import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -48,9 +46,7 @@ def guarded(load: Callable[[], Runtime], who: str, target: str) -> Runtime:
 
 def _attempt(action: Callable[[], Any], failure: str, package: str) -> Any:
     try:
-        # Libraries print what they try, too, and stdout may be one JSON document.
-        with contextlib.redirect_stdout(sys.stderr):
-            return action()
+        return action()
     except AdcliError:
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from adcli._artefacts.declaring import AnyText, Share, compare
 from adcli._artefacts.parsing import read_rows
@@ -18,7 +18,8 @@ from adcli.scoring.regions import Region
 FORMAT = 1
 """Raised when a field changes its meaning or goes; fields may be added at the end."""
 
-VERDICTS = ("good", "defect", "unreadable", "")
+Verdict = Literal["good", "defect", "unreadable", ""]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 class _Region(TypedDict):
@@ -45,7 +46,7 @@ class _Stored(TypedDict):
     score: float | None
     p_value: Share | None
     threshold: float | None
-    verdict: Literal["good", "defect", "unreadable", ""]
+    verdict: Verdict
     regions: list[_Region]
     picture: AnyText
     problem: AnyText

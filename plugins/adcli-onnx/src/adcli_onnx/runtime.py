@@ -33,6 +33,7 @@ def open_graph(graph: Path, threads: int) -> Runtime:
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3
     try:
-        return runtime_of(ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"]))
+        # A session that falls back says so on stdout, which may be one JSON document; here is nothing to fall back to.
+        return runtime_of(ort.InferenceSession(graph, settings, ["CPUExecutionProvider"], enable_fallback=0))
     except Exception as error:  # Its errors share no other base class.
         raise ExportError(f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export the run again.") from None

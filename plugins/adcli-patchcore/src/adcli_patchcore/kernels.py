@@ -233,6 +233,16 @@ def _tile(device: torch.device) -> Tile:
     return Tile(128, 256, 3, 8) if shared >= 160 * 1024 else Tile(128, 128, 2, 8)
 
 
+def _list_halves(rows: "Halves", columns: "Halves") -> tuple[Tensor, ...]:
+    return (rows.high, rows.low, rows.unit, columns.high, columns.low, columns.unit, columns.norm)
+
+
+def _constants(rows: "Halves", tile: Tile) -> dict[str, int]:
+    """Return what a kernel that compares is compiled for."""
+    sizes = {"PADDED": rows.high.shape[1], "ROWS": tile.rows, "COLUMNS": tile.columns, "STEP": STEP}
+    return sizes | {"num_stages": tile.stages, "num_warps": tile.warps}
+
+
 def find_nearest(rows: "Halves", columns: "Halves") -> tuple[Tensor, Tensor]:
     """Return the least |c|^2 / 2 - r c of each row r over all columns c, and the column's index, both (P,).
 
@@ -246,21 +256,7 @@ def find_nearest(rows: "Halves", columns: "Halves") -> tuple[Tensor, Tensor]:
     index = torch.empty(parts, count, dtype=torch.int64, device=best.device)
     with _gpu_of(best):
         _nearest[(tiles, parts)](
-            rows.high,
-            rows.low,
-            rows.unit,
-            *(columns.high, columns.low, columns.unit, columns.norm),
-            best,
-            index,
-            count,
-            total,
-            share,
-            PADDED=rows.high.shape[1],
-            ROWS=tile.rows,
-            COLUMNS=tile.columns,
-            STEP=STEP,
-            num_stages=tile.stages,
-            num_warps=tile.warps,
+            *_list_halves(rows, columns), best, index, count, total, share, **_constants(rows, tile)
         )
     if parts == 1:
         return best[0], index[0]
@@ -329,19 +325,7 @@ def compare(rows: "Halves", columns: "Halves") -> Tensor:
     relative = rows.unit.new_empty(count, total)
     with _gpu_of(relative):
         _compare[(triton.cdiv(count, tile.rows), triton.cdiv(total, tile.columns))](
-            rows.high,
-            rows.low,
-            rows.unit,
-            *(columns.high, columns.low, columns.unit, columns.norm),
-            relative,
-            count,
-            total,
-            PADDED=rows.high.shape[1],
-            ROWS=tile.rows,
-            COLUMNS=tile.columns,
-            STEP=STEP,
-            num_stages=tile.stages,
-            num_warps=tile.warps,
+            *_list_halves(rows, columns), relative, count, total, **_constants(rows, tile)
         )
     return relative
 
