@@ -346,8 +346,10 @@ def test_f1_takes_the_good_images_that_calibrate_as_its_good_side(
     adcli: Adcli, subject: Run | Export, parts: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(parts / "test/scratch", tmp_path / "defects/scratch")
+    (tmp_path / "defects/scratch/raw.heic").write_bytes(b"x")
     outcome = adcli("calibrate", subject.path, "--threshold", "f1", "--validation", tmp_path / "defects")
     assert outcome.code == 0, outcome.err
+    assert "left out: 1 .heic file, which is no format that is read (" in outcome.err
     now = pipeline.find(subject.path)
     calibration = now.calibration
     assert (calibration.method, calibration.n) == ("f1", subject.calibration.n)

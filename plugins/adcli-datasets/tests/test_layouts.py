@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_trees import ARCHIVE_NAMES, WRITERS, image, mask, read
+from dataset_trees import ARCHIVE_NAMES, SPECS, WRITERS, image, mask, read
 
 from adcli import DataError
 from adcli.data import Sample, read_mask
@@ -32,6 +32,11 @@ def facts(samples: object, root: Path) -> list[tuple[str, str | None, str | None
         )
         for sample in samples
     ]
+
+
+def reference(name: str) -> str:
+    """Return a data set with its first category, if it has any."""
+    return ":".join([name, *SPECS[name].categories[:1]])
 
 
 def names(samples: object) -> list[str]:
@@ -69,6 +74,38 @@ def test_mvtec_ad_2_has_good_validation_images_and_labelled_public_test_images(s
         ("test_public/good/000_overexposed.png", "good", None, None),
         ("test_public/good/001_overexposed.png", "good", None, None),
     ]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_of_a_whole_archive_nothing_is_passed_over(shelf: Path, name: str) -> None:
+    assert read(reference(name), shelf / ARCHIVE_NAMES[name]).left_out == []
+
+
+LISTED = {
+    "mvtec_ad": ("bottle/train/good", "bottle/ground_truth/combined/other_mask.png"),
+    "mvtec_ad_2": ("can/validation/good", "can/test_public/ground_truth/bad/other_mask.png"),
+    "mvtec_loco": ("breakfast_box/train/good", "breakfast_box/ground_truth/logical_anomalies/other/009.png"),
+    "btad": ("01/train/ok", "01/ground_truth/ko/other.png"),
+    "mpdd": ("bracket_black/train/good", "bracket_black/ground_truth/hole/other_mask.png"),
+    "kolektor_sdd": ("kos01", None),
+    "kolektor_sdd2": ("train", None),
+    "dagm": ("Class1/Train", None),
+    "magnetic_tile": ("MT_Free/Imgs", None),
+}
+"""A folder of images of those that are listed, and the name of a mask that belongs to none."""
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_what_is_passed_over_is_said(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path)
+    folder, orphan = LISTED[name]
+    (tmp_path / folder / "raw.heic").write_bytes(b"x")
+    (tmp_path / folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    if orphan:
+        mask(tmp_path / orphan)
+    said = {entry.reason: entry.count for entry in read(reference(name), tmp_path).left_out}
+    expected = {".heic file, which is no format that is read": 1, "link that leads nowhere": 1}
+    assert said == {**expected, **({"mask that belongs to no image": 1} if orphan else {})}
 
 
 @pytest.mark.parametrize(("test", "first"), [("private", "000_regular.png"), ("private_mixed", "000_mixed.png")])

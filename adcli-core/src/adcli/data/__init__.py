@@ -13,6 +13,7 @@ from adcli.data.samples import Label, Sample, Splits, count_labels
 
 if TYPE_CHECKING:
     from adcli.data.decoding import FINE, Pixels, Size, read_image, read_mask, resize
+    from adcli.data.folder import list_left_out
     from adcli.data.framing import Framing
     from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
     from adcli.data.source import Decoded, ImageSource, Item, items_of
@@ -37,13 +38,14 @@ __all__ = [
     "count_labels",
     "held_out",
     "items_of",
+    "list_left_out",
     "open_photograph",
     "read_image",
     "read_mask",
     "resize",
 ]
 
-_HOMES = ("decoding", "framing", "photograph", "source", "splitting")
+_HOMES = ("decoding", "folder", "framing", "photograph", "source", "splitting")
 
 if not TYPE_CHECKING:
 

@@ -119,16 +119,25 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
     drawn = count_pictures(root)
     if drawn:
         words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'"
-    return Splits(splits.train, splits.test, splits.validation, words, _list_left_out(splits, root))
-
-
-def _list_left_out(splits: Splits, root: Path) -> tuple[LeftOut, ...]:
-    """Return what lies in a folder and no split has."""
-    left_out = Omissions()
-    images, _ = _search(root, left_out)
     samples = [*splits.train, *splits.test, *splits.validation]
-    used = {path for sample in samples for path in (sample.image, sample.mask) if path is not None}
-    unused = [path for path in images if path not in used]
+    return Splits(splits.train, splits.test, splits.validation, words, list_left_out(root, samples))
+
+
+def list_left_out(root: Path, samples: Iterable[Sample], aside: Iterable[Path] = ()) -> tuple[LeftOut, ...]:
+    """Return what lies in a folder and is passed over: for :attr:`Splits.left_out` of what a data set reads.
+
+    Args:
+        root: the folder.
+        samples: of all splits; a mask may be a folder.
+        aside: images and masks of which the data set says itself why no sample has them.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    left_out, samples = Omissions(), list(samples)
+    images, _ = _search(root, left_out)
+    used = {path for sample in samples for path in (sample.image, sample.mask) if path is not None} | {*aside}
+    unused = [path for path in images if used.isdisjoint((path, path.parent))]
     if unused and any(map(os.path.islink, _folders_of(used, root))):
         real = set(map(os.path.realpath, used))
         unused = [path for path in unused if os.path.realpath(path) not in real]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adcli.data.folder import images_in, labelled_images
+from adcli.data.folder import images_in, labelled_images, list_left_out
 from adcli.data.guarding import digests_of, guard
 from adcli.data.left_out import Omissions, say
 from adcli.data.samples import Sample, Splits
@@ -143,7 +143,7 @@ def _validation_samples(
 ) -> list[Sample]:
     samples, where = list(splits.validation), "validation images"
     if settings.validation is not None:
-        samples, where = labelled_images(Path(settings.validation)), f"--validation {settings.validation}"
+        samples, where = list_labelled(Path(settings.validation), note), f"--validation {settings.validation}"
     kept = guard_samples(
         samples,
         fitted,
@@ -174,6 +174,13 @@ def _ask_for(called: str, settings: TrainSettings, left_out: int) -> str:
 def _digests_of_samples(samples: Sequence[Sample], files: dict[Path, str]) -> set[str]:
     """Return the digests of images, but for those that cannot be read: the evaluation says which they are."""
     return set(digests_of([sample.image for sample in samples], skip_unreadable=True, known=files)) - {""}
+
+
+def list_labelled(folder: Path, note: Callable[[str], None]) -> list[Sample]:
+    """Return the images in a folder of ``--validation``, and note what else lies there."""
+    samples = labelled_images(folder)
+    say(list_left_out(folder, samples), note)
+    return samples
 
 
 def guard_samples(

@@ -14,7 +14,6 @@ from adcli._changes import changing, inside
 from adcli._commands import quote
 from adcli._files import read_bytes
 from adcli.data.fingerprint import fingerprint
-from adcli.data.folder import labelled_images
 from adcli.data.guarding import digests_of
 from adcli.data.left_out import say
 from adcli.data.source import items_of
@@ -23,7 +22,7 @@ from adcli.exports.export import Export
 from adcli.exports.writing import TARGET, format_calibrated
 from adcli.pipeline._good_images import read_given
 from adcli.pipeline._open import open_scorer
-from adcli.pipeline._plan import guard_samples
+from adcli.pipeline._plan import guard_samples, list_labelled
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import (
@@ -239,7 +238,7 @@ def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Score
     calibration = found.calibration
     where = f"--validation {folder}"
     samples = guard_samples(
-        labelled_images(folder),
+        list_labelled(folder, progress.note),
         fitted_to(opened),
         where,
         progress.note,

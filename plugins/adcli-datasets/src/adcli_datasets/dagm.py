@@ -48,7 +48,8 @@ def load(options: RootOptions, category: str | None) -> Splits:
     kept = [sample for sample in train if sample.label == "good"]
     left = len(train) - len(kept)
     remark = f"{left} training images with defects left out" if left else ""
-    return read_splits(folder, f"DAGM 2007, {category}", kept, test, remark=remark)
+    aside = [path for sample in train for path in (sample.image, sample.mask) if path]
+    return read_splits(folder, f"DAGM 2007, {category}", kept, test, remark=remark, aside=aside)
 
 
 def _label_images(folder: Path) -> list[Sample]:

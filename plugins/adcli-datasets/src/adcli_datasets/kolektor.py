@@ -75,7 +75,7 @@ def load(options: KolektorOptions, category: str | None) -> Splits:
         (test if number % FOLDS == options.fold % FOLDS else train).extend(_pair_masks(folder, "_label"))
     if not train or not test:
         raise missing(root, "folders kos01 to kos50")
-    return _read(root, f"KolektorSDD, fold {options.fold} of {FOLDS} for testing", _label_pairs(train), test)
+    return _read(root, f"KolektorSDD, fold {options.fold} of {FOLDS} for testing", train, test)
 
 
 def load2(options: RootOptions, category: str | None) -> Splits:
@@ -86,8 +86,7 @@ def load2(options: RootOptions, category: str | None) -> Splits:
         return (folder / "train").is_dir() and any((folder / "train").glob("*_GT.png"))
 
     root = find_root(SPEC2, ALIASES2, options.root, holds, "train/10000.png with train/10000_GT.png")
-    train = _label_pairs(_pair_masks(root / "train", "_GT"))
-    return _read(root, "KolektorSDD2", train, _pair_masks(root / "test", "_GT"))
+    return _read(root, "KolektorSDD2", _pair_masks(root / "train", "_GT"), _pair_masks(root / "test", "_GT"))
 
 
 def _items(root: Path) -> dict[int, Path]:
@@ -123,10 +122,12 @@ def _label_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[Sample]:
     return [Sample(image, "defect", mask) if defect else Sample(image, "good") for (image, mask), defect in labelled]
 
 
-def _read(root: Path, title: str, train: Sequence[Sample], test: Sequence[tuple[Path, Path]]) -> Splits:
-    kept = [sample for sample in train if sample.label == "good"]
+def _read(root: Path, title: str, train: Sequence[tuple[Path, Path]], test: Sequence[tuple[Path, Path]]) -> Splits:
+    kept = [sample for sample in _label_pairs(train) if sample.label == "good"]
     left = len(train) - len(kept)
     remark = f"{left} training images with defects left out" if left else ""
     if not kept:
         raise DataError(f"{root}: none of the {len(train)} training images is good: every mask marks a defect.")
-    return read_splits(root, title, kept, _label_pairs(test), remark=remark)
+    # Good images have masks, too, which no sample has.
+    aside = [path for pair in (*train, *test) for path in pair]
+    return read_splits(root, title, kept, _label_pairs(test), remark=remark, aside=aside)

@@ -131,8 +131,8 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether a path is named like an image."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    """Tell whether a path is a file that is named like an image."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -224,8 +224,24 @@ def read_splits(
     test: Sequence[Sample],
     validation: Sequence[Sample] = (),
     remark: str = "",
+    places: Sequence[Path] | None = None,
+    aside: Iterable[Path] = (),
 ) -> Splits:
-    """Return the splits, described in one line."""
+    """Return the splits, described in one line, with what is passed over.
+
+    Args:
+        folder: that of the data set or category.
+        title: what it is.
+        train: its training images.
+        test: its test images.
+        validation: its validation images.
+        remark: what else there is to say.
+        places: the folders that are listed, if not the whole folder; of a table that lists images, none.
+        aside: images and masks that no split has, as the remark or the title says.
+    """
+    # Imported here: every command that looks up a name imports this module.
+    from adcli.data import list_left_out
+
     words = [f"{folder}: {title}", f"{len(train)} good images to train on", f"test: {count_labels(test)}"]
     if validation:
         words.append(f"validation: {count_labels(validation)}")
@@ -234,4 +250,7 @@ def read_splits(
         words.append(f"{bare} defects without a mask")
     if remark:
         words.append(remark)
-    return Splits(train, test, validation, "; ".join(words))
+    samples, aside = [*train, *test, *validation], {*aside}
+    folders = [folder] if places is None else places
+    left_out = [entry for place in folders for entry in list_left_out(place, samples, aside)]
+    return Splits(train, test, validation, "; ".join(words), left_out)

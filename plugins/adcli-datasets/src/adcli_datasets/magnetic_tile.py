@@ -60,7 +60,8 @@ def load(options: MagneticTileOptions, category: str | None) -> Splits:
 
     refuse_category(SPEC, category)
     root = find_root(SPEC, ALIASES, options.root, lambda folder: (folder / GOOD).is_dir(), f"{GOOD}/Imgs")
-    fine = [path for path in images_in(root / GOOD / "Imgs") if path.suffix.lower() != ".png"]
+    listed = images_in(root / GOOD / "Imgs")
+    fine = [path for path in listed if path.suffix.lower() != ".png"]
     tested = held_out(fine, options.test_share, options.seed)
     train = good(path for path in fine if path not in tested)
     if not train:
@@ -75,4 +76,5 @@ def load(options: MagneticTileOptions, category: str | None) -> Splits:
     if all(sample.label == "good" for sample in test):
         raise missing(root, "MT_Blowhole, MT_Break, MT_Crack, MT_Fray and MT_Uneven")
     title = f"magnetic tiles, {options.test_share:.0%} of the good ones for testing, seed {options.seed}"
-    return read_splits(root, title, train, test)
+    places = [folder for folder in subfolders(root) if folder.name.startswith(PREFIX)]
+    return read_splits(root, title, train, test, places=places, aside=listed)

@@ -56,8 +56,10 @@ def load(options: MvtecAd2Options, category: str | None) -> Splits:
     folder = category_folder(SPEC, ALIASES, options.root, category, "train")
     train = good(images_in(folder / "train/good"))
     validation = good(images_in(folder / "validation/good"))
-    test = _test(folder / f"test_{options.test}", options.test == "public")
-    return read_splits(folder, f"MVTec AD 2, {category}, {options.test} test images", train, test, validation)
+    places = [folder / "train", folder / "validation", folder / f"test_{options.test}"]
+    test = _test(places[-1], options.test == "public")
+    title = f"MVTec AD 2, {category}, {options.test} test images"
+    return read_splits(folder, title, train, test, validation, places=places)
 
 
 def _test(folder: Path, public: bool) -> list[Sample]:

@@ -129,7 +129,9 @@ def load(options: RealIadOptions, category: str | None) -> Splits:
     left = len(train) - len(kept)
     remark = f"{left} defective training images left out" if left else ""
     views = f", views {','.join(options.views)}" if options.views else ""
-    return read_splits(folder, f"Real-IAD, {category}, split {options.split}{views}", kept, test, remark=remark)
+    return read_splits(
+        folder, f"Real-IAD, {category}, split {options.split}{views}", kept, test, remark=remark, places=()
+    )
 
 
 def _find_table(root: Path, split: str, category: str) -> Path:

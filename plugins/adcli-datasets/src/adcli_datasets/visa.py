@@ -69,7 +69,7 @@ def load(options: RootOptions, category: str | None) -> Splits:
         splits[split].append(sample)
     if not splits["train"]:
         raise DataError(f"{root / TABLE}: has no training rows for '{category}'; is it the file from the archive?")
-    return read_splits(root / category, f"VisA, {category}", splits["train"], splits["test"])
+    return read_splits(root / category, f"VisA, {category}", splits["train"], splits["test"], places=())
 
 
 def _read_rows(root: Path, category: str) -> Iterator[tuple[str, Sample]]:
