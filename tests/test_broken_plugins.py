@@ -109,6 +109,50 @@ def test_what_a_plugin_prints_does_not_spoil_json(tmp_path: Path) -> None:
     assert line == "warning: plugin adcli-loud 1.0 printed to stdout while it was loaded ('hello there')"
 
 
+LOUD = """
+import torch
+from adcli import ModelSpec, Options, hookimpl
+from adcli.nn.model import Model, Scores
+
+
+@hookimpl
+def adcli_models():
+    return [ModelSpec(name="loud", target="adcli_loud:Loud", options=Options, summary="a model that prints")]
+
+
+class Loud(Model):
+    def __init__(self, options, *, image_size, pretrained=True):
+        super().__init__(options, image_size=image_size)
+        self.register_buffer("mean", torch.zeros(3, *image_size))
+        print("made")
+
+    def fit(self, batches):
+        print("fitting")
+        self.mean = torch.cat(list(batches)).mean(0)
+
+    def forward(self, images):
+        print("scoring")
+        map = (images - self.mean).abs().mean(1, keepdim=True)
+        return Scores(map.amax((1, 2, 3)), map)
+"""
+
+
+def test_what_a_model_prints_goes_to_stderr_whatever_it_is_asked(parts: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install(site, "adcli-loud", LOUD)
+    train = ("train", "--model", "loud", "--data", parts, "--image-size", 64, "--out", "runs/loud", "--json")
+    asked = {
+        train: ("made", "fitting", "scoring"),
+        ("evaluate", "runs/loud", "--json"): ("made", "scoring"),
+        ("predict", "runs/loud", parts / "test", "--json"): ("made", "scoring"),
+        ("plugin", "check", "loud", "--json"): ("made", "fitting", "scoring"),
+    }
+    for arguments, printed in asked.items():
+        outcome = run(site, *arguments, cwd=tmp_path)
+        assert json.loads(outcome.out), outcome
+        assert {*printed} <= {*outcome.err.splitlines()}, outcome
+
+
 UPGRADE_BOTH = install_command("adcli-core", "adcli-broken", flags=["--upgrade"])
 
 

@@ -1,5 +1,6 @@
 """What the commands share on the terminal: colour, progress, notes, tables, JSON."""
 
+import contextlib
 import io
 import json
 import os
@@ -8,10 +9,10 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import zip_longest
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -233,15 +234,51 @@ def report_failed_plugins(*, of_hooks_only: bool = False) -> None:
         click.echo(line, err=True)
 
 
-def load_pipeline() -> ModuleType:
-    """Report plugins that failed, and return the Python API, whose names import what they need when they are used."""
-    from adcli import pipeline
+class Pipeline:
+    """The Python API, whose names import what they need when they are used; what plugins print goes to stderr.
+
+    Stdout is for results, and may be one JSON document.
+    """
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        from adcli import pipeline
+
+        function = getattr(pipeline, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            with apart():
+                outcome = function(*arguments, **keywords)
+            return iterate_apart(outcome) if isinstance(outcome, Iterator) else outcome
+
+        return call
+
+
+def apart() -> AbstractContextManager[Any]:
+    """Have what plugins print go to stderr; for commands, which print nothing themselves meanwhile."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def iterate_apart(items: Iterator[T]) -> Iterator[T]:
+    """Yield items; what plugins print while the next is computed goes to stderr."""
+    end = object()
+    try:
+        while True:
+            with apart():
+                item: Any = next(items, end)
+            if item is end:
+                return
+            yield item
+    finally:
+        getattr(items, "close", lambda: None)()
+
+
+def load_pipeline() -> Pipeline:
+    """Report plugins that failed, and return what computes."""
     from adcli._process import torchrun
 
     if torchrun.rank() == 0:
         report_failed_plugins()
-
-    return pipeline
+    return Pipeline()
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ import click
 
 from adcli._commands import quote
 from adcli._plugins.registry import Names, Plugin, Provided, registry
-from adcli.cli.console import print_json, print_line, print_table, report_failed_plugins
+from adcli.cli.console import apart, print_json, print_line, print_table, report_failed_plugins
 from adcli.cli.flags import Command, Group, json_flag, operand
 from adcli.errors import PluginError, one_line
 from adcli.options import BackboneOptions, OptionInfo, Options
@@ -94,7 +94,8 @@ def show_backbone(name: str, as_json: bool) -> None:
     from adcli.pipeline import describe_backbone
 
     report_failed_plugins()
-    found = describe_backbone(name)
+    with apart():
+        found = describe_backbone(name)
     if as_json:
         print_json(found._asdict())
         return

@@ -7,7 +7,7 @@ import click
 
 from adcli._commands import quote
 from adcli._plugins.registry import registry
-from adcli.cli.console import print_fact, print_json, print_line, report_failed_plugins
+from adcli.cli.console import apart, iterate_apart, print_fact, print_json, print_line, report_failed_plugins
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.cli.listing import suggest_model
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
@@ -45,11 +45,12 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
       adcli plugin check random:resnet18
     """
     report_failed_plugins()
-    checked = _choose_subject(name, kind, data_options, options)
-    with needing_torch():
-        rules = checked.rules()
+    with apart():
+        checked = _choose_subject(name, kind, data_options, options)
+        with needing_torch():
+            rules = checked.rules()
     results = []
-    for result in check_plugin(checked):
+    for result in iterate_apart(check_plugin(checked)):
         results.append(result)
         if not as_json:
             _print_result(result, max(map(len, rules)))
