@@ -66,9 +66,11 @@ def run_tests(
     session: nox.Session, *arguments: str, posargs: Sequence[str] | None = None, spread: str = "loadfile"
 ) -> None:
     """Run tests in a process for each core, with arguments and then with what stands after ``--``."""
-    # Files stay together, for what their tests share; threads of torch would only compete.
+    # Files stay together, for what their tests share; threads of torch would only compete; and a thousand processes
+    # would compile what they import, each anew, where somebody has forbidden to keep it.
     rest = session.posargs if posargs is None else posargs
-    session.run("pytest", "-n", "auto", "--dist", spread, *arguments, *rest, env={"OMP_NUM_THREADS": "1"})
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    session.run("pytest", "-n", "auto", "--dist", spread, *arguments, *rest, env=environment)
 
 
 @nox.session

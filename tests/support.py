@@ -1,14 +1,20 @@
 """What the end-to-end tests share: a small data set, and commands in a process of their own."""
 
+import atexit
 import csv
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from forking import Server
 
 SIZE = 64
 THIRD_PARTY = Path(__file__).parent / "third_party"
@@ -75,8 +81,31 @@ def write_parts(root: Path, train: int = 24, good: int = 6, defective: int = 6, 
     return root
 
 
-def in_own_process(*arguments: object, cwd: Path, timeout: float = 300) -> Outcome:
-    """Run ``python -m adcli`` in a process of its own."""
-    command = [sys.executable, "-m", "adcli", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+@cache
+def server() -> "Server":
+    """Return what forks commands for all tests of this process."""
+    from forking import Server
+
+    started = Server()
+    atexit.register(started.close)
+    return started
+
+
+def adcli_command() -> Sequence[str]:
+    """Return how ``adcli`` is started in a process of its own, which need not import torch if it can be forked."""
+    if not hasattr(os, "pidfd_open"):
+        return (sys.executable, "-m", "adcli")
+    return (sys.executable, "-I", "-S", str(Path(__file__).with_name("relay.py")), server().address)
+
+
+def start_adcli(*arguments: object, cwd: Path, **streams: Any) -> "subprocess.Popen[str]":
+    """Start ``adcli`` in a process of its own, whose streams are pipes for text unless said otherwise."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **streams}
+    return subprocess.Popen([*adcli_command(), *map(str, arguments)], cwd=cwd, **streams)
+
+
+def in_own_process(*arguments: object, cwd: Path, stdin: str = "", timeout: float = 300, **streams: Any) -> Outcome:
+    """Run ``adcli`` in a process of its own, as :func:`start_adcli` does."""
+    with start_adcli(*arguments, cwd=cwd, stdin=subprocess.PIPE, **streams) as process:
+        out, err = process.communicate(stdin, timeout=timeout)
+    return Outcome(process.returncode, out, err)

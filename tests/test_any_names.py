@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 import yaml
-from support import SIZE, Adcli, write_parts
+from support import SIZE, Adcli, start_adcli, write_parts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, names are text")
 
@@ -152,11 +152,12 @@ def test_names_in_a_list_are_found_however_they_are_written(odd: Path, tmp_path:
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_an_encoding_that_lacks_a_name_costs_no_verdict(odd: Path, odd_run: Path, encoding: str, form: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-m", "adcli", "predict", odd_run, odd / "train/good", "--format", form]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    arguments = ("predict", odd_run, odd / "train/good", "--format", form)
+    with start_adcli(*arguments, cwd=odd, env=environment, text=False) as predict:
+        out, err = predict.communicate(timeout=300)
+    assert predict.returncode == 0, err
     # What cannot write more than ASCII is taken for misconfigured, and gets UTF-8.
-    text = done.stdout.decode({"ascii": "utf-8"}.get(encoding, encoding.partition(":")[0]))
+    text = out.decode({"ascii": "utf-8"}.get(encoding, encoding.partition(":")[0]))
     if form == "json":
         names = {row["image"] for row in json.loads(text)}
     elif form == "csv":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Adcli, Outcome, assert_one_line
+from support import Adcli, Outcome, assert_one_line, in_own_process, server, start_adcli
 
 ONE_BY_ONE = ("--format", "jsonl", "--batch-size", "1", "--workers", "0")
 NOTHING = "no such file or folder"
@@ -112,34 +112,35 @@ def test_a_list_goes_on_after_paths_that_are_gone(trained: Path, photos: Path, t
     (tmp_path / "empty").mkdir()
     (tmp_path / "cr\rname.png").write_bytes((photos / "000.png").read_bytes())
     names = [*listed(photos), str(tmp_path / "empty"), "nul\0.png", "esc\x1b[0m.png", "cr\rname.png"]
-    text = "\r\n".join(names).encode("utf-16")
-    command = [sys.executable, "-m", "adcli", "predict", trained, "-", "--out", "day", "--format", "csv"]
-    done = subprocess.run([*map(str, command)], input=text, cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode == 4, done.stderr
+    (tmp_path / "list").write_bytes("\r\n".join(names).encode("utf-16"))
+    options = ("--out", "day", "--format", "csv")
+    with (tmp_path / "list").open() as stdin:
+        predict = start_adcli("predict", trained, "-", *options, cwd=tmp_path, stdin=stdin, text=False)
+        out, err = predict.communicate()
+    assert predict.returncode == 4, err
     rows = table(tmp_path / "day/predictions.csv")
     assert [row["image"] for row in rows] == names
     assert [i for i, row in enumerate(rows) if row["verdict"] == "unreadable"] == [3, 6, 7, 8, 9]
-    assert done.stdout == (tmp_path / "day/predictions.csv").read_bytes()
-    assert b"5 unreadable" in done.stderr
+    assert out == (tmp_path / "day/predictions.csv").read_bytes()
+    assert b"5 unreadable" in err
 
 
 def test_a_stream_that_breaks_leaves_all_rows_before_it(trained: Path, photos: Path, tmp_path: Path) -> None:
     text = "\n".join([*listed(photos)[:6], "x" * 200_000])
-    command = [sys.executable, "-m", "adcli", "predict", trained, "-", "--out", "day", "--json", "--skip-unreadable"]
-    done = subprocess.run([*map(str, command)], input=text, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert_one_line(Outcome(done.returncode, done.stdout, done.stderr), 4, "no path")
-    assert [row["image"] for row in json.loads(done.stdout)] == listed(photos)[:6]
+    options = ("--out", "day", "--json", "--skip-unreadable")
+    done = in_own_process("predict", trained, "-", *options, cwd=tmp_path, stdin=text)
+    assert_one_line(done, 4, "no path")
+    assert [row["image"] for row in json.loads(done.out)] == listed(photos)[:6]
     assert len(table(tmp_path / "day/predictions.csv")) == 6
-    assert "6 images, " in done.stderr
-    assert len(done.stderr) < 2000
+    assert "6 images, " in done.err
+    assert len(done.err) < 2000
 
 
 def test_each_line_is_answered_at_once_and_its_row_is_on_disk_when_it_is_printed(
     trained: Path, photos: Path, tmp_path: Path
 ) -> None:
-    command = ["-m", "adcli", "predict", str(trained), "-", *ONE_BY_ONE]
     with subprocess.Popen(
-        [sys.executable, *command, "--out", "day"],
+        [sys.executable, "-m", "adcli", "predict", trained, "-", *ONE_BY_ONE, "--out", "day"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     ) as process:  # fmt: skip
         assert process.stdin is not None
@@ -155,12 +156,11 @@ def test_each_line_is_answered_at_once_and_its_row_is_on_disk_when_it_is_printed
     assert [row["image"] for row in before] == listed(photos)
     with (tmp_path / "day/predictions.csv").open("ab") as file:
         file.write(b'1,"torn')
-    again = [sys.executable, *command[:4], str(photos / "000.png"), "--out", "day"]
-    refused = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert_one_line(Outcome(refused.returncode, refused.stdout, refused.stderr), 9, "--append")
-    done = subprocess.run([*again, "--append"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "cut off" in done.stderr
+    again = ("predict", trained, photos / "000.png", "--out", "day")
+    assert_one_line(in_own_process(*again, cwd=tmp_path), 9, "--append")
+    done = in_own_process(*again, "--append", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "cut off" in done.err
     after = table(tmp_path / "day/predictions.csv")
     assert after[:-1] == before
     assert after[-1]["image"] == str(photos / "000.png")
@@ -236,20 +236,18 @@ def test_a_reader_that_leaves_changes_neither_the_exit_code_nor_the_table(
     named = {"RUN": str(trained), "PHOTOS": str(parts / "test/scratch")}
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "adcli", *(named.get(word, word) for word in words)],
-        stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path,
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    arguments = [named.get(word, word) for word in words]
+    done = in_own_process(*arguments, cwd=tmp_path, stdout=writing, env=environment)
     os.close(writing)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Exception" not in done.stderr
+    assert done.code == code, done.err
+    assert "Traceback" not in done.err
+    assert "Exception" not in done.err
     if what == "a table":
         assert len(table(tmp_path / "day/predictions.csv")) == 6
-        assert "6 images, 6 with defects" in done.stderr
+        assert "6 images, 6 with defects" in done.err
     if what == "a prediction":
-        assert "1 image, 1 with defects" in done.stderr
+        assert "1 image, 1 with defects" in done.err
 
 
 def test_options_that_need_a_table_say_so(adcli: Adcli, trained: Path, photos: Path) -> None:
@@ -288,18 +286,10 @@ def test_an_evaluation_says_what_it_could_not_read_and_finishes(
     assert json.loads(compared.out)["n_good"] == 5
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="commands are forked")
 @pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
 def test_closed_streams_are_no_fault_of_a_prediction(trained: Path, photos: Path, tmp_path: Path, form: str) -> None:
-    command = f"{sys.executable} -m adcli predict {trained}"
-    out = ["--out", "day", "--format", form, str(photos / "000.png")]
-    closed = subprocess.run(
-        ["sh", "-c", f'{command} "$@" >&-', "sh", *out], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert (closed.returncode, "Traceback" in closed.stderr) == (0, False), closed.stderr
+    arguments = ["predict", str(trained), str(photos / "000.png"), "--out", "day", "--format", form]
+    end = server().start(arguments, tmp_path, closed=[1]).wait()
+    assert (end.code, "Traceback" in end.said) == (0, False), end
     assert len(table(tmp_path / "day/predictions.csv")) == 1
-
-
-def test_a_list_on_a_closed_stdin_is_one_line(trained: Path, tmp_path: Path) -> None:
-    command = f"{sys.executable} -m adcli predict {trained} - <&-"
-    closed = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert_one_line(Outcome(closed.returncode, closed.stdout, closed.stderr), 2, "'-'", "closed")

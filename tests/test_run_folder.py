@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from support import Adcli, assert_one_line, in_own_process, write_parts
+from support import Adcli, assert_one_line, in_own_process, start_adcli, write_parts
 
 from adcli import RunError, StorageError, pipeline
 from adcli._changes import CHANGES, changing, holding
@@ -116,11 +116,6 @@ def test_no_command_follows_a_link_out_of_a_run(
     assert read_all(precious) == before
 
 
-def _start(cwd: Path, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "adcli", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "commands",
@@ -137,7 +132,7 @@ def test_of_two_commands_at_once_each_ends_whole_or_says_who_is_at_work(
     run: Path, tmp_path: Path, commands: list[list[str]]
 ) -> None:
     at_work = 0
-    started = [_start(tmp_path, *(run if word == "RUN" else word for word in words)) for words in commands]
+    started = [start_adcli(*(run if word == "RUN" else word for word in words), cwd=tmp_path) for words in commands]
     for process in started:
         _, err = process.communicate(timeout=300)
         assert "Traceback" not in err
@@ -182,7 +177,7 @@ def test_an_evaluation_killed_at_any_moment_leaves_the_old_or_the_new(trained: P
     seconds = time.monotonic() - start
     for share in (0.8, 0.95):
         copied = shutil.copytree(trained, tmp_path / f"run-{share}")
-        process = _start(tmp_path, "evaluate", copied)
+        process = start_adcli("evaluate", copied, cwd=tmp_path)
         time.sleep(share * seconds)
         process.kill()
         process.communicate()

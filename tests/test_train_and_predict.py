@@ -4,13 +4,12 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support import Adcli, assert_one_line, draw_part
+from support import Adcli, assert_one_line, draw_part, start_adcli
 
 
 def train(adcli: Adcli, data: Path, *more: object, size: str = "64") -> Path:
@@ -91,10 +90,8 @@ def test_paths_come_from_patterns_and_from_a_list_that_grows(adcli: Adcli, parts
     expected = predicted(adcli, run, parts / "test/good")
     assert predicted(adcli, run, parts / "**/good/00*.png")[:6] == expected
     assert_one_line(adcli("predict", run, parts / "nothing*.png"), 4, "nothing fits")
-    command = [sys.executable, "-m", "adcli", "predict", str(run), "-", "--format", "jsonl"]
-    with subprocess.Popen(
-        [*command, "--batch-size", "1", "--workers", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = ("predict", run, "-", "--format", "jsonl", "--batch-size", "1", "--workers", "0")
+    with start_adcli(*command, cwd=Path.cwd(), stdin=subprocess.PIPE, stderr=None) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for row in expected:
