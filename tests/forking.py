@@ -10,6 +10,7 @@ import gc
 import io
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,7 @@ class Server:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+        shutil.rmtree(Path(self.address).parent)
 
 
 def serve(address: str) -> None:

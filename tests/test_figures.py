@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import in_own_process
 
-from adcli.data.demo import VERSION, cache_folder
+from adcli.data.demo import SERIES, cache_folder
 
 pytestmark = pytest.mark.thorough
 
@@ -46,7 +46,7 @@ def printed(first: list[str], folder: Path) -> list[str]:
 
 
 def run_all(commands: list[str], folder: Path) -> list[str]:
-    lines, demo = list[str](), cache_folder() / f"demo-{VERSION}"
+    lines, demo = list[str](), cache_folder() / SERIES[None].folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         for command in commands:

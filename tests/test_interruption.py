@@ -25,7 +25,8 @@ training.CHECKPOINT_SECONDS = 0.0
 save = training.save_checkpoint
 def save_and_wait(*arguments, **keywords):
     save(*arguments, **keywords)
-    print("saved", flush=True)
+    # What is printed while a command computes goes to stderr.
+    print("saved", file=sys.__stdout__, flush=True)
     time.sleep(float(sys.argv[1]))
 training.save_checkpoint = save_and_wait
 main(sys.argv[2:])

@@ -61,7 +61,8 @@ def adcli_datasets() -> list[DatasetSpec]:
             name="demo",
             target="adcli.data.demo:load",
             options=Options,
-            summary="A machined part drawn by code: 100 good to train on, 30 good and 60 defective to test",
+            summary="A machined part drawn by code: 100 good to train on, 30 good and 60 defective to test; "
+            "demo:large, a board of 12 megapixels with small defects: 40, 20 and 30",
         ),
     ]
 

@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,45 @@ from adcli._plugins.builtin import FolderOptions
 from adcli.data import folder
 from adcli.data.ahead import load_all
 from adcli.data.demo.drawing import DEFECTS, draw
+from adcli.data.demo.large import LARGE_DEFECTS, draw_large
 from adcli.data.samples import Splits, count_labels
 from adcli.errors import OptionError, StorageError
 from adcli.options import Options
 
-VERSION = 2
-"""Raise this when the drawing changes; each version has its own folder in the cache."""
-
 _WAIT_SECONDS = 600.0
 """How long to wait for another process that draws, which takes seconds, or a minute on a busy machine."""
 
-TRAIN, TEST_GOOD, PER_DEFECT = 100, 30, 12
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn.
+
+    Attributes:
+        folder: in the cache; it ends with a version, to be raised when the drawing changes.
+        train: number of good images to train on.
+        good: number of good images to test on.
+        per_defect: number of images of each defect.
+        defects: names of kinds.
+        draw: returns pixels and mask for a seed and a defect.
+        suffix: of the images' files; masks are PNG.
+        most_threads: that draw, each of which takes memory for what it draws.
+    """
+
+    folder: str
+    train: int
+    good: int
+    per_defect: int
+    defects: Sequence[str]
+    draw: Callable[[int, str | None], tuple[NDArray[Any], NDArray[Any]]]
+    suffix: str = ".png"
+    most_threads: int = 64
+
+
+SERIES = {
+    None: Series("demo-2", 100, 30, 12, tuple(DEFECTS), draw),
+    "large": Series("demo-large-1", 40, 20, 6, tuple(LARGE_DEFECTS), draw_large, ".jpg", 4),
+}
+"""By category."""
 
 _Task = tuple[str, int, str | None]
 """Folder and stem of an image, its seed, and its defect."""
@@ -39,13 +68,15 @@ def load(options: Options, category: str | None) -> Splits:
     """Return the demo data, drawing it first if it is not in the cache.
 
     Raises:
+        OptionError: there is no such category.
         StorageError: the cache cannot be written.
     """
-    if category is not None:
-        raise OptionError(f"the demo data has no categories, but '{category}' was given.")
-    root = cache_folder() / f"demo-{VERSION}"
+    if category not in SERIES:
+        raise OptionError(f"the demo data has no category '{category}'; there are 'demo' and 'demo:large'.")
+    series = SERIES[category]
+    root = cache_folder() / series.folder
     if not root.is_dir():
-        _draw_all(root)
+        _draw_all(root, series)
     splits = folder.load(FolderOptions.parse({"root": root}), None)
     words = f"demo data in {root}: {len(splits.train)} good images to train on; test: {count_labels(splits.test)}"
     return Splits(splits.train, splits.test, splits.validation, words)
@@ -59,7 +90,7 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "adcli"
 
 
-def _draw_all(root: Path) -> None:
+def _draw_all(root: Path, series: Series) -> None:
     """Draw the data set, unless another process does, for which this one waits; what killed ones left is removed."""
     lock = Lock(root.with_name(f".{root.name}.lock"), root)
     try:
@@ -70,17 +101,18 @@ def _draw_all(root: Path) -> None:
         for path in root.parent.glob(f".{root.name}-????????"):
             remove_tree(path)
         if not root.is_dir():
-            _draw_complete(root)
+            _draw_complete(root, series)
     finally:
         lock.release()
 
 
-def _draw_complete(root: Path) -> None:
+def _draw_complete(root: Path, series: Series) -> None:
     """Draw the data set under a temporary name, and rename it once it is complete."""
     temporary = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
         # Threads draw and this one writes, so that nothing is written any more once it has stopped.
-        for files in load_all(_list_tasks(), lambda task: _draw_one(*task), os.cpu_count() or 1):
+        threads = min(os.cpu_count() or 1, series.most_threads)
+        for files in load_all(_list_tasks(series), lambda task: _draw_one(series, *task), threads):
             for name, content in files.items():
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 (temporary / name).write_bytes(content)
@@ -91,25 +123,31 @@ def _draw_complete(root: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _list_tasks() -> Iterator[_Task]:
+def _list_tasks(series: Series) -> Iterator[_Task]:
     seed = 0
     for place, defect, count in (
-        ("train/good", None, TRAIN),
-        ("test/good", None, TEST_GOOD),
-        *((f"test/{defect}", defect, PER_DEFECT) for defect in DEFECTS),
+        ("train/good", None, series.train),
+        ("test/good", None, series.good),
+        *((f"test/{defect}", defect, series.per_defect) for defect in series.defects),
     ):
         for i in range(count):
             yield f"{place}/{i:03}", seed, defect
             seed += 1
 
 
-def _draw_one(place: str, seed: int, defect: str | None) -> dict[str, bytes]:
+def _draw_one(series: Series, place: str, seed: int, defect: str | None) -> dict[str, bytes]:
     """Return an image's file, and that of its mask if it has a defect, by their names."""
-    pixels, mask = draw(seed, defect)
-    files = {f"{place}.png": _png(pixels)}
+    pixels, mask = series.draw(seed, defect)
+    files = {f"{place}{series.suffix}": _png(pixels) if series.suffix == ".png" else _jpeg(pixels)}
     if defect is not None:
         files[f"{place.replace('test/', 'ground_truth/')}_mask.png"] = _png(mask)
     return files
+
+
+def _jpeg(pixels: NDArray[Any]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=92)
+    return content.getvalue()
 
 
 def _png(pixels: NDArray[Any]) -> bytes:
