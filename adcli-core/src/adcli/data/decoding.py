@@ -19,6 +19,7 @@ from adcli.data.bits import WHITE, has_deep_colours, has_sixteen_bits, scale, sc
 from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
+from adcli.data.resampling import NO_BORDERS, Borders, resample
 from adcli.errors import AdcliError, DataError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -26,11 +27,6 @@ Pixels = NDArray[np.uint8]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-Borders = tuple[tuple[int, int], tuple[int, int]]
-"""Lines added above and below, and to the left and the right."""
-
-NO_BORDERS: Borders = ((0, 0), (0, 0))
 
 FINE = 16384
 """Parts of a grey level that resized values are rounded to before they are rounded to levels."""
@@ -254,11 +250,10 @@ def resize(pixels: Pixels, size: Size, borders: Borders = NO_BORDERS) -> Pixels:
     """
     if borders == NO_BORDERS and pixels.shape[:2] == size:
         return _unshared(pixels)
-    resized, plane, grey = np.empty((*size, 3), np.uint8), None, is_grey(pixels)
-    for channel in range(3):
-        if plane is None or not grey:
-            plane = _resized_plane(pixels[:, :, channel], size, borders)
-        resized[:, :, channel] = plane
+    planes = resample(pixels[:, :, :1] if is_grey(pixels) else pixels, size, borders)
+    levels = np.rint(np.rint(planes * FINE) / FINE).clip(0, 255).astype(np.uint8)
+    resized = np.empty((*size, 3), np.uint8)
+    resized[...] = levels.transpose(1, 2, 0)
     return resized
 
 
@@ -267,18 +262,6 @@ def is_grey(pixels: Pixels) -> bool:
     return pixels.strides[2] == 0 or all(
         np.array_equal(lines[:, :, 0], lines[:, :, channel]) for lines in (pixels[::64], pixels) for channel in (1, 2)
     )
-
-
-def _resized_plane(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArray[np.uint8]:
-    plane = _interpolated(levels if borders == NO_BORDERS else _bordered(levels, size, borders), size)
-    return np.rint(np.rint(plane * FINE) / FINE).clip(0, 255).astype(np.uint8)
-
-
-def _bordered(levels: NDArray[np.uint8], size: Size, borders: Borders) -> NDArray[np.float32]:
-    """Repeat the outermost lines of a plane (H, W), whose other side is resized before, as that takes less time."""
-    height, width = levels.shape
-    wide = _interpolated(levels, (height, size[1]) if any(borders[0]) else (size[0], width))
-    return np.pad(wide, borders, mode="edge")
 
 
 LOSSY = ("JPEG", "MPO", "AVIF")
@@ -386,8 +369,6 @@ def resize_map(anomaly_map: NDArray[np.float32], size: Size) -> NDArray[np.float
     return np.where(share >= 0.5, total / np.maximum(share, 0.5), np.float32(np.nan))
 
 
-def _interpolated(values: NDArray[np.float32] | NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
-    plane = Image.fromarray(np.ascontiguousarray(values))
-    if plane.mode != "F":
-        plane = plane.convert("F")
-    return np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+def _interpolated(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    image = Image.fromarray(np.ascontiguousarray(values))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -21,16 +21,9 @@ from adcli._artefacts import Artefact, load_json
 from adcli._artefacts.declaring import Offset, Side, White, closed
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
-from adcli.data.decoding import (
-    NO_BORDERS,
-    Borders,
-    Pixels,
-    Size,
-    read_mask,
-    resize,
-    resize_map,
-)
+from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
 from adcli.data.framing_standalone import find_area, find_borders, scale_flags
+from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
 from adcli.errors import DataError, OptionError
 
