@@ -64,7 +64,8 @@ def write_weights(name: str, folder: Path) -> Path:
     network = timm.create_model(name, num_classes=0)
     state = {key: value + 0.05 * torch.randn_like(value) for key, value in network.named_parameters()}
     path = folder / f"{name}.safetensors"
-    save_file({key: value.detach().contiguous() for key, value in (network.state_dict() | state).items()}, path)
+    # Some networks share tensors, which such a file does not.
+    save_file({key: value.detach().clone() for key, value in (network.state_dict() | state).items()}, path)
     return path
 
 
