@@ -390,7 +390,9 @@ def _give(parameter: click.Parameter, chance: Random) -> list[str]:
 def _places(named: Sequence[str]) -> list[str]:
     """Return where a command with these words may write."""
     plain = [word for word in named if len(word) < 300 and word not in (".", "..", "/", "../..")]
-    return ["runs", "adcli-*", ".adcli-adcli-*", *plain]
+    # A run is made beside the place where it will be.
+    making = {word.rpartition("/")[0] + "/.partial" if "/" in word else ".partial" for word in plain}
+    return ["runs", "adcli-*", ".adcli-adcli-*", *plain, *sorted(making)]
 
 
 KINDS: dict[str, Callable[[World, Random], Case]] = {

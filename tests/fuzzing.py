@@ -169,6 +169,8 @@ class World:
         self.root, self._prepared = root, prepared
         os.chdir(root)
         tempfile.tempdir = str(root / "tmp")
+        # What is imported only now would be compiled and kept beside its source.
+        sys.dont_write_bytecode = True
         os.environ |= {
             "ADCLI_STATE": str(root / "state"),
             "ADCLI_CACHE": str(root / "home"),

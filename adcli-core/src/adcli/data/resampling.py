@@ -6,6 +6,7 @@ time are one product of matrices, small enough to stay in a core's cache, and be
 start threads: decoders are threads already.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,6 +22,9 @@ CACHED = 1 << 20
 
 BLOCKS = (32, 16, 8, 4, 2)
 """Output lines in a product: few, so that few of its weights are zero, unless the lines are short."""
+
+_AT_ONCE = threading.BoundedSemaphore(2)
+"""Of many decoders, two resample: each product lets the interpreter's lock go, and many would wait for it again."""
 
 Plane = NDArray[np.float32]
 
@@ -58,8 +62,9 @@ def resample(levels: NDArray[np.uint8], size: tuple[int, int], borders: Borders 
         borders: how often the outermost lines, and columns, are repeated before and behind the image first.
     """
     height, width, channels = levels.shape
-    lines = _sum_lines(levels.reshape(height, width * channels), size[0], borders[0])
-    return _sum_columns(lines.reshape(size[0], width, channels), size[1], borders[1])
+    with _AT_ONCE:
+        lines = _sum_lines(levels.reshape(height, width * channels), size[0], borders[0])
+        return _sum_columns(lines.reshape(size[0], width, channels), size[1], borders[1])
 
 
 def _sum_lines(levels: NDArray[np.uint8], count: int, borders: tuple[int, int]) -> Plane:
