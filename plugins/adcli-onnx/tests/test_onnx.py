@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from adcli import ExportError
 from adcli.data import resize
 from adcli.exports import Export
 from adcli.testing import Checked
-from adcli_onnx.graph import resize_pixels
+from adcli_onnx.graph import build, resize_pixels
 from adcli_onnx.runtime import load
 
 
@@ -43,3 +44,18 @@ def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str, capfd: pytest.
         load(Export(tmp_path / "export", export.manifest, export.calibration))
     assert "\n" not in caught.value.message
     assert not capfd.readouterr().out
+
+
+class Eigenvalues(nn.Module):
+    """Computes what no graph can."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.linalg.eigvals(images[:, 0]).abs().amax(dim=1), images[:, :1]
+
+
+def test_a_model_that_cannot_be_converted_is_one_line_that_says_what_to_do() -> None:
+    with pytest.raises(
+        ExportError, match=r"cannot be converted to ONNX: .*; predict with the run itself.*\.$"
+    ) as caught:
+        build(Eigenvalues(), (32, 32), None)
+    assert "\n" not in caught.value.message

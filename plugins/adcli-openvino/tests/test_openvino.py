@@ -144,3 +144,18 @@ def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
     with pytest.raises(ExportError, match=r"model\.xml: OpenVINO cannot read it") as caught:
         load(Export(tmp_path / "export", export.manifest, export.calibration))
     assert "\n" not in caught.value.message
+
+
+class Eigenvalues(nn.Module):
+    """Computes what no graph can."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.linalg.eigvals(images[:, 0]).abs().amax(dim=1), images[:, :1]
+
+
+def test_a_model_that_cannot_be_converted_is_one_line_that_says_what_to_do() -> None:
+    with pytest.raises(
+        ExportError, match=r"cannot be converted to OpenVINO: .*; export it with --to onnx.*\.$"
+    ) as caught:
+        convert(Eigenvalues(), (32, 32), None)
+    assert "\n" not in caught.value.message

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from adcli import AdcliError
+from adcli import ExportError
 from adcli.exports import ExportSource
 from adcli_onnx import OnnxOptions
 from adcli_onnx.graph import OPSET, build
@@ -30,7 +30,8 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
     """Write ``NAME/1/model.onnx`` and an example that runs it; return the facts for the manifest.
 
     Raises:
-        AdcliError: the model cannot be converted, or onnxscript is missing.
+        ExportError: the model cannot be converted.
+        PluginError: onnxscript is missing.
     """
     graph = build(source.model, source.image_size, options.batch)
     import onnx
@@ -87,5 +88,5 @@ def _describe_port(port: Any) -> dict[str, Any]:
     shape = [side.dim_value if side.HasField("dim_value") else "any" for side in kind.shape.dim]
     names = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
     if kind.elem_type not in names:
-        raise AdcliError(f"the model's output '{port.name}' is not a float32 tensor.")
+        raise ExportError(f"the model's output '{port.name}' is not a float32 tensor, as scores and maps must be.")
     return {"name": port.name, "shape": shape, "type": names[kind.elem_type], "meaning": MEANINGS[port.name]}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adcli import AdcliError, PluginError, install_command, one_line
+from adcli import ExportError, PluginError, install_command, one_line
 from adcli.data import FINE, Size
 from adcli.nn import Model
 
@@ -60,7 +60,7 @@ def build(model: Model, size: Size, batch: int | None) -> Any:
 
     Raises:
         PluginError: onnx or onnxscript is missing.
-        AdcliError: the model cannot be traced or converted.
+        ExportError: the model cannot be traced or converted.
     """
     try:
         import onnxscript  # noqa: F401
@@ -86,6 +86,7 @@ def build(model: Model, size: Size, batch: int | None) -> Any:
                 verbose=False,
             )
     except Exception as error:  # Tracing and converting may raise anything.
-        raise AdcliError(f"the model cannot be converted to ONNX: {one_line(error)}") from None
+        advice = "predict with the run itself, or train with another --backbone"
+        raise ExportError(f"the model cannot be converted to ONNX: {one_line(error)}; {advice}.") from None
     assert program is not None
     return program.model_proto

@@ -30,7 +30,9 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
     """Write ``NAME/1/model.xml`` with its weights, and an example that runs it; return the facts for the manifest.
 
     Raises:
-        AdcliError: the model cannot be converted, or nncf is missing for int8.
+        ExportError: the model cannot be converted.
+        OptionError: there are no images for int8.
+        PluginError: nncf is missing for int8.
         StorageError: the folder cannot be written.
     """
     graph = convert(source.model, source.image_size, options.batch)

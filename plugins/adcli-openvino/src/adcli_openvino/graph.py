@@ -11,7 +11,7 @@ import torch
 from openvino import opset13 as ops
 from torch import Tensor, nn
 
-from adcli import AdcliError, one_line
+from adcli import ExportError, one_line
 from adcli.data import FINE, Size
 from adcli.nn import Model
 
@@ -54,7 +54,7 @@ def convert(model: Model, size: Size, batch: int | None) -> ov.Model:
         batch: N, or None for any number of images.
 
     Raises:
-        AdcliError: the model cannot be traced or converted.
+        ExportError: the model cannot be traced or converted.
     """
     # From a batch of one, or of equal images, the tracer might conclude that something is constant.
     example = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
@@ -65,7 +65,8 @@ def convert(model: Model, size: Size, batch: int | None) -> ov.Model:
             traced = torch.export.export(_Outputs(model).eval(), (example,), dynamic_shapes=({0: any_number},))
             graph = ov.convert_model(traced)
     except Exception as error:  # Tracing and converting may raise anything.
-        raise AdcliError(f"the model cannot be converted to OpenVINO: {one_line(error)}") from None
+        advice = "export it with --to onnx, or train with another --backbone"
+        raise ExportError(f"the model cannot be converted to OpenVINO: {one_line(error)}; {advice}.") from None
     # The conversion forgets height and width of the input.
     graph.reshape([-1 if batch is None else batch, 3, *size])
     return graph

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import openvino as ov
 
-from adcli import AdcliError, PluginError, install_command
+from adcli import OptionError, PluginError, install_command
 from adcli.data import Pixels
 
 
@@ -31,7 +31,7 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
 
     Raises:
         PluginError: nncf is not installed.
-        AdcliError: there are no images.
+        OptionError: there are no images.
     """
     try:
         import nncf
@@ -42,7 +42,7 @@ def quantise(graph: ov.Model, images: Iterable[Pixels], count: int, batch: int) 
     nncf.set_log_level(logging.ERROR)
     taken = [np.stack([image.transpose(2, 0, 1) / np.float32(255)] * batch) for image in islice(images, count)]
     if not taken:
-        raise AdcliError("-o precision=int8 takes its ranges from good images, but the run has no calibration images.")
+        raise OptionError("takes its ranges from good images; give some with --data DIR.", option="-o precision=int8")
     ignored = nncf.IgnoredScope(names=_name_unquantised(graph), validate=False)
     advanced = AdvancedQuantizationParameters(
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX, disable_bias_correction=True
