@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from adcli import BackboneOptions
-from adcli.errors import AdcliError, BackboneError
+from adcli.errors import BackboneError
 from adcli.nn._folding import fold_batch_norms
-from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone, spread_layers
+from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone, sketch_backbone, spread_layers
 from adcli.nn.weights import first_torchvision_weights, weights_unavailable
 
 
@@ -160,12 +160,28 @@ def test_weights_that_do_not_fit_or_are_no_weights_are_refused(tmp_path: Path) -
         ("tim:resnet18", "Did you mean 'timm:'?"),
         ("torchvision:resnet81", "resnet18"),
         ("torchvision:vit_b_16", "timm:"),
+        ("timm:resnet18.", "timm has no weights '' of model 'resnet18'. Known: a1_in1k"),
+        ("random:resnet18.", "timm has no weights ''"),
+        ("timm:resnet18.a1_in2k", "Did you mean 'a1_in1k'?"),
+        ("random:resnet18.a1_in1k.more", "Did you mean 'a1_in1k'?"),
+        ("random:RESNET18", "Did you mean 'resnet18'?"),
+        ("torchvision:ResNet18", "Did you mean 'resnet18'?"),
+        ("TIMM:resnet18", "Did you mean 'timm:'?"),
+        ("timm:../../etc/passwd", "timm has no model '../../etc/passwd'."),
+        ("random:", "random: needs the name of a network, such as random:resnet18"),
+        ("timm:.a1_in1k", "timm: needs the name of a network, such as timm:resnet18"),
+        ("torchvision:", "torchvision: needs the name of a network, such as torchvision:resnet18"),
     ],
 )
 def test_what_there_is_not_is_named(name: str, words: str) -> None:
-    with pytest.raises(AdcliError) as refused:
-        create_backbone(BackboneOptions(backbone=name), pretrained=name == "tim:resnet18")
-    assert words in refused.value.format_message()
+    for attempt in (
+        lambda: create_backbone(BackboneOptions(backbone=name), pretrained=False),
+        lambda: create_backbone(BackboneOptions(backbone=name), image_size=(64, 64), pretrained=False),
+        lambda: sketch_backbone(name),
+    ):
+        with pytest.raises(BackboneError) as refused:
+            attempt()
+        assert words in refused.value.format_message()
 
 
 def test_a_layer_that_there_is_not_is_named() -> None:
@@ -192,6 +208,23 @@ class RunsCode:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", {"conv1.weight": torch.ones(2)}, {}, 3], ids=["empty", "text", "other", "none", "number"]
+)
+def test_a_wrong_file_in_the_cache_of_torchvision_is_named(
+    content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    file = tmp_path / "checkpoints" / first_torchvision_weights("resnet18").url.rpartition("/")[2]
+    file.parent.mkdir()
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(BackboneError, match=f"torchvision:resnet18: .*; remove its file from {file.parent}"):
+        create_backbone(BackboneOptions(backbone="torchvision:resnet18"))
 
 
 def test_code_in_the_cache_of_torchvision_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
