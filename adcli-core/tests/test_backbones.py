@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from adcli import BackboneOptions
-from adcli.errors import AdcliError, BackboneError
+from adcli.errors import BackboneError
 from adcli.nn._folding import fold_batch_norms
-from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone, spread_layers
+from adcli.nn.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone, sketch_backbone, spread_layers
 from adcli.nn.weights import first_torchvision_weights, weights_unavailable
 
 
@@ -160,12 +160,28 @@ def test_weights_that_do_not_fit_or_are_no_weights_are_refused(tmp_path: Path) -
         ("tim:resnet18", "Did you mean 'timm:'?"),
         ("torchvision:resnet81", "resnet18"),
         ("torchvision:vit_b_16", "timm:"),
+        ("timm:resnet18.", "timm has no weights '' of model 'resnet18'. Known: a1_in1k"),
+        ("random:resnet18.", "timm has no weights ''"),
+        ("timm:resnet18.a1_in2k", "Did you mean 'a1_in1k'?"),
+        ("random:resnet18.a1_in1k.more", "Did you mean 'a1_in1k'?"),
+        ("random:RESNET18", "Did you mean 'resnet18'?"),
+        ("torchvision:ResNet18", "Did you mean 'resnet18'?"),
+        ("TIMM:resnet18", "Did you mean 'timm:'?"),
+        ("timm:../../etc/passwd", "timm has no model '../../etc/passwd'."),
+        ("random:", "random: needs the name of a network, such as random:resnet18"),
+        ("timm:.a1_in1k", "timm: needs the name of a network, such as timm:resnet18"),
+        ("torchvision:", "torchvision: needs the name of a network, such as torchvision:resnet18"),
     ],
 )
 def test_what_there_is_not_is_named(name: str, words: str) -> None:
-    with pytest.raises(AdcliError) as refused:
-        create_backbone(BackboneOptions(backbone=name), pretrained=name == "tim:resnet18")
-    assert words in refused.value.format_message()
+    for attempt in (
+        lambda: create_backbone(BackboneOptions(backbone=name), pretrained=False),
+        lambda: create_backbone(BackboneOptions(backbone=name), image_size=(64, 64), pretrained=False),
+        lambda: sketch_backbone(name),
+    ):
+        with pytest.raises(BackboneError) as refused:
+            attempt()
+        assert words in refused.value.format_message()
 
 
 def test_a_layer_that_there_is_not_is_named() -> None:
@@ -192,6 +208,23 @@ class RunsCode:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return eval, ("__import__('pathlib').Path('ran').touch()",)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", {"conv1.weight": torch.ones(2)}, {}, 3], ids=["empty", "text", "other", "none", "number"]
+)
+def test_a_wrong_file_in_the_cache_of_torchvision_is_named(
+    content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    file = tmp_path / "checkpoints" / first_torchvision_weights("resnet18").url.rpartition("/")[2]
+    file.parent.mkdir()
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(BackboneError, match=f"torchvision:resnet18: .*; remove its file from {file.parent}"):
+        create_backbone(BackboneOptions(backbone="torchvision:resnet18"))
 
 
 def test_code_in_the_cache_of_torchvision_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,6 +364,140 @@ def test_what_does_not_fit_is_named(
             image_size=(64, 64),
         )
     assert words in refused.value.format_message()
+
+
+BAD_VALUES = {
+    "meta": (lambda tensor: tensor.to("meta"), "has no values"),
+    "nan": (lambda tensor: tensor.index_fill(0, torch.tensor(0), torch.nan), "not finite"),
+    "infinite": (lambda tensor: tensor.index_fill(0, torch.tensor(0), -torch.inf), "not finite"),
+    "too large": (lambda tensor: tensor.double() + 1e300, "not finite"),
+    "integer": (lambda tensor: (100 * tensor).long(), "has values of type int64, not float"),
+    "boolean": (lambda tensor: tensor > 0, "has values of type bool, not float"),
+    "complex": (lambda tensor: tensor + 1j, "has values of type complex64, not float"),
+    "sparse": (lambda tensor: tensor.to_sparse(), "sparse or quantised"),
+    "quantised": (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "sparse or quantised"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_VALUES)
+@pytest.mark.parametrize(
+    ("backbone", "key"),
+    [("timm:resnet18", "layer1.0.conv1.weight"), ("timm:test_vit", "pos_embed"), ("torchvision:resnet18", "bn1.bias")],
+)
+def test_weights_without_usable_values_are_named(backbone: str, key: str, fault: str, tmp_path: Path) -> None:
+    change, words = BAD_VALUES[fault]
+    state = timm.create_model(backbone.partition(":")[2], num_classes=0).state_dict()
+    torch.save({"teacher": state | {key: change(state[key])}, "student": state}, tmp_path / "weights.pth")
+    options = BackboneOptions(backbone=backbone, layers=(1,), weights=tmp_path / "weights.pth")
+    with pytest.raises(BackboneError) as refused:
+        create_backbone(options, image_size=(160, 160))
+    assert refused.value.format_message().startswith(f"{tmp_path}/weights.pth: '{key}' ")
+    assert words in refused.value.format_message()
+    assert "; give a file of this network's weights (-o weights=)" in refused.value.format_message()
+
+
+def test_a_variance_below_zero_is_named(tmp_path: Path) -> None:
+    state = timm.create_model("resnet18", num_classes=0).state_dict()
+    state["bn1.running_var"][3] = -1
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(BackboneError, match=r"weights\.pth: 'bn1\.running_var' has variances below 0"):
+        make("timm:resnet18", 1, weights=tmp_path / "weights.pth")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_taken(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = timm.create_model("resnet18", num_classes=0).state_dict()
+    state = {key: value.to(dtype) for key, value in state.items() if "num_batches" not in key}
+    torch.save(state, tmp_path / "weights.pth")
+    backbone = create_backbone(
+        BackboneOptions(backbone="timm:resnet18", layers=(1,), weights=tmp_path / "weights.pth"), trainable=True
+    )
+    found = backbone.state_dict()["features.network.conv1.weight"]
+    torch.testing.assert_close(found, state["conv1.weight"].float(), rtol=0, atol=0)
+
+
+def under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+UNCLEAR: dict[str, tuple[Wrapping, str]] = {
+    "entries": (lambda state: {"a": state, "b": state}, "'a' and 'b'"),
+    "deep": (lambda state: {"a": {"model": state}, "b": {"model": state}}, "'a.model' and 'b.model'"),
+    "prefixes": (lambda state: under("query.", state) | under("key.", state), "'query' and 'key'"),
+    "both": (
+        lambda state: {"model": under("query.", state) | under("key.", state)},
+        "'model.query' and 'model.key'",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapping", UNCLEAR)
+def test_weights_that_fit_equally_are_named(wrapping: str, tmp_path: Path) -> None:
+    wrap, names = UNCLEAR[wrapping]
+    torch.save(wrap(dict(timm.create_model("resnet18", num_classes=0).state_dict())), tmp_path / "weights.pth")
+    with pytest.raises(BackboneError) as refused:
+        make("timm:resnet18", 1, weights=tmp_path / "weights.pth")
+    for name in names.split(" and "):
+        assert name in refused.value.format_message()
+    assert "fit this backbone equally; save the one that is meant" in refused.value.format_message()
+
+
+CLEAR: dict[str, Wrapping] = {
+    "prefixes": lambda state: under("student.", {k: v + 1 for k, v in state.items()}) | under("teacher.", state),
+    "entries": lambda state: {"mine": {k: v + 1 for k, v in state.items()}, "model": state},
+    "another beside it": lambda state: {"a": {"x.weight": torch.ones(2), "x.bias": torch.ones(2)}, "b": state},
+}
+
+
+@pytest.mark.parametrize("wrapping", CLEAR)
+def test_the_weights_that_are_meant_are_found(wrapping: str, tmp_path: Path) -> None:
+    state = dict(timm.create_model("resnet18", num_classes=0).state_dict())
+    torch.save(CLEAR[wrapping](state), tmp_path / "weights.pth")
+    backbone = create_backbone(
+        BackboneOptions(backbone="timm:resnet18", layers=(1,), weights=tmp_path / "weights.pth"), trainable=True
+    )
+    found = backbone.state_dict()["features.network.conv1.weight"]
+    torch.testing.assert_close(found, state["conv1.weight"], rtol=0, atol=0)
+
+
+def save_itself(path: Path) -> None:
+    checkpoint: dict[str, object] = {}
+    checkpoint["itself"] = checkpoint
+    torch.save(checkpoint, path)
+
+
+NO_WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.touch(), "is empty; give"),
+    "folder": (lambda path: path.mkdir(), "is a folder; name the file"),
+    "missing": (lambda path: None, "no such file; name a file"),
+    "text": (lambda path: path.write_text("no weights"), "give a file|state_dict"),
+    "whole model": (lambda path: torch.save(nn.Linear(2, 2), path), "more than tensors.* save the state_dict.. alone"),
+    "cut": (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "cannot be read as weights .*; give"),
+    "number": (lambda path: torch.save(3, path), "no tensors with names in it.; give"),
+    "list": (lambda path: torch.save([torch.ones(2)], path), "no tensors with names in it.; give"),
+    "itself": (save_itself, "no tensors with names in it.; give"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_what_is_no_file_of_weights_is_said_with_what_to_do(kind: str, suffix: str, tmp_path: Path) -> None:
+    write, words = NO_WEIGHTS[kind]
+    path = tmp_path / f"weights.{suffix}"
+    write(path)
+    with pytest.raises(BackboneError, match=f"{path}: .*{words}") as refused:
+        make("timm:resnet18", 1, weights=path)
+    assert refused.value.format_message().count(str(path)) == 1
+    assert "()" not in refused.value.format_message().replace("state_dict()", "")
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_file_is_read_by_its_content_whatever_its_name(safe: bool, tmp_path: Path) -> None:
+    state = timm.create_model("resnet18", num_classes=0).state_dict()
+    path = tmp_path / ("weights.pth" if safe else "weights.safetensors")
+    (save_file if safe else torch.save)(state, path)
+    assert make("timm:resnet18", 1, weights=path).channels == (64,)
 
 
 def test_weights_that_cannot_be_resampled_name_their_size(tmp_path: Path) -> None:

@@ -105,6 +105,36 @@ def test_a_disabled_plugin_is_as_if_not_installed(install, monkeypatch: pytest.M
     assert load().models["twin"].plugin.name == "twin_b"
 
 
+@pytest.mark.parametrize("name", ["core", "CORE", "adcli-core", "adcli_core"])
+def test_the_core_cannot_be_left_out_and_the_user_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADCLI_DISABLE", name)
+    registry = load()
+    assert registry.datasets["folder"]
+    assert f"'{name}' is adcli itself, which cannot be left out" in " ".join(registry.warnings)
+
+
+def test_a_plugin_with_the_name_of_the_core_can_be_left_out(install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("other", GOOD.format(name="fine", module="other"), entry="core")
+    monkeypatch.setenv("ADCLI_DISABLE", "core")
+    registry = load()
+    assert [str(plugin) for plugin in registry.plugins if plugin.disabled] == ["other 1.0"]
+    assert not registry.warnings
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), AttributeError("no"), SyntaxError("no"), ImportError("no"), SystemExit(2)]
+)
+def test_an_error_in_the_core_is_neither_mended_nor_left_out_by_its_user(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(PluginError) as raised:
+        load().backbones["timm:"].guard("it cannot be made", fail)
+    words = raised.value.format_message()
+    assert "look at what it was given; if that is right, report this" in words
+    assert not [remedy for remedy in ("ADCLI_DISABLE", "mend", "upgrade", "pip") if remedy in words]
+
+
 def test_two_distributions_with_one_entry_point_name_both_work_and_the_user_is_told(install) -> None:
     install("first_dist", GOOD.format(name="one", module="first_dist"), entry="same")
     install("second_dist", GOOD.format(name="two", module="second_dist"), entry="same")
@@ -121,6 +151,14 @@ def test_an_unknown_name_gets_a_suggestion_and_names_failed_plugins(install) -> 
     install("ill", "1 / 0")
     with pytest.raises(OptionError, match=r"unknown model 'fien'.*'fine'.*ill 1\.0 failed to load"):
         load().models["fien"]
+
+
+@pytest.mark.parametrize("name", ["", " ", ":", "/", "..", "../..", "../../etc/passwd", "a b", "-x", "\u00e9"])
+def test_a_name_that_no_package_can_have_is_not_looked_for_in_one(name: str) -> None:
+    registry = load()
+    for known in registry.by_kind.values():
+        assert "installed?" not in known.explain_unknown(name)
+    assert "adcli-nothing installed?" in registry.models.explain_unknown("nothing")
 
 
 def test_a_target_that_cannot_be_loaded_names_its_plugin(install) -> None:

@@ -228,6 +228,9 @@ def suggest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     # A name in a file may be anything.
     name, names = str(name), sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
+    if not close:
+        by_letters = {known.casefold(): known for known in names}
+        close = [by_letters[letters] for letters in difflib.get_close_matches(name.casefold(), by_letters, n=1)]
     if close:
         return f" Did you mean '{close[0]}'?"
     if not names or not listed:

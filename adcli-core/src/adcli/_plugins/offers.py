@@ -1,6 +1,7 @@
 """What plugins offer: the plugins themselves, their specs, and how a name finds its spec."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -195,6 +196,8 @@ class Names(Generic[SpecT]):
         from adcli._commands import find_distribution, find_sibling, install_command
         from adcli._plugins.remedies import guess_packages
 
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*:?", provider or bare, re.ASCII):
+            return ""  # no package can have such a name
         packages = [provider] if provider else guess_packages(self.kind, bare)
         absent = [package for package in packages if find_distribution(package) is None]
         near = next(filter(find_sibling, absent), "")

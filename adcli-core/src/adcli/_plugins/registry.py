@@ -44,7 +44,7 @@ def load() -> "Registry":
         if not plugin.disabled:
             _load_candidate(manager, plugin, candidate, [core, *plugins])
         plugins.append(plugin)
-    return Registry([core, *plugins], manager, _check_disabled(disabled, plugins))
+    return Registry([core, *plugins], manager, _check_disabled(disabled, core, plugins))
 
 
 def _load_candidate(
@@ -62,11 +62,15 @@ def _load_candidate(
             plugin.warn(f"is called '{plugin.name}', as is {names}; tell them apart by their distributions")
 
 
-def _check_disabled(disabled: Iterable[str], plugins: Collection[Plugin]) -> Iterator[str]:
-    """Yield a warning for each name in ``ADCLI_DISABLE`` that matches no plugin."""
+def _check_disabled(disabled: Iterable[str], core: Plugin, plugins: Collection[Plugin]) -> Iterator[str]:
+    """Yield a warning for each name in ``ADCLI_DISABLE`` that leaves nothing out."""
     known = {name for plugin in plugins for name in (plugin.name, plugin.distribution)}
     for name in disabled:
-        if not any(plugin.is_called(name) for plugin in plugins):
+        if any(plugin.is_called(name) for plugin in plugins):
+            continue
+        if core.is_called(name):
+            yield f"warning: {DISABLE}: '{name}' is adcli itself, which cannot be left out; remove the name."
+        else:
             yield f"warning: {DISABLE}: no plugin named '{name}'.{suggest(name, known)}"
 
 

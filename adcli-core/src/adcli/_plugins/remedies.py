@@ -10,6 +10,9 @@ from adcli import __version__
 from adcli._commands import CORE, find_checkout, find_distribution, install_command
 from adcli.specs import kind_in_words
 
+_REPORT = "look at what it was given; if that is right, report this with what ADCLI_TRACE=1 prints"
+"""What to do about an error in the core: as likely as not it is in the input, and users do not mend the core."""
+
 
 def guess_packages(kind: str, name: str) -> list[str]:
     """Return the packages that most likely offer a name: by custom, a plugin is named after what it offers.
@@ -45,7 +48,9 @@ def find_packages(name: str) -> list[str]:
 
 def suggest_remedy(error: BaseException, plugin: str, name: str) -> str:
     """Return in one line what to do about an error in a plugin; ``name`` is its distribution."""
-    return f"{_suggest_repair(error, name)}; or leave it out with ADCLI_DISABLE={plugin}"
+    repair = _suggest_repair(error, name)
+    # The core is always in use.
+    return repair if name == CORE else f"{repair}; or leave it out with ADCLI_DISABLE={plugin}"
 
 
 def _suggest_repair(error: BaseException, name: str) -> str:
@@ -59,6 +64,8 @@ def _suggest_repair(error: BaseException, name: str) -> str:
     if missing and missing not in find_packages(name):
         # Given a package that is installed, pip adds what it requires and lacks.
         return f"add what it requires: {install_command(name)}; or install the package that has '{missing}'"
+    if name == CORE:
+        return _REPORT
     folder, editable = find_checkout(name)
     if editable:
         return f"mend it in {folder}{_compare_python(found)}"

@@ -22,7 +22,7 @@ from adcli.nn.weights import WAYS_OUT, load_local_weights, timm_unavailable
 
 def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``timm:ARGUMENT``, with the weights of its tag from the hub, its cache or a local file."""
-    _check_architecture(argument)
+    _check_architecture("timm:", argument)
     download = request.pretrained and request.weights is None
     reason = timm_unavailable(argument) if download else None
     if reason:
@@ -32,15 +32,25 @@ def timm_backbone(argument: str, request: BackboneRequest) -> Backbone:
 
 def random_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``random:ARGUMENT``: timm's architecture, its weights drawn from the run's seed."""
-    _check_architecture(argument)
+    _check_architecture("random:", argument)
     return _make(f"random:{argument}", argument, request, download=False)
 
 
-def _check_architecture(argument: str) -> None:
+def _check_architecture(prefix: str, argument: str) -> None:
+    """Refuse a name or tag that timm does not have."""
     timm = import_light("timm")
-    name = argument.partition(".")[0]
+    name, dot, tag = argument.partition(".")
+    if argument in ("", ".") or (not name and tag[:1].isalnum()):
+        raise BackboneError(f"{prefix} needs the name of a network, such as {prefix}resnet18.")
     if not timm.is_model(name):
-        raise BackboneError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
+        raise BackboneError(f"timm has no model '{argument}'.{suggest(name, timm.list_models())}")
+    if not dot:
+        return
+    known = import_light("timm.models").get_arch_pretrained_cfgs(name)
+    tags = [tag for tag in (full.partition(".")[2] for full in known) if tag]
+    if tag not in tags:
+        advice = suggest(tag, tags) or f" Leave out '.{tag}'."
+        raise BackboneError(f"timm has no weights '{tag}' of model '{name}'.{advice}")
 
 
 def _make(name: str, argument: str, request: BackboneRequest, *, download: bool) -> Backbone:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adcli._process.imports import import_light
-from adcli.errors import BackboneError, suggest
+from adcli.errors import BackboneError, is_out_of_memory, one_line, suggest
 from adcli.nn.backbones import Backbone, BackboneRequest, check_layers
 from adcli.nn.weights import (
     WAYS_OUT,
@@ -21,9 +21,16 @@ from adcli.nn.weights import (
 def torchvision_backbone(argument: str, request: BackboneRequest) -> Backbone:
     """Make ``torchvision:ARGUMENT`` with its first ImageNet weights, for networks that are a sequence of stages."""
     models = import_light("torchvision.models")
+    if not argument:
+        raise BackboneError("torchvision: needs the name of a network, such as torchvision:resnet18.")
     if argument not in models.list_models(module=models):
         raise BackboneError(f"torchvision has no model '{argument}'.{suggest(argument, models.list_models(models))}")
-    network = models.get_model(argument, weights=None)
+    try:
+        network = models.get_model(argument, weights=None)
+    except Exception as error:  # some need packages that torchvision does not require
+        if is_out_of_memory(error):
+            raise
+        raise BackboneError(f"torchvision:{argument} cannot be made: {one_line(error)}") from None
     if request.pretrained:
         _load_torchvision(network, argument, request.weights)
     stages, channels, strides = _sequential_stages(network, argument)
@@ -47,9 +54,12 @@ def _load_torchvision(network: nn.Module, argument: str, local: Path | None) -> 
         # torchvision's own loading would run whatever code lies in the cache.
         weights = first_torchvision_weights(argument)
         network.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except pickle.UnpicklingError:
+    except Exception as error:  # a file in the cache may be anything, and so is what servers answer
+        if is_out_of_memory(error):
+            raise
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise BackboneError(f"torchvision:{argument}: refused as weights; remove its file from {folder}.") from None
+        reason = "refused as weights" if isinstance(error, pickle.UnpicklingError) else one_line(error)
+        raise BackboneError(f"torchvision:{argument}: {reason}; remove its file from {folder}.") from None
 
 
 class SequentialFeatures(nn.Module):

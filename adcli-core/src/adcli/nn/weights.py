@@ -2,14 +2,15 @@
 
 import argparse
 import os
+import pickle
 import re
 import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from adcli._files import named_in_text
 from adcli._process.imports import import_light
-from adcli.errors import BackboneError, one_line
+from adcli.errors import BackboneError, is_out_of_memory, one_line, refusal
 
 WAYS_OUT = "Use -o weights=FILE for weights on disk, fill the hub's cache (HF_HOME), or choose another --backbone."
 _HEADS = ("fc.", "classifier.", "head.", "aux")
@@ -28,6 +29,10 @@ _STATES = ("teacher", "model_ema", "state_dict_ema", "ema", "state_dict", "model
 """Entries of checkpoints to look at first, in this order: averages of weights before the weights themselves."""
 
 _OTHERS = ("optimizer", "optimizer_state_dict", "lr_scheduler", "scheduler", "scaler")
+_DEPTH = 6
+"""How deep entries are looked for in a checkpoint."""
+
+_GIVE_OTHERS = "give a file of this network's weights (-o weights=), or choose the --backbone that they are of"
 _ANSWER_SECONDS = 3.0
 _TORCHVISION_HOST = "https://download.pytorch.org"
 _DRAWS: frozenset[Any] = frozenset(
@@ -135,24 +140,64 @@ def load_local_weights(
         convert: turns tensors, by what others call them, into those that the network calls so.
 
     Raises:
-        BackboneError: the file is missing, unreadable, or of another network; nothing is loaded.
+        BackboneError: the file is missing, unreadable or of another network, has several that fit, or values that
+            are not finite; nothing is loaded.
     """
     wanted = network.state_dict()
+    fitting: list[_State] = []
     problems = []
-    for tensors in _find_states(_read_checkpoint(path)):
-        inner = _without_prefix(tensors, wanted)
+    for state in _find_states(_read_checkpoint(path), wanted):
+        if fitting and state.rank > fitting[0].rank:
+            break
         try:
-            fitting = inner if convert is None else convert(inner)
+            tensors = state.tensors if convert is None else convert(state.tensors)
         except Exception as error:  # what is made for weights of the network may raise anything for those of others
-            problems.append(one_line(error))
+            if is_out_of_memory(error):
+                raise
+            problems.append(_find_fault(state.tensors, wanted) or one_line(error))
             continue
-        problem = _find_misfit(fitting, wanted)
-        if not problem:
-            network.load_state_dict({key: fitting[key] for key in wanted if key in fitting}, strict=False)
-            return
-        problems.append(problem)
-    reason = problems[0] if problems else "there are no tensors in it"
-    raise BackboneError(f"{path}: not the weights of this backbone ({reason}).")
+        problem = _find_misfit(tensors, wanted)
+        if problem:
+            problems.append(problem)
+        else:
+            fitting.append(state._replace(tensors=tensors))
+    if not fitting:
+        reason = problems[0] if problems else "there are no tensors with names in it"
+        raise BackboneError(f"{path}: not the weights of this backbone ({reason}); {_GIVE_OTHERS}.")
+    _load(network, path, fitting)
+
+
+def _load(network: nn.Module, path: Path, fitting: Sequence["_State"]) -> None:
+    """Load what fits into a network, unless it is unclear which is meant, or there are no usable values in it."""
+    if len(fitting) > 1:
+        names = " and ".join(f"'{state.name}'" for state in fitting)
+        raise BackboneError(f"{path}: {names} fit this backbone equally; save the one that is meant in its own file.")
+    wanted, tensors = network.state_dict(), fitting[0].tensors
+    fault = _find_fault(tensors, wanted)
+    if fault:
+        raise BackboneError(f"{path}: {fault}; {_GIVE_OTHERS}.")
+    network.load_state_dict({key: tensors[key] for key in wanted if key in tensors}, strict=False)
+
+
+def _find_fault(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return which values the network cannot compute with, by name; empty if it can with all."""
+    for key, own in wanted.items():
+        tensor = tensors.get(key)
+        if tensor is None:
+            continue
+        if tensor.is_meta:
+            return f"'{key}' has no values (it was saved from the meta device)"
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            return f"'{key}' is sparse or quantised"
+        if not own.is_floating_point():
+            continue
+        if not tensor.is_floating_point():
+            return f"'{key}' has values of type {str(tensor.dtype).removeprefix('torch.')}, not float"
+        if not torch.isfinite(tensor.to(own.dtype)).all():
+            return f"'{key}' has values that are not finite"
+        if key.endswith("running_var") and (tensor < 0).any():
+            return f"'{key}' has variances below 0"
+    return ""
 
 
 def _find_misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
@@ -171,45 +216,106 @@ def _find_misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) ->
     return ""
 
 
-def _without_prefix(tensors: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors below the prefix under which most of the network's names are found, without the prefix."""
+class _State(NamedTuple):
+    """Tensors of a checkpoint that may be the weights.
+
+    Attributes:
+        rank: which to try first; equal if neither is to be preferred.
+        name: the entry, or the prefix of their names; empty if they are all that is in the file.
+        tensors: without the prefix.
+    """
+
+    rank: tuple[int, ...]
+    name: str
+    tensors: dict[str, Tensor]
+
+
+def _find_states(checkpoint: Any, wanted: Mapping[str, Tensor]) -> list[_State]:
+    """Return the dictionaries of tensors in a checkpoint: the outermost first, then averages made in training."""
+    found = [state for names, tensors in _list_entries(checkpoint) for state in _without_prefix(names, tensors, wanted)]
+    return sorted(found, key=lambda state: state.rank)
+
+
+def _list_entries(checkpoint: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield each dictionary of tensors, with the names of the entries that lead to it."""
+    # A checkpoint may contain itself.
+    if not isinstance(checkpoint, Mapping) or len(names) > _DEPTH:
+        return
+    tensors = {key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if len(tensors) > 1:
+        yield names, tensors
+    for key, value in checkpoint.items():
+        if key not in _OTHERS:
+            yield from _list_entries(value, (*names, one_line(key)))
+
+
+def _without_prefix(names: tuple[str, ...], tensors: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> list[_State]:
+    """Return the tensors below the prefix under which most of the network's names are found, without the prefix.
+
+    Below several, if each has as many of the names, and most of those that there are.
+    """
     counts: Counter[str] = Counter()
     for key in tensors:
         parts = key.split(".")
         for depth in range(len(parts)):
             if ".".join(parts[depth:]) in wanted:
                 counts["".join(f"{part}." for part in parts[:depth])] += 1
-    prefix = max(counts, key=lambda found: (counts[found], -len(found)), default="")
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    most = max(counts.values(), default=0)
+    prefixes = sorted((prefix for prefix in counts if counts[prefix] == most), key=len) or [""]
+    if 2 * most <= len(wanted):
+        prefixes = prefixes[:1]
+    entries = tuple(map(_rank, names))
+    states = []
+    for prefix in prefixes:
+        inner = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        rank = (*entries, min(map(_rank, prefix.split(".")))) if len(prefixes) > 1 else entries
+        states.append(_State(rank, ".".join(filter(None, (*names, prefix.rstrip(".")))), inner))
+    return states
 
 
-def _find_states(checkpoint: Any) -> Iterator[dict[str, Tensor]]:
-    """Yield the dictionaries of tensors in a checkpoint, the averaged ones of training first, then the outermost."""
-    if not isinstance(checkpoint, Mapping):
-        return
-    tensors = {key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if len(tensors) > 1:
-        yield tensors
-    inner = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]
-    for key in sorted(inner, key=lambda key: _STATES.index(key) if key in _STATES else len(_STATES)):
-        if key not in _OTHERS:
-            yield from _find_states(checkpoint[key])
+def _rank(name: str) -> int:
+    return _STATES.index(name) if name in _STATES else len(_STATES)
 
 
 def _read_checkpoint(path: Path) -> Any:
-    from safetensors import SafetensorError
+    """Return what a file holds; its first bytes say which kind of file it is, whatever its name."""
     from safetensors.torch import load_file
 
+    if path.is_dir():
+        raise BackboneError(f"{path}: is a folder; name the file of weights in it (-o weights=).")
     if not path.is_file():
-        raise BackboneError(f"{path}: no such file (-o weights=).")
+        raise BackboneError(f"{path}: no such file; name a file of weights (-o weights=).")
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             with named_in_text(path) as file:
                 return load_file(file)
         # Many checkpoints hold the arguments of their training: names and values, no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise BackboneError(f"{path}: cannot be read as weights ({one_line(str(error))}).") from None
-    except Exception as error:  # torch raises pickle.UnpicklingError and its own kinds for unsafe or broken files
-        raise BackboneError(f"{path}: refused as weights ({type(error).__name__}).") from None
+        # An open file, because torch would go by the end of a name.
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as opened:
+            return torch.load(opened, map_location="cpu", weights_only=True)
+    except BackboneError:
+        raise
+    except pickle.UnpicklingError:
+        raise BackboneError(
+            f"{path}: refused as weights: it is damaged, or holds more than tensors, such as a whole model, whose "
+            "code is not run; save the state_dict() alone: torch.save(model.state_dict(), FILE)."
+        ) from None
+    except Exception as error:  # torch raises its own kinds for broken files, and whatever it runs into
+        refused = refusal(error)
+        if refused or is_out_of_memory(error):
+            raise refused or error from None
+        raise BackboneError(f"{path}: cannot be read as weights ({one_line(error)}); {_GIVE_OTHERS}.") from None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell whether a file is one of safetensors: the length of its header, then the header, which is JSON.
+
+    Raises:
+        BackboneError: it is empty.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    if not start:
+        raise BackboneError(f"{path}: is empty; {_GIVE_OTHERS}.")
+    zipped = start.startswith(b"PK")
+    return start[8:] == b"{" or (path.suffix == ".safetensors" and not zipped)
