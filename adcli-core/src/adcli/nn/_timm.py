@@ -54,7 +54,7 @@ def _check_architecture(prefix: str, argument: str) -> None:
 
 
 def _make(name: str, argument: str, request: BackboneRequest, *, download: bool) -> Backbone:
-    fit = None if request.image_size is None else fit_size(name, argument, request.image_size)
+    fit = None if request.image_size is None else _fit(name, argument, request.image_size, request.weights)
     network = _create(name, argument, fit, download)
     if request.weights is not None:
         _load(name, argument, network, request.weights, _made_for(fit))
@@ -77,6 +77,28 @@ def _make(name: str, argument: str, request: BackboneRequest, *, download: bool)
         image_size=request.image_size if _made_for(fit) else None,
         layer_count=len(layers),
         layer_kind="block" if blocks else "stage",
+    )
+
+
+def _fit(name: str, argument: str, size: Size, weights: Path | None) -> Fit:
+    """Return how the network takes images of a size; raises as :func:`fit_size`.
+
+    If weights in a file fit at the network's own size alone, that is what the message says, and no other size.
+    """
+    try:
+        return fit_size(name, argument, size)
+    except BackboneError:
+        own = own_size(argument)
+        double = (2 * own[0], 2 * own[1])
+        if weights is not None and _fit_at(argument, weights, own) and not _fit_at(argument, weights, double):
+            raise _for_own_size(name, weights, own) from None
+        raise
+
+
+def _for_own_size(name: str, weights: Path, own: Size) -> BackboneError:
+    return BackboneError(
+        f"{weights}: these weights of '{name}' are for images of {own[0]} x {own[1]}, and timm cannot resample them: "
+        f"use --image-size {words(own)}."
     )
 
 
@@ -104,16 +126,16 @@ def _load(name: str, argument: str, network: nn.Module, path: Path, size: Size |
         own = own_size(argument)
         if size in (None, own) or not _fit_at(argument, path, own):
             raise
-        raise BackboneError(
-            f"{path}: these weights of '{name}' are for images of {own[0]} x {own[1]}, and timm cannot resample them: "
-            f"use --image-size {words(own)}."
-        ) from None
+        raise _for_own_size(name, path, own) from None
 
 
 def _fit_at(argument: str, path: Path, size: Size) -> bool:
     """Tell whether weights fit the network that is made for a size."""
-    with undisturbed("cpu"):
-        network = create(argument, size).network
+    try:
+        with undisturbed("cpu"):
+            network = create(argument, size).network
+    except Exception:  # timm asserts, torch raises: anything, for sizes that do not fit
+        return False
     try:
         load_local_weights(network, path, lambda tensors: refit(argument, size, tensors))
     except BackboneError:
