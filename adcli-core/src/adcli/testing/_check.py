@@ -105,6 +105,7 @@ class Checked:
 
     Raises:
         OptionError: no plugin has the name, or plugins of several kinds do; or this kind takes no such argument.
+        PluginError: no plugin has the name, and a plugin of that name failed.
     """
 
     def __init__(
@@ -118,14 +119,14 @@ class Checked:
         self.plugin = plugin
         self.name = plugin if isinstance(plugin, str) else plugin.name
         self.kind: Kind = kind or kind_of(plugin)
-        if kind and isinstance(plugin, str):
-            _check_name(plugin, kind)
         given = {"options": options, "write_images": write_images, "model": model}
         self.arguments = {name: value for name, value in given.items() if value is not None}
         for name in self.arguments:
             kinds = [kind for kind, facts in FACTS.items() if name in facts.arguments]
             if self.kind not in kinds:
                 raise OptionError(f"{name} is for kind {' or '.join(kinds)}, and '{self.name}' is a {self.kind}.")
+        if kind and isinstance(plugin, str):
+            _check_name(plugin, kind)
 
     def rules(self) -> Rules:
         """Return the rules for this kind, by name, importing what they need."""
