@@ -75,6 +75,42 @@ def test_a_wrong_command_breaks_its_rule_and_no_other(rule: str, tmp_path: Path)
     assert broken["where"] == f"adcli_weigh.py:{line}"
 
 
+FAILING = {
+    "an error": ("1 / 0", "adcli_commands raised ZeroDivisionError: division by zero", "1 / 0"),
+    "an exit": ("raise SystemExit(3)", "adcli_commands raised SystemExit: 3", "raise SystemExit"),
+    "a missing import": ("import no_such_module", "No module named 'no_such_module'", "import no_such"),
+    "a taken name": ('cli.command("train")(lambda: None)', "adds 'train'", "@hookimpl"),
+    "no command": ('cli.commands["odd"] = 42', "adds 'odd' (42), which is not a click command", "@hookimpl"),
+    "at import": ("pass\n\n1 / 0\n\ndef more(cli):\n    pass", "ZeroDivisionError: division by zero", "1 / 0"),
+}
+
+
+@pytest.mark.parametrize("fault", FAILING)
+def test_a_command_that_could_not_be_added_is_said_with_its_reason_and_place(fault: str, tmp_path: Path) -> None:
+    adding, words, place = FAILING[fault]
+    code = COMMAND.format(**{**RIGHT, "adding": adding})
+    install(tmp_path, "adcli-weigh", code)
+    line = next(number for number, text in enumerate(code.splitlines(), 1) if text.strip().startswith(place))
+    (listed,) = [
+        plugin
+        for plugin in json.loads(run(tmp_path, "plugins", "--json").out)
+        if plugin["distribution"] == "adcli-weigh"
+    ]
+    for name, kinds, exit_code in (
+        ("weigh", ("command", "model"), 6),
+        ("adcli-weigh/weigh", (), 6),
+        ("balance", (), 2),
+    ):
+        for kind in ([], *(["--kind", kind] for kind in kinds)):
+            outcome = run(tmp_path, "plugin", "check", name, *kind)
+            last = outcome.err.splitlines()[-1]
+            assert outcome.code == exit_code
+            assert last.startswith("Error: ")
+            assert words in last
+            assert f"adcli_weigh.py:{line}" in last
+            assert listed["error"].replace(f"{tmp_path}/", "") in last
+
+
 def test_options_of_other_kinds_are_refused(tmp_path: Path) -> None:
     install(tmp_path, "adcli-weigh", COMMAND.format(**RIGHT))
     assert_one_line(run(tmp_path, "plugin", "check", "weigh", "-d", "root=x"), 2, "-d is for data sets")

@@ -260,19 +260,19 @@ def test_a_runtime_that_returns_something_else_is_said_once(write) -> None:
     assert_one_cause(broken, "scores_equal_the_original", words, f"{name}.py:{line_of(code, '# load')}")
 
 
-def check_dataset(write, folder: Path, **changed: str) -> tuple[dict[str, Result], str, str]:
+def check_dataset(write, folder: Path, given: str | None = None, **changed: str) -> tuple[dict[str, Result], str, str]:
     """Check a data set of three images with its code changed; return what is broken, the module's name and code."""
     from PIL import Image
 
     code = DATASET.format(**{"checked": CHECKED, "returned": RETURNED, **changed})
     name = write(code)
     root = folder / "images"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     for number in range(3):
         Image.effect_noise((16, 16), 40).save(root / f"{number}.png")
     options = importlib.import_module(name).Choices
     spec = DatasetSpec(name=name, target=f"{name}:load", options=options, summary="a data set")
-    return check(spec, options={"root": root}), name, code
+    return check(spec, options={"root": given or root}), name, code
 
 
 def test_a_right_data_set_breaks_nothing(write, tmp_path: Path) -> None:
@@ -306,8 +306,15 @@ def test_a_data_set_that_does_not_name_its_folder_option_is_told_to(write, tmp_p
         ("return Splits(None)", "Splits.train is NoneType, expected a list or tuple"),
     ],
 )
-def test_what_a_data_set_returns_instead_of_splits_is_said_once(returned: str, words: str, write, tmp_path) -> None:
-    broken, name, code = check_dataset(write, tmp_path, returned=returned)
+@pytest.mark.parametrize("root", ["absolute", ".", "..", "./images", "images"])
+def test_what_a_data_set_returns_instead_of_splits_is_said_once(
+    returned: str, words: str, root: str, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {".": tmp_path / "images", "..": tmp_path / "images/inner"}.get(root, tmp_path)
+    place.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(place)
+    given = None if root == "absolute" else root
+    broken, name, code = check_dataset(write, tmp_path, given, returned=returned)
     assert_one_cause(broken, "loading_gives_samples_to_train_on", words, f"{name}.py:{line_of(code, '# load')}")
 
 

@@ -72,21 +72,28 @@ def _collect_specs(manager: pluggy.PluginManager, plugin: Plugin) -> Iterator[Sp
                 continue
             for spec in trace(hook, plugin, partial(_call_spec_hook, hook, spec_type, implementation.function)):
                 if spec.name in names:
-                    raise PluginError(f"{hook} returned two specs with the name '{spec.name}'")
+                    where = defined_at(implementation.function)
+                    raise PluginError(f"{hook} returned two specs with the name '{spec.name}'{where}")
                 names.add(spec.name)
                 yield spec
 
 
 def _call_spec_hook(hook: str, spec_type: type[Spec], function: Callable[[], Any]) -> list[Spec]:
     """Call a hook that returns specs, and check what it returns."""
-    returned = function()
+    returned, where = function(), defined_at(function)
     if isinstance(returned, (str, Mapping)) or not isinstance(returned, Iterable):
-        raise PluginError(f"{hook} returned {returned!r} instead of a list of {spec_type.__name__}")
+        raise PluginError(f"{hook} returned {returned!r} instead of a list of {spec_type.__name__}{where}")
     specs = list(returned)
     for spec in specs:
         if not isinstance(spec, spec_type):
-            raise PluginError(f"{hook} returned {spec!r} instead of a {spec_type.__name__}")
+            raise PluginError(f"{hook} returned {spec!r} instead of a {spec_type.__name__}{where}")
         problem = find_problem(spec)
         if problem:
-            raise PluginError(f"{hook} returned a {problem}")
+            raise PluginError(f"{hook} returned a {problem}{where}")
     return specs
+
+
+def defined_at(function: Callable[..., Any]) -> str:
+    """Return where a hook is defined, as ``", FILE:12"``; empty if it is no function of Python."""
+    code = getattr(function, "__code__", None)
+    return f", {code.co_filename}:{code.co_firstlineno}" if code else ""

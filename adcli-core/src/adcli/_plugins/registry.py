@@ -13,7 +13,7 @@ import pluggy
 from adcli import __version__, hookspecs
 from adcli._plugins import builtin
 from adcli._plugins.discovery import Candidate, canonical, discover
-from adcli._plugins.loading import load_plugin
+from adcli._plugins.loading import defined_at, load_plugin
 from adcli._plugins.offers import DISABLE, Names, Plugin, Provided
 from adcli._plugins.tracing import trace
 from adcli.errors import PluginError, suggest
@@ -171,7 +171,7 @@ class Registry:
             if not isinstance(command, click.Command):
                 problem = "which is not a click command"
             if problem:
-                error = PluginError(f"adds '{name}' ({command!r}), {problem}")
+                error = PluginError(f"adds '{name}' ({command!r}), {problem}{defined_at(implementation.function)}")
                 self._record_failure("adcli_commands ", plugin, error)
                 return {}
         plugin.commands = sorted(group.commands)

@@ -11,6 +11,7 @@ from adcli.errors import OptionError, suggest
 from adcli.specs import KINDS, Kind, ModelSpec, Spec, load_target
 from adcli.testing._failures import Code, Failure, LocatedError, explain
 from adcli.testing._kinds import Rules, WriteImages
+from adcli.testing._places import unknown
 from adcli.testing.commands import list_commands
 
 
@@ -41,6 +42,7 @@ def kind_of(plugin: str | Spec) -> Kind:
 
     Raises:
         OptionError: no kind offers the name, or several do.
+        PluginError: no kind offers the name, and a plugin of that name failed.
     """
     if not isinstance(plugin, str):
         return KINDS[type(plugin)]
@@ -51,11 +53,21 @@ def kind_of(plugin: str | Spec) -> Kind:
     kinds += ["command"] if plugin in commands else []
     if not kinds:
         everything = [*commands, *(name for known in offered.values() for name in known)]
-        broken = "".join(f" ({failed} failed to load: see 'adcli plugins')" for failed in registry().failed)
-        raise OptionError(f"no plugin offers '{plugin}'.{suggest(plugin, everything)}{broken}")
+        raise unknown(plugin, f"no plugin offers '{plugin}'.{suggest(plugin, everything)}")
     if len(kinds) > 1:
         raise OptionError(f"'{plugin}' is the name of a {' and a '.join(kinds)}: say which kind is meant.")
     return kinds[0]
+
+
+def _check_name(name: str, kind: Kind) -> None:
+    """Refuse a name that no plugin offers in a kind; commands are looked up when they are checked."""
+    if kind == "command":
+        return
+    prefix, colon, _ = name.partition(":")
+    known = registry().by_kind[kind]
+    if known.get(prefix + colon) is None:
+        list_commands()  # A plugin that fails there has failed.
+        raise unknown(prefix + colon, known.explain_unknown(prefix + colon, name))
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,7 @@ class Checked:
 
     Raises:
         OptionError: no plugin has the name, or plugins of several kinds do; or this kind takes no such argument.
+        PluginError: no plugin has the name, and a plugin of that name failed.
     """
 
     def __init__(
@@ -112,6 +125,8 @@ class Checked:
             kinds = [kind for kind, facts in FACTS.items() if name in facts.arguments]
             if self.kind not in kinds:
                 raise OptionError(f"{name} is for kind {' or '.join(kinds)}, and '{self.name}' is a {self.kind}.")
+        if kind and isinstance(plugin, str):
+            _check_name(plugin, kind)
 
     def rules(self) -> Rules:
         """Return the rules for this kind, by name, importing what they need."""

@@ -171,9 +171,15 @@ def explain(error: Exception, code: Code, fallback: Callable[[], str]) -> Failur
     text = _words(root, verdict=isinstance(root, AssertionError) and kind != "AssertionError")
     if not kind:
         return Failure(error, text, raised_at or fallback(), (text,), crashed=False)
-    # Other rules give other images, in other folders.
-    cause = (kind, raised_at) if raised_at else (kind, re.sub(r"/[^\s']*|[\d(), ]+", " ", text))
+    cause = (kind, raised_at) if raised_at else (kind, _without_values(root, text))
     return Failure(error, text, raised_at or fallback(), cause, crashed=True)
+
+
+def _without_values(error: BaseException, text: str) -> str:
+    """Return what an error says without what differs from rule to rule, which give other images in other folders."""
+    if isinstance(error, UnmetError):
+        text = re.sub(r"""'[^']*('|$)|"[^"]*("|$)""", " ", text)
+    return re.sub(r"[^\s'\"]*/[^\s'\"]*|[\d(), ]+", " ", text)
 
 
 def _find_kind(error: BaseException, code: Code) -> str:

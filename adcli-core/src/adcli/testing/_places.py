@@ -4,6 +4,7 @@ from typing import Any
 
 from adcli._plugins.registry import Provided, registry
 from adcli._plugins.remedies import find_packages
+from adcli.errors import AdcliError, OptionError, PluginError
 from adcli.specs import KINDS
 
 
@@ -24,3 +25,20 @@ def declared(provided: Provided[Any]) -> Any:
         if implementation.plugin_name == provided.plugin.key:
             return implementation.function
     return getattr(provided.spec, "options", None)
+
+
+def unknown(name: str, message: str) -> AdcliError:
+    """Return the error for a name that no plugin offers; it says why plugins failed that may be meant to.
+
+    Args:
+        name: as it was typed.
+        message: what to say of a name that belongs to no plugin that failed.
+    """
+    provider, _, bare = name.rpartition("/")
+    likely = (provider, f"adcli-{provider}") if provider else (bare.rstrip(":"), f"adcli-{bare.rstrip(':')}")
+    failed = registry().failed
+    for plugin in failed:
+        if any(map(plugin.is_called, likely)):
+            return PluginError(f"'{name}': plugin {plugin} failed: {plugin.error}; {plugin.remedy}.")
+    reasons = "".join(f" (plugin {plugin} failed: {plugin.error})" for plugin in failed)
+    return OptionError(f"{message}{reasons}")

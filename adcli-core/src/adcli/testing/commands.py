@@ -10,9 +10,10 @@ import click
 
 from adcli._plugins.registry import CORE, Plugin, registry
 from adcli._plugins.remedies import find_packages
-from adcli.errors import OptionError, one_line, suggest
+from adcli.errors import one_line, suggest
 from adcli.specs import load_target
 from adcli.testing._failures import LocatedError
+from adcli.testing._places import unknown
 from adcli.testing.assertions import assert_imports_none, traces
 
 PROGRAM = "adcli.cli:cli"
@@ -74,7 +75,7 @@ def subject_of(name: str) -> Subject:
     """Return the subject of a command's name."""
     added = list_commands()
     if name not in added:
-        raise OptionError(f"no plugin adds the command '{name}'.{suggest(name, added)}")
+        raise unknown(name, f"no plugin adds the command '{name}'.{suggest(name, added)}")
     return Subject(name, *added[name])
 
 
