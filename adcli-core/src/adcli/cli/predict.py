@@ -15,7 +15,7 @@ import click
 
 from adcli._commands import quote
 from adcli._process.output import has_lost_reader
-from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
+from adcli.cli.console import ConsoleProgress, load_pipeline, safe, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
@@ -312,7 +312,7 @@ def _table_line(record: "VerdictRecord") -> str:
     verdict = style_verdict(record.verdict, padded) if record.verdict else padded
     # Whoever reads on takes csv or json, where names are whole.
     name = record.image if len(record.image) <= _NAME_LENGTH else f"{record.image[:_NAME_LENGTH]}..."
-    return f"{verdict} {score:>12} {p_value:>8}  {printable(name)}"
+    return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}"
 
 
 def _print_exactly(text: str) -> None:
