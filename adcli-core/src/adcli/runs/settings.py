@@ -13,6 +13,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from adcli._files import check_reachable
 from adcli.errors import DataError, OptionError, one_line, suggest
 from adcli.options import Options, declare, validate
 
@@ -195,6 +196,8 @@ def check_places(settings: TrainSettings) -> None:
     named = {"calibration": calibration, "validation": settings.validation, "ignore": settings.ignore}
     for name, place in named.items():
         # A pattern is no path, and what stands in the way of looking is said when it is read.
+        if isinstance(place, str | Path):
+            check_reachable(place, DataError)
         if isinstance(place, str | Path) and not os.path.lexists(place) and not glob.has_magic(str(place)):
             what = "file" if name == "ignore" else "folder"
             raise DataError(f"--{name} {place}: no such {what}.")
