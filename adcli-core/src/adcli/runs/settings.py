@@ -226,6 +226,11 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise OptionError(f"--config {path}: holds no settings; write them as 'name: value'.")
     settings = {key: value for key, value in loaded.items() if key not in NOT_SETTINGS}
+    unknown = [one_line(key)[:60] for key in settings if key not in FIELDS]
+    # One wrong name is a slip of the hand; a file that is mostly something else was meant for something else.
+    if len(unknown) > max(2, len(settings) - len(unknown)):
+        named = ", ".join(unknown[:3])
+        raise OptionError(f"--config {path}: is no file of settings (it has {named} ...); give a run.yaml or such.")
     try:
         for key, value in settings.items():
             if key not in FIELDS:
