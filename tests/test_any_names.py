@@ -182,6 +182,38 @@ def test_a_program_gets_the_path_of_a_report_as_it_is(unsightly: tuple[Path, Pat
     assert (run.parent / os.fsdecode(out.removesuffix(b"\n"))).is_file()
 
 
+@pytest.mark.parametrize("more", [(), ("--skip-unreadable",), ("-",)], ids=["named", "skipping", "in a list"])
+def test_a_photograph_is_called_as_it_was_named(
+    adcli: Adcli, odd: Path, odd_run: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcli._spelling import unspell
+
+    image = next(path for path in sorted((odd / "train/good").iterdir()) if path.name.startswith("back"))
+    Path("a/b").mkdir(parents=True)
+    for copy in ("x.png", "a/x.png"):
+        shutil.copy(image, copy)
+    named = [
+        "x.png",
+        "./x.png",
+        ".//x.png",
+        "a/x.png",
+        "a//x.png",
+        "a/./x.png",
+        "a/b/../x.png",
+        str(Path.cwd() / "x.png"),
+    ]
+    broken = ["./none.txt"] if more else []
+    Path("none.txt").write_text("no image")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(named).encode()), encoding="utf-8"))
+    given = more if more == ("-",) else (*named, *broken, *more)
+    expected = named if more == ("-",) else [*named, *broken]
+    outcome = adcli("predict", odd_run, *given, "--format", "csv", "--out", "out")
+    assert outcome.code == 0, outcome
+    assert [unspell(row["image"]) for row in read_csv(outcome.out)] == expected
+    written = Path("out/predictions.csv").read_text(encoding="utf-8")
+    assert [unspell(row["image"]) for row in read_csv(written)] == expected
+
+
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl", "on disk"])
 def test_every_name_that_is_written_leads_back_to_its_file(adcli: Adcli, odd: Path, odd_run: Path, form: str) -> None:
     """Through a table as data, through a list on stdin, and through a table that is gone on with."""

@@ -162,7 +162,9 @@ def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: Consol
         from adcli.data.left_out import Omissions, say
 
         left_out = Omissions()
-        images = paths if skip_unreadable else list(images_in(paths, left_out))
+        named = ((path, found) for path in paths for found in images_in([path], left_out))
+        # A file keeps its name as it was typed.
+        images = paths if skip_unreadable else [path if found == Path(path) else found for path, found in named]
         say(left_out, progress.note)
         with contextlib.suppress(DataError):
             if drawn := sum(count_pictures(Path(path)) for path in paths):
