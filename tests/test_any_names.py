@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,100 @@ def test_the_commands_on_it_end_well_and_show_nothing_that_a_terminal_obeys(
         assert "\x1b" not in outcome.err
         (outcome.out + outcome.err).encode()
     assert len(list(Path(os.fsdecode(b"\xe4us")).rglob("*.png"))) == 16
+
+
+UNSIGHTLY = b"r\x1b[31mX\xfc\ny\x9b\r\t\x85 \xe2\x80\xa8\xe2\x80\xae!"
+SHOWN = r"r\x1b[31mX\udcfc\ny\udc9b\r\t\udc85 \u2028\u202e!"
+"""A name, and how it is shown: nothing begins another line, and all can be told apart."""
+
+
+@pytest.fixture(scope="module")
+def unsightly(odd: Path, odd_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set and a run, each in a folder of that name; an image with that name cannot be read."""
+    place, name = tmp_path_factory.mktemp("plain"), os.fsdecode(UNSIGHTLY)
+    data, run = place / "data" / name, place / "runs" / name
+    shutil.copytree(odd, data)
+    (data / "train/good" / f"{name}.png").write_text("no image")
+    shutil.copytree(odd_run, run)
+    return data, run
+
+
+@pytest.mark.parametrize("colour", ["", "1"])
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [
+        (("datasets", "check", "DATA"), 2),
+        (("runs", "show", "RUN"), 1),
+        (("runs", "--dir", "RUNS"), 1),
+        (("runs", "note", "RUN", "x"), 0),
+        (("evaluate", "RUN", "--data", "DATA", "--name", "more"), 1),
+        (("compare", "RUN", "RUN"), 2),
+        (("calibrate", "RUN", "--false-alarm-rate", "0.4"), 0),
+        (("predict", "RUN", "IMAGE", "--skip-unreadable"), 1),
+        (("runs", "rm", "RUN", "--yes"), 1),
+    ],
+)
+def test_what_people_see_is_a_line_for_each_thing_in_a_terminal_and_in_a_pipe(
+    adcli: Adcli,
+    unsightly: tuple[Path, Path],
+    command: tuple[str, ...],
+    count: int,
+    colour: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, kept = unsightly
+    run = shutil.copytree(kept, tmp_path / "runs" / kept.name)
+    image = data / "train/good" / f"{data.name}.png"
+    given = {"DATA": data, "RUN": run, "RUNS": run.parent, "IMAGE": image}
+    monkeypatch.setenv("FORCE_COLOR", colour)
+    monkeypatch.setenv("COLUMNS", "1000")
+    outcome = adcli(*(given.get(word, word) for word in command))
+    assert outcome.code in (0, 4), outcome
+    out = re.sub(r"\x1b\[[0-9;]*m", "", outcome.out)
+    assert all(line.isprintable() for line in re.split("[\n\t]", out)), out
+    assert out.count(SHOWN) >= count, out
+
+
+def test_a_program_gets_the_path_of_a_report_as_it_is(unsightly: tuple[Path, Path]) -> None:
+    _, run = unsightly
+    with start_adcli("report", run, cwd=run.parent, text=False) as report:
+        out, err = report.communicate(timeout=300)
+    assert report.returncode == 0, err
+    assert out.removesuffix(b"\n") == os.fsencode(f"{run.name}/report.html")
+    assert (run.parent / os.fsdecode(out.removesuffix(b"\n"))).is_file()
+
+
+@pytest.mark.parametrize("more", [(), ("--skip-unreadable",), ("-",)], ids=["named", "skipping", "in a list"])
+def test_a_photograph_is_called_as_it_was_named(
+    adcli: Adcli, odd: Path, odd_run: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcli._spelling import unspell
+
+    image = next(path for path in sorted((odd / "train/good").iterdir()) if path.name.startswith("back"))
+    Path("a/b").mkdir(parents=True)
+    for copy in ("x.png", "a/x.png"):
+        shutil.copy(image, copy)
+    named = [
+        "x.png",
+        "./x.png",
+        ".//x.png",
+        "a/x.png",
+        "a//x.png",
+        "a/./x.png",
+        "a/b/../x.png",
+        str(Path.cwd() / "x.png"),
+    ]
+    broken = ["./none.txt"] if more else []
+    Path("none.txt").write_text("no image")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(named).encode()), encoding="utf-8"))
+    given = more if more == ("-",) else (*named, *broken, *more)
+    expected = named if more == ("-",) else [*named, *broken]
+    outcome = adcli("predict", odd_run, *given, "--format", "csv", "--out", "out")
+    assert outcome.code == 0, outcome
+    assert [unspell(row["image"]) for row in read_csv(outcome.out)] == expected
+    written = Path("out/predictions.csv").read_text(encoding="utf-8")
+    assert [unspell(row["image"]) for row in read_csv(written)] == expected
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl", "on disk"])

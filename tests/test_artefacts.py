@@ -101,7 +101,9 @@ def interrupt(run: Path, half: Path) -> None:
     shutil.copy(run / "ignore.png", half)
     content = spoiling.read_sealed(run / "run.yaml")
     record = content["record"]
-    content["record"] = {name: record[name] for name in ("core", "model", "plugin", "backbone", "data", "ignore")}
+    content["record"] = {
+        name: record[name] for name in ("core", "model", "image_size", "plugin", "backbone", "data", "ignore")
+    }
     content["record"]["fit"] = {"weights": record["weights"], "timings": {"fit_seconds": 1.5}}
     (half / "run.yaml").write_text(seal(content), encoding="utf-8")
     lines = (run / "images.csv").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -345,6 +347,92 @@ def test_file_and_field_are_named(made: Path, tmp_path: Path, name: str, change:
         told = tell(*(PREDICT if artefact.commands == OF_RUN else artefact.commands[-1]))
     assert told.code == artefact.code
     assert f"{artefact.path}: {words}" in told.err.splitlines()[-1]
+
+
+def change_at(content: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
+    """Return content with another value of a field within; none of it if the value is ``...``."""
+    first, _, rest = field.partition(".")
+    if rest:
+        return {**content, first: change_at(content[first], rest, value)}
+    return {name: kept for name, kept in content.items() if name != first} | ({} if value is ... else {first: value})
+
+
+DISAGREEMENTS: tuple[tuple[str, str, Any, int, tuple[str, ...]], ...] = (
+    ("run.yaml", "white", "auto", 5, ("run.yaml: white is auto",)),
+    ("run.yaml", "model", "patchcore", 5, ("run.yaml: model is 'patchcore', but record.model is 'padim'",)),
+    ("run.yaml", "record.model", "dfm", 5, ("run.yaml: model is 'padim', but record.model is 'dfm'",)),
+    ("run.yaml", "image_size", "32x64", 5, ("run.yaml: image_size is 32x64, but record.image_size is 32x32",)),
+    ("run.yaml", "record.image_size", [64, 32], 5, ("image_size is 32x32, but record.image_size is 64x32",)),
+    ("run.yaml", "ignore", None, 5, ("run.yaml: ignore is null, but record.ignore is there",)),
+    ("run.yaml", "record.ignore", ..., 5, ("run.yaml: ignore is a file, but record.ignore is missing",)),
+    ("run.yaml", "record.plugin.distribution", "adcli-dfm", 6, ("model 'padim' of adcli-dfm", "offers 'dfm'")),
+    (
+        "manifest.yaml",
+        "image_size",
+        [64, 32],
+        10,
+        ("preparation.json: image_size is 32x32, but image_size of manifest.yaml is 64x32",),
+    ),
+    (
+        "preparation.json",
+        "image_size",
+        [32, 64],
+        10,
+        ("preparation.json: image_size is 32x64, but image_size of manifest.yaml is 32x32",),
+    ),
+    ("manifest.yaml", "exporter", "openvino", 6, ("exporter 'openvino' of adcli-onnx", "offers 'onnx'")),
+    ("manifest.yaml", "thresholds.image", 1.5, 10, ("manifest.yaml: thresholds is not what calibration.json says",)),
+    ("manifest.yaml", "calibration.rate", 0.5, 10, ("manifest.yaml: calibration is not what calibration.json says",)),
+    ("manifest.yaml", "map_range", [0, 1e9], 10, ("manifest.yaml: map_range is not what calibration.json says",)),
+    ("manifest.yaml", "run.weights", "0" * 64, 10, ("manifest.yaml: run.weights is not what calibration.json says",)),
+)
+
+
+@pytest.mark.parametrize(("name", "field", "value", "code", "words"), DISAGREEMENTS)
+def test_what_is_said_twice_and_differs_is_refused_in_one_line(
+    made: Path, tmp_path: Path, name: str, field: str, value: Any, code: int, words: tuple[str, ...]
+) -> None:
+    artefact = ARTEFACTS[name]
+    content = change_at(artefact.read(made / artefact.path), field, value)
+    with copied(made, tmp_path / "copy") as place:
+        replace_file(place / artefact.path, artefact, Variant("", "", content))
+        told = tell(*(PREDICT if name == "run.yaml" else PREDICT_EXPORT))
+    assert told.code == code, told
+    assert told.out == ""
+    assert all(word in told.err.splitlines()[-1] for word in words), told.err
+
+
+def test_the_size_of_a_graphs_maps_is_held_against_the_manifest(made: Path, tmp_path: Path) -> None:
+    artefact = ARTEFACTS["manifest.yaml"]
+    content = change_at(artefact.read(made / artefact.path), "image_size", [32, 64])
+    # An export that prepares nothing says its size in the manifest alone.
+    content["files"].pop("preparation.json")
+    with copied(made, tmp_path / "copy") as place:
+        replace_file(place / artefact.path, artefact, Variant("", "", content))
+        told = tell(*PREDICT_EXPORT)
+    assert told.code == 10, told
+    assert "manifest.yaml: image_size is 32x64, but maps of a/1/model.onnx are 32x32" in told.err
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "command"),
+    [
+        ("run.yaml", ("record.image_size", "white"), PREDICT),
+        ("run.yaml, interrupted", ("record.image_size",), RESUME),
+        ("manifest.yaml", ("calibration", "thresholds", "map_range"), PREDICT_EXPORT),
+    ],
+)
+def test_what_was_made_before_it_was_said_twice_still_opens(
+    made: Path, tmp_path: Path, name: str, gone: Sequence[str], command: tuple[str, ...]
+) -> None:
+    artefact = ARTEFACTS[name]
+    content = artefact.read(made / artefact.path)
+    for field in gone:
+        content = change_at(content, field, ...)
+    with copied(made, tmp_path / "copy") as place:
+        replace_file(place / artefact.path, artefact, Variant("", "", content))
+        told = tell(*command, within=300)
+    assert told.code in (0, 3), told
 
 
 def test_a_list_of_runs_says_which_cannot_be_used_and_whose_metrics(made: Path, tmp_path: Path) -> None:

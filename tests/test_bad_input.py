@@ -70,6 +70,27 @@ def test_a_run_that_does_not_exist_is_one_line(adcli: Adcli, command: list[str])
     assert_one_line(adcli(*command), 5)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        yaml.safe_dump({"format": 3, "core": "0.1.0", "exporter": "onnx", "plugin": {}, "model": "padim", "run": {}}),
+        json.dumps({"number": 1, "method": "held-out", "rate": 0.01, "image_scores": []}),
+        json.dumps({"region": None, "crop": None, "fit": "squash", "grey": 128, "task": 1, "a": 1, "b": 2}),
+    ],
+    ids=["a manifest", "a calibration", "mostly something else"],
+)
+def test_a_config_of_another_kind_is_told_to_be_one(adcli: Adcli, parts: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.yaml").write_text(text)
+    outcome = adcli("train", "--config", tmp_path / "other.yaml", "--data", parts)
+    assert_one_line(outcome, 2, "--config", "other.yaml: is no file of settings (it has ", "give a run.yaml")
+    assert "Did you mean" not in outcome.err
+
+
+def test_a_slip_of_the_hand_in_a_config_is_mended_by_its_hint(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("modle: padim\nsede: 1\n")
+    assert_one_line(adcli("train", "--config", tmp_path / "own.yaml", "--data", parts), 2, "modle", "'model'")
+
+
 def test_an_empty_folder_and_one_without_good_images_are_named(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert_one_line(adcli("train", "--model", "patchcore", "--data", tmp_path / "empty", *QUICK), 4, "empty")

@@ -89,6 +89,9 @@ REFUSED = [
     (("predict", "run", "closed"), (4,), "closed"),
     (("predict", "run", "closed/good"), (4,), "closed"),
     (("predict", "run", "closed/*.png"), (4,), "closed"),
+    (("predict", "run", "half/test/good/000.png"), (4,), "half/test/good"),
+    (("datasets", "check", "half"), (4,), "half/test/good"),
+    (("datasets", "check", "table:closed/t.csv"), (4,), "closed"),
     (("predict", "closed/run", IMAGE), (5,), "closed"),
     (("predict", "closed", IMAGE), (9,), "closed"),
     (("predict", "run", IMAGE, "--out", "closed/out"), (9,), "closed"),
@@ -165,6 +168,10 @@ def test_what_is_refused_is_named(
         outcome = adcli(*arguments)
     assert outcome.code in codes, outcome
     assert_one_line(outcome, outcome.code, word)
+    if word.startswith(("closed", "half")):
+        assert "Permission denied" in outcome.err
+        assert "no such" not in outcome.err
+        assert "predictions.csv: cannot be read" not in outcome.err
     assert sorted(stocked.rglob("*")) == before
 
 

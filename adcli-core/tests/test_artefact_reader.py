@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
+import yaml
 
 from adcli import AdcliError, RunError
 from adcli._artefacts import Artefact, load_json
@@ -57,7 +58,11 @@ NOT_YAML = {
     "a: 1\nb: 2\na: 3": "line 3 has the key 'a' twice",
     "[1, 2]: 3": "line 1 has a key that is no text",
     "a: " + "9" * 5000: "which is no number that can be used",
-    "a: 0x" + "f" * 5000: "which is no number that can be used",
+    "a: 0x" + "f" * 5000: "which is no decimal number; write one, or put a text in quotes",
+    **{
+        f"x: 1\na: [{text}]": f"line 2 has '{text}', which is no decimal number; write one, or put a text in quotes"
+        for text in ("1:30", "1:2:3:4", "-1:30", "1:30.5", "0x10", "0b11", "010", "1_000", "1_0.5", "+0x1", ".1_0")
+    },
     "a: 99999999999999999999": "which is no number that can be used",
     'a: "\\0"': "line 1 has a NUL character",
     "[" * 500 + "]" * 500: "values that are nested too deeply",
@@ -142,6 +147,28 @@ def _draw(random: random.Random, depth: int = 0) -> Any:
 
 def _text(random: random.Random, letters: str) -> str:
     return "".join(random.choice(letters) for _ in range(random.randrange(200 if random.random() < 0.05 else 12)))
+
+
+@pytest.mark.parametrize("value", [0, -1, 64, 2**63 - 1, 0.0, -0.5, 1e300, 1e-300, 0.01, math.inf])
+def test_a_number_is_read_as_it_is_dumped(value: float) -> None:
+    for text in (yaml.safe_dump({"a": value}), f"a: {'.inf' if value == math.inf else value}"):
+        read = parse_yaml(text)["a"]
+        # What YAML takes for a text, such as 1e+300, is told as one.
+        assert read == value if not isinstance(read, str) else float(read) == value
+
+
+@pytest.mark.parametrize("name", ["seed", "batch_size", "workers", "false_alarm_rate", "image_size", "region", "white"])
+@pytest.mark.parametrize("text", ["1:30", "1:2:3:4", "0x40", "0100", "1_0", "yes", "2026-01-01", "1:30.5", '"1:30"'])
+def test_a_setting_takes_no_number_that_is_not_decimal(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"{name}: {text}\n")
+    with pytest.raises(OptionError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert caught.value.format_message().isprintable()
+
+
+def test_a_text_in_quotes_that_looks_like_a_number_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: '010'\nmodel: \"1:30\"\n")
+    assert read_config(tmp_path / "config.yaml") == {"data": "010", "model": "1:30"}
 
 
 def test_whatever_is_sealed_is_read_back(tmp_path: Path) -> None:

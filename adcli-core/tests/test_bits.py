@@ -167,7 +167,7 @@ def test_what_lies_beside_an_export_says_white_and_follows_it(framing: Framing, 
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     if files:
-        assert read_framing(tmp_path).white == framing.white
+        assert read_framing(tmp_path, (16, 16), "the manifest").white == framing.white
         values = np.random.default_rng(0).integers(0, framing.white + 1, (24, 30), dtype=np.uint16)
         (tmp_path / "a.png").write_bytes(png(values))
         pixels = read_image(tmp_path / "a.png", framing.white)

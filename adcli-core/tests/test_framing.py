@@ -256,7 +256,7 @@ def test_without_preparation_there_are_no_files() -> None:
 def test_a_preparation_is_read_as_it_was_written(tmp_path: Path, way: str) -> None:
     framing = WAYS[way](LANDSCAPE)
     write_files(tmp_path, framing, (64, 48))
-    read = read_framing(tmp_path)
+    read = read_framing(tmp_path, (64, 48), "the manifest")
     pixels = random_pixels(LANDSCAPE)
     np.testing.assert_array_equal(read.cut(pixels, (64, 48), Path("x")), framing.cut(pixels, (64, 48), Path("x")))
     assert (read.region, read.crop, read.fit) == (framing.region, framing.crop, framing.fit)

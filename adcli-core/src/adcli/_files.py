@@ -7,13 +7,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from adcli import _system
 from adcli._locking import lock_file, open_regular
-from adcli.errors import StorageError
+from adcli.errors import AdcliError, StorageError
 
 DIGEST = "digest: "
 """What the last line of a sealed file begins with."""
@@ -113,6 +113,30 @@ def exists(path: str | Path) -> bool:
 def is_folder(path: str | Path) -> bool:
     """Tell whether there is such a folder; see :func:`exists`."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def find_shut(path: str | Path) -> Path:
+    """Return the first folder above a path that may not be entered; the path if all may, or if one is not there."""
+    path = Path(path)
+    for folder in reversed(path.parents):
+        try:
+            os.stat(os.path.join(folder, os.curdir))  # noqa: PTH116, PTH118 - a Path would drop the dot
+        except PermissionError:
+            return folder
+        except (OSError, ValueError):
+            break
+    return path
+
+
+def check_reachable(path: str | Path, error: Callable[[str], AdcliError]) -> None:
+    """Raise an error if the system refuses to say whether there is such a file or folder; it names what is shut."""
+    try:
+        os.stat(path)  # noqa: PTH116 - as in :func:`exists`
+    except PermissionError as refused:
+        raise error(f"{find_shut(path)}: cannot be read ({refused.strerror}).") from None
+    except (OSError, ValueError):
+        # That it is not there, or cannot be, is for the caller to say.
+        return
 
 
 def named(path: Path) -> Path:

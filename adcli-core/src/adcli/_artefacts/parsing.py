@@ -21,6 +21,9 @@ DEPTH = 64
 
 _YAML_VALUES, _JSON_VALUES = 50_000, 8_000_000
 _DIGITS = 64
+_DECIMAL = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|\.[a-zA-Z]{3})")
+"""How a number is written, infinity and NaN among them: in YAML 1:30 is 90, 010 is 8, and 1_0 is 10."""
+
 _ROW = 1 << 24
 """Characters of a row of a table, at most."""
 
@@ -165,6 +168,9 @@ class _YamlBuilder:
         patterns = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], ())
         kind = next((tag.rpartition(":")[2] for tag, pattern in patterns if pattern.match(text)), "")
         if kind in ("int", "float"):
+            if not _DECIMAL.fullmatch(text):
+                words = "which is no decimal number; write one, or put a text in quotes"
+                raise _at(event, f"'{text[:_DIGITS]}', {words}")
             return self._number(event, kind)
         values = {"null": None, "bool": yaml.SafeLoader.bool_values.get(text.lower())}
         return values.get(kind, text)

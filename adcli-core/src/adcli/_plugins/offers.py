@@ -16,9 +16,11 @@ from adcli.errors import (
     PluginError,
     is_out_of_memory,
     locate,
+    one_line,
     refusal,
     suggest,
 )
+from adcli.options import list_choices
 from adcli.specs import KINDS, Spec, kind_in_words, load_target
 
 DISABLE = "ADCLI_DISABLE"
@@ -219,6 +221,13 @@ class Names(Generic[SpecT]):
         maker = f"{made_by['distribution']} {made_by['version']}"
         provided = self.get(f"{made_by['distribution']}/{name}")
         if provided is None:
+            offered = [item.spec.name for item in self.offered if item.plugin.is_called(made_by["distribution"])]
+            if offered:
+                names = list_choices([f"'{one_line(each)}'" for each in sorted(offered)])
+                raise PluginError(
+                    f"{what}: says that it was made with {self.kind} '{one_line(name)[:60]}' of {maker}, which offers "
+                    f"{names}; copy it again if it was changed, or install the version that offers it."
+                )
             absent = [plugin for plugin in self._absent if plugin.is_called(made_by["distribution"])]
             reason = (
                 f"{absent[0]} {absent[0].explain_absence()}." if absent else _explain_missing(made_by["distribution"])

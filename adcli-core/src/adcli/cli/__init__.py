@@ -25,6 +25,7 @@ from adcli.cli.completion import VARIABLE, completion
 from adcli.cli.console import (
     current_folder,
     report_failed_plugins,
+    safe,
     show_error,
     take_any_text,
     versions,
@@ -112,7 +113,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, given: bool) 
         listed = list(versions())
         width = max(len(name) for name, _ in listed)
         for name, version in listed:
-            click.echo(f"{name:<{width}} {version}")
+            click.echo(safe(f"{name:<{width}} {version}"))
         ctx.exit()
 
 

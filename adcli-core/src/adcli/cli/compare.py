@@ -2,9 +2,9 @@
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_json
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, safe
 from adcli.cli.flags import RUN, Command, flag, json_flag, operand
-from adcli.errors import OptionError, printable
+from adcli.errors import OptionError
 
 
 @click.command(cls=Command)
@@ -53,5 +53,5 @@ def compare(runs: tuple[str, ...], name: str, as_json: bool) -> None:
         low, high = standing.interval
         verdict = "" if i == 0 or standing.shown else "  (may be chance)"
         difference = f"{'':>11} {'':>18}" if i == 0 else f"{standing.difference:>+11.3f} {low:>+8.3f} to {high:>+6.3f}"
-        named = f"{printable(standing.run.name)} ({standing.run.settings['model']})"
+        named = safe(f"{standing.run.name} ({standing.run.settings['model']})")
         click.echo(f"{standing.auroc:>6.3f} {difference}  {named}{verdict}")

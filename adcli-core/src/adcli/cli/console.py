@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from adcli import _system
 from adcli.errors import one_line, printable
 
 if TYPE_CHECKING:
@@ -168,9 +169,23 @@ def take_any_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+_ENDS = str.maketrans({letter: repr(letter)[1:-1] for letter in "\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"})
+"""What begins another line or column, and how it is shown."""
+
+
 def safe(text: str) -> str:
-    """Return a text as stdout may show it: a terminal gets nothing that it would obey, a pipe gets it as it is."""
-    return "\n".join(map(printable, text.split("\n"))) if is_terminal() else text
+    """Return a text as stdout may show it: one line, control characters as ``\\n`` and ``\\x1b``, also in a pipe."""
+    return printable(text.translate(_ENDS))
+
+
+def print_path(path: Path) -> None:
+    """Print a path alone: a terminal shows it, and a pipe gets its very bytes, for a program that opens it."""
+    output = None if sys.stdout is None or sys.stdout.isatty() else getattr(sys.stdout, "buffer", None)
+    # Windows has no names of bytes.
+    if output is None or _system.WINDOWS:
+        click.echo(safe(str(path)))
+    else:
+        click.echo(os.fsencode(path))
 
 
 def print_fact(name: str, value: object) -> None:
@@ -179,7 +194,7 @@ def print_fact(name: str, value: object) -> None:
 
 
 def print_line(line: str, indent: int = 11) -> None:
-    """Print a line, wrapped on a terminal."""
+    """Print a line, wrapped on a terminal; a line break in it is shown as one."""
     line = safe(as_typed(line, typed()))
     click.echo(wrap(line, columns(), indent) if is_terminal() else line)
 
@@ -295,7 +310,8 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[str]], empty: str,
         empty: the line.
         typed: columns that hold what one has to type, which are never cut, nor wrapped, nor left out.
     """
-    lines = [[" ".join(printable(cell).split()) for cell in row] for row in rows]
+    shown = [safe if name in typed else printable for name in names]
+    lines = [[" ".join(show(cell).split()) for show, cell in zip(shown, row, strict=True)] for row in rows]
     if not lines:
         click.echo(safe(empty))
     elif not is_terminal():

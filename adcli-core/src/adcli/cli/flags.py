@@ -4,6 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from adcli._commands import quote
+from adcli._files import check_reachable
 from adcli.cli.console import TYPED, explain, print_versions, voice
 from adcli.errors import OptionError, StorageError, suggest
 from adcli.options import list_choices, validate
@@ -87,6 +89,7 @@ class Folder(Place):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = super().convert(value, param, ctx)
+        check_reachable(path, partial(OptionError, option=_name(param, ctx)))
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises in a folder that may not be entered
             raise OptionError(f"{path}: no such folder.", option=_name(param, ctx))
         return path

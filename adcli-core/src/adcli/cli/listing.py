@@ -7,7 +7,7 @@ import click
 
 from adcli._commands import quote
 from adcli._plugins.registry import Names, Plugin, Provided, registry
-from adcli.cli.console import apart, print_json, print_line, print_table, report_failed_plugins
+from adcli.cli.console import apart, print_json, print_line, print_table, report_failed_plugins, safe
 from adcli.cli.flags import Command, Group, json_flag, operand
 from adcli.errors import PluginError, one_line
 from adcli.options import BackboneOptions, OptionInfo, Options
@@ -150,8 +150,9 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     columns = ("name", "distribution", "version", "state", "provides", "load_ms")
     rows = [[_join(plugin[column]) for column in columns] for plugin in listed]
     print_table(columns, rows, "no plugins.", typed=("name", "state"))
-    for line in map(_describe_problem, registry().plugins):
-        click.echo(line, nl=bool(line))
+    for text in filter(None, map(_describe_problem, registry().plugins)):
+        for line in text.split("\n"):
+            click.echo(safe(line))
 
 
 def _own_commands(ctx: click.Context) -> Collection[str]:
@@ -221,8 +222,8 @@ def _show(
     for name, value in {provided.spec.name: provided.spec.summary, "provider": str(provided.plugin), **facts}.items():
         if value:
             lines = value.rstrip("\n").split("\n")
-            text = f"{name}: {value}" if len(lines) == 1 else "\n  ".join([f"{name}:", *lines])
-            print_line(text, 2)
+            for line in [f"{name}: {value}"] if len(lines) == 1 else [f"{name}:", *(f"  {line}" for line in lines)]:
+                print_line(line, 2)
     click.echo("")
     rows = [[info.name, info.type, _text(info.default), info.allowed, info.help] for info in described]
     print_table(

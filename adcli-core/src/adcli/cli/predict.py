@@ -15,7 +15,7 @@ import click
 
 from adcli._commands import quote
 from adcli._process.output import has_lost_reader
-from adcli.cli.console import ConsoleProgress, load_pipeline, style_verdict
+from adcli.cli.console import ConsoleProgress, load_pipeline, safe, style_verdict
 from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
@@ -162,7 +162,9 @@ def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: Consol
         from adcli.data.left_out import Omissions, say
 
         left_out = Omissions()
-        images = paths if skip_unreadable else list(images_in(paths, left_out))
+        named = ((path, found) for path in paths for found in images_in([path], left_out))
+        # A file keeps its name as it was typed.
+        images = paths if skip_unreadable else [path if found == Path(path) else found for path, found in named]
         say(left_out, progress.note)
         with contextlib.suppress(DataError):
             if drawn := sum(count_pictures(Path(path)) for path in paths):
@@ -312,7 +314,7 @@ def _table_line(record: "VerdictRecord") -> str:
     verdict = style_verdict(record.verdict, padded) if record.verdict else padded
     # Whoever reads on takes csv or json, where names are whole.
     name = record.image if len(record.image) <= _NAME_LENGTH else f"{record.image[:_NAME_LENGTH]}..."
-    return f"{verdict} {score:>12} {p_value:>8}  {printable(name)}"
+    return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}"
 
 
 def _print_exactly(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, relative, safe
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_path, relative
 from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, settings
 
 
@@ -31,7 +31,7 @@ def report(run: str, name: str | None, to_open: bool, as_json: bool, **scoring: 
     if as_json:
         print_json({"run": str(opened.path), "report": str(page)})
     else:
-        click.echo(safe(str(relative(page))))
+        print_path(relative(page))
     if to_open:
         import webbrowser
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
-from adcli.cli.console import ConsoleProgress, print_fact, print_json, print_line, print_table, relative
+from adcli.cli.console import ConsoleProgress, print_fact, print_json, print_line, print_table, relative, safe
 from adcli.cli.flags import RUN, Folder, Group, flag, json_flag, operand
 from adcli.errors import OptionError, RunError
 
@@ -35,7 +35,7 @@ def runs(ctx: click.Context, folder: Path | None, as_json: bool) -> None:
         return
     columns = ("name", "state", "finished", "model", "data", "image_auroc", "threshold", "note", "problem")
     for item in listed:
-        item["data"] = item["data"] and relative(Path(item["data"]))
+        item["data"] = item["data"] and safe(str(relative(Path(item["data"]))))
         item["finished"] = _local_time(item["finished"])
         item["threshold"] = None if item["threshold"] is None else f"{item['threshold']:.6g}"
     rows = [["" if item[column] is None else str(item[column]) for column in columns] for item in listed]
@@ -122,8 +122,9 @@ def show(run: str, as_json: bool) -> None:
         print_line(line)
     if known(metrics):
         print_fact("warning", known(metrics))
-    print_fact("threshold", f"{opened.calibration.promise()}\n")
-    click.echo(yaml.safe_dump({**opened.settings, "record": opened.record}, sort_keys=False, allow_unicode=True))
+    print_fact("threshold", opened.calibration.promise())
+    text = yaml.safe_dump({**opened.settings, "record": opened.record}, sort_keys=False, allow_unicode=True)
+    click.echo("\n".join(map(safe, ["", *text.split("\n")])))
 
 
 @runs.command()
@@ -154,7 +155,7 @@ def _ask(paths: list[Path]) -> None:
     if sys.stdin is None or not sys.stdin.isatty():
         raise OptionError("is needed to remove runs if nobody can be asked.", option="--yes")
     for path in paths:
-        click.echo(f"  {relative(path)}", err=True)
+        click.echo(f"  {safe(str(relative(path)))}", err=True)
     click.confirm(f"Remove {'this run' if len(paths) == 1 else f'these {len(paths)} runs'}?", abort=True, err=True)
 
 

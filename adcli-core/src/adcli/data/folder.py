@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from adcli._files import exists, is_folder
+from adcli._files import check_reachable, exists, find_shut, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
 from adcli.data.drawings import Drawings
@@ -70,9 +70,11 @@ def load(options: FolderOptions, category: str | None) -> Splits:
         raise OptionError("data set 'folder' needs a folder: --data FOLDER.")
     if category is not None:
         raise OptionError(f"data set 'folder' has no categories; for '{category}', give its own folder.")
+    check_reachable(options.root, DataError)
     if not is_folder(options.root):
         raise _no_folder(options.root)
-    root = _unwrap(options.root)
+    with reading(options.root):
+        root = _unwrap(options.root)
     train = _find_folder(root, TRAIN)
     if train is not None:
         return _describe(_read_split(root, train), root, "train and test folders")
@@ -197,6 +199,7 @@ def labelled_images(folder: Path) -> list[Sample]:
     Raises:
         DataError: the folder does not exist, or cannot be listed.
     """
+    check_reachable(folder, DataError)
     if not is_folder(folder):
         raise DataError(f"{folder}: no such folder.")
     samples, served = list[Sample](), dict[Path, Path]()
@@ -445,6 +448,8 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or path
+        if isinstance(error, PermissionError):
+            where = find_shut(where)
         raise DataError(f"{where}: cannot be read ({error.strerror or error}).") from None
     except ValueError as error:
         raise DataError(f"{path}: is no path ({one_line(str(error))}).") from None
@@ -470,6 +475,7 @@ def images_in(paths: Iterable[str | Path], left_out: Omissions | None = None) ->
 
 
 def _images_at(path: Path, left_out: Omissions | None) -> Sequence[Path]:
+    check_reachable(path, DataError)
     with reading(path):
         if is_folder(path):
             found, lack = find_images(path, left_out), "no images in this folder."

@@ -310,17 +310,25 @@ def ignored_digest(ignored: Flags) -> str:
     return hashlib.sha256(f"{ignored.shape}".encode() + np.packbits(ignored).tobytes()).hexdigest()
 
 
-def read_framing(folder: Path) -> Framing:
+def read_framing(folder: Path, size: Size, says: str) -> Framing:
     """Return the preparation whose :meth:`~Framing.files` lie in a folder.
 
+    Args:
+        folder: where they lie.
+        size: height and width that it must be for.
+        says: the file and the field that say so, for the message.
+
     Raises:
-        DataError: a file of it is missing, or holds none; the message names file and field.
+        DataError: a file of it is missing, or holds none, or is for another size; the message names file and field.
     """
     file = Artefact(folder / FRAMING_FILE, DataError)
     try:
         stored = load_json(file, _Stored)
     except FileNotFoundError:
         raise file.wrong("is missing") from None
+    height, width = stored["image_size"]
+    if size != (height, width):
+        raise file.wrong(f"image_size is {height}x{width}, but {says} is {size[0]}x{size[1]}")
     region, crop = stored["region"], stored["crop"]
     box = None if region is None else (region[0], region[1], region[2], region[3])
     centre = None if crop is None else (crop[0], crop[1])

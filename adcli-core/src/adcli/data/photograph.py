@@ -74,7 +74,7 @@ def open_photograph(source: ImageLike, name: str = "", white: int = WHITE) -> Ph
         return source
     if isinstance(source, (str, Path)):
         content, path = read_bytes(Path(source)), Path(source)
-        return _from_file(content, str(path), white, path)
+        return _from_file(content, str(source), white, path)
     if isinstance(source, bytes):
         return _from_file(source, name, white, None)
     return _from_array(source, name)

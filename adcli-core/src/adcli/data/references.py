@@ -7,7 +7,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from adcli import _system
-from adcli._files import exists
+from adcli._files import check_reachable, exists
 from adcli._plugins.registry import Provided, registry
 from adcli.data.samples import Splits
 from adcli.errors import DataError, OptionError, PluginError, suggest
@@ -59,6 +59,8 @@ def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool 
         _refuse_foreign(reference.removeprefix(TABLE))
         file = make_absolute(reference.removeprefix(TABLE))
         return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file}, all_good)
+    if reference is not None:
+        check_reachable(reference, DataError)
     if reference is not None and (exists(reference) or _looks_like_path(reference)):
         _refuse_foreign(reference)
         folder = make_absolute(reference)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adcli._artefacts.parsing import parse_json
-from adcli._files import exists, is_folder
+from adcli._files import check_reachable, exists, is_folder
 from adcli._plugins.builtin import TableOptions
 from adcli._spelling import unspell
 from adcli.data.drawings import entry_of
@@ -72,6 +72,7 @@ def load(options: TableOptions, category: str | None) -> Splits:
     if category is not None:
         raise OptionError(f"data set 'table' has no categories, but '{category}' was given; filter the table.")
     table = options.file
+    check_reachable(table, DataError)
     if not (exists(table) and table.is_file()):
         raise DataError(f"{table}: {'is a folder, not a table' if is_folder(table) else 'no such table'}.")
     columns, rows = _read_rows(table)

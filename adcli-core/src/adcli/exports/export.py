@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli.data.decoding import Pixels, Size
 from adcli.scoring.opened import Origin
-from adcli.scoring.runtime import Runtime, guarded
+from adcli.scoring.runtime import ImageBatch, Runtime, Scored, guarded
 from adcli.specs import Task
 
 FORMAT = 3
@@ -143,7 +143,9 @@ class Export:
             raise ExportError(f"{error.message.rstrip('.')}; or {repair}") from None
         try:
             text = _read(path / CALIBRATION_FILE)
-            return cls(path, manifest, Calibration.from_json(text, source=path / CALIBRATION_FILE))
+            calibration = Calibration.from_json(text, source=path / CALIBRATION_FILE)
+            _check_summary(path, manifest, calibration)
+            return cls(path, manifest, calibration)
         except RunError as error:
             if repairing:
                 return cls(path, manifest, Calibration.none())
@@ -203,7 +205,7 @@ class Export:
         for name in (FRAMING_FILE, IGNORE_FILE):
             inside(self.path, name, ExportError)
         try:
-            return read_framing(self.path)
+            return read_framing(self.path, self.image_size, f"image_size of {MANIFEST_FILE}")
         except DataError as error:
             raise ExportError(f"{error.message.rstrip('.')}; {_REMEDY}.") from None
 
@@ -221,7 +223,20 @@ class Export:
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
         runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}", provided.spec.runtime)
         self._check_same()
-        return runtime
+        return self._checking_maps(runtime)
+
+    def _checking_maps(self, runtime: Runtime) -> Runtime:
+        """Return a runtime that refuses maps of another size than the manifest's, which images are resized to."""
+
+        def score(images: ImageBatch) -> Scored:
+            scores, maps = runtime(images)
+            if maps is not None and maps.shape[1:] != self.image_size:
+                said, found = ("x".join(map(str, size)) for size in (self.image_size, maps.shape[1:]))
+                file = Artefact(self.path / MANIFEST_FILE, ExportError, _REMEDY)
+                raise file.wrong(f"image_size is {said}, but maps of {one_line(self.facts['file'])} are {found}")
+            return scores, maps
+
+        return score
 
     def _check_same(self) -> None:
         """Make sure that what was loaded belongs to what was read before, the threshold above all."""
@@ -272,6 +287,30 @@ def _read_manifest(path: Path) -> Mapping[str, Any]:
     if missing:
         raise file.wrong(f"files does not list {one_line(min(missing))}")
     return manifest
+
+
+def summarise(calibration: Calibration) -> dict[str, Any]:
+    """Return what a manifest says of a calibration, for those who read the graph without adcli."""
+    return {
+        "calibration": {
+            "method": calibration.method,
+            "images": calibration.n,
+            "rate": calibration.rate,
+            "achievable_rate": calibration.achievable_rate,
+            "scored_by": "run" if calibration.chosen_by == "k-fold" else "export",
+        },
+        "map_range": list(calibration.map_range),
+        "thresholds": {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold},
+    }
+
+
+def _check_summary(path: Path, manifest: Mapping[str, Any], calibration: Calibration) -> None:
+    """Make sure that a manifest says of a calibration what its file says; raises :class:`RunError` if not."""
+    stated = {name: manifest[name] == value for name, value in summarise(calibration).items() if name in manifest}
+    stated["run.weights"] = calibration.weights in ("", manifest["run"]["weights"])
+    wrong = [name for name, same in stated.items() if not same]
+    if wrong:
+        raise Artefact(path / MANIFEST_FILE, RunError).wrong(f"{wrong[0]} is not what {CALIBRATION_FILE} says")
 
 
 def _check_file(path: Path, digest: str) -> None:

@@ -14,7 +14,7 @@ from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomi
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
 from adcli.errors import AdcliError, PluginError, RunError, StorageError, locate
-from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files
+from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files, summarise
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
 from adcli.runs.calibrations import KeptCalibration, entry_path
@@ -229,15 +229,7 @@ def _format_calibrated(manifest: Mapping[str, Any], calibration: Calibration) ->
     content = {name: value for name, value in manifest.items() if name != "files"}
     written = calibration.to_json().encode()
     content |= {
-        "calibration": {
-            "method": calibration.method,
-            "images": calibration.n,
-            "rate": calibration.rate,
-            "achievable_rate": calibration.achievable_rate,
-            "scored_by": "run" if calibration.chosen_by == "k-fold" else "export",
-        },
-        "map_range": list(calibration.map_range),
-        "thresholds": {"image": calibration.image_threshold, "pixel": calibration.pixel_threshold},
+        **summarise(calibration),
         "files": {**manifest["files"], CALIBRATION_FILE: hashlib.sha256(written).hexdigest()},
     }
     return {CALIBRATION_FILE: written, MANIFEST_FILE: seal(content).encode()}

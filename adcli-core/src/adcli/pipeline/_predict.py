@@ -64,7 +64,9 @@ def _expand(images: Iterable[ImageLike], left_out: Omissions) -> Iterator[ImageL
             yield image
             continue
         try:
-            yield from images_in([image], left_out)
+            for path in images_in([image], left_out):
+                # A path would drop the './' of a name, by which somebody looks for the row.
+                yield image if path == Path(image) else path
         except DataError as error:
             yield Unreadable(str(image), error.message, Path(image))
 

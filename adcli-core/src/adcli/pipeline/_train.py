@@ -303,7 +303,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     inputs = Inputs((), {})
     if torchrun.rank() == 0:
         inputs = list_inputs(settings, chosen.options, plan, data.splits.test, files)
-    record = _record(provided, chosen, data, plan, source)
+    record = _record(provided, chosen, data, plan, source, size)
     record["learnt_from"] = found.learnt_from
     record[BEGAN_WITH] = torchrun.on_first(lambda: dict(inputs.digests))
     record["data"] |= {
@@ -374,13 +374,19 @@ def _open_source(settings: TrainSettings, size: Size, learnt_from: str) -> Image
 
 
 def _record(
-    provided: Provided[ModelSpec], chosen: ChosenOptions, data: Data, plan: CalibrationPlan, source: ImageSource
+    provided: Provided[ModelSpec],
+    chosen: ChosenOptions,
+    data: Data,
+    plan: CalibrationPlan,
+    source: ImageSource,
+    size: Size,
 ) -> dict[str, Any]:
     """Return what is known of a run before it begins."""
     plugin, ignored = provided.plugin, source.framing.ignored
     return {
         "core": __version__,
         "model": provided.spec.name,
+        "image_size": list(size),
         "plugin": {"distribution": plugin.distribution, "version": plugin.version},
         "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
         "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test)},

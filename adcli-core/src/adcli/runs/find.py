@@ -13,7 +13,7 @@ from typing import Literal
 
 from adcli._changes import LOCK, inside, settle
 from adcli._commands import quote
-from adcli._files import is_folder, locate, named
+from adcli._files import check_reachable, is_folder, locate, named
 from adcli._locking import Lock, open_regular
 from adcli._system import is_reserved
 from adcli.errors import AdcliError, OptionError, RunError, one_line
@@ -195,7 +195,7 @@ def find_folder(reference: str, note: Callable[[str], object] = _ignore) -> Path
     """
     first, _, rest = reference.partition("/")
     for path in (Path(reference), runs_folder() / reference):
-        if reference and first != LAST and is_folder(path):
+        if reference and first != LAST and _is_folder(path):
             return named(path)
     if first == LAST:
         run, words = _find_last()
@@ -216,6 +216,12 @@ def _check_not_interrupted(reference: str) -> None:
         if given.name and _is_run(path):
             command = quote("adcli", "train", "--resume", reference)
             raise RunError(f"{path}: the run is not finished; continue it with: {command}")
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether there is such a folder; raises :class:`RunError` if the system refuses to say so."""
+    check_reachable(path, RunError)
+    return is_folder(path)
 
 
 def _is_run(path: Path) -> bool:
@@ -279,9 +285,10 @@ def find_interrupted(reference: str, note: Callable[[str], object] = _ignore) ->
     """
     given = Path(reference)
     for path in (given, given.parent / PARTIAL / given.name, runs_folder() / PARTIAL / reference):
-        if reference and is_folder(path) and PARTIAL in (path.parent.name, locate(path).parent.name):
+        if reference and _is_folder(path) and PARTIAL in (path.parent.name, locate(path).parent.name):
             return path
     for path in (given, runs_folder() / reference):
+        check_reachable(path / RUN_FILE, RunError)
         if _is_run(path):
             raise RunError(f"{path}: this run is finished; there is nothing to resume.")
     missing = f"no interrupted run '{one_line(reference)}'"
@@ -309,6 +316,7 @@ def find_any(reference: str, note: Callable[[str], object] = _ignore) -> Path:
         return locate(run)
     folder = runs_folder()
     for path in (given, folder / reference, given.parent / PARTIAL / given.name, folder / PARTIAL / reference):
+        check_reachable(path / RUN_FILE, RunError)
         if reference and (_is_run(path) or is_being_removed(path)):
             return locate(path)
     finish_removals(folder)

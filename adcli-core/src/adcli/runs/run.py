@@ -16,7 +16,7 @@ from adcli.scoring.runtime import Runtime
 if TYPE_CHECKING:
     from adcli.nn.model import Model
 from adcli._artefacts import Artefact
-from adcli._artefacts.declaring import UNKNOWN, Count, Digest, Ordinal, Time
+from adcli._artefacts.declaring import UNKNOWN, Count, Digest, Ordinal, Side, Time
 from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside
 from adcli._commands import quote
@@ -25,7 +25,16 @@ from adcli._locking import open_regular
 from adcli._process.imports import without_collection
 from adcli.data.bits import WHITE
 from adcli.data.decoding import Size
-from adcli.data.framing import IGNORE_FILE, Flags, Framing, ignored_digest, parse_framing, parse_size, read_ignored
+from adcli.data.framing import (
+    IGNORE_FILE,
+    Flags,
+    Framing,
+    ignored_digest,
+    parse_framing,
+    parse_size,
+    parse_white,
+    read_ignored,
+)
 from adcli.errors import DataError, OptionError, RunError, needing_torch, one_line, printable
 from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings
 
@@ -74,6 +83,7 @@ class Record(TypedDict, total=False):
 
     core: str
     model: str
+    image_size: tuple[Side, Side]
     plugin: Maker
     backbone: _Backbone
     data: _Data
@@ -273,7 +283,29 @@ def read_run_file(path: Path) -> dict[str, Any]:
         raise file.wrong(error.format_message().rstrip(".")) from None
     # As it is written: what happened comes last.
     record = told.pop("record")
+    disagreement = _find_disagreement(settings, record)
+    if disagreement:
+        raise file.wrong(disagreement)
     return {**told, **settings.to_dict(), "record": record}
+
+
+def _find_disagreement(settings: TrainSettings, record: Record) -> str:
+    """Say which setting differs from what happened; nothing if none does, or the record does not say it."""
+    if "weights" in record and parse_white(settings.white) is None:
+        return f"white is {settings.white}, and a finished run says which value it was"
+    if "model" not in record:
+        return ""
+    if settings.model.rpartition("/")[2] != record["model"]:
+        return f"model is '{one_line(settings.model)}', but record.model is '{one_line(record['model'])}'"
+    if (settings.ignore is None) is ("ignore" in record):
+        own, recorded = ("null", "is there") if settings.ignore is None else ("a file", "is missing")
+        return f"ignore is {own}, but record.ignore {recorded}"
+    # A run from before the record said the size has it in the settings alone.
+    recorded_size = record.get("image_size")
+    if recorded_size and settings.image_size and list(parse_size(settings.image_size)) != list(recorded_size):
+        height, width = recorded_size
+        return f"image_size is {settings.image_size}, but record.image_size is {height}x{width}"
+    return ""
 
 
 def _check_format(file: Artefact, content: Mapping[str, Any]) -> None:

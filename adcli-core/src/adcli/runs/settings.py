@@ -13,6 +13,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from adcli._files import check_reachable
 from adcli.errors import DataError, OptionError, one_line, suggest
 from adcli.options import Options, declare, validate
 
@@ -195,6 +196,8 @@ def check_places(settings: TrainSettings) -> None:
     named = {"calibration": calibration, "validation": settings.validation, "ignore": settings.ignore}
     for name, place in named.items():
         # A pattern is no path, and what stands in the way of looking is said when it is read.
+        if isinstance(place, str | Path):
+            check_reachable(place, DataError)
         if isinstance(place, str | Path) and not os.path.lexists(place) and not glob.has_magic(str(place)):
             what = "file" if name == "ignore" else "folder"
             raise DataError(f"--{name} {place}: no such {what}.")
@@ -223,6 +226,11 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise OptionError(f"--config {path}: holds no settings; write them as 'name: value'.")
     settings = {key: value for key, value in loaded.items() if key not in NOT_SETTINGS}
+    unknown = [one_line(key)[:60] for key in settings if key not in FIELDS]
+    # One wrong name is a slip of the hand; a file that is mostly something else was meant for something else.
+    if len(unknown) > max(2, len(settings) - len(unknown)):
+        named = ", ".join(unknown[:3])
+        raise OptionError(f"--config {path}: is no file of settings (it has {named} ...); give a run.yaml or such.")
     try:
         for key, value in settings.items():
             if key not in FIELDS:
