@@ -17,6 +17,7 @@ from adcli.data.formats import IMAGE_SUFFIXES
 from adcli.data.left_out import DANGLING, LOOP, NO_IMAGE, OUTSIDE, LeftOut, Omissions, no_format
 from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
+from adcli.data.written import PICTURES_FOLDER, VERDICTS_FILE, find_artefact, is_artefact
 from adcli.errors import DataError, OptionError, one_line
 
 GOOD_NAMES = frozenset({"good", "ok", "normal"})
@@ -42,9 +43,6 @@ PLAIN_NAMES = frozenset({"license", "licence", "readme", "copying", "notice"})
 """Names of such files without an ending."""
 
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("validation", "val", "valid")
-VERDICTS_FILE, PICTURES_FOLDER = "predictions.csv", "maps"
-"""What ``adcli predict`` writes into a folder: a table, and beside it the folder of its pictures."""
-
 _LAYOUTS = (
     "expected train/good with test/<good or defect>, or a folder 'good' and one for each kind of defect, "
     "or a folder of good images"
@@ -72,6 +70,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
         raise OptionError(f"data set 'folder' has no categories; for '{category}', give its own folder.")
     if not is_folder(options.root):
         raise _no_folder(options.root)
+    _refuse_artefact(options.root)
     root = _unwrap(options.root)
     train = _find_folder(root, TRAIN)
     if train is not None:
@@ -87,6 +86,13 @@ def _no_folder(root: Path) -> DataError:
         return DataError(f"{root}: no such folder.")
     hint = f"; for a table use --data table:{root}" if root.suffix.lower() in table.SUFFIXES else ""
     return DataError(f"{root}: is a file, not a folder{hint}.")
+
+
+def _refuse_artefact(root: Path) -> None:
+    artefact = find_artefact(root)
+    if artefact is not None:
+        what = "is" if artefact == Path(os.path.realpath(root)) else f"lies in {artefact},"
+        raise DataError(f"{root}: {what} a run or an export of adcli, whose pictures are no data; give photographs.")
 
 
 def _unwrap(root: Path) -> Path:
@@ -118,7 +124,7 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
         words += f"; {bare} of {len(defects)} defects have no mask"
     drawn = count_pictures(root)
     if drawn:
-        words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'"
+        words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by adcli"
     samples = [*splits.train, *splits.test, *splits.validation]
     return Splits(splits.train, splits.test, splits.validation, words, list_left_out(root, samples))
 
@@ -315,15 +321,16 @@ def _folders(folder: Path) -> list[Path]:
         if child.is_dir()
         and not child.name.startswith(".")
         and child.name.lower() not in MASK_FOLDERS
-        and not _is_made_by_predict(child)
+        and not _is_made_by_adcli(child)
     ]
 
 
-def _is_made_by_predict(folder: Path) -> bool:
-    """Tell whether a folder holds pictures of ``adcli predict``, or its table and no photographs."""
-    if folder.name == PICTURES_FOLDER and (folder.parent / VERDICTS_FILE).is_file():
+def _is_made_by_adcli(folder: Path) -> bool:
+    """Tell whether a folder is a run or an export, holds pictures of ``adcli predict``, or these and no photographs."""
+    if is_artefact(folder) or (folder.name == PICTURES_FOLDER and (folder.parent / VERDICTS_FILE).is_file()):
         return True
-    return (folder / VERDICTS_FILE).is_file() and not find_images(folder)
+    holds = (folder / VERDICTS_FILE).is_file() or any(map(is_artefact, folder.iterdir()))
+    return holds and not find_images(folder)
 
 
 def _is_image(path: Path) -> bool:
@@ -333,8 +340,8 @@ def _is_image(path: Path) -> bool:
 def find_images(folder: Path, left_out: Omissions | None = None) -> list[Path]:
     """Return all images in a folder and its subfolders, sorted by path.
 
-    Linked folders are followed, and each folder is visited once. Hidden files and folders are left out, and so are the
-    pictures of ``adcli predict``: what lies in a folder ``maps`` beside a ``predictions.csv``.
+    Linked folders are followed, and each folder is visited once. Hidden files and folders are left out, and so are
+    runs, exports and the pictures of ``adcli predict``: what lies in a folder ``maps`` beside a ``predictions.csv``.
 
     Args:
         folder: where they lie.
@@ -348,16 +355,16 @@ def find_images(folder: Path, left_out: Omissions | None = None) -> list[Path]:
 
 
 def count_pictures(folder: Path) -> int:
-    """Return how many images :func:`find_images` leaves out, as ``adcli predict`` drew them; 0 of what is no folder."""
+    """Return how many images :func:`find_images` leaves out, as adcli wrote them; 0 of what is no folder."""
     with reading(folder):
         if not folder.is_dir():
             return 0
     _, made = _search(folder)
-    return sum(len(find_images(pictures)) for pictures in made)
+    return sum(len(find_images(place)) + count_pictures(place) for place in made)
 
 
 def _search(folder: Path, left_out: Omissions | None = None) -> tuple[list[Path], list[Path]]:
-    """Return the images in a folder and its subfolders, and the folders of pictures that were left out."""
+    """Return the images in a folder and its subfolders, and the folders that adcli wrote and that are left out."""
     images, made, left_out = list[Path](), list[Path](), left_out or Omissions()
     with reading(folder):
         for place, files in _walk(folder, made, left_out):
@@ -379,7 +386,7 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
 
     Args:
         folder: where to begin.
-        made: receives the folders of pictures that are left out.
+        made: receives the folders that adcli wrote, which are left out.
         left_out: collects links that lead nowhere, or back.
     """
     above = _identify_above(folder)
@@ -398,7 +405,11 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
         seen.add(identity)
         with os.scandir(place) as listed:
             entries = [entry for entry in listed if not entry.name.startswith(".")]
-        drawn = {PICTURES_FOLDER} if any(entry.name == VERDICTS_FILE for entry in entries) else set()
+        names = {entry.name for entry in entries}
+        if place != folder and is_artefact(place, names):
+            made.append(place)
+            continue
+        drawn = {PICTURES_FOLDER} if VERDICTS_FILE in names else set()
         files = []
         for entry in entries:
             kind = _kind_of(entry)
@@ -471,7 +482,9 @@ def images_in(paths: Iterable[str | Path], left_out: Omissions | None = None) ->
 
 def _images_at(path: Path, left_out: Omissions | None) -> Sequence[Path]:
     with reading(path):
-        if is_folder(path):
+        if is_folder(path) and is_artefact(path):
+            found, lack = [], "is a run or an export of adcli, not a folder of images."
+        elif is_folder(path):
             found, lack = find_images(path, left_out), "no images in this folder."
         elif exists(path):
             found, lack = [path], ""
