@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from adcli._locking import open_regular
-from adcli.data.bits import WHITE, has_deep_colours, has_sixteen_bits, scale, scale_colours
+from adcli.data.bits import (
+    WHITE,
+    find_shift,
+    has_deep_colours,
+    has_sixteen_bits,
+    is_deep_pnm,
+    read_pnm,
+    scale,
+    scale_colours,
+)
 from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
@@ -99,8 +108,10 @@ def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
         if bomb:
             raise DataError(f"{name}: {bomb}.", remedy=_REMEDY)
         refuse_gaps(opened)
+        if is_deep_pnm(opened):
+            return _decode_pnm(opened, content, white)
         image: Image.Image = opened
-        mode, deep = image.mode, has_deep_colours(image)
+        mode, deep, shift = image.mode, has_deep_colours(image), find_shift(image, content)
         image.load()
         # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
         ImageOps.exif_transpose(image, in_place=True)
@@ -108,6 +119,7 @@ def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
         highest, clear = None, False
         if has_sixteen_bits(image):
             values = np.asarray(image)
+            values = values >> shift if shift else values
             highest, pixels = int(values.max()), share_channels(scale(values, white))
         else:
             if deep:
@@ -116,6 +128,14 @@ def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
         found = {CLEAR: clear, PAGES: _has_pages(opened)}
         oddities = (*_judge_values(highest, white), *(reason for reason, is_true in found.items() if is_true))
         return Decoding(pixels, mode, oddities, highest)
+
+
+def _decode_pnm(image: Image.Image, content: bytes, white: int) -> Decoding:
+    """Decode a PNM of 16 bits, which has no orientation, no transparency and no pages."""
+    values = read_pnm(image, content)
+    highest, levels = int(values.max()), scale(values, white)
+    pixels = share_channels(levels) if levels.ndim == 2 else levels
+    return Decoding(pixels, image.mode, tuple(_judge_values(highest, white)), highest)
 
 
 class Header(NamedTuple):
