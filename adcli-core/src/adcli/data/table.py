@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +77,9 @@ def load(options: TableOptions, category: str | None) -> Splits:
         raise DataError(f"{table}: {'is a folder, not a table' if is_folder(table) else 'no such table'}.")
     columns, rows = _read_rows(table)
     if "image" not in columns:
-        raise DataError(f"{table}: line 1: no column 'image'; found {', '.join(columns) or 'nothing'}.")
+        is_json = table.suffix.lower() in JSON_SUFFIXES
+        lack = "no entry has an 'image'" if is_json else "line 1: no column 'image'"
+        raise DataError(f"{table}: {lack}; found {', '.join(columns) or 'nothing'}.")
     samples = _make_samples(table, rows, columns)
     how = ""
     if "split" not in columns:
@@ -92,7 +95,17 @@ def _read_rows(table: Path) -> tuple[list[str], list[Row]]:
         columns = list(dict.fromkeys(column for row in rows for column in row.cells))
     else:
         columns, rows = _read_csv(table, text)
+    _refuse_repeated(columns, f"{table}: line 1")
     return _rename(columns, rows)
+
+
+def _refuse_repeated(columns: Iterable[str], where: str) -> None:
+    """Check that no column of a meaning is there twice, in lower case: it would be chance which one counts."""
+    for column, count in Counter(columns).items():
+        if count > 1 and column in (*COLUMNS, *OTHER_COLUMNS):
+            raise DataError(
+                f"{where}: has {count} columns '{column}', whatever their case; rename or remove all but one."
+            )
 
 
 def _rename(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
@@ -170,6 +183,7 @@ def _name_values(entry: Any, where: str) -> Row:
             f"{where}: expected one JSON object per line, or an array of them, for example "
             f'{{"image": "a.png", "label": "good"}}.'
         )
+    _refuse_repeated((name.strip().lower() for name in entry), where)
     texts = {name.strip().lower(): _as_text(value) for name, value in entry.items()}
     return Row(where, {name: text for name, text in texts.items() if text.strip()})
 
