@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from adcli._locking import open_regular
+from adcli.data.ahead import load_all
 from adcli.data.bits import (
     WHITE,
     find_shift,
@@ -29,6 +30,7 @@ from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
 from adcli.data.resampling import NO_BORDERS, Borders, resample
+from adcli.data.splitting import READERS
 from adcli.errors import AdcliError, DataError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -295,6 +297,18 @@ def judge_mask(mask: NDArray[np.bool_]) -> Reason | None:
     """Return why a mask is hardly what was meant; None if it may well be."""
     marked = np.count_nonzero(mask)
     return EMPTY_MASK if not marked else FULL_MASK if marked > FULL_SHARE * mask.size else None
+
+
+def list_marking(masks: Sequence[Path]) -> list[Path]:
+    """Return those of some masks that mark anything; what cannot be read marks nothing."""
+
+    def marks(path: Path) -> bool:
+        try:
+            return bool(read_mask(path).any())
+        except DataError:
+            return False
+
+    return [path for path, marked in zip(masks, load_all(masks, marks, READERS), strict=True) if marked]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -28,6 +28,9 @@ COCO_NAMES = ("annotations.json", "_annotations.coco.json", "instances_*.json", 
 _NO_DEFECT = ("_background_", "__ignore__")
 """What labelme calls shapes that mark nothing."""
 
+_LARGEST_DRAWING = 1 << 28
+"""Bytes of a file of labelme, at most; most of them are its photograph."""
+
 _SHAPES = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1, "points": 1, "mask": 2}
 """The shapes of labelme, each with the points that it has at least."""
 
@@ -54,6 +57,14 @@ class _Coco:
 def is_drawing(path: Path) -> bool:
     """Tell whether the name of a mask is that of a file of shapes, or of an image in one."""
     return path.suffix.lower() == ".json" or (path.parent.suffix.lower() == ".json" and path.name.isdecimal())
+
+
+def is_labelme(file: Path) -> bool:
+    """Tell whether a file is one of labelme; what is too large for one, or cannot be read, is none."""
+    try:
+        return file.stat().st_size <= _LARGEST_DRAWING and "shapes" in _keys(file)
+    except (OSError, DataError):
+        return False
 
 
 def draw(path: Path) -> shapes.Mask:

@@ -12,9 +12,21 @@ from pathlib import Path
 from adcli._files import exists, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
-from adcli.data.drawings import Drawings
+from adcli.data.decoding import list_marking
+from adcli.data.drawings import Drawings, is_labelme
 from adcli.data.formats import IMAGE_SUFFIXES
-from adcli.data.left_out import DANGLING, LOOP, NO_IMAGE, OUTSIDE, LeftOut, Omissions, no_format
+from adcli.data.left_out import (
+    DANGLING,
+    LOOP,
+    MARKED_GOOD,
+    NO_IMAGE,
+    OUTSIDE,
+    SURPLUS_MASK,
+    LeftOut,
+    Omissions,
+    Reason,
+    no_format,
+)
 from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
 from adcli.data.written import PICTURES_FOLDER, VERDICTS_FILE, find_artefact, is_artefact
@@ -147,14 +159,83 @@ def list_left_out(root: Path, samples: Iterable[Sample], aside: Iterable[Path] =
     if unused and any(map(os.path.islink, _folders_of(used, root))):
         real = set(map(os.path.realpath, used))
         unused = [path for path in unused if os.path.realpath(path) not in real]
-    good = {_normal(sample.image.stem) for sample in samples if sample.label == "good"}
-    for path in unused:
-        folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
-        if not {*folders} & {*MASK_FOLDERS}:
-            left_out.add(OUTSIDE, path.relative_to(root).as_posix())
-        elif not {*folders} & GOOD_NAMES and not {*_image_stems(path)} & good:
-            left_out.add(NO_IMAGE, path.relative_to(root).as_posix())
+    drawn = [file for file in _find_labelme(root) if file not in used]
+    owners = _Owners(samples, root, images)
+    idle = list[Path]()
+    for path in (*unused, *drawn):
+        reason = owners.judge(path)
+        if reason is MARKED_GOOD:
+            idle.append(path)
+        elif reason is not None:
+            left_out.add(reason, path.relative_to(root).as_posix())
+    # Many data sets have a black mask for each good image.
+    for path in list_marking(idle):
+        left_out.add(MARKED_GOOD, path.relative_to(root).as_posix())
     return left_out.take()
+
+
+def _find_labelme(root: Path) -> list[Path]:
+    """Return the files of labelme in a folder, sorted."""
+    with reading(root):
+        files = [
+            place / entry.name
+            for place, entries in _walk(root, [], Omissions())
+            for entry in entries
+            if entry.name.lower().endswith(".json")
+        ]
+    return sorted(filter(is_labelme, files))
+
+
+class _Owners:
+    """Tells whose mask a file is that no sample has.
+
+    Args:
+        samples: of all splits.
+        root: the folder of the data.
+        images: all in it, masks among them.
+    """
+
+    def __init__(self, samples: Sequence[Sample], root: Path, images: Iterable[Path]) -> None:
+        self.root = root
+        self.plain = {_normal(sample.image.with_suffix("")): sample for sample in samples}
+        self.all_plain = {_normal(image.with_suffix("")) for image in images}
+        self.good = {_normal(sample.image.stem) for sample in samples if sample.label == "good"}
+        self.masked = {
+            ((sample.defect or "").lower(), _normal(sample.image.stem)) for sample in samples if sample.mask is not None
+        }
+        self.stems = {stem for _, stem in self.masked}
+        self.kinds = {sample.defect.lower() for sample in samples if sample.defect}
+
+    def judge(self, path: Path) -> Reason | None:
+        """Return why a file is passed over; :data:`MARKED_GOOD` if it marks anything; None if it is nothing odd."""
+        folders = [part.lower() for part in path.relative_to(self.root).parts[:-1]]
+        beside = self._judge_beside(path)
+        if beside is not None or {*folders}.isdisjoint(MASK_FOLDERS):
+            return beside or self._judge_outside(path)
+        stems = {*_image_stems(path)}
+        if {*folders} & GOOD_NAMES:
+            return MARKED_GOOD
+        if kinds := {*folders} & self.kinds:
+            return SURPLUS_MASK if self.masked & {(kind, stem) for kind in kinds for stem in stems} else NO_IMAGE
+        if folders[-1] in MASK_FOLDERS and stems & self.stems:
+            return SURPLUS_MASK
+        return MARKED_GOOD if stems & self.good else NO_IMAGE
+
+    def _judge_beside(self, path: Path) -> Reason | None:
+        """Return what is wrong with a mask that lies beside an image of the data; None if it does not."""
+        plain = _strip_mask_ending(path)
+        if plain == path.with_suffix("") and path.suffix.lower() != ".json":
+            return None
+        owner = self.plain.get(_normal(plain)) or self.plain.get(_normal(path.with_suffix("")))
+        if owner is None:
+            return None
+        return SURPLUS_MASK if owner.mask is not None else MARKED_GOOD if owner.label == "good" else None
+
+    def _judge_outside(self, path: Path) -> Reason | None:
+        """Return what a file is that lies in no folder of masks, and beside no image of the data."""
+        if path.suffix.lower() != ".json":
+            return OUTSIDE
+        return None if _normal(path.with_suffix("")) in self.all_plain else NO_IMAGE
 
 
 def _folders_of(images: Iterable[Path], root: Path) -> set[Path]:
@@ -167,7 +248,7 @@ def _read_split(root: Path, training: Path) -> Splits:
     folder = _find_folder(training, GOOD_NAMES) or training
     if folder == training and _folders(folder):
         raise DataError(f"{folder}: has folders but no 'good' one; training needs train/good.")
-    train = [Sample(path, "good") for path in find_images(folder)]
+    train = _good_samples(folder)
     test, validation = (_find_folder(root, names) for names in (TEST, VALIDATION))
     return Splits(train, labelled_images(test) if test else [], labelled_images(validation) if validation else [])
 
@@ -189,7 +270,7 @@ def _read_images(root: Path) -> Splits:
     if not own and folders:
         named = ", ".join(folder.name for folder in folders[:5])
         raise DataError(f"{root}: has folders ({named}) but none of good images; {_LAYOUTS}.")
-    return Splits([Sample(path, "good") for path in find_images(root)])
+    return Splits(_good_samples(root))
 
 
 def labelled_images(folder: Path) -> list[Sample]:
@@ -209,7 +290,7 @@ def labelled_images(folder: Path) -> list[Sample]:
     with reading(folder):
         for kind in _find_kinds(folder):
             if kind.name.lower() in GOOD_NAMES:
-                samples += [Sample(path, "good") for path in find_images(kind)]
+                samples += _good_samples(kind)
             else:
                 samples += _label_defects(folder, kind, _find_drawings(folder, kind, served))
     return samples
@@ -228,22 +309,36 @@ def _find_kinds(folder: Path) -> Iterator[Path]:
 def _label_defects(folder: Path, kind: Path, drawings: Drawings) -> list[Sample]:
     """Return the samples of one kind of defect, each with its mask; masks beside their images are not samples."""
     files = find_images(kind)
-    stems = {_normal(file.with_suffix("")) for file in files}
-    beside: dict[str, Path] = {}
-    for file in files:
-        stem = _normal(_strip_mask_ending(file))
-        # Without an image that it could be the mask of, a file is an image, whatever its name.
-        if stem in stems and stem != _normal(file.with_suffix("")):
-            beside[stem] = file
+    beside = _find_beside(files)
+    # The last of several has the likeliest name; the others are surplus.
+    marked = {_normal(_strip_mask_ending(mask)): mask for mask in beside}
     masks = _find_masks(folder, kind, {_normal(file.stem) for file in files})
     samples = []
     for image in files:
-        if beside.get(_normal(_strip_mask_ending(image))) != image:
+        if image not in beside:
             plain = image.with_suffix("")
             below, name = _normal(plain.relative_to(kind)), _normal(plain.name)
-            mask = beside.get(_normal(plain)) or masks.get(below) or masks.get(name) or drawings.find(image)
+            mask = marked.get(_normal(plain)) or masks.get(below) or masks.get(name) or drawings.find(image)
             samples.append(Sample(image, "defect", mask, kind.name))
     return samples
+
+
+def _find_beside(files: Iterable[Path]) -> dict[Path, None]:
+    """Return those of some files that are masks beside their images, in order.
+
+    Without an image that it could be the mask of, a file is an image, whatever its name.
+    """
+    stems = {file: _normal(file.with_suffix("")) for file in files}
+    there = {*stems.values()}
+    stripped = {file: _normal(_strip_mask_ending(file)) for file in stems}
+    return {file: None for file, stem in stems.items() if stripped[file] != stem and stripped[file] in there}
+
+
+def _good_samples(folder: Path) -> list[Sample]:
+    """Return the samples in a folder of good images."""
+    files = find_images(folder)
+    beside = _find_beside(files)
+    return [Sample(path, "good") for path in files if path not in beside]
 
 
 def _normal(path: Path | str) -> str:
