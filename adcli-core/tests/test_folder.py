@@ -1,5 +1,6 @@
 """Folders as data sets: three layouts, recognised and said."""
 
+import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -165,6 +166,8 @@ def test_a_file_a_missing_folder_and_a_category_are_refused(tmp_path: Path) -> N
         read(tmp_path / "a.png")
     with pytest.raises(DataError, match="no such folder"):
         read(tmp_path / "gone")
+    with pytest.raises(DataError, match="is no folder, but a pipe or a device"):
+        read(Path(os.devnull))
     with pytest.raises(AdcliError, match="no categories"):
         load(FolderOptions(root=tmp_path), "bottle")
 
@@ -258,6 +261,15 @@ def test_a_file_of_that_name_by_others_hides_no_photographs(tmp_path: Path) -> N
         (tmp_path / place / "run.yaml").touch()
     assert len(read(tmp_path).train) == 1
     assert [sample.image.name for sample in read(tmp_path).test] == ["b.png"]
+
+
+def test_a_folder_of_good_images_alone_is_not_said_to_be_divided(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"good/{i}.png" for i in range(20)))
+    assert read(tmp_path).description == (
+        f"{tmp_path}: a folder of good images, and none of defects; 20 good images to train on; test: none"
+    )
+    draw(tmp_path, "dent/x.png")
+    assert "good and defect folders, 20% of good for testing" in read(tmp_path).description
 
 
 def test_a_second_prediction_of_a_folder_takes_its_photographs_alone(tmp_path: Path) -> None:

@@ -18,13 +18,16 @@ from adcli.data.framing import Framing
 from adcli.data.left_out import (
     CLEAR,
     COLOUR,
+    DANGLING,
     EMPTY_MASK,
     FULL_MASK,
     GREY,
     KEPT,
+    LOOP,
     MARKED_GOOD,
     NO_IMAGE,
     PAGES,
+    SPECIAL,
     SURPLUS_MASK,
     LeftOut,
     Omissions,
@@ -99,6 +102,36 @@ def test_links_are_followed_once_and_what_leads_nowhere_is_counted(way: str, tmp
     assert sum(count for words, count in left_out.items() if "holds the folder" in words) == loops
     assert sum(count for words, count in left_out.items() if "nowhere" in words) == dangling
     assert sum(left_out.values()) == loops + dangling
+
+
+LINKS_IN_LAYOUTS = {
+    "back from train/good": ("train/good/loop", "../good", LOOP),
+    "back further": ("train/good/deep/loop", "../..", LOOP),
+    "back from a kind": ("test/dent/loop", "../dent", LOOP),
+    "back to all": ("train/good/loop", "../../..", LOOP),
+    "to a device": ("train/good/z.png", os.devnull, SPECIAL),
+    "to nothing": ("train/good/z.png", "y.png", DANGLING),
+    "to itself": ("train/good/z.png", "z.png", DANGLING),
+}
+
+
+@pytest.mark.parametrize("way", LINKS_IN_LAYOUTS)
+def test_links_that_are_passed_over_are_named_for_what_they_are(way: str, tmp_path: Path) -> None:
+    draw(tmp_path, "in/train/good/a.png", "in/test/dent/d.png")
+    name, target, reason = LINKS_IN_LAYOUTS[way]
+    link(tmp_path / "in" / name, target)
+    found = read(tmp_path / "in")
+    assert found == (LeftOut(reason.one, 1, (str(tmp_path / "in" / name),), True),)
+    assert len(inspect_data(str(tmp_path / "in")).findings) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("place", ["train/good/p.png", "test/dent/p", "spare/p.json"])
+def test_a_pipe_is_named_and_not_waited_for(place: str, tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/dent/d.png")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / place)
+    assert read(tmp_path) == (LeftOut(SPECIAL.one, 1, (str(tmp_path / place),), True),)
 
 
 def test_files_in_other_formats_are_counted_by_ending_and_what_lies_beside_images_is_not(tmp_path: Path) -> None:
@@ -346,6 +379,13 @@ def test_photographs_of_another_kind_than_those_of_the_run_are_noted_once() -> N
     assert noted("colours", colours, grey, grey.convert("RGB")) == [GREY, GREY]
     assert noted("grey", colours, grey, grey.convert("RGB")) == [COLOUR]
     assert noted("", colours, grey) == []
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_a_photograph_of_one_grey_tells_nothing_of_colours(shade: int) -> None:
+    plain = Image.new("RGB", (70, 70), (shade,) * 3)
+    assert noted("colours", plain, plain.convert("L")) == []
+    assert noted("grey", plain, Image.new("RGB", (70, 70), (shade, 1, 1))) == [COLOUR]
 
 
 def test_a_source_decodes_by_the_white_of_its_framing_and_notes_each_photograph_once(tmp_path: Path) -> None:

@@ -27,7 +27,15 @@ from adcli.data.bits import (
     scale_colours,
 )
 from adcli.data.drawings import draw, drawn_size, is_drawing
-from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
+from adcli.data.formats import (
+    IMAGE_SUFFIXES,
+    count_pixels,
+    explain_refusal,
+    find_bomb,
+    open_image,
+    refuse_gaps,
+    say_limit,
+)
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
 from adcli.data.resampling import NO_BORDERS, Borders, resample
 from adcli.data.splitting import READERS
@@ -75,8 +83,10 @@ def read_bytes(path: Path) -> bytes:
             return file.read()
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
+    except OSError as error:
+        raise DataError(f"{path}: {explain_refusal(error)}.", remedy=_REMEDY) from None
+    except ValueError as error:
+        raise DataError(f"{path}: is no path ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 class Decoding(NamedTuple):
@@ -193,14 +203,16 @@ def _naming_image(name: object) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise DataError(f"{name}: no such image.") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{name}: {say_limit()}.", remedy=_REMEDY) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: {say_limit(count_pixels(error))}.", remedy=_REMEDY) from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image that can be read.", remedy=_REMEDY) from None
     except MemoryError:
         raise DataError(f"{name}: takes more memory than there is.", remedy=_REMEDY) from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise DataError(f"{name}: {explain_refusal(error)}.", remedy=_REMEDY) from None
         raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
@@ -368,9 +380,11 @@ def _naming_mask(path: Path) -> Iterator[None]:
         yield
     except AdcliError:
         raise
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: the mask {say_limit()}.") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: the mask {say_limit(count_pixels(error))}.") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise DataError(f"{path}: the mask {explain_refusal(error)}.") from None
         raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
 
 

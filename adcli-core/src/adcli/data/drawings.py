@@ -194,7 +194,7 @@ def _check_size(path: Path, height: Any, width: Any) -> tuple[int, int]:
     if not (type(height) is int and type(width) is int and height > 0 and width > 0):
         raise DataError(f"{path}: does not say how high and wide its image is.")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or 1):
-        raise DataError(f"{path}: its image, {width} x {height}, {say_limit()}.")
+        raise DataError(f"{path}: its image, {width} x {height}, {say_limit(height * width)}.")
     return height, width
 
 

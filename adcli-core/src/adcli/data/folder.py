@@ -21,6 +21,7 @@ from adcli.data.left_out import (
     MARKED_GOOD,
     NO_IMAGE,
     OUTSIDE,
+    SPECIAL,
     SURPLUS_MASK,
     LeftOut,
     Omissions,
@@ -89,13 +90,16 @@ def load(options: FolderOptions, category: str | None) -> Splits:
         return _describe(_read_split(root, train), root, "train and test folders")
     if _find_folder(root, GOOD_NAMES) is not None:
         share = f"good and defect folders, {options.test_share:.0%} of good for testing"
-        return _describe(_read_classes(root, options), root, share)
+        splits = _read_classes(root, options)
+        return _describe(splits, root, share if splits.test else "a folder of good images, and none of defects")
     return _describe(_read_images(root), root, "a folder of images, all taken as good")
 
 
 def _no_folder(root: Path) -> DataError:
     if not exists(root):
         return DataError(f"{root}: no such folder.")
+    if not root.is_file():
+        return DataError(f"{root}: is no folder, but a pipe or a device.")
     hint = f"; for a table use --data table:{root}" if root.suffix.lower() in table.SUFFIXES else ""
     return DataError(f"{root}: is a file, not a folder{hint}.")
 
@@ -482,17 +486,16 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
     Args:
         folder: where to begin.
         made: receives the folders that adcli wrote, which are left out.
-        left_out: collects links that lead nowhere, or back.
+        left_out: collects links that lead nowhere, or back, and what is neither file nor folder.
     """
-    above = _identify_above(folder)
-    seen, waiting, linked = set(above), [folder], list[Path]()
+    seen, waiting, linked = _identify_above(folder), [folder], list[Path]()
     while waiting or linked:
         if not waiting:
             linked.sort(reverse=True)
             waiting.append(linked.pop())
         place = waiting.pop()
         identity = _identify(place)
-        if identity in above and place != folder:
+        if place != folder and place.is_symlink() and identity in _identify_above(place.parent):
             left_out.add(LOOP, place)
             continue
         if identity in seen and place != folder:
@@ -514,18 +517,22 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
                 (linked.append if entry.is_symlink() else waiting.append)(place / entry.name)
             elif kind == "file":
                 files.append(entry)
-            elif entry.is_symlink():
-                left_out.add(DANGLING, entry.path)
+            else:
+                left_out.add(DANGLING if kind == "nothing" else SPECIAL, entry.path)
         yield place, files
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
-    """Return ``"folder"``, ``"file"``, or nothing for what is neither, such as a link that leads nowhere."""
+    """Return ``"folder"``, ``"file"``, ``"nothing"`` of a link that leads nowhere, and else ``"other"``."""
     try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        entry.stat()
     except OSError:
-        # A link that leads to itself.
-        return ""
+        return "nothing"
+    return "other"
 
 
 def _identify(folder: Path) -> tuple[int, int]:

@@ -35,6 +35,7 @@ class Reason(NamedTuple):
 OUTSIDE = Reason("image outside of the folders that are read", "images outside of the folders that are read")
 DANGLING = Reason("link that leads nowhere", "links that lead nowhere", True)
 LOOP = Reason("linked folder that holds the folder it is in", "linked folders that hold the folder they are in", True)
+SPECIAL = Reason("name of a pipe, a socket or a device", "names of pipes, sockets or devices", True)
 NO_IMAGE = Reason("mask that belongs to no image", "masks that belong to no image", True)
 SURPLUS_MASK = Reason("mask of an image that has another mask", "masks of images that have another mask", True)
 MARKED_GOOD = Reason(

@@ -75,7 +75,7 @@ def load(options: TableOptions, category: str | None) -> Splits:
     if category is not None:
         raise OptionError(f"data set 'table' has no categories, but '{category}' was given; filter the table.")
     table = options.file
-    if not (exists(table) and table.is_file()):
+    if not exists(table) or is_folder(table):
         raise DataError(f"{table}: {'is a folder, not a table' if is_folder(table) else 'no such table'}.")
     columns, rows = _read_rows(table)
     if "image" not in columns:
