@@ -258,6 +258,28 @@ def test_masks_of_good_images_that_mark_nothing_are_not_named(name: str, tmp_pat
     assert not read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("test/good/b.png", MARKED_GOOD),
+        ("a.png", MARKED_GOOD),
+        ("dent/d.png", SURPLUS_MASK),
+        ("dent/gone.png", NO_IMAGE),
+        ("dent/e.png", None),
+        ("spare/z.png", None),
+    ],
+)
+def test_so_is_what_a_file_of_coco_draws(name: str, reason: Reason | None, tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/good/b.png", "test/dent/d.png", "test/dent/e.png", "spare/z.png")
+    draw(tmp_path, "ground_truth/dent/d_mask.png")
+    images = [{"id": 7, "file_name": name, "height": 4, "width": 4}, {"id": 8, "file_name": "no.png"}]
+    drawn = [{"id": 1, "image_id": 7, "segmentation": [[0, 0, 4, 0, 4, 2, 0, 2]]}]
+    before = read(tmp_path)
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": drawn}))
+    added = [LeftOut(reason.one, 1, ("annotations.json/7",), True)] if reason is not None else []
+    assert [*read(tmp_path)] == [*before, *added]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
 def test_masks_of_good_images_in_tables_are_named_if_they_mark_anything(suffix: str, tmp_path: Path) -> None:
     draw(tmp_path, "a.png", "b.png", "c.png", "marked.png")

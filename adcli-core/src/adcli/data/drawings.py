@@ -67,6 +67,26 @@ def is_labelme(file: Path) -> bool:
         return False
 
 
+def list_drawn(file: Path, images: Iterable[Path]) -> dict[Path, Path | None]:
+    """Return what names each mask in a file, if it is one of COCO for many images, with the image that it is of.
+
+    Args:
+        file: which may be such a file.
+        images: which its masks may be of.
+    """
+    try:
+        content = _load(file) if _is_coco_name(file.name) else {}
+        if not isinstance(content, _Coco):
+            return {}
+        found = ((_find_entry(content, file, image), image) for image in images)
+        owners = {entry.number: image for entry, image in found if entry is not None}
+    except DataError:
+        # Whoever wants a mask of such a file is told.
+        return {}
+    drawn = (entry.number for entry in content.entries.values() if entry.annotations)
+    return {file / str(number): owners.get(number) for number in drawn}
+
+
 def draw(path: Path) -> shapes.Mask:
     """Return the mask that shapes mark, at the size of the image that they were drawn on.
 

@@ -13,7 +13,7 @@ from adcli._files import exists, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
 from adcli.data.decoding import list_marking
-from adcli.data.drawings import Drawings, is_labelme
+from adcli.data.drawings import Drawings, is_labelme, list_drawn
 from adcli.data.formats import IMAGE_SUFFIXES
 from adcli.data.left_out import (
     DANGLING,
@@ -163,11 +163,14 @@ def list_left_out(root: Path, samples: Iterable[Sample], aside: Iterable[Path] =
     if unused and any(map(os.path.islink, _folders_of(used, root))):
         real = set(map(os.path.realpath, used))
         unused = [path for path in unused if os.path.realpath(path) not in real]
-    drawn = [file for file in _find_labelme(root) if file not in used]
     owners = _Owners(samples, root, images)
+    files = _find_json(root)
+    judged = {path: owners.judge(path) for path in (*unused, *filter(is_labelme, files)) if path not in used}
+    for file in files:
+        drawn = {path: image for path, image in list_drawn(file, images).items() if path not in used}
+        judged |= {path: owners.judge_drawn(image) for path, image in drawn.items()}
     idle = list[Path]()
-    for path in (*unused, *drawn):
-        reason = owners.judge(path)
+    for path, reason in judged.items():
         if reason is MARKED_GOOD:
             idle.append(path)
         elif reason is not None:
@@ -178,8 +181,8 @@ def list_left_out(root: Path, samples: Iterable[Sample], aside: Iterable[Path] =
     return left_out.take()
 
 
-def _find_labelme(root: Path) -> list[Path]:
-    """Return the files of labelme in a folder, sorted."""
+def _find_json(root: Path) -> list[Path]:
+    """Return the files in a folder that may hold shapes, sorted."""
     with reading(root):
         files = [
             place / entry.name
@@ -187,7 +190,7 @@ def _find_labelme(root: Path) -> list[Path]:
             for entry in entries
             if entry.name.lower().endswith(".json")
         ]
-    return sorted(filter(is_labelme, files))
+    return sorted(files)
 
 
 class _Owners:
@@ -224,6 +227,15 @@ class _Owners:
         if folders[-1] in MASK_FOLDERS and stems & self.stems:
             return SURPLUS_MASK
         return MARKED_GOOD if stems & self.good else NO_IMAGE
+
+    def judge_drawn(self, image: Path | None) -> Reason | None:
+        """Return why a mask in a file for many images is passed over, as :meth:`judge`; of the image that it is of."""
+        if image is None:
+            return NO_IMAGE
+        owner = self.plain.get(_normal(image.with_suffix("")))
+        if owner is None or owner.label is None:
+            return None
+        return MARKED_GOOD if owner.label == "good" else SURPLUS_MASK
 
     def _judge_beside(self, path: Path) -> Reason | None:
         """Return what is wrong with a mask that lies beside an image of the data; None if it does not."""
