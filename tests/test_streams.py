@@ -105,7 +105,7 @@ def test_what_is_no_file_is_no_photograph(trained: Path, parts: Path, tmp_path: 
     (tmp_path / "list").write_text(f"/dev/zero\n{tmp_path / 'pipe.png'}\n{good}\n")
     end = server().start(["predict", str(trained), "-", "--skip-unreadable"], tmp_path, stdin=tmp_path / "list").wait()
     assert end.code == 0, end
-    assert end.said.count("Is no file, but a folder, a pipe or a device") == 2
+    assert end.said.count("is no file, but a folder, a pipe or a device") == 2
     assert "1 image" not in end.said
     assert "3 images" in end.said
     end = (

@@ -18,6 +18,7 @@ from adcli.data.framing_standalone import prepare
 from adcli.data.left_out import CLIPPED, COARSE
 from adcli.data.survey import survey
 from adcli.errors import DataError, OptionError
+from adcli.pipeline import inspect_data
 
 Encode = Callable[[np.ndarray], bytes]
 
@@ -58,10 +59,34 @@ def saved(values: np.ndarray, form: str) -> bytes:
     return content.getvalue()
 
 
+def pnm(values: np.ndarray, largest: int, plain: bool = False) -> bytes:
+    """Encode (H, W) or (H, W, 3) as PNM that declares a largest value."""
+    height, width = values.shape[:2]
+    kind = {2: 2, 3: 3}[values.ndim] + (0 if plain else 3)
+    head = f"P{kind}\n# by a camera\n{width} {height}\n{largest}\n".encode()
+    if plain:
+        return head + b"# values\n" + b" \n".join(str(value).encode() for value in values.ravel())
+    return head + values.astype(">u2").tobytes()
+
+
+def jpeg_2000(values: np.ndarray) -> bytes:
+    """Encode (H, W) of 12 bits as JPEG 2000 of 12 bits, which Pillow does not write; it has 0 in the middle."""
+    content = bytearray(saved(values + np.uint16((1 << 15) - (1 << 11)), "JPEG2000"))
+    content[content.find(b"\xff\x4f\xff\x51") + 42] = 11
+    content[content.find(b"ihdr") + 14] = 11
+    return bytes(content)
+
+
 WAYS: dict[str, tuple[int, Encode]] = {
     "grey PNG": (1, png),
     "grey TIFF": (1, lambda values: saved(values, "TIFF")),
     "grey JPEG 2000": (1, lambda values: saved(values, "JPEG2000")),
+    "grey PNM": (1, lambda values: pnm(values, WHITE)),
+    "grey PNM in text": (1, lambda values: pnm(values, WHITE, plain=True)),
+    "grey PNM that declares its largest value": (1, lambda values: pnm(values, max(int(values.max()), 256))),
+    "colour PNM": (3, lambda values: pnm(values, WHITE)),
+    "colour PNM in text": (3, lambda values: pnm(values, WHITE, plain=True)),
+    "colour PNM that declares its largest value": (3, lambda values: pnm(values, max(int(values.max()), 256))),
     "colour PNG": (3, png),
     "colour PNG with alpha": (4, png),
     "colour TIFF": (3, tiff),
@@ -91,6 +116,32 @@ def test_values_become_levels_by_white_whatever_file_they_are_in(way: str, white
     assert CLIPPED not in found.oddities
     assert found.highest is not None
     assert found.highest >= int(colours.max())
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_no_format_scales_the_values_of_a_camera(bands: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (12, 17, bands)).astype(np.uint16).squeeze()
+    values[0, 0] = 4095
+    files = {"a.png": png(values), "b.pnm": pnm(values, 4095), "c.ppm": pnm(values, 4095, plain=True)}
+    if bands == 1:
+        files |= {"d.jp2": jpeg_2000(values), "e.tif": saved(values, "TIFF")}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        found = decode(content, name, 4095)
+        np.testing.assert_array_equal(found.pixels, decode(files["a.png"], "x", 4095).pixels, err_msg=name)
+        assert found.highest == 4095, name
+        told = survey([tmp_path / name])
+        assert (told.deep, told.white) == (1, 4095), name
+    assert inspect_data(str(tmp_path)).bits == {12: len(files)}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_pnm_that_lacks_values_is_refused(bands: int, plain: bool) -> None:
+    content = pnm(np.full((9, 7, bands), 1234, np.uint16).squeeze(), 4095, plain)
+    for length in range(len(content) - 40, len(content) - 4):
+        with pytest.raises(DataError, match="damaged"):
+            decode(content[:length], "x")
 
 
 @pytest.mark.parametrize("way", WAYS)

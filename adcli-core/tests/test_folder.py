@@ -1,5 +1,6 @@
 """Folders as data sets: three layouts, recognised and said."""
 
+import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adcli._files import seal
 from adcli._plugins.builtin import FolderOptions
 from adcli.data.folder import images_in, load
 from adcli.data.samples import Splits
@@ -164,6 +166,8 @@ def test_a_file_a_missing_folder_and_a_category_are_refused(tmp_path: Path) -> N
         read(tmp_path / "a.png")
     with pytest.raises(DataError, match="no such folder"):
         read(tmp_path / "gone")
+    with pytest.raises(DataError, match="is no folder, but a pipe or a device"):
+        read(Path(os.devnull))
     with pytest.raises(AdcliError, match="no categories"):
         load(FolderOptions(root=tmp_path), "bottle")
 
@@ -192,7 +196,7 @@ def test_pictures_of_predict_are_no_photographs_wherever_they_lie(tmp_path: Path
     predicted(tmp_path, out, "0.png.png", "deep/a.png.png")
     after = read(tmp_path)
     assert (after.train, after.test) == (before.train, before.test)
-    assert after.description == f"{before.description}; left out 2 pictures made by 'adcli predict'"
+    assert after.description == f"{before.description}; left out 2 pictures made by adcli"
 
 
 @pytest.mark.parametrize("out", [".", "checked", "train", "train/checked", "test/checked", "test/dent", "test"])
@@ -202,7 +206,70 @@ def test_nor_are_they_in_train_and_test_folders(tmp_path: Path, out: str) -> Non
     predicted(tmp_path, out, "a.png.png")
     after = read(tmp_path)
     assert (after.train, after.test) == (before.train, before.test)
-    assert after.description.endswith("; left out 1 picture made by 'adcli predict'")
+    assert after.description.endswith("; left out 1 picture made by adcli")
+
+
+def wrote(root: Path, place: str, file: str) -> None:
+    """Write what a run or an export leaves in a folder, as far as it matters here."""
+    draw(root, f"{place}/calibrations/0001.png", f"{place}/evaluations/own/maps/a.png.png")
+    (root / place / file).write_text(seal({"format": 1}))
+    (root / place / "evaluations/own/predictions.csv").touch()
+
+
+@pytest.mark.parametrize("file", ["run.yaml", "manifest.yaml"])
+@pytest.mark.parametrize(
+    ("layout", "places"),
+    [
+        (["a.png", "deep/b.png"], ["runs/pc", "deep/run", "pc"]),
+        (["good/a.png", "dent/b.png"], ["runs/pc", "pc", "good/run", "dent/runs/day/run", "runs/good"]),
+        (
+            ["train/a.png", "test/good/c.png", "test/dent/d.png"],
+            ["runs/pc", "train/run", "train/runs/pc", "test/runs/pc"],
+        ),
+        (["parts/train/a.png", "parts/test/dent/b.png"], ["runs/pc", "pc", "parts/runs/pc"]),
+    ],
+)
+def test_pictures_of_runs_and_exports_are_no_photographs(
+    tmp_path: Path, layout: list[str], places: list[str], file: str
+) -> None:
+    for number, place in enumerate(places):
+        root = tmp_path / str(number)
+        draw(root, *layout)
+        before = read(root)
+        wrote(root, place, file)
+        after = read(root)
+        assert (after.train, after.test, after.left_out) == (before.train, before.test, before.left_out), place
+        if layout[0] != "parts/train/a.png" or place.startswith("parts"):
+            assert after.description == f"{before.description}; left out 2 pictures made by adcli"
+
+
+def test_a_run_is_no_data(tmp_path: Path) -> None:
+    wrote(tmp_path, "runs/pc", "run.yaml")
+    for place in ("runs/pc", "runs/pc/calibrations", "runs/pc/evaluations/own/maps"):
+        with pytest.raises(DataError, match="a run or an export of adcli"):
+            read(tmp_path / place)
+    with pytest.raises(DataError, match="is a run or an export of adcli"):
+        list(images_in([tmp_path / "runs/pc"]))
+    with pytest.raises(DataError, match="no images"):
+        list(images_in([tmp_path / "runs"]))
+
+
+def test_a_file_of_that_name_by_others_hides_no_photographs(tmp_path: Path) -> None:
+    draw(tmp_path, "good/a.png", "dent/b.png")
+    for place in ("", "good", "dent"):
+        (tmp_path / place / "manifest.yaml").write_text("format: 1\nowner: me\n")
+        (tmp_path / place / "run.yaml").touch()
+    assert len(read(tmp_path).train) == 1
+    assert [sample.image.name for sample in read(tmp_path).test] == ["b.png"]
+
+
+def test_a_folder_of_good_images_alone_is_not_said_to_be_divided(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"good/{i}.png" for i in range(20)))
+    assert read(tmp_path).description == (
+        f"{tmp_path}: a folder of good images, and none of defects; 20 good images to train on; test: none"
+    )
+    draw(tmp_path, "dent/x.png")
+    assert "good and defect folders, 20% of good for testing" in read(tmp_path).description
 
 
 def test_a_second_prediction_of_a_folder_takes_its_photographs_alone(tmp_path: Path) -> None:

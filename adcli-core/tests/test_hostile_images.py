@@ -1,6 +1,8 @@
 """Whatever a file does to Pillow is that file's fault, said in one line, and soon."""
 
 import io
+import json
+import os
 import struct
 from pathlib import Path
 
@@ -10,7 +12,10 @@ from PIL import Image, ImageFile
 
 from adcli.data.decoding import decode, read_header, read_image, read_mask, read_mask_size
 from adcli.data.formats import IMAGE_SUFFIXES, LIMIT_VARIABLE
+from adcli.data.photograph import open_photograph
+from adcli.data.references import load_data
 from adcli.errors import DataError, OptionError
+from adcli.pipeline import inspect_data
 
 RAISED = [
     RuntimeError("Failed to decode image: Truncated data"),
@@ -174,3 +179,50 @@ def test_a_variable_that_is_no_number_of_megapixels_is_refused(
     monkeypatch.setenv(LIMIT_VARIABLE, text)
     with pytest.raises(OptionError, match=f"{LIMIT_VARIABLE} must be a number of megapixels from 1 to 2000"):
         read_image(tmp_path / "a.png")
+
+
+def no_files(folder: Path) -> list[Path]:
+    """Return names of what is no file."""
+    (folder / "folder.png").mkdir()
+    names = [folder / "folder.png", Path(os.devnull)]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.png")
+        names.append(folder / "pipe.png")
+    return names
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes have no names elsewhere")
+def test_what_is_no_file_is_not_said_to_be_damaged_and_not_waited_for(tmp_path: Path) -> None:
+    for name in no_files(tmp_path):
+        readers = [read_image, read_header, open_photograph]
+        readers += [] if name.is_dir() else [read_mask, read_mask_size]
+        for read in readers:
+            with pytest.raises(DataError, match="is no file, but a folder, a pipe or a device") as refused:
+                read(name)
+            assert "damaged" not in refused.value.format_message()
+            assert str(name) in refused.value.format_message()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes have no names elsewhere")
+def test_nor_is_a_table_or_a_row_of_one(tmp_path: Path) -> None:
+    for name in no_files(tmp_path):
+        words = "is a folder, not a table" if name.is_dir() else "is no file, but a folder, a pipe or a device"
+        with pytest.raises(DataError, match=words):
+            load_data(f"table:{name}", {})
+        (tmp_path / "t.csv").write_text(f"image\n{name}\n")
+        (finding,) = inspect_data(f"table:{tmp_path / 't.csv'}").findings
+        assert "is no file, but a folder, a pipe or a device" in finding.message
+        assert "damaged" not in finding.message
+
+
+@pytest.mark.parametrize("side", [20_000, 44_000, 45_000, 60_000])
+def test_the_variable_is_advised_if_it_can_be_set_so_high(side: int, tmp_path: Path) -> None:
+    content = bytearray(encode(Image.new("L", (8, 8)), "BMP"))
+    content[18:26] = side.to_bytes(4, "little") * 2
+    (tmp_path / "a.bmp").write_bytes(content)
+    shapes = {"shapes": [], "imageHeight": side, "imageWidth": side}
+    (tmp_path / "a.json").write_text(json.dumps(shapes))
+    for name, read in (("a.bmp", read_image), ("a.bmp", read_header), ("a.bmp", read_mask), ("a.json", read_mask)):
+        with pytest.raises(DataError, match="more pixels than are decoded") as refused:
+            read(tmp_path / name)
+        assert ("ADCLI_MAX_MEGAPIXELS" in refused.value.format_message()) == (side**2 <= 2000e6)

@@ -1,5 +1,6 @@
 """What is passed over is counted, named and said in one line; and nothing is said if nothing was."""
 
+import json
 import os
 import unicodedata
 from hashlib import sha256
@@ -17,12 +18,17 @@ from adcli.data.framing import Framing
 from adcli.data.left_out import (
     CLEAR,
     COLOUR,
+    DANGLING,
     EMPTY_MASK,
     FULL_MASK,
     GREY,
     KEPT,
+    LOOP,
+    MARKED_GOOD,
     NO_IMAGE,
     PAGES,
+    SPECIAL,
+    SURPLUS_MASK,
     LeftOut,
     Omissions,
     Reason,
@@ -98,6 +104,36 @@ def test_links_are_followed_once_and_what_leads_nowhere_is_counted(way: str, tmp
     assert sum(left_out.values()) == loops + dangling
 
 
+LINKS_IN_LAYOUTS = {
+    "back from train/good": ("train/good/loop", "../good", LOOP),
+    "back further": ("train/good/deep/loop", "../..", LOOP),
+    "back from a kind": ("test/dent/loop", "../dent", LOOP),
+    "back to all": ("train/good/loop", "../../..", LOOP),
+    "to a device": ("train/good/z.png", os.devnull, SPECIAL),
+    "to nothing": ("train/good/z.png", "y.png", DANGLING),
+    "to itself": ("train/good/z.png", "z.png", DANGLING),
+}
+
+
+@pytest.mark.parametrize("way", LINKS_IN_LAYOUTS)
+def test_links_that_are_passed_over_are_named_for_what_they_are(way: str, tmp_path: Path) -> None:
+    draw(tmp_path, "in/train/good/a.png", "in/test/dent/d.png")
+    name, target, reason = LINKS_IN_LAYOUTS[way]
+    link(tmp_path / "in" / name, target)
+    found = read(tmp_path / "in")
+    assert found == (LeftOut(reason.one, 1, (str(tmp_path / "in" / name),), True),)
+    assert len(inspect_data(str(tmp_path / "in")).findings) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("place", ["train/good/p.png", "test/dent/p", "spare/p.json"])
+def test_a_pipe_is_named_and_not_waited_for(place: str, tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/dent/d.png")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / place)
+    assert read(tmp_path) == (LeftOut(SPECIAL.one, 1, (str(tmp_path / place),), True),)
+
+
 def test_files_in_other_formats_are_counted_by_ending_and_what_lies_beside_images_is_not(tmp_path: Path) -> None:
     draw(tmp_path, *(f"x{suffix}" for suffix in IMAGE_SUFFIXES), "Y.JFIF")
     touch(tmp_path, "a.heic", "b.HEIC", "deep/c.heic", "d.dng", "film.mp4", "photos.zip", "0001")
@@ -156,8 +192,10 @@ def test_an_image_that_is_called_like_a_mask_keeps_its_own(tmp_path: Path) -> No
 
 def test_masks_of_no_image_and_images_in_no_folder_of_the_layout_are_counted(tmp_path: Path) -> None:
     draw(tmp_path, "train/good/a.png", "test/good/b.png", "test/dent/d.png", "ground_truth/dent/d_mask.png")
-    # Masks of good images mark nothing, and need not be named.
+    # Many data sets have a black mask for each good image, which need not be named.
     draw(tmp_path, "ground_truth/good/b_mask.png", "masks/a.png")
+    for mask in ("ground_truth/good/b_mask.png", "masks/a.png"):
+        Image.new("L", (4, 4)).save(tmp_path / mask)
     assert not read(tmp_path)
     draw(tmp_path, "ground_truth/dent/x.png", "ground_truth/gone/y.png", "spare/z.png")
     found = {entry.reason: (entry.count, entry.examples) for entry in read(tmp_path)}
@@ -165,6 +203,96 @@ def test_masks_of_no_image_and_images_in_no_folder_of_the_layout_are_counted(tmp
         NO_IMAGE.many: (2, ("ground_truth/dent/x.png", "ground_truth/gone/y.png")),
         "image outside of the folders that are read": (1, ("spare/z.png",)),
     }
+
+
+def draw_shapes(path: Path, label: str = "scratch") -> None:
+    points = [[0, 0], [4, 0], [4, 2], [0, 2]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shapes = [{"label": label, "shape_type": "polygon", "points": points}]
+    path.write_text(json.dumps({"shapes": shapes, "imageHeight": 4, "imageWidth": 4}))
+
+
+CONTRADICTIONS = {
+    "two masks of an image": ("ground_truth/dent/d_gt.png", SURPLUS_MASK),
+    "a mask with and one without an ending": ("ground_truth/dent/d.png", SURPLUS_MASK),
+    "two masks of an image in two formats": ("ground_truth/dent/d_mask.bmp", SURPLUS_MASK),
+    "a mask beside an image that has one": ("test/dent/e_gt.png", SURPLUS_MASK),
+    "a mask in another folder": ("masks/d.png", SURPLUS_MASK),
+    "shapes of an image that has a mask": ("test/dent/d.json", SURPLUS_MASK),
+    "shapes among masks": ("ground_truth/dent/d.json", SURPLUS_MASK),
+    "a mask among those of good images": ("ground_truth/good/b_mask.png", MARKED_GOOD),
+    "a mask of a good image": ("masks/b.png", MARKED_GOOD),
+    "a mask beside a good image": ("test/good/b_mask.png", MARKED_GOOD),
+    "a mask beside an image to train on": ("train/good/a_gt.png", MARKED_GOOD),
+    "shapes beside a good image": ("test/good/b.json", MARKED_GOOD),
+    "shapes beside an image to train on": ("train/good/a.json", MARKED_GOOD),
+    "shapes of no image": ("test/dent/999.json", NO_IMAGE),
+    "shapes of no image among masks": ("ground_truth/dent/999.json", NO_IMAGE),
+    "a mask of a kind called as a good image is": ("ground_truth/dent/a.png", NO_IMAGE),
+}
+
+
+@pytest.mark.parametrize("way", CONTRADICTIONS)
+def test_what_contradicts_labels_or_masks_is_named_and_counts_as_a_problem(way: str, tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/good/b.png", "test/dent/d.png", "ground_truth/dent/d_mask.png")
+    draw(tmp_path, "test/dent/e.png", "test/dent/e_mask.png")
+    before = load(FolderOptions(root=tmp_path), None)
+    assert not before.left_out
+    name, reason = CONTRADICTIONS[way]
+    draw_shapes(tmp_path / name) if name.endswith(".json") else draw(tmp_path, name)
+    after = load(FolderOptions(root=tmp_path), None)
+    images = [[sample.image for sample in (*splits.train, *splits.test)] for splits in (before, after)]
+    assert images[0] == images[1]
+    assert after.left_out == (LeftOut(reason.one, 1, (name,), True),)
+    found = inspect_data(str(tmp_path)).findings
+    assert [finding.path for finding in found if finding.kind == "left out"] == [Path(name)]
+
+
+@pytest.mark.parametrize("name", [name for name, reason in CONTRADICTIONS.values() if reason is MARKED_GOOD])
+def test_masks_of_good_images_that_mark_nothing_are_not_named(name: str, tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/good/b.png", "test/dent/d.png", name)
+    if name.endswith(".json"):
+        draw_shapes(tmp_path / name, "_background_")
+    else:
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    assert not read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("test/good/b.png", MARKED_GOOD),
+        ("a.png", MARKED_GOOD),
+        ("dent/d.png", SURPLUS_MASK),
+        ("dent/gone.png", NO_IMAGE),
+        ("dent/e.png", None),
+        ("spare/z.png", None),
+    ],
+)
+def test_so_is_what_a_file_of_coco_draws(name: str, reason: Reason | None, tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "test/good/b.png", "test/dent/d.png", "test/dent/e.png", "spare/z.png")
+    draw(tmp_path, "ground_truth/dent/d_mask.png")
+    images = [{"id": 7, "file_name": name, "height": 4, "width": 4}, {"id": 8, "file_name": "no.png"}]
+    drawn = [{"id": 1, "image_id": 7, "segmentation": [[0, 0, 4, 0, 4, 2, 0, 2]]}]
+    before = read(tmp_path)
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": drawn}))
+    added = [LeftOut(reason.one, 1, ("annotations.json/7",), True)] if reason is not None else []
+    assert [*read(tmp_path)] == [*before, *added]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
+def test_masks_of_good_images_in_tables_are_named_if_they_mark_anything(suffix: str, tmp_path: Path) -> None:
+    draw(tmp_path, "a.png", "b.png", "c.png", "marked.png")
+    Image.new("L", (4, 4)).save(tmp_path / "black.png")
+    rows = [{"image": "a.png", "label": "good", "mask": "marked.png"}]
+    rows += [{"image": "b.png", "label": "good", "mask": "black.png"}, {"image": "c.png", "label": "good", "mask": ""}]
+    table = tmp_path / f"t.{suffix}"
+    lines = [",".join(row.values()) for row in ({key: key for key in rows[0]}, *rows)]
+    texts = {"csv": "\n".join(lines), "jsonl": "\n".join(map(json.dumps, rows)), "json": json.dumps(rows)}
+    table.write_text(texts[suffix])
+    (finding,) = inspect_data(f"table:{table}").findings
+    assert finding.path == tmp_path / "marked.png"
+    assert "marks something on a good image" in finding.message
 
 
 def test_folders_that_are_linked_twice_hold_nothing_that_is_left_out(tmp_path: Path) -> None:
@@ -273,6 +401,13 @@ def test_photographs_of_another_kind_than_those_of_the_run_are_noted_once() -> N
     assert noted("colours", colours, grey, grey.convert("RGB")) == [GREY, GREY]
     assert noted("grey", colours, grey, grey.convert("RGB")) == [COLOUR]
     assert noted("", colours, grey) == []
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_a_photograph_of_one_grey_tells_nothing_of_colours(shade: int) -> None:
+    plain = Image.new("RGB", (70, 70), (shade,) * 3)
+    assert noted("colours", plain, plain.convert("L")) == []
+    assert noted("grey", plain, Image.new("RGB", (70, 70), (shade, 1, 1))) == [COLOUR]
 
 
 def test_a_source_decodes_by_the_white_of_its_framing_and_notes_each_photograph_once(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Tables as data sets: columns, spellings and paths, and a line number for everything that is wrong."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -252,6 +252,42 @@ def test_other_encodings_missing_tables_and_folders_are_refused(tmp_path: Path) 
             load_data(f"table:{tmp_path / name}", {})
     with pytest.raises(OptionError, match=r"table:FILE\.csv"):
         load_data("table", {})
+
+
+@pytest.mark.parametrize(
+    "column", ["image", "label", "split", "mask", "defect", "image_path", "label_index", "mask_path"]
+)
+@pytest.mark.parametrize("second", [str, str.title, " {} ".format])
+def test_a_column_that_is_there_twice_is_refused_by_name(
+    tmp_path: Path, column: str, second: Callable[[str], str]
+) -> None:
+    draw(tmp_path, "a.png")
+    words = f"has 2 columns '{column}'"
+    first = "" if column == "image" else "image,"
+    assert f"line 1: {words}" in refusal(tmp_path / "t.csv", f"{first}{column},{second(column)}\na.png\n")
+    if second(column) != column:
+        entry = json.dumps({"image": "a.png", column: "a.png", second(column): "a.png"})
+        assert f"line 1: {words}" in refusal(tmp_path / "t.jsonl", entry)
+        assert f"entry 1: {words}" in refusal(tmp_path / "t.json", f"[{entry}]")
+
+
+def test_columns_without_meaning_may_be_there_twice(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png")
+    splits = read(tmp_path / "t.csv", "image,note,Note,,\na.png,x,y,,\n")
+    assert splits.description.endswith("columns ignored: note, note")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("t.json", '[{"file": "a.png"}]', "file"),
+        ("t.json", '{"data": [{"image": "a.png"}]}', "data"),
+        ("t.jsonl", '{"file": "a.png"}\n{"label": 1}', "file, label"),
+        ("t.ndjson", "", "nothing"),
+    ],
+)
+def test_json_has_entries_and_no_columns(tmp_path: Path, name: str, text: str, found: str) -> None:
+    assert refusal(tmp_path / name, text) == f"{tmp_path / name}: no entry has an 'image'; found {found}."
 
 
 def test_a_reference_to_a_table_holds_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def _find_images(paths: tuple[str, ...], skip_unreadable: bool, progress: Consol
         say(left_out, progress.note)
         with contextlib.suppress(DataError):
             if drawn := sum(count_pictures(Path(path)) for path in paths):
-                progress.note(f"left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'")
+                progress.note(f"left out {drawn} picture{'s' if drawn > 1 else ''} made by adcli")
         return images
     if len(paths) > 1:
         raise OptionError("takes all paths from stdin; give no others.", option="'-'")
@@ -183,7 +183,7 @@ def _table(out: Path | None, append: bool, progress: ConsoleProgress) -> Iterato
     if out is None:
         yield None
         return
-    from adcli.data.folder import VERDICTS_FILE
+    from adcli.data.written import VERDICTS_FILE
     from adcli.scoring.verdict_table import growing_table
 
     with growing_table(out / VERDICTS_FILE, append=append) as table:
@@ -195,7 +195,8 @@ def _table(out: Path | None, append: bool, progress: ConsoleProgress) -> Iterato
 
 def _draw(predictions: Iterable["Prediction"], out: Path, paths: tuple[str, ...]) -> Iterator["Prediction"]:
     """Draw pictures into folders like those below what was given."""
-    from adcli.data.folder import PICTURES_FOLDER, common_folder
+    from adcli.data.folder import common_folder
+    from adcli.data.written import PICTURES_FOLDER
     from adcli.pipeline import draw
 
     return draw(predictions, out / PICTURES_FOLDER, None if "-" in paths else common_folder(paths))

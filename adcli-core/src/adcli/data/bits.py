@@ -29,7 +29,59 @@ def has_sixteen_bits(image: Image.Image) -> bool:
 
 def has_deep_colours(image: Image.Image) -> bool:
     """Tell whether an image that is not decoded yet has colours of 16 bits, of which Pillow reads the upper 8."""
-    return image.mode in ("RGB", "RGBA") and ";16" in _raw_mode(image)
+    return image.mode in ("RGB", "RGBA") and (";16" in _raw_mode(image) or is_deep_pnm(image))
+
+
+def is_deep_pnm(image: Image.Image) -> bool:
+    """Tell whether an image that is not decoded yet is a PNM of 16 bits, grey or RGB, which Pillow would scale."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ()
+    return image.format == "PPM" and image.mode in ("I", "RGB") and isinstance(args, tuple) and args[-1] > 255
+
+
+def read_pnm(image: Image.Image, content: bytes) -> NDArray[np.uint16]:
+    """Return the values in a PNM of 16 bits as they are in the file, (H, W) or (H, W, 3).
+
+    Pillow would scale them by the largest value that the file declares, which no other format has.
+
+    Args:
+        image: opened, and not yet decoded.
+        content: the bytes of its file.
+
+    Raises:
+        ValueError: the file lacks values, or has some that are no numbers of 16 bits.
+    """
+    tile = getattr(image, "tile")[0]  # noqa: B009 - only images from files have it
+    shape = (image.height, image.width) if image.mode == "I" else (image.height, image.width, 3)
+    count = int(np.prod(shape))
+    if tile[0] == "ppm_plain":
+        words = re.sub(rb"#[^\r\n]*", b"", content[tile[2] :]).split()
+        values = np.array([_parse_value(word) for word in words[:count]], np.uint16)
+    else:
+        # An odd byte at the end would be half a value.
+        found = content[tile[2] : tile[2] + 2 * count]
+        values = np.frombuffer(found[: len(found) // 2 * 2], ">u2").astype(np.uint16)
+    if len(values) < count:
+        raise ValueError(f"it has {len(values)} of {count} values")
+    return values.reshape(shape)
+
+
+def _parse_value(word: bytes) -> int:
+    if not (word.isdigit() and len(word) < 6 and int(word) <= WHITE):
+        raise ValueError(f"'{word[:8]!r}' is no value of 16 bits")
+    return int(word)
+
+
+_CODESTREAM, _PRECISION = b"\xff\x4f\xff\x51", 42
+"""What the image in a JPEG 2000 begins with, and how far behind the bits of its first channel are written."""
+
+
+def find_shift(image: Image.Image, content: bytes) -> int:
+    """Return by how many bits Pillow shifts the grey values of a JPEG 2000 of fewer than 16 bits to fill 16."""
+    place = content.find(_CODESTREAM) + _PRECISION
+    if image.format != "JPEG2000" or image.mode not in _GREY_MODES or place >= len(content):
+        return 0
+    return max(15 - (content[place] & 0x7F), 0)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -15,11 +15,30 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from adcli._locking import open_regular
-from adcli.data.bits import WHITE, has_deep_colours, has_sixteen_bits, scale, scale_colours
+from adcli.data.ahead import load_all
+from adcli.data.bits import (
+    WHITE,
+    find_shift,
+    has_deep_colours,
+    has_sixteen_bits,
+    is_deep_pnm,
+    read_pnm,
+    scale,
+    scale_colours,
+)
 from adcli.data.drawings import draw, drawn_size, is_drawing
-from adcli.data.formats import IMAGE_SUFFIXES, find_bomb, open_image, refuse_gaps, say_limit
+from adcli.data.formats import (
+    IMAGE_SUFFIXES,
+    count_pixels,
+    explain_refusal,
+    find_bomb,
+    open_image,
+    refuse_gaps,
+    say_limit,
+)
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
 from adcli.data.resampling import NO_BORDERS, Borders, resample
+from adcli.data.splitting import READERS
 from adcli.errors import AdcliError, DataError, one_line
 
 Pixels = NDArray[np.uint8]
@@ -64,8 +83,10 @@ def read_bytes(path: Path) -> bytes:
             return file.read()
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
+    except OSError as error:
+        raise DataError(f"{path}: {explain_refusal(error)}.", remedy=_REMEDY) from None
+    except ValueError as error:
+        raise DataError(f"{path}: is no path ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
 class Decoding(NamedTuple):
@@ -99,8 +120,10 @@ def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
         if bomb:
             raise DataError(f"{name}: {bomb}.", remedy=_REMEDY)
         refuse_gaps(opened)
+        if is_deep_pnm(opened):
+            return _decode_pnm(opened, content, white)
         image: Image.Image = opened
-        mode, deep = image.mode, has_deep_colours(image)
+        mode, deep, shift = image.mode, has_deep_colours(image), find_shift(image, content)
         image.load()
         # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
         ImageOps.exif_transpose(image, in_place=True)
@@ -108,6 +131,7 @@ def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
         highest, clear = None, False
         if has_sixteen_bits(image):
             values = np.asarray(image)
+            values = values >> shift if shift else values
             highest, pixels = int(values.max()), share_channels(scale(values, white))
         else:
             if deep:
@@ -116,6 +140,14 @@ def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
         found = {CLEAR: clear, PAGES: _has_pages(opened)}
         oddities = (*_judge_values(highest, white), *(reason for reason, is_true in found.items() if is_true))
         return Decoding(pixels, mode, oddities, highest)
+
+
+def _decode_pnm(image: Image.Image, content: bytes, white: int) -> Decoding:
+    """Decode a PNM of 16 bits, which has no orientation, no transparency and no pages."""
+    values = read_pnm(image, content)
+    highest, levels = int(values.max()), scale(values, white)
+    pixels = share_channels(levels) if levels.ndim == 2 else levels
+    return Decoding(pixels, image.mode, tuple(_judge_values(highest, white)), highest)
 
 
 class Header(NamedTuple):
@@ -171,14 +203,16 @@ def _naming_image(name: object) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise DataError(f"{name}: no such image.") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{name}: {say_limit()}.", remedy=_REMEDY) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: {say_limit(count_pixels(error))}.", remedy=_REMEDY) from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image that can be read.", remedy=_REMEDY) from None
     except MemoryError:
         raise DataError(f"{name}: takes more memory than there is.", remedy=_REMEDY) from None
     # Pillow's decoders raise whatever their format's parser ran into.
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise DataError(f"{name}: {explain_refusal(error)}.", remedy=_REMEDY) from None
         raise DataError(f"{name}: the image is damaged ({_one_line(error)}).", remedy=_REMEDY) from None
 
 
@@ -277,6 +311,18 @@ def judge_mask(mask: NDArray[np.bool_]) -> Reason | None:
     return EMPTY_MASK if not marked else FULL_MASK if marked > FULL_SHARE * mask.size else None
 
 
+def list_marking(masks: Sequence[Path]) -> list[Path]:
+    """Return those of some masks that mark anything; what cannot be read marks nothing."""
+
+    def marks(path: Path) -> bool:
+        try:
+            return bool(read_mask(path).any())
+        except DataError:
+            return False
+
+    return [path for path, marked in zip(masks, load_all(masks, marks, READERS), strict=True) if marked]
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a defect mask at its own resolution, shape (H, W).
 
@@ -334,9 +380,11 @@ def _naming_mask(path: Path) -> Iterator[None]:
         yield
     except AdcliError:
         raise
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: the mask {say_limit()}.") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: the mask {say_limit(count_pixels(error))}.") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise DataError(f"{path}: the mask {explain_refusal(error)}.") from None
         raise DataError(f"{path}: the mask cannot be read ({_one_line(error)}).") from None
 
 

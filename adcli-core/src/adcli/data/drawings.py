@@ -28,6 +28,9 @@ COCO_NAMES = ("annotations.json", "_annotations.coco.json", "instances_*.json", 
 _NO_DEFECT = ("_background_", "__ignore__")
 """What labelme calls shapes that mark nothing."""
 
+_LARGEST_DRAWING = 1 << 28
+"""Bytes of a file of labelme, at most; most of them are its photograph."""
+
 _SHAPES = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1, "points": 1, "mask": 2}
 """The shapes of labelme, each with the points that it has at least."""
 
@@ -54,6 +57,34 @@ class _Coco:
 def is_drawing(path: Path) -> bool:
     """Tell whether the name of a mask is that of a file of shapes, or of an image in one."""
     return path.suffix.lower() == ".json" or (path.parent.suffix.lower() == ".json" and path.name.isdecimal())
+
+
+def is_labelme(file: Path) -> bool:
+    """Tell whether a file is one of labelme; what is too large for one, or cannot be read, is none."""
+    try:
+        return file.stat().st_size <= _LARGEST_DRAWING and "shapes" in _keys(file)
+    except (OSError, DataError):
+        return False
+
+
+def list_drawn(file: Path, images: Iterable[Path]) -> dict[Path, Path | None]:
+    """Return what names each mask in a file, if it is one of COCO for many images, with the image that it is of.
+
+    Args:
+        file: which may be such a file.
+        images: which its masks may be of.
+    """
+    try:
+        content = _load(file) if _is_coco_name(file.name) else {}
+        if not isinstance(content, _Coco):
+            return {}
+        found = ((_find_entry(content, file, image), image) for image in images)
+        owners = {entry.number: image for entry, image in found if entry is not None}
+    except DataError:
+        # Whoever wants a mask of such a file is told.
+        return {}
+    drawn = (entry.number for entry in content.entries.values() if entry.annotations)
+    return {file / str(number): owners.get(number) for number in drawn}
 
 
 def draw(path: Path) -> shapes.Mask:
@@ -183,7 +214,7 @@ def _check_size(path: Path, height: Any, width: Any) -> tuple[int, int]:
     if not (type(height) is int and type(width) is int and height > 0 and width > 0):
         raise DataError(f"{path}: does not say how high and wide its image is.")
     if height * width > 2 * (Image.MAX_IMAGE_PIXELS or 1):
-        raise DataError(f"{path}: its image, {width} x {height}, {say_limit()}.")
+        raise DataError(f"{path}: its image, {width} x {height}, {say_limit(height * width)}.")
     return height, width
 
 

@@ -12,11 +12,25 @@ from pathlib import Path
 from adcli._files import check_reachable, exists, find_shut, is_folder
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import table
-from adcli.data.drawings import Drawings
+from adcli.data.decoding import list_marking
+from adcli.data.drawings import Drawings, is_labelme, list_drawn
 from adcli.data.formats import IMAGE_SUFFIXES
-from adcli.data.left_out import DANGLING, LOOP, NO_IMAGE, OUTSIDE, LeftOut, Omissions, no_format
+from adcli.data.left_out import (
+    DANGLING,
+    LOOP,
+    MARKED_GOOD,
+    NO_IMAGE,
+    OUTSIDE,
+    SPECIAL,
+    SURPLUS_MASK,
+    LeftOut,
+    Omissions,
+    Reason,
+    no_format,
+)
 from adcli.data.samples import Sample, Splits, count_labels
 from adcli.data.splitting import held_out
+from adcli.data.written import PICTURES_FOLDER, VERDICTS_FILE, find_artefact, is_artefact
 from adcli.errors import DataError, OptionError, one_line
 
 GOOD_NAMES = frozenset({"good", "ok", "normal"})
@@ -42,9 +56,6 @@ PLAIN_NAMES = frozenset({"license", "licence", "readme", "copying", "notice"})
 """Names of such files without an ending."""
 
 TRAIN, TEST, VALIDATION = ("train", "training"), ("test", "testing"), ("validation", "val", "valid")
-VERDICTS_FILE, PICTURES_FOLDER = "predictions.csv", "maps"
-"""What ``adcli predict`` writes into a folder: a table, and beside it the folder of its pictures."""
-
 _LAYOUTS = (
     "expected train/good with test/<good or defect>, or a folder 'good' and one for each kind of defect, "
     "or a folder of good images"
@@ -73,6 +84,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
     check_reachable(options.root, DataError)
     if not is_folder(options.root):
         raise _no_folder(options.root)
+    _refuse_artefact(options.root)
     with reading(options.root):
         root = _unwrap(options.root)
     train = _find_folder(root, TRAIN)
@@ -80,15 +92,25 @@ def load(options: FolderOptions, category: str | None) -> Splits:
         return _describe(_read_split(root, train), root, "train and test folders")
     if _find_folder(root, GOOD_NAMES) is not None:
         share = f"good and defect folders, {options.test_share:.0%} of good for testing"
-        return _describe(_read_classes(root, options), root, share)
+        splits = _read_classes(root, options)
+        return _describe(splits, root, share if splits.test else "a folder of good images, and none of defects")
     return _describe(_read_images(root), root, "a folder of images, all taken as good")
 
 
 def _no_folder(root: Path) -> DataError:
     if not exists(root):
         return DataError(f"{root}: no such folder.")
+    if not root.is_file():
+        return DataError(f"{root}: is no folder, but a pipe or a device.")
     hint = f"; for a table use --data table:{root}" if root.suffix.lower() in table.SUFFIXES else ""
     return DataError(f"{root}: is a file, not a folder{hint}.")
+
+
+def _refuse_artefact(root: Path) -> None:
+    artefact = find_artefact(root)
+    if artefact is not None:
+        what = "is" if artefact == Path(os.path.realpath(root)) else f"lies in {artefact},"
+        raise DataError(f"{root}: {what} a run or an export of adcli, whose pictures are no data; give photographs.")
 
 
 def _unwrap(root: Path) -> Path:
@@ -120,7 +142,7 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
         words += f"; {bare} of {len(defects)} defects have no mask"
     drawn = count_pictures(root)
     if drawn:
-        words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by 'adcli predict'"
+        words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by adcli"
     samples = [*splits.train, *splits.test, *splits.validation]
     return Splits(splits.train, splits.test, splits.validation, words, list_left_out(root, samples))
 
@@ -143,14 +165,95 @@ def list_left_out(root: Path, samples: Iterable[Sample], aside: Iterable[Path] =
     if unused and any(map(os.path.islink, _folders_of(used, root))):
         real = set(map(os.path.realpath, used))
         unused = [path for path in unused if os.path.realpath(path) not in real]
-    good = {_normal(sample.image.stem) for sample in samples if sample.label == "good"}
-    for path in unused:
-        folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
-        if not {*folders} & {*MASK_FOLDERS}:
-            left_out.add(OUTSIDE, path.relative_to(root).as_posix())
-        elif not {*folders} & GOOD_NAMES and not {*_image_stems(path)} & good:
-            left_out.add(NO_IMAGE, path.relative_to(root).as_posix())
+    owners = _Owners(samples, root, images)
+    files = _find_json(root)
+    judged = {path: owners.judge(path) for path in (*unused, *filter(is_labelme, files)) if path not in used}
+    for file in files:
+        drawn = {path: image for path, image in list_drawn(file, images).items() if path not in used}
+        judged |= {path: owners.judge_drawn(image) for path, image in drawn.items()}
+    idle = list[Path]()
+    for path, reason in judged.items():
+        if reason is MARKED_GOOD:
+            idle.append(path)
+        elif reason is not None:
+            left_out.add(reason, path.relative_to(root).as_posix())
+    # Many data sets have a black mask for each good image.
+    for path in list_marking(idle):
+        left_out.add(MARKED_GOOD, path.relative_to(root).as_posix())
     return left_out.take()
+
+
+def _find_json(root: Path) -> list[Path]:
+    """Return the files in a folder that may hold shapes, sorted."""
+    with reading(root):
+        files = [
+            place / entry.name
+            for place, entries in _walk(root, [], Omissions())
+            for entry in entries
+            if entry.name.lower().endswith(".json")
+        ]
+    return sorted(files)
+
+
+class _Owners:
+    """Tells whose mask a file is that no sample has.
+
+    Args:
+        samples: of all splits.
+        root: the folder of the data.
+        images: all in it, masks among them.
+    """
+
+    def __init__(self, samples: Sequence[Sample], root: Path, images: Iterable[Path]) -> None:
+        self.root = root
+        self.plain = {_normal(sample.image.with_suffix("")): sample for sample in samples}
+        self.all_plain = {_normal(image.with_suffix("")) for image in images}
+        self.good = {_normal(sample.image.stem) for sample in samples if sample.label == "good"}
+        self.masked = {
+            ((sample.defect or "").lower(), _normal(sample.image.stem)) for sample in samples if sample.mask is not None
+        }
+        self.stems = {stem for _, stem in self.masked}
+        self.kinds = {sample.defect.lower() for sample in samples if sample.defect}
+
+    def judge(self, path: Path) -> Reason | None:
+        """Return why a file is passed over; :data:`MARKED_GOOD` if it marks anything; None if it is nothing odd."""
+        folders = [part.lower() for part in path.relative_to(self.root).parts[:-1]]
+        beside = self._judge_beside(path)
+        if beside is not None or {*folders}.isdisjoint(MASK_FOLDERS):
+            return beside or self._judge_outside(path)
+        stems = {*_image_stems(path)}
+        if {*folders} & GOOD_NAMES:
+            return MARKED_GOOD
+        if kinds := {*folders} & self.kinds:
+            return SURPLUS_MASK if self.masked & {(kind, stem) for kind in kinds for stem in stems} else NO_IMAGE
+        if folders[-1] in MASK_FOLDERS and stems & self.stems:
+            return SURPLUS_MASK
+        return MARKED_GOOD if stems & self.good else NO_IMAGE
+
+    def judge_drawn(self, image: Path | None) -> Reason | None:
+        """Return why a mask in a file for many images is passed over, as :meth:`judge`; of the image that it is of."""
+        if image is None:
+            return NO_IMAGE
+        owner = self.plain.get(_normal(image.with_suffix("")))
+        if owner is None or owner.label is None:
+            return None
+        return MARKED_GOOD if owner.label == "good" else SURPLUS_MASK
+
+    def _judge_beside(self, path: Path) -> Reason | None:
+        """Return what is wrong with a mask that lies beside an image of the data; None if it does not."""
+        plain = _strip_mask_ending(path)
+        if plain == path.with_suffix("") and path.suffix.lower() != ".json":
+            return None
+        owner = self.plain.get(_normal(plain)) or self.plain.get(_normal(path.with_suffix("")))
+        if owner is None:
+            return None
+        return SURPLUS_MASK if owner.mask is not None else MARKED_GOOD if owner.label == "good" else None
+
+    def _judge_outside(self, path: Path) -> Reason | None:
+        """Return what a file is that lies in no folder of masks, and beside no image of the data."""
+        if path.suffix.lower() != ".json":
+            return OUTSIDE
+        return None if _normal(path.with_suffix("")) in self.all_plain else NO_IMAGE
 
 
 def _folders_of(images: Iterable[Path], root: Path) -> set[Path]:
@@ -163,7 +266,7 @@ def _read_split(root: Path, training: Path) -> Splits:
     folder = _find_folder(training, GOOD_NAMES) or training
     if folder == training and _folders(folder):
         raise DataError(f"{folder}: has folders but no 'good' one; training needs train/good.")
-    train = [Sample(path, "good") for path in find_images(folder)]
+    train = _good_samples(folder)
     test, validation = (_find_folder(root, names) for names in (TEST, VALIDATION))
     return Splits(train, labelled_images(test) if test else [], labelled_images(validation) if validation else [])
 
@@ -185,7 +288,7 @@ def _read_images(root: Path) -> Splits:
     if not own and folders:
         named = ", ".join(folder.name for folder in folders[:5])
         raise DataError(f"{root}: has folders ({named}) but none of good images; {_LAYOUTS}.")
-    return Splits([Sample(path, "good") for path in find_images(root)])
+    return Splits(_good_samples(root))
 
 
 def labelled_images(folder: Path) -> list[Sample]:
@@ -206,7 +309,7 @@ def labelled_images(folder: Path) -> list[Sample]:
     with reading(folder):
         for kind in _find_kinds(folder):
             if kind.name.lower() in GOOD_NAMES:
-                samples += [Sample(path, "good") for path in find_images(kind)]
+                samples += _good_samples(kind)
             else:
                 samples += _label_defects(folder, kind, _find_drawings(folder, kind, served))
     return samples
@@ -225,22 +328,36 @@ def _find_kinds(folder: Path) -> Iterator[Path]:
 def _label_defects(folder: Path, kind: Path, drawings: Drawings) -> list[Sample]:
     """Return the samples of one kind of defect, each with its mask; masks beside their images are not samples."""
     files = find_images(kind)
-    stems = {_normal(file.with_suffix("")) for file in files}
-    beside: dict[str, Path] = {}
-    for file in files:
-        stem = _normal(_strip_mask_ending(file))
-        # Without an image that it could be the mask of, a file is an image, whatever its name.
-        if stem in stems and stem != _normal(file.with_suffix("")):
-            beside[stem] = file
+    beside = _find_beside(files)
+    # The last of several has the likeliest name; the others are surplus.
+    marked = {_normal(_strip_mask_ending(mask)): mask for mask in beside}
     masks = _find_masks(folder, kind, {_normal(file.stem) for file in files})
     samples = []
     for image in files:
-        if beside.get(_normal(_strip_mask_ending(image))) != image:
+        if image not in beside:
             plain = image.with_suffix("")
             below, name = _normal(plain.relative_to(kind)), _normal(plain.name)
-            mask = beside.get(_normal(plain)) or masks.get(below) or masks.get(name) or drawings.find(image)
+            mask = marked.get(_normal(plain)) or masks.get(below) or masks.get(name) or drawings.find(image)
             samples.append(Sample(image, "defect", mask, kind.name))
     return samples
+
+
+def _find_beside(files: Iterable[Path]) -> dict[Path, None]:
+    """Return those of some files that are masks beside their images, in order.
+
+    Without an image that it could be the mask of, a file is an image, whatever its name.
+    """
+    stems = {file: _normal(file.with_suffix("")) for file in files}
+    there = {*stems.values()}
+    stripped = {file: _normal(_strip_mask_ending(file)) for file in stems}
+    return {file: None for file, stem in stems.items() if stripped[file] != stem and stripped[file] in there}
+
+
+def _good_samples(folder: Path) -> list[Sample]:
+    """Return the samples in a folder of good images."""
+    files = find_images(folder)
+    beside = _find_beside(files)
+    return [Sample(path, "good") for path in files if path not in beside]
 
 
 def _normal(path: Path | str) -> str:
@@ -318,15 +435,16 @@ def _folders(folder: Path) -> list[Path]:
         if child.is_dir()
         and not child.name.startswith(".")
         and child.name.lower() not in MASK_FOLDERS
-        and not _is_made_by_predict(child)
+        and not _is_made_by_adcli(child)
     ]
 
 
-def _is_made_by_predict(folder: Path) -> bool:
-    """Tell whether a folder holds pictures of ``adcli predict``, or its table and no photographs."""
-    if folder.name == PICTURES_FOLDER and (folder.parent / VERDICTS_FILE).is_file():
+def _is_made_by_adcli(folder: Path) -> bool:
+    """Tell whether a folder is a run or an export, holds pictures of ``adcli predict``, or these and no photographs."""
+    if is_artefact(folder) or (folder.name == PICTURES_FOLDER and (folder.parent / VERDICTS_FILE).is_file()):
         return True
-    return (folder / VERDICTS_FILE).is_file() and not find_images(folder)
+    holds = (folder / VERDICTS_FILE).is_file() or any(map(is_artefact, folder.iterdir()))
+    return holds and not find_images(folder)
 
 
 def _is_image(path: Path) -> bool:
@@ -336,8 +454,8 @@ def _is_image(path: Path) -> bool:
 def find_images(folder: Path, left_out: Omissions | None = None) -> list[Path]:
     """Return all images in a folder and its subfolders, sorted by path.
 
-    Linked folders are followed, and each folder is visited once. Hidden files and folders are left out, and so are the
-    pictures of ``adcli predict``: what lies in a folder ``maps`` beside a ``predictions.csv``.
+    Linked folders are followed, and each folder is visited once. Hidden files and folders are left out, and so are
+    runs, exports and the pictures of ``adcli predict``: what lies in a folder ``maps`` beside a ``predictions.csv``.
 
     Args:
         folder: where they lie.
@@ -351,16 +469,16 @@ def find_images(folder: Path, left_out: Omissions | None = None) -> list[Path]:
 
 
 def count_pictures(folder: Path) -> int:
-    """Return how many images :func:`find_images` leaves out, as ``adcli predict`` drew them; 0 of what is no folder."""
+    """Return how many images :func:`find_images` leaves out, as adcli wrote them; 0 of what is no folder."""
     with reading(folder):
         if not folder.is_dir():
             return 0
     _, made = _search(folder)
-    return sum(len(find_images(pictures)) for pictures in made)
+    return sum(len(find_images(place)) + count_pictures(place) for place in made)
 
 
 def _search(folder: Path, left_out: Omissions | None = None) -> tuple[list[Path], list[Path]]:
-    """Return the images in a folder and its subfolders, and the folders of pictures that were left out."""
+    """Return the images in a folder and its subfolders, and the folders that adcli wrote and that are left out."""
     images, made, left_out = list[Path](), list[Path](), left_out or Omissions()
     with reading(folder):
         for place, files in _walk(folder, made, left_out):
@@ -382,18 +500,17 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
 
     Args:
         folder: where to begin.
-        made: receives the folders of pictures that are left out.
-        left_out: collects links that lead nowhere, or back.
+        made: receives the folders that adcli wrote, which are left out.
+        left_out: collects links that lead nowhere, or back, and what is neither file nor folder.
     """
-    above = _identify_above(folder)
-    seen, waiting, linked = set(above), [folder], list[Path]()
+    seen, waiting, linked = _identify_above(folder), [folder], list[Path]()
     while waiting or linked:
         if not waiting:
             linked.sort(reverse=True)
             waiting.append(linked.pop())
         place = waiting.pop()
         identity = _identify(place)
-        if identity in above and place != folder:
+        if place != folder and place.is_symlink() and identity in _identify_above(place.parent):
             left_out.add(LOOP, place)
             continue
         if identity in seen and place != folder:
@@ -401,7 +518,11 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
         seen.add(identity)
         with os.scandir(place) as listed:
             entries = [entry for entry in listed if not entry.name.startswith(".")]
-        drawn = {PICTURES_FOLDER} if any(entry.name == VERDICTS_FILE for entry in entries) else set()
+        names = {entry.name for entry in entries}
+        if place != folder and is_artefact(place, names):
+            made.append(place)
+            continue
+        drawn = {PICTURES_FOLDER} if VERDICTS_FILE in names else set()
         files = []
         for entry in entries:
             kind = _kind_of(entry)
@@ -411,18 +532,22 @@ def _walk(folder: Path, made: list[Path], left_out: Omissions) -> Iterator[tuple
                 (linked.append if entry.is_symlink() else waiting.append)(place / entry.name)
             elif kind == "file":
                 files.append(entry)
-            elif entry.is_symlink():
-                left_out.add(DANGLING, entry.path)
+            else:
+                left_out.add(DANGLING if kind == "nothing" else SPECIAL, entry.path)
         yield place, files
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
-    """Return ``"folder"``, ``"file"``, or nothing for what is neither, such as a link that leads nowhere."""
+    """Return ``"folder"``, ``"file"``, ``"nothing"`` of a link that leads nowhere, and else ``"other"``."""
     try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        entry.stat()
     except OSError:
-        # A link that leads to itself.
-        return ""
+        return "nothing"
+    return "other"
 
 
 def _identify(folder: Path) -> tuple[int, int]:
@@ -477,7 +602,9 @@ def images_in(paths: Iterable[str | Path], left_out: Omissions | None = None) ->
 def _images_at(path: Path, left_out: Omissions | None) -> Sequence[Path]:
     check_reachable(path, DataError)
     with reading(path):
-        if is_folder(path):
+        if is_folder(path) and is_artefact(path):
+            found, lack = [], "is a run or an export of adcli, not a folder of images."
+        elif is_folder(path):
             found, lack = find_images(path, left_out), "no images in this folder."
         elif exists(path):
             found, lack = [path], ""

@@ -1,16 +1,19 @@
 """Which files are images, and how they are opened: a new format begins here."""
 
+import errno
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from adcli.errors import OptionError
+from adcli._locking import open_regular
+from adcli.errors import OptionError, one_line
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -66,16 +69,29 @@ def _readable_formats() -> tuple[str, ...]:
 
 @contextmanager
 def open_image(file: Path | bytes) -> Iterator["ImageFile.ImageFile"]:
-    """Open an image by Pillow, from a file or its bytes; raises whatever Pillow raises."""
+    """Open an image by Pillow, from a file or its bytes; raises whatever Pillow and the system raise."""
     from PIL import Image
 
     _raise_limit()
     with warnings.catch_warnings():
         # Pillow warns from half its limit on; only its limit itself is an error here.
         warnings.simplefilter("ignore")
-        source = io.BytesIO(file) if isinstance(file, bytes) else file
-        with Image.open(source, formats=_readable_formats()) as image:
+        with _open_binary(file) as source, Image.open(source, formats=_readable_formats()) as image:
             yield image
+
+
+def _open_binary(file: Path | bytes) -> IO[bytes]:
+    # A device may never end, and a pipe never begin.
+    return (
+        io.BytesIO(file) if isinstance(file, bytes) else os.fdopen(open_regular(file, os.O_RDONLY, follow=True), "rb")
+    )
+
+
+def explain_refusal(error: OSError) -> str:
+    """Return why the system gives no content of a file, which says nothing of what is in it, to follow its name."""
+    if error.errno == errno.EINVAL and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return f"cannot be read ({error.strerror or one_line(str(error))})"
 
 
 def find_bomb(image: "Image.Image", content: bytes) -> str:
@@ -123,12 +139,21 @@ def _parse_limit(text: str) -> int:
     return int(text)
 
 
-def say_limit() -> str:
-    """Return, in words, how many pixels are decoded at most, and how to have more."""
+def say_limit(pixels: int) -> str:
+    """Return, in words, how many pixels are decoded at most, and, for an image of so many, what to do about it."""
     from PIL import Image
 
     limit = (Image.MAX_IMAGE_PIXELS or 0) * 2 / 1e6
+    words = f"has more pixels than are decoded, {int(limit)} megapixels; shrink it"
+    if pixels > MOST_MEGAPIXELS * 1_000_000:
+        return words
     return (
-        f"has more pixels than are decoded, {int(limit)} megapixels; shrink it, or set {LIMIT_VARIABLE} to the "
-        f"megapixels that it has, of which each takes {BYTES_PER_PIXEL} MB of memory in each thread"
+        f"{words}, or set {LIMIT_VARIABLE} to the megapixels that it has, of which each takes {BYTES_PER_PIXEL} MB of "
+        "memory in each thread"
     )
+
+
+def count_pixels(error: "Image.DecompressionBombError") -> int:
+    """Return the pixels of an image that Pillow refuses, which it says in words alone; 0 if it does not."""
+    found = re.search(r"\((\d+) pixels\)", str(error))
+    return int(found[1]) if found else 0

@@ -35,7 +35,14 @@ class Reason(NamedTuple):
 OUTSIDE = Reason("image outside of the folders that are read", "images outside of the folders that are read")
 DANGLING = Reason("link that leads nowhere", "links that lead nowhere", True)
 LOOP = Reason("linked folder that holds the folder it is in", "linked folders that hold the folder they are in", True)
+SPECIAL = Reason("name of a pipe, a socket or a device", "names of pipes, sockets or devices", True)
 NO_IMAGE = Reason("mask that belongs to no image", "masks that belong to no image", True)
+SURPLUS_MASK = Reason("mask of an image that has another mask", "masks of images that have another mask", True)
+MARKED_GOOD = Reason(
+    "mask that marks something on a good image, and is not used",
+    "masks that mark something on good images, and are not used",
+    True,
+)
 FULL_MASK = Reason("mask that marks most of its image", "masks that mark most of their image", True)
 EMPTY_MASK = Reason("mask that marks nothing", "masks that mark nothing", True)
 CLEAR = Reason("image that is transparent, and so black", "images that are transparent, and so black", True)

@@ -99,7 +99,8 @@ class ImageSource:
         pixels, odd = photograph.pixels, [*photograph.oddities]
         if self.learnt_from:
             grey = is_grey(pixels)
-            if grey != (self.learnt_from == "grey"):
+            # One value everywhere, such as a black frame, tells nothing of colours.
+            if grey != (self.learnt_from == "grey") and not (grey and pixels.min() == pixels.max()):
                 odd.append(GREY if grey else COLOUR)
             # Nobody compares its channels again.
             pixels = share_channels(pixels[:, :, 0]) if grey else pixels

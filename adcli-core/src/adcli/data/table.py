@@ -4,8 +4,9 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from adcli._artefacts.parsing import parse_json
 from adcli._files import check_reachable, exists, is_folder
 from adcli._plugins.builtin import TableOptions
 from adcli._spelling import unspell
+from adcli.data.decoding import list_marking
 from adcli.data.drawings import entry_of
+from adcli.data.left_out import MARKED_GOOD, LeftOut, Omissions
 from adcli.data.samples import Label, Sample, Splits, count_labels
 from adcli.data.splitting import held_out
 from adcli.data.texts import read_text
@@ -73,16 +76,28 @@ def load(options: TableOptions, category: str | None) -> Splits:
         raise OptionError(f"data set 'table' has no categories, but '{category}' was given; filter the table.")
     table = options.file
     check_reachable(table, DataError)
-    if not (exists(table) and table.is_file()):
+    if not exists(table) or is_folder(table):
         raise DataError(f"{table}: {'is a folder, not a table' if is_folder(table) else 'no such table'}.")
     columns, rows = _read_rows(table)
     if "image" not in columns:
-        raise DataError(f"{table}: line 1: no column 'image'; found {', '.join(columns) or 'nothing'}.")
-    samples = _make_samples(table, rows, columns)
+        is_json = table.suffix.lower() in JSON_SUFFIXES
+        lack = "no entry has an 'image'" if is_json else "line 1: no column 'image'"
+        raise DataError(f"{table}: {lack}; found {', '.join(columns) or 'nothing'}.")
+    idle = list[Path]()
+    samples = _make_samples(table, rows, columns, idle)
     how = ""
     if "split" not in columns:
         samples, how = _divide(samples, options)
-    return _describe(table, samples, how, [column for column in columns if column and column not in COLUMNS])
+    ignored = [column for column in columns if column and column not in COLUMNS]
+    return replace(_describe(table, samples, how, ignored), left_out=_list_marked(idle))
+
+
+def _list_marked(masks: Sequence[Path]) -> tuple[LeftOut, ...]:
+    """Return what contradicts the label of good images: masks of theirs that mark something."""
+    left_out = Omissions()
+    for mask in list_marking(masks):
+        left_out.add(MARKED_GOOD, mask)
+    return left_out.take()
 
 
 def _read_rows(table: Path) -> tuple[list[str], list[Row]]:
@@ -93,7 +108,17 @@ def _read_rows(table: Path) -> tuple[list[str], list[Row]]:
         columns = list(dict.fromkeys(column for row in rows for column in row.cells))
     else:
         columns, rows = _read_csv(table, text)
+    _refuse_repeated(columns, f"{table}: line 1")
     return _rename(columns, rows)
+
+
+def _refuse_repeated(columns: Iterable[str], where: str) -> None:
+    """Check that no column of a meaning is there twice, in lower case: it would be chance which one counts."""
+    for column, count in Counter(columns).items():
+        if count > 1 and column in (*COLUMNS, *OTHER_COLUMNS):
+            raise DataError(
+                f"{where}: has {count} columns '{column}', whatever their case; rename or remove all but one."
+            )
 
 
 def _rename(columns: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
@@ -171,6 +196,7 @@ def _name_values(entry: Any, where: str) -> Row:
             f"{where}: expected one JSON object per line, or an array of them, for example "
             f'{{"image": "a.png", "label": "good"}}.'
         )
+    _refuse_repeated((name.strip().lower() for name in entry), where)
     texts = {name.strip().lower(): _as_text(value) for name, value in entry.items()}
     return Row(where, {name: text for name, text in texts.items() if text.strip()})
 
@@ -185,12 +211,23 @@ def _at(table: Path, line: int) -> str:
     return f"{table}: line {line}"
 
 
-def _make_samples(table: Path, rows: Sequence[Row], columns: Sequence[str]) -> list[tuple[Split, Sample]]:
-    """Return each row's sample with its split; without a column ``split``, that is ``test`` until they are divided."""
+def _make_samples(
+    table: Path, rows: Sequence[Row], columns: Sequence[str], idle: list[Path]
+) -> list[tuple[Split, Sample]]:
+    """Return each row's sample with its split; without a column ``split``, that is ``test`` until they are divided.
+
+    Args:
+        table: its file.
+        rows: of the table.
+        columns: that it has.
+        idle: receives the masks of good images, which are not used.
+    """
     seen: dict[Path, str] = {}
     samples: list[tuple[Split, Sample]] = []
     for row in rows:
         sample = _make_sample(table, row, "label" in columns)
+        if sample.label == "good" and "mask" in row.cells:
+            idle.append(entry_of(_find_file(table, row, "mask"), sample.image))
         first = seen.setdefault(sample.image, row.where)
         if first != row.where:
             raise DataError(f"{row.where}: {sample.image} is also in {first.removeprefix(f'{table}: ')}.")

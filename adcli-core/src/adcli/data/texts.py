@@ -1,8 +1,11 @@
 """Texts that other programs wrote: their encodings, and what is no text."""
 
 import codecs
+import os
 from pathlib import Path
 
+from adcli._locking import open_regular
+from adcli.data.formats import explain_refusal
 from adcli.errors import DataError
 
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -22,10 +25,10 @@ def read_text(path: Path) -> str:
         DataError: it cannot be read, or is no such text; the message says what to save it as.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb") as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise DataError(f"{path}: {explain_refusal(error)}.") from None
     if len(content) > _LARGEST:
         raise DataError(f"{path}: has more than {_LARGEST >> 30} gigabyte; split it.")
     if path.suffix.lower() in _SPREADSHEETS or content.startswith(_SPREADSHEET_MAGIC):
