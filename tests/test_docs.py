@@ -108,6 +108,7 @@ def counts(printed: str) -> list[str]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_tutorials_tests_pass(tutorial: Path) -> None:
     outcome = run(tutorial.parent / "site", tutorial, "pytest", "-q", "-p", "no:cacheprovider", "tests")

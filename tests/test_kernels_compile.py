@@ -41,6 +41,7 @@ for centre in 0, 1:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("capability", "shared", "tile"),

@@ -38,6 +38,7 @@ def run(written: Path, *arguments: object) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_new_packages_pass_their_own_tests(written: Path) -> None:
     outcome = run(written, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *KINDS)

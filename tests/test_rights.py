@@ -137,7 +137,7 @@ REFUSED = [
     ((*TRAIN, "--data", "table:shut.csv"), (4,), "shut.csv"),
     ((*TRAIN, "--data", "parts", "--ignore", "shut.png"), (4,), "shut.png"),
     ((*TRAIN, "--data", "half/train"), (4,), "003.png"),
-    ((*TRAIN, "--data", "parts", "-o", "weights=shut.safetensors"), (7,), "shut.safetensors"),
+    ((*TRAIN, "--data", "parts", "-o", "weights=shut.safetensors"), (9,), "shut.safetensors"),
     (("evaluate", "run", "--data", "half"), (4,), "half"),
     # What may be read, and not be written.
     (("predict", "run", IMAGE, "--out", "empty"), (9,), "empty"),
