@@ -213,6 +213,7 @@ def wrote(root: Path, place: str, file: str) -> None:
     """Write what a run or an export leaves in a folder, as far as it matters here."""
     draw(root, f"{place}/calibrations/0001.png", f"{place}/evaluations/own/maps/a.png.png")
     (root / place / file).write_text(seal({"format": 1}))
+    (root / place / "calibration.json").touch()
     (root / place / "evaluations/own/predictions.csv").touch()
 
 
@@ -261,6 +262,16 @@ def test_a_file_of_that_name_by_others_hides_no_photographs(tmp_path: Path) -> N
         (tmp_path / place / "run.yaml").touch()
     assert len(read(tmp_path).train) == 1
     assert [sample.image.name for sample in read(tmp_path).test] == ["b.png"]
+
+
+def test_the_settings_of_a_run_may_lie_beside_photographs(tmp_path: Path) -> None:
+    """``train --config run.yaml`` repeats a run, from wherever the file was copied to."""
+    draw(tmp_path, *(f"photos/good/{i}.png" for i in range(20)), "photos/dent/b.png")
+    for place in (".", "photos", "photos/good"):
+        (tmp_path / place / "run.yaml").write_text(seal({"format": 1}))
+    splits = read(tmp_path / "photos")
+    assert len(splits.train) + len(splits.test) == 21
+    assert "left out" not in splits.description
 
 
 def test_a_folder_of_good_images_alone_is_not_said_to_be_divided(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ VERDICTS_FILE, PICTURES_FOLDER = "predictions.csv", "maps"
 _SEALED = ("run.yaml", "manifest.yaml")
 """Files that a run and an export have; those of others end without a digest."""
 
+_BESIDE = "calibration.json"
+"""What else both have; whoever trains by the settings of a run may have copied its ``run.yaml`` beside their images."""
+
 _LAST_LINE = len(DIGEST) + 64 + 1
 
 
@@ -22,7 +25,7 @@ def is_artefact(folder: Path, names: Container[str] = _SEALED) -> bool:
         folder: which may be one.
         names: of what lies in it, if that is known.
     """
-    return any(name in names and _is_sealed(folder / name) for name in _SEALED)
+    return any(name in names and _is_sealed(folder / name) for name in _SEALED) and (folder / _BESIDE).is_file()
 
 
 def find_artefact(folder: Path) -> Path | None:
