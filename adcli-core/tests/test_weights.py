@@ -1,9 +1,13 @@
 """Networks whose parameters are about to be loaded are made without drawing them."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor, nn
 
-from adcli.nn.weights import Undrawn
+from adcli import BackboneError
+from adcli.nn.weights import Undrawn, load_local_weights
 
 
 class Network(nn.Module):
@@ -43,3 +47,13 @@ def test_drawing_goes_on_as_before_afterwards() -> None:
     with Undrawn():
         pass
     assert nn.Linear(50, 50).weight.std() > 0.01
+
+
+def test_limits_that_a_network_has_at_infinity_are_no_fault_of_its_weights(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 3)
+    network.register_buffer("least", torch.tensor(-torch.inf))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    load_local_weights(network, tmp_path / "weights.pth")
+    network.register_buffer("least", torch.tensor(0.0))
+    with pytest.raises(BackboneError, match="'least' has values that are not finite"):
+        load_local_weights(network, tmp_path / "weights.pth")
