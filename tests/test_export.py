@@ -16,7 +16,7 @@ from PIL import Image
 from support import THIRD_PARTY, Adcli, Outcome, assert_one_line, draw_part, write_parts
 
 from adcli import pipeline
-from adcli._files import seal
+from adcli._files import file_digest, seal
 from adcli.errors import AdcliError, ExportError, RunError
 from adcli.exports.export import FORMAT, Export
 from adcli.runs.run import Run
@@ -376,6 +376,28 @@ def test_a_graph_is_never_scored_with_under_the_threshold_of_another(run: Run, c
     with pytest.raises(RunError, match="was replaced or calibrated a moment ago"):
         pipeline.open_scorer(opened)
     assert pipeline.open_scorer(pipeline.find(copy)).calibration.image_threshold == 1.5
+
+
+def test_a_run_that_is_removed_between_two_reads_of_it_is_gone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = pipeline.find(shutil.copytree(run.path, tmp_path / "copy"))
+
+    def digest_and_remove(path: Path) -> str:
+        digest = file_digest(path)
+        shutil.rmtree(opened.path)
+        return digest
+
+    monkeypatch.setattr("adcli.runs.run.file_digest", digest_and_remove)
+    with pytest.raises(RunError, match=r"copy: is gone; another command has just removed or renamed it\.$"):
+        pipeline.open_scorer(opened)
+
+
+def test_an_export_that_is_removed_before_its_graph_is_loaded_is_gone(copy: Path) -> None:
+    opened = pipeline.find(copy)
+    shutil.rmtree(copy)
+    with pytest.raises(RunError, match=r"copy: is gone; another command has just removed or renamed it\.$"):
+        pipeline.open_scorer(opened)
 
 
 def test_an_export_says_which_command_made_it_without_a_path(run: Run, exported: Path) -> None:

@@ -421,7 +421,7 @@ def test_a_run_that_is_gone_is_not_to_be_copied_again(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="copy the whole run folder again"):
         run.verified_weights()
     (run.path / RUN_FILE).unlink()
-    with pytest.raises(RunError, match="the run is gone"):
+    with pytest.raises(RunError, match="run: is gone; another command"):
         run.verified_weights()
 
 

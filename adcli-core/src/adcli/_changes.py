@@ -61,6 +61,25 @@ def inside(root: Path, name: str | PurePosixPath, error: type[AdcliError] = RunE
     return path
 
 
+@contextlib.contextmanager
+def noticing_removal(root: Path, marker: str) -> Iterator[None]:
+    """Say of a folder that it is gone, where that is why reading it fails.
+
+    Args:
+        root: a run or an export that was opened.
+        marker: the file that it has as long as it is one.
+
+    Raises:
+        RunError: another command has removed or renamed it meanwhile.
+    """
+    try:
+        yield
+    except AdcliError:
+        if not (root / marker).exists():
+            raise RunError(f"{root}: is gone; another command has just removed or renamed it.") from None
+        raise
+
+
 def _leads_out(part: str) -> bool:
     """Tell whether a part of a name could lead elsewhere, or can name nothing."""
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 from adcli._artefacts import Artefact
 from adcli._artefacts.declaring import Digest, FileName, Positive, Rate, Side
 from adcli._artefacts.parsing import LARGEST_YAML
-from adcli._changes import inside, settle
+from adcli._changes import inside, noticing_removal, settle
 from adcli._commands import quote
 from adcli._files import LARGEST, file_digest, is_text, named
 from adcli._plugins.registry import registry
@@ -215,14 +215,15 @@ class Export:
         Raises:
             OptionError: a device that exports do not run on.
             PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
-            RunError: another command has replaced the export since it was opened.
+            RunError: another command has replaced or removed the export since it was opened.
         """
         if device not in ("auto", "cpu"):
             raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
         provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
         load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
-        runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}", provided.spec.runtime)
-        self._check_same()
+        with noticing_removal(self.path, MANIFEST_FILE):
+            runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}", provided.spec.runtime)
+            self._check_same()
         return self._checking_maps(runtime)
 
     def _checking_maps(self, runtime: Runtime) -> Runtime:

@@ -49,7 +49,7 @@ def restore_model(
         run: the run's folder, for messages.
 
     Raises:
-        RunError: the weights are damaged or do not fit.
+        RunError: the weights cannot be read, are damaged or do not fit.
         PluginError: the model's plugin is missing or incompatible.
     """
     provided = registry().models.find_maker(name, made_by, run)
@@ -59,7 +59,7 @@ def restore_model(
     try:
         with named_in_text(path) as file:
             model.restore(load_file(file))
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
     except RunError as error:
         raise RunError(f"{path}: {error.message}.") from None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 from adcli._artefacts import Artefact
 from adcli._artefacts.declaring import UNKNOWN, Count, Digest, Ordinal, Side, Time
 from adcli._artefacts.parsing import LARGEST_YAML
-from adcli._changes import inside
+from adcli._changes import inside, noticing_removal
 from adcli._commands import quote
 from adcli._files import file_digest, named
 from adcli._locking import open_regular
@@ -155,12 +155,8 @@ class Run:
         if missing or content["image_size"] is None:
             raise file.wrong(f"{f'record.{missing[0]}' if missing else 'image_size'} is missing")
         settings = {key: value for key, value in content.items() if key != "format"}
-        try:
+        with noticing_removal(path, RUN_FILE):
             return cls(path, settings, record, open_calibration(path, record["weights"], repairing))
-        except RunError:
-            if not file.path.exists():
-                raise RunError(f"{path}: is gone; another command has just removed or renamed it.") from None
-            raise
 
     @property
     def note(self) -> str:
@@ -196,30 +192,26 @@ class Run:
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)
-        try:
-            ignored = read_ignored(path)
-        except DataError as error:
-            raise RunError(f"{error.message.rstrip('.')}; {self._say_remedy()}") from None
+        with noticing_removal(self.path, RUN_FILE):
+            try:
+                ignored = read_ignored(path)
+            except DataError as error:
+                raise RunError(f"{error.message.rstrip('.')}; copy the whole run folder again.") from None
         if ignored_digest(ignored) != self.record.get("ignore"):
             raise RunError(f"{path}: was changed or damaged since the run (its pixels differ); restore it or retrain.")
         return ignored
-
-    def _say_remedy(self) -> str:
-        if not (self.path / RUN_FILE).exists():
-            return "the run is gone: another command has removed or renamed it meanwhile."
-        return "copy the whole run folder again."
 
     def restore(self) -> "Model":
         """Return the run's model on the CPU, in evaluation mode; nothing is downloaded and nothing unpickled.
 
         Raises:
-            RunError: the weights are damaged or do not fit.
+            RunError: the weights are damaged or do not fit, or another command has removed or renamed the run.
             PluginError: the model's plugin is missing or incompatible, or torch is not installed.
         """
         with needing_torch(), without_collection():
             from adcli.nn.restoring import restore_model
         made, by = self.record["model"], self.record["plugin"]
-        with blaming(self.path, "options"):
+        with noticing_removal(self.path, RUN_FILE), blaming(self.path, "options"):
             return restore_model(made, by, self.settings["options"], self.image_size, self.verified_weights, self.path)
 
     def runtime(self, device: str = "auto") -> Runtime:
@@ -231,10 +223,12 @@ class Run:
     def verified_weights(self) -> Path:
         """Return the path of the weights after comparing them with their digest."""
         path = inside(self.path, WEIGHTS_FILE)
-        try:
-            digest = file_digest(path)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read ({error.strerror}); {self._say_remedy()}") from None
+        with noticing_removal(self.path, RUN_FILE):
+            try:
+                digest = file_digest(path)
+            except OSError as error:
+                reason = f"cannot be read ({error.strerror}); copy the whole run folder again"
+                raise RunError(f"{path}: {reason}.") from None
         if digest != self.record["weights"]:
             raise RunError(f"{path}: was changed or damaged since the run (its digest differs); restore it or retrain.")
         return path
