@@ -34,6 +34,8 @@ WAYS: dict[str, dict[str, str]] = {
     "letterbox": {**BOXED, "fit": "letterbox"},
     "ignore": {"ignore": "CLOCK"},
     "ignore in a letterbox": {"ignore": "CLOCK", "fit": "letterbox"},
+    "tiles of a region": {**BOXED, "tiles": "3x2"},
+    "ignore in tiles of a letterbox": {"ignore": "CLOCK", "fit": "letterbox", "tiles": "2x2", "tile_overlap": "0.3"},
 }
 
 
@@ -164,7 +166,7 @@ def test_an_export_agrees_with_its_run(
 
 
 @pytest.mark.parametrize("exporter", ["openvino", "onnx"])
-@pytest.mark.parametrize("way", ["crop of a region", "ignore in a letterbox"])
+@pytest.mark.parametrize("way", ["crop of a region", "ignore in a letterbox", "tiles of a region"])
 def test_the_example_in_an_export_prepares_images_too(
     runs: dict[str, Run], data: Path, tmp_path: Path, way: str, exporter: str
 ) -> None:

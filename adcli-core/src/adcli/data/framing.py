@@ -2,14 +2,15 @@
 
 Of an image at its own size, ignored pixels are painted grey, then its region is cut out, then the centre of that, and
 for a letterbox its border is repeated until it has the aspect of the model's input. All of it comes before resizing, so
-that what an exported graph gets are the pixels of an image, of any size, as without any framing.
+that what an exported graph gets are the pixels of an image, of any size, as without any framing. With tiles, a graph
+gets parts of the canvas that the rest is resized to.
 """
 
 import hashlib
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
@@ -18,13 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli._artefacts import Artefact, load_json
-from adcli._artefacts.declaring import Offset, Side, White, closed
+from adcli._artefacts.declaring import Offset, Overlap, Side, Tiles, White, closed
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
 from adcli.data.framing_standalone import find_area, find_borders, scale_flags
 from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
+from adcli.data.tiling import OVERLAP, WHOLE, Tiling
+from adcli.data.tiling import parse_tiles as parse_tiles
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
@@ -43,6 +46,15 @@ CODE_FILE = "prepare.py"
 
 
 @closed
+class _StoredTiles(TypedDict):
+    """What it holds of tiles."""
+
+    columns: Tiles
+    rows: Tiles
+    overlap: Overlap
+
+
+@closed
 class _Stored(TypedDict):
     """What ``preparation.json`` holds."""
 
@@ -53,6 +65,7 @@ class _Stored(TypedDict):
     white: NotRequired[White]
     grey: Literal[128]
     image_size: tuple[Side, Side]
+    tiles: NotRequired[_StoredTiles | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +78,7 @@ class Framing:
         fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
         white: the value of 16-bit files that becomes 255 when they are decoded.
+        tiling: how what is resized is cut into a model's inputs.
     """
 
     region: Box | None = None
@@ -72,10 +86,11 @@ class Framing:
     fit: Fit = "squash"
     ignored: Flags | None = None
     white: int = WHITE
+    tiling: Tiling = WHOLE
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether nothing is done to the pixels of a photograph."""
+        """Tell whether all pixels of a photograph are resized as they are."""
         return self.looks_at_all and self.region is None and self.crop is None
 
     @property
@@ -84,7 +99,7 @@ class Framing:
         return self.fit == "squash" and self.ignored is None
 
     def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return what is to be resized to a model's input.
+        """Return what is to be resized to a model's input, or to the canvas of its tiles.
 
         Args:
             pixels: the image, (H, W, 3).
@@ -95,11 +110,11 @@ class Framing:
             DataError: as :meth:`fitted`.
         """
         part = self._part(pixels, name)
-        borders = self._borders((part.shape[0], part.shape[1]), size)
+        borders = self._borders((part.shape[0], part.shape[1]), self.tiling.find_canvas(size))
         return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
 
     def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return a model's input: :meth:`cut`, resized, in less time where a letterbox has wide borders.
+        """Return a model's input, or the canvas of tiles: :meth:`cut`, resized, in less time for wide borders.
 
         Args:
             pixels: the image, (H, W, 3).
@@ -110,8 +125,8 @@ class Framing:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
-        part = self._part(pixels, name)
-        return resize(part, size, self._borders((part.shape[0], part.shape[1]), size))
+        part, canvas = self._part(pixels, name), self.tiling.find_canvas(size)
+        return resize(part, canvas, self._borders((part.shape[0], part.shape[1]), canvas))
 
     def _part(self, pixels: Pixels, name: object) -> Pixels:
         """Return what is looked at."""
@@ -135,7 +150,7 @@ class Framing:
         return slice(y, y + height), slice(x, x + width)
 
     def place(self, anomaly_map: Map, original: Size) -> Map:
-        """Return a map (h, w) of the model's input at the image's own pixels (H, W); NaN where it was not looked at."""
+        """Return a map (h, w) of what was resized at the image's own pixels (H, W); NaN where it was not looked at."""
         rows, columns = self.area(original)
         placed = np.full(original, np.nan, np.float32)
         part = (rows.stop - rows.start, columns.stop - columns.start)
@@ -200,7 +215,8 @@ class Framing:
         Args:
             size: height and width of the model's input.
         """
-        if self.is_plain and self.white == WHITE:
+        tiling = self.tiling
+        if self.is_plain and self.white == WHITE and len(tiling) == 1:
             return {}
         described = {
             "region": self.region,
@@ -210,6 +226,7 @@ class Framing:
             "grey": GREY,
             "image_size": size,
             "white": self.white,
+            "tiles": None if len(tiling) == 1 else asdict(tiling),
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -268,13 +285,22 @@ def parse_white(text: object) -> int | None:
 
 
 def parse_framing(
-    region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None, white: object = WHITE
+    region: str | None,
+    crop: str | None,
+    fit: Fit,
+    ignored: Flags | None = None,
+    white: object = WHITE,
+    *,
+    tiles: str | None = None,
+    overlap: float = OVERLAP,
 ) -> Framing:
-    """Return the framing that ``--region``, ``--crop``, ``--fit`` and ``--white`` describe.
+    """Return the framing that ``--region``, ``--crop``, ``--fit``, ``--white`` and ``--tiles`` describe.
 
     Args:
-        region, crop, fit, white: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were declared.
+        region, crop, fit, white, tiles: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were
+            declared.
         ignored: the areas of ``--ignore``, read from where they are.
+        overlap: of tiles, as a share of their sides.
 
     Raises:
         OptionError: one of them cannot be read, or the crop does not fit into the region.
@@ -283,7 +309,8 @@ def parse_framing(
     centre = None if crop is None else parse_crop(crop)
     if box is not None and centre is not None and not _fits(centre, box):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
-    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
+    columns, rows = (tiles and parse_tiles(tiles)) or (1, 1)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, Tiling(columns, rows, overlap))
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -335,4 +362,6 @@ def read_framing(folder: Path, size: Size, says: str) -> Framing:
     if box is not None and centre is not None and not _fits(centre, box):
         raise file.wrong("crop does not fit into region")
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE))
+    tiles = stored.get("tiles")
+    tiling = WHOLE if tiles is None else Tiling(tiles["columns"], tiles["rows"], tiles["overlap"])
+    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE), tiling)

@@ -36,6 +36,7 @@ from adcli.scoring.calibration import Calibration, Method
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
+from adcli.scoring.tiles import tiled
 from adcli.specs import ModelSpec
 
 COMPARED = 50
@@ -43,6 +44,9 @@ COMPARED = 50
 
 RANKED = 200
 """As many if it matters how well the graph ranks them."""
+
+MOST_TILES, FEWEST = 16, 8
+"""With more tiles than that, fewer photographs are compared, but as many as that."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def export(
         model = run.restore()
         spec = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path).spec
         evidence = _gather_evidence(run, spec, data, workers, progress)
-        source = ExportSource(run, model, spec.task, run.image_size, lambda: _cut(evidence.good, evidence.source))
+        source = ExportSource(run, model, spec.task, run.image_size, lambda: _inputs(evidence.good, evidence.source))
         manifest, runtime = write_graph(provided, parsed, source, folder)
         calibration = _calibrate(source, runtime, evidence, progress)
         tolerance = read_tolerance(manifest["graph"])
@@ -148,11 +152,24 @@ def _count_tested(run: Run, calibration: Calibration) -> int:
     return sum(digest in tested for digest in calibration.digests)
 
 
-def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
-    """Yield images as the graph gets them: at their own size, framed."""
+def _inputs(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
+    """Yield images as the graph gets them: framed, at their own size, or tiles of the model's size."""
     for item in items:
-        photograph = source.open(item)
-        yield source.framing.cut(photograph.pixels, source.size, photograph.name)
+        yield from _parts(_framed(item, source), source)
+
+
+def _parts(whole: Pixels, source: ImageSource) -> Iterator[Pixels]:
+    """Yield the tiles of a canvas, or the image itself if there are none."""
+    tiling = source.framing.tiling
+    yield from [whole] if len(tiling) == 1 else (tiling.cut(whole, source.size, i) for i in range(len(tiling)))
+
+
+def _framed(item: Item, source: ImageSource) -> Pixels:
+    """Return what is looked at of an image: at its own size, or resized to the canvas of its tiles."""
+    photograph = source.open(item)
+    if len(source.framing.tiling) > 1:
+        return source.fit(photograph).pixels
+    return source.framing.cut(photograph.pixels, source.size, photograph.name)
 
 
 def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, progress: Progress) -> Evidence:
@@ -253,13 +270,14 @@ def _compared(splits: Splits, plan: CalibrationPlan) -> Sequence[Sample]:
 
 
 def _calibrate(source: ExportSource, runtime: Runtime, evidence: Evidence, progress: Progress) -> Calibration:
-    """Set the export's thresholds and colours with scores of the exported graph."""
+    """Set the export's thresholds and colours with scores of the exported graph, or of its tiles."""
     if evidence.plan.folds:
         # Every image fitted the model that is exported; the folds' models are gone.
         progress.note("calibrated in folds: the export keeps the run's thresholds.")
         found = source.run.calibration
     else:
-        found = calibrate(evidence.plan, runtime, evidence.source, batch_size=BATCH_SIZE, progress=progress)
+        scoring = _tiled(runtime, evidence)
+        found = calibrate(evidence.plan, scoring, evidence.source, batch_size=BATCH_SIZE, progress=progress)
     if source.run.calibration.method == "f1" and found.method == "value":
         # What was found on labelled images after the training is taken over as a value.
         found = replace(found, method="f1")
@@ -280,16 +298,19 @@ def measure(
         ExportError: they differ by more than the tolerance.
     """
     original, reference = ModelRuntime(source.model, torch.device("cpu")), source.run.calibration
+    whole, exported = _tiled(original, evidence), _tiled(runtime, evidence)
     if not evidence.own:
         # Thresholds can only be compared if they come from the same images.
-        reference = calibrate(evidence.plan, original, evidence.source, batch_size=BATCH_SIZE, progress=progress)
-    size = source.image_size
-    count = min(COMPARED if tolerance.auroc_drop is None else RANKED, len(evidence.compared))
+        reference = calibrate(evidence.plan, whole, evidence.source, batch_size=BATCH_SIZE, progress=progress)
+    tiles = len(evidence.source.framing.tiling)
+    most = COMPARED if tolerance.auroc_drop is None else RANKED
+    count = min(most, max(most * MOST_TILES // tiles, FEWEST), len(evidence.compared))
     # Evenly, so that there are some of each kind of defect.
     samples = [evidence.compared[i * len(evidence.compared) // count] for i in range(count)]
-    images = progress.track(_vary_sizes(_read(samples, evidence.source), size), count, "comparing")
-    comparison = compare(original, runtime, images, size)
-    good_range = _range_of_good_scores(calibration, runtime, evidence)
+    found = _read(samples, evidence.source)
+    images = progress.track(found if tiles > 1 else _vary_sizes(found, source.image_size), count, "comparing")
+    comparison = compare(whole, exported, images, evidence.source.canvas)
+    good_range = _range_of_good_scores(calibration, exported, evidence)
     measured = judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
     problem = disagreement(measured)
     if problem:
@@ -297,10 +318,14 @@ def measure(
             f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. If that is close "
             "enough, allow more; other options of the exporter may do better."
         )
-    some = itertools.islice(_read(samples, evidence.source), BATCH_SIZE)
-    pixels = [resize(image, size) for image, _ in some]
+    some = (part for whole, _ in _read(samples, evidence.source) for part in _parts(whole, evidence.source))
+    pixels = [resize(part, source.image_size) for part in itertools.islice(some, BATCH_SIZE)]
     with _all_cores():
         return {**measured, "speed": speeds(original, runtime, pixels)}
+
+
+def _tiled(runtime: Runtime, evidence: Evidence) -> Runtime:
+    return tiled(runtime, evidence.source.framing, evidence.source.size)
 
 
 def _range_of_good_scores(calibration: Calibration, runtime: Runtime, evidence: Evidence) -> float:
@@ -321,7 +346,7 @@ def read_tolerance(facts: Mapping[str, Any]) -> Tolerance:
 def _read(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
     for sample in samples:
         try:
-            (pixels,) = _cut([Item(sample.image)], source)
+            pixels = _framed(Item(sample.image), source)
         except DataError:
             if not source.skip_unreadable:
                 raise

@@ -1,6 +1,6 @@
 """From photographs to predictions, as a stream: nothing is held beyond one batch. Nothing here imports torch.
 
-A stage between the two, such as tiles, wraps the :class:`~adcli.scoring.runtime.Runtime` that a scorer is given.
+A stage between the two wraps the :class:`~adcli.scoring.runtime.Runtime` that a scorer is given, as tiles do.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,6 +18,7 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import UNKNOWN, Origin
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import Runtime, score_batches
+from adcli.scoring.tiles import in_batches_of_tiles
 
 BATCH_BYTES = 256 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
@@ -50,7 +51,8 @@ def _score(
 ) -> Iterator[tuple[tuple[Subject, Decoded] | Unreadable, Said | None]]:
     """Yield as :func:`score_inputs` does; what is unreadable has its place in a batch, and nothing is said of it."""
     remaining = Remaining(inputs)
-    batches = in_batches(remaining, batch_size, BATCH_BYTES, _held)
+    runtime, count = in_batches_of_tiles(runtime, batch_size)
+    batches = in_batches(remaining, count, BATCH_BYTES, _held)
     for batch, (scores, maps) in score_batches(runtime, batches, _pixels, overlap=batch_size > 1):
         rows = iter(range(len(scores)))
         for entry in batch:

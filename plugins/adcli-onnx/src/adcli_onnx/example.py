@@ -14,11 +14,12 @@ session = ort.InferenceSession(next(folder.glob("*/1/model.onnx")), providers=["
 batch = session.get_inputs()[0].shape[0]
 for path in sys.argv[1:]:
     pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    parts = [pixels]
     if (folder / "prepare.py").exists():
-        from prepare import prepare  # the run's --region, --crop, --fit and --ignore
+        from prepare import cut  # the run's --region, --crop, --fit, --ignore and --tiles
 
-        pixels = prepare(pixels)
-    images = np.stack([pixels] * (batch if isinstance(batch, int) else 1))
-    score = float(session.run(["score"], {"images": images})[0][0])
+        parts = cut(pixels)
+    images = [np.stack([part] * (batch if isinstance(batch, int) else 1)) for part in parts]
+    score = max(float(session.run(["score"], {"images": image})[0][0]) for image in images)
     verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"
     print(f"{path}: {score:.6g} {verdict}")

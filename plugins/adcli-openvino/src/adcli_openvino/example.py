@@ -16,11 +16,12 @@ model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 batch = graph.input("images").get_partial_shape()[0]
 for path in sys.argv[1:]:
     pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    parts = [pixels]
     if (folder / "prepare.py").exists():
-        from prepare import prepare  # the run's --region, --crop, --fit and --ignore
+        from prepare import cut  # the run's --region, --crop, --fit, --ignore and --tiles
 
-        pixels = prepare(pixels)
-    images = np.stack([pixels] * (batch.get_length() if batch.is_static else 1))
-    score = float(model(images)["score"][0])
+        parts = cut(pixels)
+    images = [np.stack([part] * (batch.get_length() if batch.is_static else 1)) for part in parts]
+    score = max(float(model(image)["score"][0]) for image in images)
     verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"
     print(f"{path}: {score:.6g} {verdict}")
