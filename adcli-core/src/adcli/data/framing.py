@@ -10,9 +10,9 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,14 @@ from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
+
+
+class Zone(NamedTuple):
+    """A part of a photograph that is looked at as an image of its own."""
+
+    name: str
+    box: Box
+
 
 Fit = Literal["squash", "letterbox"]
 Map = NDArray[np.float32]
@@ -66,6 +74,7 @@ class _Stored(TypedDict):
     grey: Literal[128]
     image_size: tuple[Side, Side]
     tiles: NotRequired[_StoredTiles | None]
+    zones: NotRequired[dict[str, tuple[Offset, Offset, Side, Side]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +88,7 @@ class Framing:
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
         white: the value of 16-bit files that becomes 255 when they are decoded.
         tiling: how what is resized is cut into a model's inputs.
+        zones: in the place of a region, several, each framed, cut and looked at by itself.
     """
 
     region: Box | None = None
@@ -87,19 +97,41 @@ class Framing:
     ignored: Flags | None = None
     white: int = WHITE
     tiling: Tiling = WHOLE
+    zones: tuple[Zone, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Tell whether all pixels of a photograph are resized as they are."""
-        return self.looks_at_all and self.region is None and self.crop is None
+        return self.looks_at_all and self.region is None and self.crop is None and not self.zones
 
     @property
     def looks_at_all(self) -> bool:
         """Tell whether every value of a map belongs to pixels that were looked at."""
         return self.fit == "squash" and self.ignored is None
 
+    @property
+    def of_zones(self) -> "tuple[Framing, ...]":
+        """The framing of each zone; of none, this."""
+        return tuple(replace(self, region=zone.box, zones=()) for zone in self.zones) or (self,)
+
+    @property
+    def parts(self) -> int:
+        """How many inputs of a model a photograph is: the tiles of all zones."""
+        return len(self.of_zones) * len(self.tiling)
+
+    def find_sheet(self, size: Size) -> Size:
+        """Return height and width of what a photograph is resized to: the canvases of all zones, below each other."""
+        height, width = self.tiling.find_canvas(size)
+        return height * len(self.of_zones), width
+
+    def cut_part(self, sheet: Pixels, size: Size, number: int) -> Pixels:
+        """Return one of the inputs (h, w, 3) of a model on a photograph's sheet, as a view; zone by zone."""
+        zone, tile = divmod(number, len(self.tiling))
+        height = self.tiling.find_canvas(size)[0]
+        return self.tiling.cut(sheet[zone * height : (zone + 1) * height], size, tile)
+
     def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return what is to be resized to a model's input, or to the canvas of its tiles.
+        """Return what is to be resized to a model's input, or to the canvas of its tiles; of one zone.
 
         Args:
             pixels: the image, (H, W, 3).
@@ -114,7 +146,7 @@ class Framing:
         return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
 
     def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return a model's input, or the canvas of tiles: :meth:`cut`, resized, in less time for wide borders.
+        """Return a photograph's sheet: what :meth:`cut` returns of each zone, resized, in less time for wide borders.
 
         Args:
             pixels: the image, (H, W, 3).
@@ -125,6 +157,8 @@ class Framing:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
+        if self.zones:
+            return np.concatenate([one.fitted(pixels, size, name) for one in self.of_zones])
         part, canvas = self._part(pixels, name), self.tiling.find_canvas(size)
         return resize(part, canvas, self._borders((part.shape[0], part.shape[1]), canvas))
 
@@ -145,12 +179,18 @@ class Framing:
         return part
 
     def area(self, original: Size) -> tuple[slice, slice]:
-        """Return the rows and columns of an image that are looked at, of one that is large enough."""
+        """Return the rows and columns of an image, if it is large enough, that are looked at; of one zone."""
         x, y, width, height = find_area(original, self.region, self.crop)
         return slice(y, y + height), slice(x, x + width)
 
     def place(self, anomaly_map: Map, original: Size) -> Map:
-        """Return a map (h, w) of what was resized at the image's own pixels (H, W); NaN where it was not looked at."""
+        """Return a map (h, w) of a sheet at the photograph's own pixels (H, W); NaN where it was not looked at.
+
+        Where zones overlap, the highest value counts.
+        """
+        if self.zones:
+            parts = zip(self.of_zones, np.split(anomaly_map, len(self.zones)), strict=True)
+            return np.asarray(np.fmax.reduce([one.place(part, original) for one, part in parts]))
         rows, columns = self.area(original)
         placed = np.full(original, np.nan, np.float32)
         part = (rows.stop - rows.start, columns.stop - columns.start)
@@ -183,6 +223,10 @@ class Framing:
 
     def check(self, original: Size, name: object) -> None:
         """Check that an image of a size, (height, width), suits this; raises as :meth:`fitted`."""
+        if self.zones:
+            for one in self.of_zones:
+                one.check(original, name)
+            return
         self._check_size(original, name)
         if self.ignored is not None and self._ignored_at(original)[self.area(original)].all():
             raise self._nothing_left(name)
@@ -227,6 +271,7 @@ class Framing:
             "image_size": size,
             "white": self.white,
             "tiles": None if len(tiling) == 1 else asdict(tiling),
+            "zones": dict(self.zones),
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -262,6 +307,35 @@ def parse_region(text: str) -> Box:
             option="region",
         )
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
+
+
+MOST_ZONES = 64
+_ZONE_NAME = re.compile(r"[\w.-]{1,40}")
+
+
+def parse_zones(text: str) -> Box | tuple[Zone, ...]:
+    """Return the box of ``"0,0,640,480"``, or the zones of ``"left=0,0,640,480 right=700,0,640,480"``.
+
+    Raises:
+        OptionError: it is neither, or a name is no word, or two are alike.
+    """
+    words, zones = text.split(), list[Zone]()
+    if len(words) < 2 and "=" not in text:
+        return parse_region(text)
+    for word in words:
+        name, equals, box = word.rpartition("=")
+        if not equals or not _ZONE_NAME.fullmatch(name):
+            raise OptionError(
+                "must have a name if there are several, for example left=40,0,640,480, of letters, digits, dots, "
+                f"underscores and hyphens, not '{word}'.",
+                option="region",
+            )
+        if name in (zone.name for zone in zones):
+            raise OptionError(f"must have a name of its own each, and two are called '{name}'.", option="region")
+        zones.append(Zone(name, parse_region(box)))
+    if len(zones) > MOST_ZONES:
+        raise OptionError(f"may be given {MOST_ZONES} times, not {len(zones)}.", option="region")
+    return tuple(zones)
 
 
 def parse_crop(text: str) -> Size:
@@ -305,12 +379,15 @@ def parse_framing(
     Raises:
         OptionError: one of them cannot be read, or the crop does not fit into the region.
     """
-    box = None if region is None else parse_region(region)
+    looked_at = () if region is None else parse_zones(region)
+    zones = tuple(zone for zone in looked_at if isinstance(zone, Zone))
+    box = None if zones or region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
-    if box is not None and centre is not None and not _fits(centre, box):
+    boxes = [zone.box for zone in zones] if box is None else [box]
+    if centre is not None and not all(_fits(centre, it) for it in boxes):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
     columns, rows = (tiles and parse_tiles(tiles)) or (1, 1)
-    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, Tiling(columns, rows, overlap))
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, Tiling(columns, rows, overlap), zones)
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -359,9 +436,11 @@ def read_framing(folder: Path, size: Size, says: str) -> Framing:
     region, crop = stored["region"], stored["crop"]
     box = None if region is None else (region[0], region[1], region[2], region[3])
     centre = None if crop is None else (crop[0], crop[1])
-    if box is not None and centre is not None and not _fits(centre, box):
+    zones = tuple(Zone(name, (it[0], it[1], it[2], it[3])) for name, it in stored.get("zones", {}).items())
+    boxes = [] if box is None else [box]
+    if centre is not None and not all(_fits(centre, it) for it in (*boxes, *(zone.box for zone in zones))):
         raise file.wrong("crop does not fit into region")
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
     tiles = stored.get("tiles")
     tiling = WHOLE if tiles is None else Tiling(tiles["columns"], tiles["rows"], tiles["overlap"])
-    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE), tiling)
+    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE), tiling, zones)

@@ -1,11 +1,12 @@
 """What a run does to images before its exported graph gets them; a copy of this lies in exports and needs no adcli.
 
-The graph gets each of ``cut(pixels)``: with tiles, these are several, the score of the image is the largest of theirs,
-and ``blend`` makes its map of theirs.
+The graph gets all that ``cut(pixels)`` gives of each zone, or of the one that has no name. With tiles, that is several:
+the score of the zone is the largest of theirs, and ``blend`` makes its map of theirs.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from PIL import Image
 Levels = NDArray[np.uint8]
 
 
-def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> Levels:
-    """Return what the graph is to get of an image (H, W, 3): its part of any size, as ``preparation.json`` says.
+def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent, zone: str = "") -> Levels:
+    """Return what is looked at of an image (H, W, 3): its part of any size, as ``preparation.json`` says.
 
     Values of 16 bits become levels from 0 to 255, which ``white`` and all above it is.
     Ignored pixels are painted, the region is cut out, then the centre of that; for a letterbox the outermost pixels are
@@ -27,7 +28,8 @@ def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).p
     if steps["ignore"]:
         ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), (height, width))
         levels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), levels)
-    x, y, wide, high = find_area((height, width), steps["region"], steps["crop"])
+    region = steps["zones"][zone] if zone else steps["region"]
+    x, y, wide, high = find_area((height, width), region, steps["crop"])
     if x < 0 or y < 0 or x + wide > width or y + high > height:
         raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
     part = levels[y : y + high, x : x + wide]
@@ -38,14 +40,16 @@ def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).p
     return part
 
 
-def cut(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16], folder: Path = Path(__file__).parent
-) -> list[NDArray[np.uint8]]:
-    """Return all that the graph is to get of an image: what :func:`prepare` returns, or tiles of that, row by row.
+def cut(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
+    """Return all that the graph is to get of an image, by zone: what is looked at, or tiles of that, row by row.
 
     For tiles, it is resized to a canvas of all of them, antialiased, and rounded at the end.
     """
-    steps, part = json.loads((folder / "preparation.json").read_text(encoding="utf-8")), prepare(pixels, folder)
+    steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
+    return {zone: _cut_one(prepare(pixels, folder, zone), steps) for zone in steps["zones"] or [""]}
+
+
+def _cut_one(part: Levels, steps: dict[str, Any]) -> list[Levels]:
     if not steps["tiles"]:
         return [part]
     high, wide = steps["image_size"]
