@@ -1,13 +1,17 @@
 """Large photographs: as many megapixels as the user allows, as much memory as there is."""
 
+import hashlib
+import io
+import json
 import os
 from pathlib import Path
+from typing import IO
 
 import pytest
 from PIL import Image
-from support import Adcli, assert_one_line
+from support import Adcli, assert_one_line, scored_rows
 
-from adcli.data import room
+from adcli.data import decoding, room, tiff
 from adcli.data.formats import LIMIT_VARIABLE
 from adcli.errors import LackOfMemoryError
 
@@ -48,3 +52,41 @@ def test_a_photograph_that_does_not_fit_into_memory_ends_a_command_with_one_line
     monkeypatch.setattr(room, "free_memory", lambda: 2_000_000)
     outcome = adcli("predict", run, large, "--workers", workers)
     assert_one_line(outcome, LackOfMemoryError.exit_code, "large.png: 2000 x 1000 pixels", "shrink it")
+
+
+def test_a_run_on_regions_of_tiffs_is_that_on_the_same_photographs_in_png(
+    adcli: Adcli, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def gather(file: IO[bytes], cut: tiff.Cut) -> tuple[io.BytesIO, str]:
+        decoded.append(sum(cut.lengths))
+        return tiff.gather(file, cut)
+
+    monkeypatch.setattr(decoding, "gather", gather)
+    scores = {}
+    for form in ("png", "tif"):
+        for image in parts.rglob("*.png"):
+            place = tmp_path / form / image.relative_to(parts).with_suffix(f".{form}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(image).save(place)
+        made = adcli(
+            *("train", "-m", "dfm", "--backbone", "random:resnet18", "--image-size", "32", "-o", "layers=2"),
+            *("--data", tmp_path / form, "--region", "8,4,30,40", "--out", f"run-{form}"),
+        )
+        assert made.code == 0, made.err
+        scores[form] = [row["score"] for row in scored_rows(Path(f"run-{form}"))]
+        predicted = adcli(
+            "predict", f"run-{form}", tmp_path / form / "test", "--json", "--overlays", "--out", f"out-{form}"
+        )
+        scores[f"predict {form}"] = [row["score"] for row in json.loads(predicted.out)]
+        scores[f"pictures {form}"] = [below_caption(file) for file in sorted(Path(f"out-{form}").rglob("*.png"))]
+    for kind in ("", "predict ", "pictures "):
+        assert scores[f"{kind}png"] == scores[f"{kind}tif"]
+    assert decoded
+
+
+def below_caption(picture: Path) -> str:
+    """Return a digest of what is drawn below the caption, which has the file's name."""
+    image = Image.open(picture)
+    return hashlib.sha256(image.crop((0, 52, *image.size)).tobytes()).hexdigest()

@@ -120,21 +120,35 @@ class Decoding(NamedTuple):
     highest: int | None = None
 
 
-def decode_file(path: Path, white: int = WHITE, look: Look = look_at_all) -> tuple[Decoding, str]:
-    """Decode a file as :func:`decode` does; return the sha256 of all its bytes as well, from the same read.
+class DecodedFile(NamedTuple):
+    """What is in a file.
 
-    Of a TIFF, only the strips or tiles that are looked at are kept in memory.
+    Attributes:
+        decoding: of the image.
+        digest: sha256 of all bytes, from the same read.
+        content: the bytes; None if the file was not read into memory as a whole.
     """
+
+    decoding: Decoding
+    digest: str
+    content: bytes | None = None
+
+
+def decode_file(path: Path, white: int = WHITE, look: Look = look_at_all, *, keep_rest: bool = False) -> DecodedFile:
+    """Decode a file as :func:`decode` does; of a TIFF, only strips or tiles that are looked at are kept in memory."""
     with _opening(path) as file:
-        found = _decode_cut(file, path, white, look)
+        found = _decode_cut(file, path, white, look, keep_rest=keep_rest)
         if found is not None:
             return found
         file.seek(0)
         content = file.read()
-    return decode(content, path, white, look), hashlib.sha256(content).hexdigest()
+    decoding = decode(content, path, white, look, keep_rest=keep_rest)
+    return DecodedFile(decoding, hashlib.sha256(content).hexdigest(), content)
 
 
-def decode(content: bytes, name: object, white: int = WHITE, look: Look = look_at_all) -> Decoding:
+def decode(
+    content: bytes, name: object, white: int = WHITE, look: Look = look_at_all, *, keep_rest: bool = False
+) -> Decoding:
     """Decode as :func:`read_image`.
 
     Args:
@@ -142,7 +156,11 @@ def decode(content: bytes, name: object, white: int = WHITE, look: Look = look_a
         name: of the image, for messages.
         white: as :func:`read_image` has it.
         look: tells what of it is wanted; only a JPEG is decoded at a scale.
+        keep_rest: return all pixels if all have to be decoded.
     """
+    cut = _decode_cut(io.BytesIO(content), name, white, look, keep_rest=keep_rest)
+    if cut is not None:
+        return cut.decoding
     with _naming_image(name), open_image(content) as opened:
         _refuse(opened, len(content), name, find_scans(opened, content))
         if is_deep_pnm(opened):
@@ -155,6 +173,7 @@ def decode(content: bytes, name: object, white: int = WHITE, look: Look = look_a
             orientation = find_orientation(opened)
             size = turn((opened.height, opened.width), orientation)
             view = known or look(size)._replace(scale=1)
+            view = look_at_all(size) if keep_rest and view.scale == 1 else view
             pixels = pour(opened, find_stored(view.decoded, size, orientation), orientation, loaded)
             found = loaded.judge(pixels, view, paged=_has_pages(opened))
             # Its memory is free before others are told that there is room.
@@ -162,8 +181,11 @@ def decode(content: bytes, name: object, white: int = WHITE, look: Look = look_a
         return found
 
 
-def _decode_cut(file: IO[bytes], name: object, white: int, look: Look) -> tuple[Decoding, str] | None:
-    """Decode what is looked at of a TIFF, and hash all of it; return None if it has to be decoded whole."""
+def _decode_cut(file: IO[bytes], name: object, white: int, look: Look, *, keep_rest: bool) -> DecodedFile | None:
+    """Decode what is looked at of a TIFF, and hash all of it; return None if it has to be decoded whole.
+
+    If the rest is wanted as well, that saves nothing unless it is most of the image.
+    """
     if look is look_at_all or file.read(4) not in MAGIC:
         return None
     file.seek(0)
@@ -171,20 +193,20 @@ def _decode_cut(file: IO[bytes], name: object, white: int, look: Look) -> tuple[
         orientation, paged, mode = find_orientation(opened), _has_pages(opened), opened.mode
         view = look(_upright_size(opened, thorough=False))._replace(scale=1)
         x, y, width, height = find_stored(view.part, view.size, orientation)
-        cut = None if view.is_whole else plan_cut(file, (x, y, width, height))
+        is_most = view.is_whole or (keep_rest and 2 * width * height > view.size[0] * view.size[1])
+        cut = None if is_most else plan_cut(file, (x, y, width, height))
         if cut is None:
             return None
         _refuse(opened, file.seek(0, io.SEEK_END), name)
-    parts, digest = gather(file, cut.ranges)
-    content = cut.build(parts)
-    with _naming_image(name), open_image(content) as opened:
+    smaller, digest = gather(file, cut)
+    with _naming_image(name), open_image(smaller) as opened:
         needed = count_bytes(opened, (opened.height, opened.width), width * height)
         with _room_for(opened, name, needed, view):
-            loaded = _load(opened, content, name, white)
+            loaded = _load(opened, smaller.getvalue(), name, white)
             part = (x - cut.corner[0], y - cut.corner[1], width, height)
             pixels = pour(opened, part, orientation, loaded)
             opened.close()
-        return loaded.judge(pixels, view, paged=paged)._replace(mode=mode), digest
+        return DecodedFile(loaded.judge(pixels, view, paged=paged)._replace(mode=mode), digest)
 
 
 def _refuse(image: ImageFile.ImageFile, length: int, name: object, reason: str = "") -> None:

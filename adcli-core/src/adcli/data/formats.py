@@ -56,6 +56,9 @@ LARGE = 16_000_000
 MOST_PIXELS_PER_BYTE = 4000
 """What a photograph of this size has at most: a black PNG has 350, and a sensor has noise."""
 
+_BITS, _PLANES = 258, 284
+"""Numbers of what a TIFF says about itself."""
+
 MOST_SCANS = 100
 """Passes over a progressive JPEG; encoders make about ten, and each takes as long as all pixels."""
 
@@ -129,11 +132,15 @@ def find_scans(image: "Image.Image", content: bytes) -> str:
 
 
 def refuse_gaps(image: "Image.Image") -> None:
-    """Check that the strips or tiles of a TIFF cover it, since Pillow leaves the rest black.
+    """Check that the strips or tiles of a TIFF cover it, since Pillow leaves the rest black, and has their channels.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they do not; or they have a channel each, of 16 bits, of which Pillow makes something else.
     """
+    tags = getattr(image, "tag_v2", {})
+    raw = [tile for tile in getattr(image, "tile", ()) if tile[0] == "raw"]
+    if raw and tags.get(_PLANES) == 2 and max(tags.get(_BITS, (1,))) > 8:
+        raise ValueError("it has 16 bits in separate planes; save it with its channels side by side, or compressed")
     boxes = (tile[1] for tile in getattr(image, "tile", ()))
     covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
     if image.format == "TIFF" and covered < image.width * image.height:

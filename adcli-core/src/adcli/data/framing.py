@@ -22,15 +22,17 @@ from adcli._artefacts.declaring import Offset, Side, White, closed
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
-from adcli.data.framing_standalone import find_area, find_borders, scale_flags
+from adcli.data.framing_standalone import find_area, find_borders, find_scale, scale_flags
 from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
+from adcli.data.view import View
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
 
 Fit = Literal["squash", "letterbox"]
+Reading = Literal["full", "scaled"]
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
@@ -51,6 +53,7 @@ class _Stored(TypedDict):
     fit: Fit
     ignore: Literal["ignore.png"] | None
     white: NotRequired[White]
+    reading: NotRequired[Reading]
     grey: Literal[128]
     image_size: tuple[Side, Side]
 
@@ -65,6 +68,7 @@ class Framing:
         fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
         white: the value of 16-bit files that becomes 255 when they are decoded.
+        reading: ``full`` decodes all pixels of what is looked at; ``scaled`` has a JPEG's decoder make one of several.
     """
 
     region: Box | None = None
@@ -72,6 +76,7 @@ class Framing:
     fit: Fit = "squash"
     ignored: Flags | None = None
     white: int = WHITE
+    reading: Reading = "full"
 
     @property
     def is_plain(self) -> bool:
@@ -83,47 +88,65 @@ class Framing:
         """Tell whether every value of a map belongs to pixels that were looked at."""
         return self.fit == "squash" and self.ignored is None
 
-    def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
+    def view(self, original: Size, size: Size, name: object) -> View:
+        """Return what of an image is to be decoded.
+
+        Args:
+            original: height and width of the image.
+            size: height and width of the model's input.
+            name: of the image, for messages.
+
+        Raises:
+            DataError: the image is too small for the region or the crop, or has another aspect than the ignored areas.
+        """
+        self._check_size(original, name)
+        part = find_area(original, self.region, self.crop)
+        scale = 1 if self.reading == "full" else find_scale((part[3], part[2]), self.fit, size)
+        return View(original, part, scale)
+
+    def cut(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
         """Return what is to be resized to a model's input.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
             name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
 
         Raises:
             DataError: as :meth:`fitted`.
         """
-        part = self._part(pixels, name)
+        part = self._part(pixels, name, view)
         borders = self._borders((part.shape[0], part.shape[1]), size)
         return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
 
-    def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
+    def fitted(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
         """Return a model's input: :meth:`cut`, resized, in less time where a letterbox has wide borders.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
             name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
 
         Raises:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
-        part = self._part(pixels, name)
+        part = self._part(pixels, name, view)
         return resize(part, size, self._borders((part.shape[0], part.shape[1]), size))
 
-    def _part(self, pixels: Pixels, name: object) -> Pixels:
+    def _part(self, pixels: Pixels, name: object, view: View | None) -> Pixels:
         """Return what is looked at."""
         if self.is_plain:
             return pixels
-        original = (pixels.shape[0], pixels.shape[1])
+        original = (pixels.shape[0], pixels.shape[1]) if view is None else view.size
         self._check_size(original, name)
         rows, columns = self.area(original)
         # A view would keep all of the image in the cache.
-        part = pixels[rows, columns].copy()
+        part = (pixels[rows, columns] if view is None else pixels).copy()
         if self.ignored is not None:
-            hidden = self._ignored_at(original)[rows, columns]
+            hidden = scale_flags(self._ignored_at(original)[rows, columns], (part.shape[0], part.shape[1]))
             if hidden.all():
                 raise self._nothing_left(name)
             part[hidden] = GREY
@@ -200,7 +223,7 @@ class Framing:
         Args:
             size: height and width of the model's input.
         """
-        if self.is_plain and self.white == WHITE:
+        if self.is_plain and self.white == WHITE and self.reading == "full":
             return {}
         described = {
             "region": self.region,
@@ -210,6 +233,7 @@ class Framing:
             "grey": GREY,
             "image_size": size,
             "white": self.white,
+            "reading": self.reading,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -268,12 +292,18 @@ def parse_white(text: object) -> int | None:
 
 
 def parse_framing(
-    region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None, white: object = WHITE
+    region: str | None,
+    crop: str | None,
+    fit: Fit,
+    ignored: Flags | None = None,
+    white: object = WHITE,
+    reading: Reading = "full",
 ) -> Framing:
-    """Return the framing that ``--region``, ``--crop``, ``--fit`` and ``--white`` describe.
+    """Return the framing that ``--region``, ``--crop``, ``--fit``, ``--white`` and ``--reading`` describe.
 
     Args:
-        region, crop, fit, white: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were declared.
+        region, crop, fit, white, reading: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were
+            declared.
         ignored: the areas of ``--ignore``, read from where they are.
 
     Raises:
@@ -283,7 +313,7 @@ def parse_framing(
     centre = None if crop is None else parse_crop(crop)
     if box is not None and centre is not None and not _fits(centre, box):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
-    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, reading)
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -335,4 +365,4 @@ def read_framing(folder: Path, size: Size, says: str) -> Framing:
     if box is not None and centre is not None and not _fits(centre, box):
         raise file.wrong("crop does not fit into region")
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE))
+    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE), stored.get("reading", "full"))

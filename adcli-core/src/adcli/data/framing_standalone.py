@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+SCALES = (8, 4, 2)
+"""How many pixels of a JPEG, each way, its decoder can make one of."""
+
 
 def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> NDArray[np.uint8]:
     """Return what the graph is to get of an image (H, W, 3): its part of any size, as ``preparation.json`` says.
@@ -55,6 +58,45 @@ def find_borders(part: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[in
     down = max((2 * wide * rows + columns) // (2 * columns) - high, 0)
     across = max((2 * high * columns + rows) // (2 * rows) - wide, 0)
     return (down // 2, down - down // 2), (across // 2, across - across // 2)
+
+
+def find_scale(part: tuple[int, int], fit: str, size: tuple[int, int]) -> int:
+    """Return how many pixels of a JPEG, each way, its decoder makes one of.
+
+    At least two are left, each way, for each pixel of the model's input, borders included.
+
+    Args:
+        part: height and width of what is looked at.
+        fit: ``squash`` or ``letterbox``.
+        size: height and width of the model's input.
+    """
+    high, wide = part
+    if fit == "letterbox":
+        (above, below), (before, behind) = find_borders(part, size)
+        high, wide = above + high + below, before + wide + behind
+    return next((scale for scale in SCALES if high >= 2 * scale * size[0] and wide >= 2 * scale * size[1]), 1)
+
+
+def find_decoded(part: tuple[int, int, int, int], size: tuple[int, int], scale: int) -> tuple[int, int, int, int]:
+    """Return a part (x, y, width, height) of an image in pixels of which each is made of several.
+
+    Args:
+        part: in pixels of the image.
+        size: height and width of the image.
+        scale: how many of its pixels, each way, one is made of; what is left at a border is one as well.
+    """
+    (left, wide), (top, high) = (
+        _find_stretch(start, length, total, scale)
+        for start, length, total in zip(part[:2], part[2:], size[::-1], strict=True)
+    )
+    return left, top, wide, high
+
+
+def _find_stretch(start: int, length: int, total: int, scale: int) -> tuple[int, int]:
+    count = -(-total // scale)
+    first = min((2 * start + scale) // (2 * scale), count - 1)
+    end = count if start + length == total else min((2 * (start + length) + scale) // (2 * scale), count)
+    return first, max(end - first, 1)
 
 
 def scale_flags(flags: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

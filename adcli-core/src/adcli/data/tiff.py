@@ -1,6 +1,7 @@
 """Cutting a part out of a TIFF without decoding the rest: its strips or tiles become a smaller TIFF."""
 
 import hashlib
+import io
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -62,15 +63,14 @@ class Cut(NamedTuple):
     lengths: Sequence[int]
     numbers: tuple[int, int]
 
-    def build(self, content: bytes) -> bytes:
-        """Return the file, of the bytes of all ranges."""
+    def head(self) -> bytes:
+        """Return what the file begins with; the bytes of all ranges follow."""
         entries = {**self.entries, self.numbers[1]: _count(self.lengths, self.order)}
         # Positions take as many bytes whatever they are.
         entries[self.numbers[0]] = _count([0] * len(self.lengths), self.order)
         begin = len(_write(entries, self.order))
-        places = [begin + before for before in _add_up(self.lengths)]
-        entries[self.numbers[0]] = _count(places, self.order)
-        return _write(entries, self.order) + content
+        entries[self.numbers[0]] = _count([begin + before for before in _add_up(self.lengths)], self.order)
+        return _write(entries, self.order)
 
 
 def plan_cut(file: IO[bytes], part: Box) -> Cut | None:
@@ -90,26 +90,33 @@ def plan_cut(file: IO[bytes], part: Box) -> Cut | None:
         return None
 
 
-def gather(file: IO[bytes], ranges: Sequence[tuple[int, int]]) -> tuple[bytes, str]:
-    """Read a file once; return the bytes in some ranges, in their order, and the sha256 of all of it."""
-    digest, found = hashlib.sha256(), bytearray(sum(length for _, length in ranges))
-    intos = _add_up([length for _, length in ranges])
-    places = sorted((start, length, into) for (start, length), into in zip(ranges, intos, strict=True))
+def gather(file: IO[bytes], cut: Cut) -> tuple[io.BytesIO, str]:
+    """Read a file once; return the smaller one, and the sha256 of all of it."""
+    found = io.BytesIO()
+    digest, begin = hashlib.sha256(), found.write(cut.head())
+    if cut.ranges:
+        # It grows to its size at once.
+        found.seek(begin + sum(cut.lengths) - 1)
+        found.write(b"\0")
+    intos = _add_up([length for _, length in cut.ranges])
+    places = sorted((start, length, begin + into) for (start, length), into in zip(cut.ranges, intos, strict=True))
     file.seek(0)
     position, first = 0, 0
-    while block := file.read(BLOCK):
-        digest.update(block)
-        end = position + len(block)
-        while first < len(places) and places[first][0] + places[first][1] <= position:
-            first += 1
-        for start, length, into in islice(places, first, None):
-            if start >= end:
-                break
-            low, high = max(start, position), min(start + length, end)
-            if low < high:
-                found[into + low - start : into + high - start] = block[low - position : high - position]
-        position = end
-    return bytes(found), digest.hexdigest()
+    with found.getbuffer() as buffer:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            end = position + len(block)
+            while first < len(places) and places[first][0] + places[first][1] <= position:
+                first += 1
+            for start, length, into in islice(places, first, None):
+                if start >= end:
+                    break
+                low, high = max(start, position), min(start + length, end)
+                if low < high:
+                    buffer[into + low - start : into + high - start] = block[low - position : high - position]
+            position = end
+    found.seek(0)
+    return found, digest.hexdigest()
 
 
 class _IrregularError(Exception):
@@ -157,6 +164,7 @@ class _Layout(NamedTuple):
         planes: how often all strips or tiles are there, for a channel each.
         ranges: where they are, and how many bytes they have.
         line: bytes of a line of strips that are not compressed; else 0.
+        pixel: bytes of a pixel in such a line; 0 if pixels share bytes.
     """
 
     width: int
@@ -166,6 +174,7 @@ class _Layout(NamedTuple):
     planes: int
     ranges: Sequence[tuple[int, int]]
     line: int
+    pixel: int
 
     def choose(self, part: Box) -> tuple[Box, list[list[tuple[int, int]]]]:
         """Return the smallest box around a part that can be cut out, and the ranges of it, by its strips or tiles."""
@@ -175,22 +184,24 @@ class _Layout(NamedTuple):
         rows = range(y // self.high, math.ceil((y + height) / self.high))
         firsts = [plane * across * down for plane in range(self.planes)]
         if self.line:
-            # Lines can be cut anywhere; those of a plane become one strip.
-            lines = [(row, max(y, row * self.high), min(y + height, (row + 1) * self.high)) for row in rows]
-            return (0, y, self.width, height), [
-                [self._lines(first + row, low - row * self.high, high - low) for row, low, high in lines]
-                for first in firsts
-            ]
+            left, wide = (x, width) if self.pixel else (0, self.width)
+            return (left, y, wide, height), [self._lines(first, (left, y, wide, height)) for first in firsts]
         left, top = columns.start * self.wide, rows.start * self.high
         right, bottom = min(columns.stop * self.wide, self.width), min(rows.stop * self.high, self.height)
         chosen = (first + row * across + column for first in firsts for row in rows for column in columns)
         return (left, top, right - left, bottom - top), [[self.ranges[i]] for i in chosen]
 
-    def _lines(self, strip: int, first: int, count: int) -> tuple[int, int]:
-        start, length = self.ranges[strip]
-        if (first + count) * self.line > length:
-            raise _IrregularError
-        return start + first * self.line, count * self.line
+    def _lines(self, first: int, box: Box) -> list[tuple[int, int]]:
+        """Return the ranges of the lines of a box, from the strips of a plane, which begin with the first."""
+        x, y, width, height = box
+        ranges = []
+        for row in range(y, y + height):
+            start, length = self.ranges[first + row // self.high]
+            line = row % self.high
+            if (line + 1) * self.line > length:
+                raise _IrregularError
+            ranges.append((start + line * self.line + x * self.pixel, width * self.pixel if self.pixel else self.line))
+        return ranges
 
 
 def _plan(order: str, entries: dict[int, Entry], part: Box, length: int) -> Cut:
@@ -229,7 +240,8 @@ def _find_layout(order: str, entries: dict[int, Entry], names: tuple[int, int]) 
     bits = _numbers(order, entries, BITS, 1)
     each = bits[0] if planes > 1 else sum(bits) if len(bits) == samples else bits[0] * samples
     in_lines = compression == RAW and not tiled and find(PHOTOMETRIC, 0) != YCBCR
-    return _Layout(width, height, wide, high, planes, ranges, math.ceil(width * each / 8) if in_lines else 0)
+    line, pixel = (math.ceil(width * each / 8), 0 if each % 8 else each // 8) if in_lines else (0, 0)
+    return _Layout(width, height, wide, high, planes, ranges, line, pixel)
 
 
 def _numbers(order: str, entries: dict[int, Entry], number: int, default: int | None = None) -> Sequence[int]:

@@ -152,7 +152,7 @@ def _cut(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
     """Yield images as the graph gets them: at their own size, framed."""
     for item in items:
         photograph = source.open(item)
-        yield source.framing.cut(photograph.pixels, source.size, photograph.name)
+        yield source.framing.cut(photograph.pixels, source.size, photograph.name, photograph.view)
 
 
 def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, progress: Progress) -> Evidence:

@@ -187,8 +187,10 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
-        return parse_framing(region, crop, fit, self._read_ignored() if self.settings["ignore"] else None, white)
+        names = ("region", "crop", "fit", "white", "reading")
+        region, crop, fit, white, reading = (self.settings[name] for name in names)
+        ignored = self._read_ignored() if self.settings["ignore"] else None
+        return parse_framing(region, crop, fit, ignored, white, reading)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)

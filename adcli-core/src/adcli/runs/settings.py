@@ -137,6 +137,9 @@ class TrainSettings(Options):
         check=_by("parse_white"),
         otherwise="auto: measured on the training images",
     )
+    reading: Literal["full", "scaled"] = declare(
+        "full", "full, or scaled: decode a JPEG no finer than the model needs, in less time.", "Images", "HOW"
+    )
     batch_size: int | None = declare(
         None, "Images computed at a time.", "Computing", "N", ge=1, le=MOST, otherwise=BATCH_SIZE
     )
@@ -180,7 +183,7 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
     """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
     from adcli.data.framing import parse_framing
 
-    return parse_framing(settings.region, settings.crop, settings.fit, ignored, settings.white)
+    return parse_framing(settings.region, settings.crop, settings.fit, ignored, settings.white, settings.reading)
 
 
 def check_places(settings: TrainSettings) -> None:
