@@ -2,13 +2,37 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 SCALES = (8, 4, 2)
 """How many pixels of a JPEG, each way, its decoder can make one of."""
+
+
+def read(path: Path | str, folder: Path = Path(__file__).parent) -> NDArray[np.uint8]:
+    """Return what the graph is to get of an image file, as :func:`prepare` does of its pixels.
+
+    If the run was trained with ``--reading scaled``, a JPEG is decoded no finer than the model needs.
+    """
+    steps = _read_steps(folder)
+    with Image.open(path) as image:
+        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
+        # Of a TIFF, the size may be that before or after turning it.
+        size = (image.width, image.height) if turned and image.format != "TIFF" else (image.height, image.width)
+        scale = 1
+        if steps.get("reading") == "scaled" and image.format in ("JPEG", "MPO"):
+            _, _, wide, high = find_area(size, steps["region"], steps["crop"])
+            scale = find_scale((high, wide), steps["fit"], steps["image_size"])
+        if scale > 1:
+            image.draft(None, (image.width // scale, image.height // scale))
+        upright = ImageOps.exif_transpose(image)
+        deep = upright.mode.startswith("I;16")
+        values = np.asarray(upright if deep else upright.convert("RGB"))
+    pixels = np.stack([values] * 3, axis=2) if deep else values
+    return _prepare(pixels, steps, folder, size if scale > 1 else values.shape[:2], scale)
 
 
 def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> NDArray[np.uint8]:
@@ -18,18 +42,33 @@ def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], folder: Path = Path(
     Ignored pixels are painted, the region is cut out, then the centre of that; for a letterbox the outermost pixels are
     repeated until the part has the aspect of the model's input.
     """
-    steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
-    levels = find_levels(pixels, steps.get("white", 65535))
-    height, width = levels.shape[:2]
-    if steps["ignore"]:
-        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), (height, width))
-        levels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), levels)
-    x, y, wide, high = find_area((height, width), steps["region"], steps["crop"])
+    return _prepare(pixels, _read_steps(folder), folder, (pixels.shape[0], pixels.shape[1]), 1)
+
+
+def _read_steps(folder: Path) -> dict[str, Any]:
+    steps: dict[str, Any] = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
+    return steps
+
+
+def _prepare(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    steps: dict[str, Any],
+    folder: Path,
+    size: tuple[int, int],
+    scale: int,
+) -> NDArray[np.uint8]:
+    """Prepare an image of a height and a width, of which each pixel is made of several, each way."""
+    height, width = size
+    x, y, wide, high = find_area(size, steps["region"], steps["crop"])
     if x < 0 or y < 0 or x + wide > width or y + high > height:
         raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
-    part = levels[y : y + high, x : x + wide]
+    left, top, columns, rows = find_decoded((x, y, wide, high), size, scale)
+    part = find_levels(pixels[top : top + rows, left : left + columns], steps.get("white", 65535))
+    if steps["ignore"]:
+        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), size)[y : y + high, x : x + wide]
+        part = np.where(scale_flags(ignored, (rows, columns))[:, :, None], np.uint8(steps["grey"]), part)
     if steps["fit"] == "letterbox":
-        part = np.pad(part, (*find_borders((high, wide), steps["image_size"]), (0, 0)), mode="edge")
+        part = np.pad(part, (*find_borders((rows, columns), steps["image_size"]), (0, 0)), mode="edge")
     return part
 
 

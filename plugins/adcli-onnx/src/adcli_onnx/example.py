@@ -13,11 +13,12 @@ threshold = json.loads((folder / "calibration.json").read_text())["image_thresho
 session = ort.InferenceSession(next(folder.glob("*/1/model.onnx")), providers=["CPUExecutionProvider"])
 batch = session.get_inputs()[0].shape[0]
 for path in sys.argv[1:]:
-    pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     if (folder / "prepare.py").exists():
-        from prepare import prepare  # the run's --region, --crop, --fit and --ignore
+        from prepare import read  # the run's --region, --crop, --fit, --ignore and --reading
 
-        pixels = prepare(pixels)
+        pixels = read(path)
+    else:
+        pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     images = np.stack([pixels] * (batch if isinstance(batch, int) else 1))
     score = float(session.run(["score"], {"images": images})[0][0])
     verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"

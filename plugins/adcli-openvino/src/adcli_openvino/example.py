@@ -15,11 +15,12 @@ graph = ov.Core().read_model(next(folder.glob("*/1/model.xml")))
 model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 batch = graph.input("images").get_partial_shape()[0]
 for path in sys.argv[1:]:
-    pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     if (folder / "prepare.py").exists():
-        from prepare import prepare  # the run's --region, --crop, --fit and --ignore
+        from prepare import read  # the run's --region, --crop, --fit, --ignore and --reading
 
-        pixels = prepare(pixels)
+        pixels = read(path)
+    else:
+        pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     images = np.stack([pixels] * (batch.get_length() if batch.is_static else 1))
     score = float(model(images)["score"][0])
     verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"
