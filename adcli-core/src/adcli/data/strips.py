@@ -1,6 +1,6 @@
 """Taking pixels out of Pillow's memory: some lines at a time, upright, and only those of a part.
 
-A copy of the whole image in one piece would be written to memory, and read from there, and needs room beside it.
+A copy of the whole image in one piece needs room beside it, and whatever is converted then leaves the cache.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +14,9 @@ from adcli.data.view import Box, Size
 
 PIXELS = 1 << 18
 """Pixels that are taken at a time: they stay in a cache."""
+
+ONE_PIECE = 1 << 25
+"""Pixels of an image that is taken at once if nothing is to be done with it, which spares a copy."""
 
 
 Value = TypeVar("Value", bound=np.generic)
@@ -31,10 +34,16 @@ class Strip(NamedTuple):
     corners: tuple[int, int, int, int]
 
 
-def cut_strips(image: Image.Image, part: Box) -> Iterator[Strip]:
-    """Yield a part of an image that is decoded, some lines at a time; an image of few pixels is passed on."""
+def cut_strips(image: Image.Image, part: Box, most: int = PIXELS) -> Iterator[Strip]:
+    """Yield a part of an image that is decoded, some lines at a time; an image of few pixels is passed on.
+
+    Args:
+        image: decoded.
+        part: as it lies in the file.
+        most: pixels of a strip, unless one line has more.
+    """
     x, y, width, height = part
-    lines = max(PIXELS // width, 1)
+    lines = max(most // width, 1)
     for top in range(y, y + height, lines):
         corners = (x, top, x + width, min(top + lines, y + height))
         yield Strip(image if corners == (0, 0, *image.size) else image.crop(corners), corners)
@@ -50,8 +59,9 @@ def pour(image: Image.Image, part: Box, orientation: int, convert: Callable[[Str
         convert: returns an array (H, W, ...) for a strip.
     """
     _, y, width, height = part
+    is_plain = part == (0, 0, *image.size) and orientation == 1 and image.mode in ("RGB", "L")
     poured = None
-    for strip in cut_strips(image, part):
+    for strip in cut_strips(image, part, ONE_PIECE if is_plain else PIXELS):
         lines = convert(strip)
         if len(lines) == height and orientation == 1:
             return lines
