@@ -358,3 +358,30 @@ def out_flag(help: str, *, section: str = "Output") -> Callable[[Decorated], Dec
 
 
 json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _allow_megapixels(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Allow photographs of so many megapixels while the command runs."""
+    if value is None:
+        return
+    from adcli.data.formats import LIMIT_VARIABLE, parse_limit
+
+    before = os.environ.get(LIMIT_VARIABLE)
+    os.environ[LIMIT_VARIABLE] = str(parse_limit(value, spell(ctx, parameter)))
+
+    def restore() -> None:
+        os.environ.pop(LIMIT_VARIABLE, None)
+        os.environ.update({} if before is None else {LIMIT_VARIABLE: before})
+
+    ctx.call_on_close(restore)
+
+
+megapixels_flag = flag(
+    "--max-megapixels",
+    section="Computing",
+    metavar="N",
+    expose_value=False,
+    callback=_allow_megapixels,
+    help="Largest photograph that is read ($ADCLI_MAX_MEGAPIXELS, else 600).",
+)
+"""No setting of a run: it depends on who reads, and on the memory there, and changes nothing that is computed."""

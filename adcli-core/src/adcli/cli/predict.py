@@ -16,7 +16,19 @@ import click
 from adcli._commands import quote
 from adcli._process.output import has_lost_reader
 from adcli.cli.console import ConsoleProgress, load_pipeline, safe, style_verdict
-from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
+from adcli.cli.flags import (
+    OPENED,
+    SCORING,
+    Choice,
+    Command,
+    drop_missing,
+    flag,
+    megapixels_flag,
+    operand,
+    out_flag,
+    setting,
+    settings,
+)
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
@@ -51,6 +63,7 @@ _NAME_LENGTH = 1000
 @setting("false_alarm_rate", otherwise="the run's")
 @setting("skip_unreadable", "Do not fail if images cannot be read.")
 @settings(*(name for name in SCORING if name != "skip_unreadable"))
+@megapixels_flag
 @click.pass_context
 def predict(
     ctx: click.Context,

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, NotRequired, TypedDict
@@ -23,11 +24,12 @@ from adcli._artefacts.declaring import Offset, Overlap, Side, Tiles, White, clos
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
-from adcli.data.framing_standalone import find_area, find_borders, scale_flags
+from adcli.data.framing_standalone import find_area, find_borders, find_decoded, find_scale, scale_flags
 from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
 from adcli.data.tiling import OVERLAP, WHOLE, Tiling
 from adcli.data.tiling import parse_tiles as parse_tiles
+from adcli.data.view import View
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
@@ -42,6 +44,7 @@ class Zone(NamedTuple):
 
 
 Fit = Literal["squash", "letterbox"]
+Reading = Literal["full", "scaled"]
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
@@ -71,6 +74,7 @@ class _Stored(TypedDict):
     fit: Fit
     ignore: Literal["ignore.png"] | None
     white: NotRequired[White]
+    reading: NotRequired[Reading]
     grey: Literal[128]
     image_size: tuple[Side, Side]
     tiles: NotRequired[_StoredTiles | None]
@@ -89,6 +93,7 @@ class Framing:
         white: the value of 16-bit files that becomes 255 when they are decoded.
         tiling: how what is resized is cut into a model's inputs.
         zones: in the place of a region, several, each framed, cut and looked at by itself.
+        reading: ``full`` decodes all pixels of what is looked at; ``scaled`` has a JPEG's decoder make one of several.
     """
 
     region: Box | None = None
@@ -98,6 +103,7 @@ class Framing:
     white: int = WHITE
     tiling: Tiling = WHOLE
     zones: tuple[Zone, ...] = ()
+    reading: Reading = "full"
 
     @property
     def is_plain(self) -> bool:
@@ -130,53 +136,80 @@ class Framing:
         height = self.tiling.find_canvas(size)[0]
         return self.tiling.cut(sheet[zone * height : (zone + 1) * height], size, tile)
 
-    def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
+    def view(self, original: Size, size: Size, name: object) -> View:
+        """Return what of an image is to be decoded: of zones, the box around all.
+
+        Args:
+            original: height and width of the image.
+            size: height and width of the model's input.
+            name: of the image, for messages.
+
+        Raises:
+            DataError: the image is too small for the region or the crop, or has another aspect than the ignored areas.
+        """
+        canvas, boxes, scales = self.tiling.find_canvas(size), [], []
+        for zone in self.of_zones:
+            zone._check_size(original, name)
+            box = find_area(original, zone.region, zone.crop)
+            boxes.append(box)
+            scales.append(1 if self.reading == "full" else find_scale((box[3], box[2]), self.fit, canvas))
+        return View(original, _surround(boxes), min(scales))
+
+    def cut(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
         """Return what is to be resized to a model's input, or to the canvas of its tiles; of one zone.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
             name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
 
         Raises:
             DataError: as :meth:`fitted`.
         """
-        part = self._part(pixels, name)
+        part = self._part(pixels, name, view)
         borders = self._borders((part.shape[0], part.shape[1]), self.tiling.find_canvas(size))
         return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
 
-    def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
+    def fitted(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
         """Return a photograph's sheet: what :meth:`cut` returns of each zone, resized, in less time for wide borders.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
             name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
 
         Raises:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
         if self.zones:
-            return np.concatenate([one.fitted(pixels, size, name) for one in self.of_zones])
-        part, canvas = self._part(pixels, name), self.tiling.find_canvas(size)
+            return np.concatenate([one.fitted(pixels, size, name, view) for one in self.of_zones])
+        part, canvas = self._part(pixels, name, view), self.tiling.find_canvas(size)
         return resize(part, canvas, self._borders((part.shape[0], part.shape[1]), canvas))
 
-    def _part(self, pixels: Pixels, name: object) -> Pixels:
+    def _part(self, pixels: Pixels, name: object, view: View | None) -> Pixels:
         """Return what is looked at."""
         if self.is_plain:
             return pixels
-        original = (pixels.shape[0], pixels.shape[1])
+        original = (pixels.shape[0], pixels.shape[1]) if view is None else view.size
         self._check_size(original, name)
         rows, columns = self.area(original)
-        # A view would keep all of the image in the cache.
-        part = pixels[rows, columns].copy()
+        # A view of the array would keep all of the image in the cache.
+        part = (pixels[rows, columns] if view is None else self._find(pixels, view)).copy()
         if self.ignored is not None:
-            hidden = self._ignored_at(original)[rows, columns]
+            hidden = scale_flags(self._ignored_at(original)[rows, columns], (part.shape[0], part.shape[1]))
             if hidden.all():
                 raise self._nothing_left(name)
             part[hidden] = GREY
         return part
+
+    def _find(self, pixels: Pixels, view: View) -> Pixels:
+        """Return what is looked at among the pixels of a view."""
+        left, top, width, height = find_decoded(find_area(view.size, self.region, self.crop), view.size, view.scale)
+        left, top = left - view.decoded[0], top - view.decoded[1]
+        return pixels[top : top + height, left : left + width]
 
     def area(self, original: Size) -> tuple[slice, slice]:
         """Return the rows and columns of an image, if it is large enough, that are looked at; of one zone."""
@@ -260,7 +293,7 @@ class Framing:
             size: height and width of the model's input.
         """
         tiling = self.tiling
-        if self.is_plain and self.white == WHITE and len(tiling) == 1:
+        if self.is_plain and self.white == WHITE and self.reading == "full" and len(tiling) == 1:
             return {}
         described = {
             "region": self.region,
@@ -272,12 +305,20 @@ class Framing:
             "white": self.white,
             "tiles": None if len(tiling) == 1 else asdict(tiling),
             "zones": dict(self.zones),
+            "reading": self.reading,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
             CODE_FILE: Path(prepare.__file__).read_bytes(),
         }
         return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}
+
+
+def _surround(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box around several."""
+    left, top = (min(box[axis] for box in boxes) for axis in (0, 1))
+    right, bottom = (max(box[axis] + box[axis + 2] for box in boxes) for axis in (0, 1))
+    return left, top, right - left, bottom - top
 
 
 PLAIN = Framing()
@@ -364,15 +405,16 @@ def parse_framing(
     fit: Fit,
     ignored: Flags | None = None,
     white: object = WHITE,
+    reading: Reading = "full",
     *,
     tiles: str | None = None,
     overlap: float = OVERLAP,
 ) -> Framing:
-    """Return the framing that ``--region``, ``--crop``, ``--fit``, ``--white`` and ``--tiles`` describe.
+    """Return the framing that the options describe which say how photographs are looked at.
 
     Args:
-        region, crop, fit, white, tiles: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were
-            declared.
+        region, crop, fit, white, reading, tiles: as on the command line and in ``run.yaml``; ``auto`` is as if nothing
+            were declared.
         ignored: the areas of ``--ignore``, read from where they are.
         overlap: of tiles, as a share of their sides.
 
@@ -387,7 +429,8 @@ def parse_framing(
     if centre is not None and not all(_fits(centre, it) for it in boxes):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
     columns, rows = (tiles and parse_tiles(tiles)) or (1, 1)
-    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, Tiling(columns, rows, overlap), zones)
+    tiling = Tiling(columns, rows, overlap)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, tiling, zones, reading)
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -443,4 +486,5 @@ def read_framing(folder: Path, size: Size, says: str) -> Framing:
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
     tiles = stored.get("tiles")
     tiling = WHOLE if tiles is None else Tiling(tiles["columns"], tiles["rows"], tiles["overlap"])
-    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE), tiling, zones)
+    white, reading = stored.get("white", WHITE), stored.get("reading", "full")
+    return Framing(box, centre, stored["fit"], ignored, white, tiling, zones, reading)

@@ -10,9 +10,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
+
+SCALES = (8, 4, 2)
+"""How many pixels of a JPEG, each way, its decoder can make one of."""
+
 
 Levels = NDArray[np.uint8]
+
+
+def read(path: Path | str, folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
+    """Return all that the graph is to get of an image file, as :func:`cut` does of its pixels.
+
+    If the run was trained with ``--reading scaled``, a JPEG is decoded no finer than the model needs.
+    """
+    steps = _read_steps(folder)
+    with Image.open(path) as image:
+        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
+        # Of a TIFF, the size may be that before or after turning it.
+        size = (image.width, image.height) if turned and image.format != "TIFF" else (image.height, image.width)
+        scale = 1
+        if steps.get("reading") == "scaled" and image.format in ("JPEG", "MPO"):
+            regions = [*steps["zones"].values()] or [steps["region"]]
+            areas = [find_area(size, region, steps["crop"]) for region in regions]
+            scale = min(find_scale((high, wide), steps["fit"], _find_canvas(steps)) for _, _, wide, high in areas)
+        if scale > 1:
+            image.draft(None, (image.width // scale, image.height // scale))
+        upright = ImageOps.exif_transpose(image)
+        deep = upright.mode.startswith("I;16")
+        values = np.asarray(upright if deep else upright.convert("RGB"))
+    pixels = np.stack([values] * 3, axis=2) if deep else values
+    return _cut(pixels, steps, folder, size if scale > 1 else values.shape[:2], scale)
 
 
 def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent, zone: str = "") -> Levels:
@@ -22,31 +50,53 @@ def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).p
     Ignored pixels are painted, the region is cut out, then the centre of that; for a letterbox the outermost pixels are
     repeated until the part has the aspect of the model's input, or of its tiles together.
     """
-    steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
-    levels = find_levels(pixels, steps.get("white", 65535))
-    height, width = levels.shape[:2]
-    if steps["ignore"]:
-        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), (height, width))
-        levels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), levels)
-    region = steps["zones"][zone] if zone else steps["region"]
-    x, y, wide, high = find_area((height, width), region, steps["crop"])
-    if x < 0 or y < 0 or x + wide > width or y + high > height:
-        raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
-    part = levels[y : y + high, x : x + wide]
-    if steps["fit"] == "letterbox":
-        size = tuple(steps["image_size"])
-        canvas = lay_out(size, **steps["tiles"])[1] if steps["tiles"] else size
-        part = np.pad(part, (*find_borders((high, wide), canvas), (0, 0)), mode="edge")
-    return part
+    return _prepare(pixels, _read_steps(folder), folder, (pixels.shape[0], pixels.shape[1]), 1, zone)
 
 
 def cut(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
-    """Return all that the graph is to get of an image, by zone: what is looked at, or tiles of that, row by row.
+    """Return all that the graph is to get of an image, by zone: what is looked at, or tiles of that, row by row."""
+    return _cut(pixels, _read_steps(folder), folder, (pixels.shape[0], pixels.shape[1]), 1)
 
-    For tiles, it is resized to a canvas of all of them, antialiased, and rounded at the end.
-    """
-    steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
-    return {zone: _cut_one(prepare(pixels, folder, zone), steps) for zone in steps["zones"] or [""]}
+
+def _read_steps(folder: Path) -> dict[str, Any]:
+    steps: dict[str, Any] = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
+    return steps
+
+
+def _find_canvas(steps: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width of what a zone is resized to."""
+    high, wide = steps["image_size"]
+    return lay_out((high, wide), **steps["tiles"])[1] if steps["tiles"] else (high, wide)
+
+
+def _cut(
+    pixels: Levels | NDArray[np.uint16], steps: dict[str, Any], folder: Path, size: tuple[int, int], scale: int
+) -> dict[str, list[Levels]]:
+    zones = steps["zones"] or [""]
+    return {zone: _cut_one(_prepare(pixels, steps, folder, size, scale, zone), steps) for zone in zones}
+
+
+def _prepare(
+    pixels: Levels | NDArray[np.uint16],
+    steps: dict[str, Any],
+    folder: Path,
+    size: tuple[int, int],
+    scale: int,
+    zone: str,
+) -> Levels:
+    """Prepare an image of a height and a width, of which each pixel is made of several, each way."""
+    height, width = size
+    x, y, wide, high = find_area(size, steps["zones"][zone] if zone else steps["region"], steps["crop"])
+    if x < 0 or y < 0 or x + wide > width or y + high > height:
+        raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
+    left, top, columns, rows = find_decoded((x, y, wide, high), size, scale)
+    part = find_levels(pixels[top : top + rows, left : left + columns], steps.get("white", 65535))
+    if steps["ignore"]:
+        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), size)[y : y + high, x : x + wide]
+        part = np.where(scale_flags(ignored, (rows, columns))[:, :, None], np.uint8(steps["grey"]), part)
+    if steps["fit"] == "letterbox":
+        part = np.pad(part, (*find_borders((rows, columns), _find_canvas(steps)), (0, 0)), mode="edge")
+    return part
 
 
 def _cut_one(part: Levels, steps: dict[str, Any]) -> list[Levels]:
@@ -133,6 +183,45 @@ def find_borders(part: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[in
     down = max((2 * wide * rows + columns) // (2 * columns) - high, 0)
     across = max((2 * high * columns + rows) // (2 * rows) - wide, 0)
     return (down // 2, down - down // 2), (across // 2, across - across // 2)
+
+
+def find_scale(part: tuple[int, int], fit: str, size: tuple[int, int]) -> int:
+    """Return how many pixels of a JPEG, each way, its decoder makes one of.
+
+    At least two are left, each way, for each pixel of the model's input, borders included.
+
+    Args:
+        part: height and width of what is looked at.
+        fit: ``squash`` or ``letterbox``.
+        size: height and width of the model's input.
+    """
+    high, wide = part
+    if fit == "letterbox":
+        (above, below), (before, behind) = find_borders(part, size)
+        high, wide = above + high + below, before + wide + behind
+    return next((scale for scale in SCALES if high >= 2 * scale * size[0] and wide >= 2 * scale * size[1]), 1)
+
+
+def find_decoded(part: tuple[int, int, int, int], size: tuple[int, int], scale: int) -> tuple[int, int, int, int]:
+    """Return a part (x, y, width, height) of an image in pixels of which each is made of several.
+
+    Args:
+        part: in pixels of the image.
+        size: height and width of the image.
+        scale: how many of its pixels, each way, one is made of; what is left at a border is one as well.
+    """
+    (left, wide), (top, high) = (
+        _find_stretch(start, length, total, scale)
+        for start, length, total in zip(part[:2], part[2:], size[::-1], strict=True)
+    )
+    return left, top, wide, high
+
+
+def _find_stretch(start: int, length: int, total: int, scale: int) -> tuple[int, int]:
+    count = -(-total // scale)
+    first = min((2 * start + scale) // (2 * scale), count - 1)
+    end = count if start + length == total else min((2 * (start + length) + scale) // (2 * scale), count)
+    return first, max(end - first, 1)
 
 
 def scale_flags(flags: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from adcli.data.decoding import Pixels, Size, is_grey, share_channels
 from adcli.data.framing import PLAIN, Framing
 from adcli.data.left_out import COLOUR, GREY, Omissions, Reason
 from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
+from adcli.data.view import Look, look_at_all
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
@@ -98,7 +99,14 @@ class ImageSource:
 
     def open(self, item: Item) -> Photograph:
         """Return the photograph of an item, decoded as the framing wants it."""
-        return open_photograph(item.path, white=self.framing.white)
+        return open_photograph(item.path, white=self.framing.white, look=self._look(item.path))
+
+    def _look(self, name: object) -> Look:
+        """Return what tells which pixels of a file are decoded."""
+        framing = self.framing
+        if framing.is_plain and framing.reading == "full":
+            return look_at_all
+        return lambda original: framing.view(original, self.size, name)
 
     @property
     def photographs_at_once(self) -> int:
@@ -138,7 +146,7 @@ class ImageSource:
             pixels = share_channels(pixels[:, :, 0]) if grey else pixels
         if odd:
             self._note(odd, photograph.name)
-        pixels = self.framing.fitted(pixels, self.size, photograph.name)
+        pixels = self.framing.fitted(pixels, self.size, photograph.name, photograph.view)
         return Decoded(pixels, photograph.size, photograph.digest)
 
     def _note(self, odd: Iterable[Reason], name: str) -> None:
@@ -219,7 +227,8 @@ class ImageSource:
             if isinstance(source, Unreadable):
                 return source
             try:
-                photograph = open_photograph(source, f"image {number}", self.framing.white)
+                look = self._look(name_of(numbered))
+                photograph = open_photograph(source, f"image {number}", self.framing.white, look, keep_rest=True)
                 return photograph, self.fit(photograph)
             except DataError as error:
                 path = Path(source) if isinstance(source, (str, Path)) else getattr(source, "path", None)

@@ -164,7 +164,7 @@ def _frame(item: Item, source: ImageSource) -> list[Pixels]:
     photograph, framing = source.open(item), source.framing
     if len(framing.tiling) > 1:
         return np.split(source.fit(photograph).pixels, len(framing.of_zones))
-    return [one.cut(photograph.pixels, source.size, photograph.name) for one in framing.of_zones]
+    return [one.cut(photograph.pixels, source.size, photograph.name, photograph.view) for one in framing.of_zones]
 
 
 def _cut(piece: Pixels, source: ImageSource) -> Iterator[Pixels]:

@@ -165,6 +165,9 @@ class TrainSettings(Options):
         check=_by("parse_white"),
         otherwise="auto: measured on the training images",
     )
+    reading: Literal["full", "scaled"] = declare(
+        "full", "full, or scaled: decode a JPEG no finer than the model needs, in less time.", "Images", "HOW"
+    )
     batch_size: int | None = declare(
         None, "Images computed at a time.", "Computing", "N", ge=1, le=MOST, otherwise=BATCH_SIZE
     )
@@ -214,6 +217,7 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
         settings.fit,
         ignored,
         settings.white,
+        settings.reading,
         tiles=settings.tiles,
         overlap=settings.tile_overlap,
     )

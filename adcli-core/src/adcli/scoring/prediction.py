@@ -87,6 +87,8 @@ class Prediction:
             raise ValueError(
                 f"{self.name}: its pixels were let go when the next prediction was asked for; copy them before"
             )
+        # Of a part that was decoded alone, the rest is decoded when somebody asks for it.
+        self._photograph = self._photograph.whole()
         return self._photograph
 
     @cached_property

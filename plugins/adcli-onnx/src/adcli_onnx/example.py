@@ -15,12 +15,12 @@ session = ort.InferenceSession(next(folder.glob("*/1/model.onnx")), providers=["
 batch = session.get_inputs()[0].shape[0]
 count = batch if isinstance(batch, int) else 1
 for path in sys.argv[1:]:
-    pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    parts = {"": [pixels]}
     if (folder / "prepare.py").exists():
-        from prepare import cut  # the run's --region, --crop, --fit, --ignore and --tiles
+        from prepare import read  # the run's --region, --crop, --fit, --ignore, --reading and --tiles
 
-        parts = cut(pixels)
+        parts = read(path)
+    else:
+        parts = {"": [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))]}
     scores = {
         zone: max(float(session.run(["score"], {"images": np.stack([part] * count)})[0][0]) for part in some)
         for zone, some in parts.items()

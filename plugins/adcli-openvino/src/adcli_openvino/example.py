@@ -17,12 +17,12 @@ model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 batch = graph.input("images").get_partial_shape()[0]
 count = batch.get_length() if batch.is_static else 1
 for path in sys.argv[1:]:
-    pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    parts = {"": [pixels]}
     if (folder / "prepare.py").exists():
-        from prepare import cut  # the run's --region, --crop, --fit, --ignore and --tiles
+        from prepare import read  # the run's --region, --crop, --fit, --ignore, --reading and --tiles
 
-        parts = cut(pixels)
+        parts = read(path)
+    else:
+        parts = {"": [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))]}
     scores = {
         zone: max(float(model(np.stack([part] * count))["score"][0]) for part in some) for zone, some in parts.items()
     }
