@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcli.data.decoding import decode
-from adcli.data.framing import Fit, Framing
+from adcli.data.decoding import decode, resize
+from adcli.data.framing import Fit, Framing, Reading, Zone
 from adcli.data.framing_standalone import find_borders
+from adcli.data.source import ImageSource, Item
+from adcli.data.tiling import WHOLE, Tiling
 from adcli.data.view import Size
 
 
@@ -63,7 +65,9 @@ def test_scaled_reading_shows_nearly_what_full_reading_does(
         full = framing.fitted(decode(content.getvalue(), "x").pixels, (32, 32), "x")
         assert np.abs(scaled.astype(int) - full).max() <= 4
         cut = framing.cut(found.pixels, (32, 32), "x", found.view)
-        np.testing.assert_array_equal(runpy.run_path(str(tmp_path / "prepare.py"))["read"](tmp_path / "a.jpg"), cut)
+        np.testing.assert_array_equal(
+            runpy.run_path(str(tmp_path / "prepare.py"))["read"](tmp_path / "a.jpg")[""][0], cut
+        )
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
@@ -74,3 +78,38 @@ def test_other_formats_are_read_in_full(form: str) -> None:
     found = decode(content.getvalue(), "x", look=lambda size: framing.view(size, (16, 16), "x"))
     assert found.view.is_whole
     np.testing.assert_array_equal(found.pixels, decode(content.getvalue(), "x").pixels)
+
+
+ZONES = (Zone("left", (12, 10, 170, 201)), Zone("right", (230, 33, 140, 160)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("reading", ["full", "scaled"])
+@pytest.mark.parametrize("tiling", [WHOLE, Tiling(2, 2)])
+def test_zones_and_tiles_are_the_same_decoded_together_and_each_by_itself(
+    tiling: Tiling, reading: Reading, form: str, tmp_path: Path
+) -> None:
+    """Prediction looks at all zones of a photograph, calibration at one after the other, exports need no adcli."""
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 41, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((403, 301), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "a", form, **({"compression": "tiff_lzw"} if form == "TIFF" else {}))
+    size = (16, 24)
+    framing = Framing(zones=ZONES, tiling=tiling, fit="letterbox", reading=reading)
+    sheet = ImageSource(size, framing=framing).read(Item(tmp_path / "a")).pixels
+    alone = [ImageSource(size, framing=one).read(Item(tmp_path / "a")).pixels for one in framing.of_zones]
+    np.testing.assert_array_equal(sheet, np.concatenate(alone))
+    ((photograph, predicted),) = ImageSource(size, framing=framing).photographs([tmp_path / "a"])
+    np.testing.assert_array_equal(predicted.pixels, sheet)
+    assert photograph.whole().pixels.shape == (301, 403, 3)
+    assert photograph.size == (301, 403)
+    if reading == "scaled":
+        # The smaller zone decides, with its borders, and with tiles their canvas.
+        expected = 1 if form == "TIFF" else 4 if tiling is WHOLE else 2
+        assert (photograph.view.scale if photograph.view else 1) == expected
+    for name, file in framing.files(size).items():
+        (tmp_path / name).write_bytes(file)
+    parts = runpy.run_path(str(tmp_path / "prepare.py"))["read"](tmp_path / "a")
+    inputs = [part if len(tiling) > 1 else resize(part, size) for zone in parts.values() for part in zone]
+    for number, part in enumerate(inputs):
+        # Pillow resizes in float32 otherwise than adcli does.
+        assert np.abs(part.astype(int) - framing.cut_part(sheet, size, number)).max() <= 1
