@@ -191,7 +191,7 @@ class _Image:
             keys = self._keys(np.ascontiguousarray(self.anomaly_map[band.rows][:, band.columns])[inside])
             if self.seen is not None:
                 keys[~self.seen[band.rows, band.columns][inside]] = UNSEEN
-            yield keys, band.labels[inside], band.count
+            yield keys, band.labels[inside], band.found
 
     def _keys(self, values: NDArray[np.float32]) -> Keys:
         keys = ordered_keys(values)

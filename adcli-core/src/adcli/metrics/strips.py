@@ -25,12 +25,12 @@ class Rows(Protocol):
 
 
 class Band(NamedTuple):
-    """The rows and columns of a mask around regions that share rows, and the regions' labels there, from 1 on."""
+    """Rows and columns of a mask around regions that share rows, and the labels of these there, from 1 to ``found``."""
 
     rows: slice
     columns: slice
     labels: NDArray[np.int32]
-    count: int
+    found: int
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -48,11 +48,11 @@ def bands(mask: Flags) -> Iterator[Band]:
     """
     from scipy.ndimage import label
 
-    for rows in _runs(mask.any(axis=1)):
+    for rows in _runs(np.asarray(mask.any(axis=1))):
         used = np.flatnonzero(mask[rows].any(axis=0))
         columns = slice(int(used[0]), int(used[-1]) + 1)
-        labels, count = label(mask[rows, columns], structure=np.ones((3, 3), int))
-        yield Band(rows, columns, labels, int(count))
+        labels, found = label(mask[rows, columns], structure=np.ones((3, 3), int))
+        yield Band(rows, columns, labels, int(found))
 
 
 def _runs(flags: Flags) -> Iterator[slice]:

@@ -3,8 +3,11 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from adcli.data.decoding import Pixels, resize_map
+from adcli.data.decoding import Pixels, Size
+from adcli.data.framing_standalone import scale_flags
+from adcli.report.cards import GAP
 from adcli.report.colours import Map, Mask, colour_map
+from adcli.report.shrinking import fit_map, show_spots, shrink_mask
 from adcli.scoring.prediction import Prediction
 
 Colour = tuple[int, int, int]
@@ -29,17 +32,24 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     """
     pixels, calibration = prediction.photograph.pixels, prediction.calibration
     scale = PANEL / max(prediction.size)
-    height, width = (max(round(side * scale), 1) for side in prediction.size)
-    image = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
-    truth = None if mask is None else resize_map(mask.astype(np.float32), (height, width)) > 0.5
-    panels = [_outline(image, truth, _TRUE)]
-    if prediction.map is not None:
-        shown, marked = resize_map(prediction.map, (height, width)), prediction.marked
-        # Of each region something is left, however small it becomes.
-        found = None if marked is None else resize_map(marked.astype(np.float32), (height, width)) > 0
-        panels.append(_outline(_lay_over(image, shown, calibration.map_range), found, _PREDICTED))
+    size = height, width = max(round(prediction.size[0] * scale), 1), max(round(prediction.size[1] * scale), 1)
+    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=GAP)
+    image = np.asarray(photo)
+    panels = [_outline(image, None if mask is None else _fit_mask(mask, size), _TRUE)]
+    # What was framed has its place only in the whole photograph.
+    anomaly_map = prediction.model_map if prediction.framing.is_plain else prediction.map
+    if anomaly_map is not None:
+        found = None if prediction.marked is None else _fit_mask(prediction.marked, size)
+        panels.append(_outline(_lay_over(image, fit_map(anomaly_map, size), calibration.map_range), found, _PREDICTED))
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
     return _add_caption(panels, title, prediction)
+
+
+def _fit_mask(mask: Mask, size: Size) -> Mask:
+    """Return a mask at the size of a panel; of each region something is left that shows, however small it becomes."""
+    shrunk = shrink_mask(mask, size)
+    fitted = scale_flags(shrunk, size)
+    return fitted if shrunk.shape == mask.shape else show_spots(fitted)
 
 
 def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:
