@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.metrics.curves import Counts, Flags, Floats, area, aupro, auroc
-from adcli.metrics.strips import Rows, bands, strips
+from adcli.metrics.strips import STRIP, Rows, bands, strips
 from adcli.metrics.table import compute_all
 
 EXACT = 2**25
@@ -272,11 +272,17 @@ class PixelMetrics:
             (self._normal if of_normal else self._beside).append(kept)
             return
         for keys in image.good():
-            lowest, counts = tally(keys)
+            self._count(keys, 1 / number if of_normal else 0)
+
+    def _count(self, keys: Keys, weight: float) -> None:
+        """Count good pixels, which of an image without a defect weigh something besides."""
+        assert self._histogram is not None
+        for start in range(0, len(keys), STRIP):
+            lowest, counts = tally(keys[start : start + STRIP])
             some = slice(lowest, lowest + len(counts))
             self._histogram[some] += counts
-            if of_normal:
-                self._normal_shares[some] += counts / number
+            if weight:
+                self._normal_shares[some] += counts * weight
 
     def _add_defects(self, image: "_Image", kind: Kind) -> None:
         parts = []
@@ -298,12 +304,10 @@ class PixelMetrics:
         """Sort what was kept into bins."""
         self._histogram, self._normal_shares = np.zeros(BINS, np.int64), np.zeros(BINS)
         drop = np.uint32(DROPPED_BITS)
-        for keys in (*self._normal, *self._beside):
-            lowest, counts = tally(keys >> drop)
-            self._histogram[lowest : lowest + len(counts)] += counts
-        for keys in self._normal:
-            lowest, counts = tally(keys >> drop)
-            self._normal_shares[lowest : lowest + len(counts)] += counts / len(keys)
+        for images, is_normal in ((self._normal, True), (self._beside, False)):
+            for keys in images:
+                keys >>= drop
+                self._count(keys, 1 / len(keys) if is_normal else 0)
         self._normal, self._beside = [], []
         for kind in self._kinds.values():
             kind.images = [spread(keys >> drop) for keys in kind.images]
@@ -412,10 +416,8 @@ def ordered_keys(values: NDArray[np.float32]) -> Keys:
 
 def tally(keys: Keys) -> tuple[int, NDArray[np.int64]]:
     """Return the lowest of some keys, and how many there are of each from there on."""
-    if not keys.size:
-        return 0, np.zeros(0, np.int64)
     lowest = int(keys.min())
-    return lowest, np.bincount(keys - np.uint32(lowest))
+    return lowest, np.bincount(np.subtract(keys, lowest, dtype=np.intp))
 
 
 def spread(keys: Keys) -> Keys:

@@ -43,17 +43,17 @@ class Enlarged:
 
     def _sum(self, rows: slice) -> NDArray[np.float64]:
         """Return weighted sums of the map's rows; in float64, as Pillow's are, until all is added."""
-        total = np.zeros((rows.stop - rows.start, self.shape[1]))
-        for sources, weights in zip(self._sources[:, rows], self._weights[:, rows], strict=True):
-            if weights.any():
-                total += np.multiply(self._wide[sources], weights[:, None], dtype=np.float64)
-        return total
+        above, below = (
+            np.multiply(self._wide[sources], weights[:, None], dtype=np.float64)
+            for sources, weights in zip(self._sources[:, rows], self._weights[:, rows], strict=True)
+        )
+        above += below
+        return above
 
 
 def _list_sources(total: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return which of ``total`` lines each of more, ``count``, is made of, and their weights, both (3, count)."""
+    """Return which of ``total`` lines each of more, ``count``, is made of, and their weights, both (2, count)."""
     centres = (np.arange(count) + 0.5) * (total / count)
-    lines = np.maximum((centres - 0.5).astype(int), 0) + np.arange(3)[:, None]
+    lines = np.maximum((centres - 0.5).astype(int), 0) + np.arange(2)[:, None]
     weights = np.maximum(1 - np.abs(lines - centres + 0.5), 0) * (lines < total)
-    # Added in the order in which Pillow does, whose rounding this is to have.
-    return np.minimum(lines, total - 1), weights / (weights[0] + weights[1] + weights[2])
+    return np.minimum(lines, total - 1), weights / weights.sum(axis=0)

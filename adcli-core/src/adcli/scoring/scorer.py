@@ -19,9 +19,10 @@ from adcli.scoring.opened import UNKNOWN, Origin
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import Runtime, score_batches
 
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 128 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
 
+T = TypeVar("T")
 Subject = TypeVar("Subject", Item, Photograph)
 Said = tuple[float, NDArray[np.float32] | None]
 """The score and the map (h, w) of an input."""
@@ -53,7 +54,8 @@ def _score(
     batches = in_batches(remaining, batch_size, BATCH_BYTES, _held)
     for batch, (scores, maps) in score_batches(runtime, batches, _pixels, overlap=batch_size > 1):
         rows = iter(range(len(scores)))
-        for entry in batch:
+        # Each photograph takes its memory until its turn is over, and not until the next batch is complete.
+        for entry in _taken(batch):
             if isinstance(entry, Unreadable):
                 yield entry, None
                 continue
@@ -62,6 +64,13 @@ def _score(
             _check_finite(entry[0], *said)
             yield entry, said
     remaining.raise_error()
+
+
+def _taken(batch: list[T]) -> Iterator[T]:
+    """Yield what a batch holds, which it then does not any more."""
+    batch.reverse()
+    while batch:
+        yield batch.pop()
 
 
 def _check_finite(subject: Item | Photograph, score: float, model_map: NDArray[np.float32] | None) -> None:
