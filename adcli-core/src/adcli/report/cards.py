@@ -11,13 +11,16 @@ from PIL import Image
 
 from adcli.data.decoding import Pixels, read_image
 from adcli.report.colours import Map, Mask, colour_map
-from adcli.report.shrinking import fit_map, show_spots, shrink_mask
+from adcli.report.shrinking import fit_map, show_spots, shrink_mask, spread_peaks
 
 LONG_SIDE = 360
 """Longest side of a photograph, in pixels."""
 
 HEAT_SIDE = 96
 """Longest side of a heat map; browsers interpolate it, as maps are smooth."""
+
+FINE = 4
+"""A map is as many times as large as its heat map, or more, if what is in it may be small."""
 
 TRACED_SIDE = 320
 """Longest side of a mask that is traced, in pixels."""
@@ -101,7 +104,11 @@ def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _heat(anomaly_map: Map, box: tuple[int, int], map_range: tuple[float, float]) -> Image.Image:
     width, height = fitted(box, HEAT_SIDE)
-    layer = colour_map(fit_map(anomaly_map, (height, width)), map_range)
+    values = fit_map(anomaly_map, (height, width))
+    if max(anomaly_map.shape) > FINE * HEAT_SIDE:
+        # Lossy compression drops the colour of single pixels.
+        values = spread_peaks(values)
+    layer = colour_map(values, map_range)
     return Image.fromarray(np.rint(layer * (1, 1, 1, 255)).astype(np.uint8), "RGBA")
 
 

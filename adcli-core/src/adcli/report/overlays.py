@@ -1,5 +1,7 @@
 """A picture of one prediction as an image file: the photograph, the heat map over it, and a caption."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,6 +17,9 @@ Colour = tuple[int, int, int]
 PANEL = 448
 """Longest side of a panel, in pixels."""
 
+CLOSE = 2
+"""How many times larger than in the photograph a small region is in a panel of its own."""
+
 _MARGIN, _CAPTION, _TEXT = 12, 52, 16
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
 _PREDICTED, _TRUE = (255, 255, 255), (0, 229, 255)
@@ -24,7 +29,9 @@ _VERDICTS = {"defect": ("DEFECT", _DEFECT), "good": ("GOOD", _GOOD), "": ("NO VE
 def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Image:
     """Draw a photograph, its heat map, and a caption that gives score, threshold and verdict.
 
-    The regions of a defect are outlined in white. Colours mean the same in every picture of a run.
+    The regions of a defect are outlined in white. If the photograph is so large that a region could not be made out,
+    that with the highest peak is shown close up, twice as large as it is in the photograph. Colours mean the same in
+    every picture of a run.
 
     Args:
         prediction: one that still has its pixels.
@@ -41,6 +48,7 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     if anomaly_map is not None:
         found = None if prediction.marked is None else _fit_mask(prediction.marked, size)
         panels.append(_outline(_lay_over(image, fit_map(anomaly_map, size), calibration.map_range), found, _PREDICTED))
+        panels += _look_closely(prediction, size)
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
     return _add_caption(panels, title, prediction)
 
@@ -50,6 +58,23 @@ def _fit_mask(mask: Mask, size: Size) -> Mask:
     shrunk = shrink_mask(mask, size)
     fitted = scale_flags(shrunk, size)
     return fitted if shrunk.shape == mask.shape else show_spots(fitted)
+
+
+def _look_closely(prediction: Prediction, size: Size) -> Iterator[Pixels]:
+    """Yield a panel of the part of a photograph around the region with the highest peak, if that shows more of it."""
+    if not prediction.regions or prediction.marked is None:
+        return
+    region = prediction.regions[0]
+    # As much around the region as its own size, at least.
+    share = max(2 * region.height / size[0], 2 * region.width / size[1], 1 / CLOSE)
+    height, width = (round(side * share) for side in size)
+    if 2 * height > prediction.size[0] or 2 * width > prediction.size[1]:
+        return
+    top = min(max(region.y + (region.height - height) // 2, 0), prediction.size[0] - height)
+    left = min(max(region.x + (region.width - width) // 2, 0), prediction.size[1] - width)
+    part = (slice(top, top + height), slice(left, left + width))
+    close = Image.fromarray(prediction.photograph.pixels[part]).resize(size[::-1], Image.Resampling.LANCZOS)
+    yield _outline(np.asarray(close), scale_flags(prediction.marked[part], size), _PREDICTED)
 
 
 def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:

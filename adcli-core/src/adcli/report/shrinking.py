@@ -36,6 +36,14 @@ def fit_map(anomaly_map: Map, size: Size) -> Map:
     return resize_map(anomaly_map, size)
 
 
+def spread_peaks(anomaly_map: Map) -> Map:
+    """Return a map (h, w) with the highest value of each cell and its neighbours, so that no peak is a single cell."""
+    padded = np.pad(anomaly_map, 1, constant_values=np.nan)
+    lines = np.fmax(np.fmax(padded[:-2], padded[1:-1]), padded[2:])
+    spread = np.fmax(np.fmax(lines[:, :-2], lines[:, 1:-1]), lines[:, 2:])
+    return np.where(np.isnan(anomaly_map), anomaly_map, spread)
+
+
 def _edges(total: int, count: int) -> NDArray[np.int64]:
     """Return where each of some cells, as many as there are pixels at most, begins and the last one ends."""
     cells = min(total, count)

@@ -43,12 +43,13 @@ class Enlarged:
 
     def _sum(self, rows: slice) -> NDArray[np.float64]:
         """Return weighted sums of the map's rows; in float64, as Pillow's are, until all is added."""
-        above, below = (
-            np.multiply(self._wide[sources], weights[:, None], dtype=np.float64)
-            for sources, weights in zip(self._sources[:, rows], self._weights[:, rows], strict=True)
-        )
-        above += below
-        return above
+        total: NDArray[np.float64] = self._weigh(0, rows)
+        total += self._weigh(1, rows)
+        return total
+
+    def _weigh(self, line: int, rows: slice) -> NDArray[np.float64]:
+        weights = self._weights[line, rows, None]
+        return np.multiply(self._wide[self._sources[line, rows]], weights, dtype=np.float64)
 
 
 def _list_sources(total: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
