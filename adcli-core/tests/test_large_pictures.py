@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from scipy.ndimage import label
 
 from adcli.data.framing import Framing
 from adcli.data.photograph import Photograph
-from adcli.report.cards import LONG_SIDE, picture
+from adcli.data.samples import Sample
+from adcli.report.cards import LONG_SIDE, PHOTO_BYTES, picture
+from adcli.report.gallery import Gallery
 from adcli.report.overlays import PANEL, draw_overlay
 from adcli.report.shrinking import FEW, NOTICED, fit_map, show_spots, shrink_mask
 from adcli.scoring.calibration import Calibration
@@ -135,3 +138,42 @@ def test_pictures_of_a_good_image_need_no_map_of_its_size() -> None:
     draw_overlay(said).save(content, "PNG")
     assert Image.open(content).width == 2 * PANEL + 36
     assert "map" not in vars(said)
+
+
+def close_up(prediction: Prediction, mask: np.ndarray | None = None) -> np.ndarray:
+    """Return the close-up that a report shows of a prediction, RGB; of no size if it shows none."""
+    gallery = Gallery()
+    gallery.add(prediction, Sample(Path("a.png"), "defect"), mask)
+    uri = gallery.shown()[0].picture.close
+    return np.asarray(opened(uri).convert("RGB"), int) if uri else np.empty((0, 0, 3), int)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("found", [True, False])
+def test_a_report_shows_close_up_what_was_found_and_else_what_was_missed(place: tuple[int, int], found: bool) -> None:
+    said = predict(place)
+    said.is_defect = found
+    # The largest true defect lies elsewhere if this one was found, and is this one if it was missed.
+    pixels = close_up(said, mark((1500, 1500), side=20) if found else mark(place) | mark((1500, 1500), side=6))
+    assert pixels.shape == (150, 200, 3)
+    red = (pixels[:, :, 0] > 150) & (pixels[:, :, 1] < 80)
+    assert red.sum() == pytest.approx(100, rel=0.5), "pixel by pixel"
+
+
+def test_there_is_no_close_up_of_a_good_image_or_of_what_is_large_or_of_a_small_photograph() -> None:
+    good = predict((5, 5))
+    good.is_defect = False
+    assert close_up(good).size == 0
+    assert close_up(predict((500, 500), side=900)).size == 0
+    said = predict((5, 5))
+    small = Prediction(
+        Photograph("a.png", said.photograph.pixels[:500, :700].copy(), ""), 1.0, said.model_map, CALIBRATION, Framing()
+    )
+    assert close_up(small).size == 0
+
+
+def test_a_picture_with_a_close_up_takes_no_more_of_a_page_than_one_without() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), np.uint8)
+    noisy = picture(pixels, None, marked=None, map_range=(0.0, 1.0), part=(slice(0, 150), slice(0, 200)))
+    assert noisy.close
+    assert len(noisy.photo) + len(noisy.close) <= PHOTO_BYTES * 4 / 3 + 200

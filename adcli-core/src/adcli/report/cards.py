@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli.data.decoding import Pixels, read_image
+from adcli.report.closeups import Part
 from adcli.report.colours import Map, Mask, colour_map
 from adcli.report.shrinking import fit_map, show_spots, shrink_mask, spread_peaks
 
@@ -22,11 +23,15 @@ HEAT_SIDE = 96
 FINE = 4
 """A map is as many times as large as its heat map, or more, if what is in it may be small."""
 
+CLOSE_SIDE = 200
+"""Longest side of a close-up, in pixels."""
+
 TRACED_SIDE = 320
 """Longest side of a mask that is traced, in pixels."""
 
 PHOTO_BYTES = 15_000
 HEAT_BYTES = 3_000
+CLOSE_BYTES = 5_000
 EMBEDDED_BYTES = 44_900
 """What an encoded picture takes at most, before a third more as text; a page of 600 images then stays under 15 MB."""
 
@@ -47,6 +52,7 @@ class Picture:
         heat: the heat map, partly transparent, as a data URI; None for a model that only classifies.
         predicted: path of the outline of the predicted region; empty where there is none.
         true: path of the outline of the true defect; empty where there is none or it is not known.
+        close: a part of the photograph, pixel by pixel, as a data URI; empty where it would show nothing more.
     """
 
     width: int
@@ -55,6 +61,7 @@ class Picture:
     heat: str | None
     predicted: str
     true: str
+    close: str = ""
 
     @property
     def is_wide(self) -> bool:
@@ -69,6 +76,7 @@ def picture(
     marked: Mask | None,
     map_range: tuple[float, float],
     mask: Mask | None = None,
+    part: Part | None = None,
 ) -> Picture:
     """Make the picture of an image.
 
@@ -78,6 +86,7 @@ def picture(
         marked: what is said to be defective, of any size, which is outlined; None for a good image.
         map_range: map values at the two ends of the colour scale.
         mask: the true defect, of any size, or None.
+        part: rows and columns of the image that are shown close up as well; None for none.
     """
     width, height = fitted((pixels.shape[1], pixels.shape[0]), LONG_SIDE)
     photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING, reducing_gap=GAP)
@@ -88,7 +97,9 @@ def picture(
     if mask is not None and mask.any():
         true = _outlined(mask, box)
     heat = None if anomaly_map is None else _data_uri(_heat(anomaly_map, box, map_range), HEAT_BYTES)
-    return Picture(width, height, _data_uri(photo, PHOTO_BYTES), heat, predicted, true)
+    close = "" if part is None else _data_uri(_close_up(pixels[part]), CLOSE_BYTES)
+    limit = PHOTO_BYTES - (CLOSE_BYTES if close else 0)
+    return Picture(width, height, _data_uri(photo, limit), heat, predicted, true, close)
 
 
 def embed(path: Path) -> str:
@@ -100,6 +111,11 @@ def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return two sides, shrunk so that the longer is at most ``side``."""
     scale = min(side / max(size), 1)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def _close_up(pixels: Pixels) -> Image.Image:
+    image = Image.fromarray(pixels)
+    return image.resize(fitted(image.size, CLOSE_SIDE), Image.Resampling.HAMMING)
 
 
 def _heat(anomaly_map: Map, box: tuple[int, int], map_range: tuple[float, float]) -> Image.Image:

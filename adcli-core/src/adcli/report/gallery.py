@@ -6,7 +6,8 @@ from itertools import count
 from typing import NamedTuple
 
 from adcli.data.samples import Sample
-from adcli.report.cards import Picture, picture
+from adcli.report.cards import CLOSE_SIDE, Picture, fitted, picture
+from adcli.report.closeups import choose_part
 from adcli.report.colours import Mask
 from adcli.scoring.prediction import Prediction
 
@@ -66,4 +67,5 @@ def _draw(prediction: Prediction, mask: Mask | None) -> Picture:
         marked=prediction.marked,
         map_range=prediction.calibration.map_range,
         mask=mask,
+        part=choose_part(prediction, fitted(prediction.size, CLOSE_SIDE), mask),
     )

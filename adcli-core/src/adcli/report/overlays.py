@@ -1,13 +1,12 @@
 """A picture of one prediction as an image file: the photograph, the heat map over it, and a caption."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from adcli.data.decoding import Pixels, Size
 from adcli.data.framing_standalone import scale_flags
 from adcli.report.cards import GAP
+from adcli.report.closeups import choose_part
 from adcli.report.colours import Map, Mask, colour_map
 from adcli.report.shrinking import fit_map, show_spots, shrink_mask
 from adcli.scoring.prediction import Prediction
@@ -48,7 +47,10 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     if anomaly_map is not None:
         found = None if prediction.marked is None else _fit_mask(prediction.marked, size)
         panels.append(_outline(_lay_over(image, fit_map(anomaly_map, size), calibration.map_range), found, _PREDICTED))
-        panels += _look_closely(prediction, size)
+        part = choose_part(prediction, (height // CLOSE, width // CLOSE))
+        if part is not None and prediction.marked is not None:
+            close = Image.fromarray(pixels[part]).resize((width, height), Image.Resampling.LANCZOS)
+            panels.append(_outline(np.asarray(close), scale_flags(prediction.marked[part], size), _PREDICTED))
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
     return _add_caption(panels, title, prediction)
 
@@ -58,23 +60,6 @@ def _fit_mask(mask: Mask, size: Size) -> Mask:
     shrunk = shrink_mask(mask, size)
     fitted = scale_flags(shrunk, size)
     return fitted if shrunk.shape == mask.shape else show_spots(fitted)
-
-
-def _look_closely(prediction: Prediction, size: Size) -> Iterator[Pixels]:
-    """Yield a panel of the part of a photograph around the region with the highest peak, if that shows more of it."""
-    if not prediction.regions or prediction.marked is None:
-        return
-    region = prediction.regions[0]
-    # As much around the region as its own size, at least.
-    share = max(2 * region.height / size[0], 2 * region.width / size[1], 1 / CLOSE)
-    height, width = (round(side * share) for side in size)
-    if 2 * height > prediction.size[0] or 2 * width > prediction.size[1]:
-        return
-    top = min(max(region.y + (region.height - height) // 2, 0), prediction.size[0] - height)
-    left = min(max(region.x + (region.width - width) // 2, 0), prediction.size[1] - width)
-    part = (slice(top, top + height), slice(left, left + width))
-    close = Image.fromarray(prediction.photograph.pixels[part]).resize(size[::-1], Image.Resampling.LANCZOS)
-    yield _outline(np.asarray(close), scale_flags(prediction.marked[part], size), _PREDICTED)
 
 
 def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:
