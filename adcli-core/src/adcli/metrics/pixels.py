@@ -31,6 +31,9 @@ PIMO_LOW, PIMO_HIGH = 1e-5, 1e-4
 
 Keys = NDArray[np.uint32]
 
+ONE = np.int32(1)
+"""Of the same type as what it is added to, which is thirty times as fast."""
+
 UNSEEN = np.uint32(0)
 """The key of what was not looked at; those of all finite numbers are higher, in bins too."""
 
@@ -226,6 +229,8 @@ class PixelMetrics:
         self._histogram: NDArray[np.int64] | None = None
         # Each image without a defect weighs one: its pixels weigh 1 / area.
         self._normal_shares: Floats = np.empty(0)
+        # Of one image, while it is counted.
+        self._counts_of_one: NDArray[np.int32] = np.empty(0, np.int32)
         self._normal_images = 0
         self._sorted: Good | None = None
 
@@ -271,18 +276,25 @@ class PixelMetrics:
                 filled += len(keys)
             (self._normal if of_normal else self._beside).append(kept)
             return
-        for keys in image.good():
-            self._count(keys, 1 / number if of_normal else 0)
+        self._count(image.good(), number if of_normal else 0)
 
-    def _count(self, keys: Keys, weight: float) -> None:
-        """Count good pixels, which of an image without a defect weigh something besides."""
+    def _count(self, parts: Iterable[Keys], area: int) -> None:
+        """Count an image's good pixels; ``area`` is how many there are if it has no defect, and else 0."""
         assert self._histogram is not None
-        for start in range(0, len(keys), STRIP):
-            lowest, counts = tally(keys[start : start + STRIP])
-            some = slice(lowest, lowest + len(counts))
-            self._histogram[some] += counts
-            if weight:
-                self._normal_shares[some] += counts * weight
+        if not area:
+            for keys in parts:
+                np.add.at(self._histogram, keys, 1)
+            return
+        # Counted by themselves first: adding 1 / area again and again would add up its rounding.
+        lowest, highest = BINS, 0
+        for keys in parts:
+            np.add.at(self._counts_of_one, keys, ONE)
+            lowest, highest = min(lowest, int(keys.min())), max(highest, int(keys.max()))
+        for start in range(lowest, highest + 1, STRIP):
+            some = slice(start, min(start + STRIP, highest + 1))
+            self._histogram[some] += self._counts_of_one[some]
+            self._normal_shares[some] += self._counts_of_one[some] * (1 / area)
+        self._counts_of_one[lowest : highest + 1] = 0
 
     def _add_defects(self, image: "_Image", kind: Kind) -> None:
         parts = []
@@ -303,11 +315,12 @@ class PixelMetrics:
     def _bin(self) -> None:
         """Sort what was kept into bins."""
         self._histogram, self._normal_shares = np.zeros(BINS, np.int64), np.zeros(BINS)
+        self._counts_of_one = np.zeros(BINS, np.int32)
         drop = np.uint32(DROPPED_BITS)
         for images, is_normal in ((self._normal, True), (self._beside, False)):
             for keys in images:
                 keys >>= drop
-                self._count(keys, 1 / len(keys) if is_normal else 0)
+                self._count([keys], len(keys) if is_normal else 0)
         self._normal, self._beside = [], []
         for kind in self._kinds.values():
             kind.images = [spread(keys >> drop) for keys in kind.images]
@@ -412,12 +425,6 @@ def ordered_keys(values: NDArray[np.float32]) -> Keys:
     turned ^= bits
     keys: Keys = turned.view(np.uint32)
     return keys
-
-
-def tally(keys: Keys) -> tuple[int, NDArray[np.int64]]:
-    """Return the lowest of some keys, and how many there are of each from there on."""
-    lowest = int(keys.min())
-    return lowest, np.bincount(np.subtract(keys, lowest, dtype=np.intp))
 
 
 def spread(keys: Keys) -> Keys:
