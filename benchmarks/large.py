@@ -69,7 +69,9 @@ def time_small(folder: Path) -> None:
     drawn(demo("demo-2"), folder / "small", 12, 4)
     settings = argparse.Namespace(precision="fp32", peer="")
     ours = commands("small", "embedded", folder / "small", folder / "small-run", settings).ours
-    print(f"small                              {sum(run(command).wall for command in ours):6.1f} s")
+    costs = [run(command) for command in ours]
+    total = Cost(sum(cost.wall for cost in costs), sum(cost.cpu for cost in costs), max(cost.peak for cost in costs))
+    print(f"small                              {total}")
 
 
 def demo(name: str) -> Path:
