@@ -38,7 +38,7 @@ ALLOWED = {
     "metrics": "",
     "_plugins": "contract",
     "_process": "contract",
-    "data": "contract _plugins",
+    "data": "contract _plugins _process",
     "scoring": "contract data metrics",
     "nn": "contract _plugins _process data scoring",
     "report": "contract data metrics scoring",

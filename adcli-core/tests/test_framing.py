@@ -11,6 +11,7 @@ from PIL import Image
 from adcli.data.decoding import read_image, resize
 from adcli.data.framing import GREY, PLAIN, Framing, ignored_digest, read_framing, read_ignored
 from adcli.data.source import ImageSource, Item
+from adcli.data.tiling import Tiling
 from adcli.errors import DataError
 
 LANDSCAPE, PORTRAIT = (121, 250), (250, 121)
@@ -32,6 +33,11 @@ WAYS = {
     "letterbox of a region": lambda original: Framing(region=(20, 30, 90, 70), fit="letterbox"),
     "all": lambda original: Framing(
         (20, 10, 100, 106), (101, 90), "letterbox", ignoring(original, slice(0, 20), slice(0, 60))
+    ),
+    "tiles": lambda original: Framing(tiling=Tiling(3, 2)),
+    "tiles of a letterbox": lambda original: Framing((20, 30, 90, 70), fit="letterbox", tiling=Tiling(2, 3, 0.3)),
+    "all in tiles": lambda original: Framing(
+        (20, 10, 100, 106), (101, 90), "letterbox", ignoring(original, slice(0, 20), slice(0, 60)), tiling=Tiling(2, 1)
     ),
 }
 
@@ -57,7 +63,7 @@ def test_a_defect_comes_back_where_it_is_in_the_image(
     top, left, height, width = rows.start + 21, columns.start + 19, 24, 31
     pixels[top : top + height, left : left + width] = 255
     decoded = decode(write(tmp_path / "a.png", pixels), size, framing)
-    assert decoded.pixels.shape == (*size, 3)
+    assert decoded.pixels.shape == (*framing.tiling.find_canvas(size), 3)
     # As if the model's map were the brightness of what it sees.
     placed = framing.place(decoded.pixels[:, :, 0].astype(np.float32), decoded.original_size)
     high, wide = (np.flatnonzero((placed > 127).any(axis=axis)) for axis in (1, 0))
@@ -79,7 +85,9 @@ def test_each_pixel_gets_the_maps_value_at_its_place(
     # The same cutting and padding of the pixels' own coordinates says where each of the model's pixels lies.
     part = framing.cut(coordinates, size, Path("x"))
     for channel, expected in ((0, y), (1, x)):
-        plane = Image.fromarray(np.ascontiguousarray(part[:, :, channel])).resize(size[::-1], Image.Resampling.BILINEAR)
+        canvas = framing.tiling.find_canvas(size)
+        whole = Image.fromarray(np.ascontiguousarray(part[:, :, channel]))
+        plane = whole.resize(canvas[::-1], Image.Resampling.BILINEAR)
         placed = framing.place(np.asarray(plane), original)
         rows, columns = framing.area(original)
         inner = np.zeros(original, bool)
@@ -242,7 +250,21 @@ def test_the_code_in_exports_cuts_the_same_pixels(
     write_files(tmp_path, framing, size)
     namespace = runpy.run_path(str(tmp_path / "prepare.py"))
     pixels = random_pixels(original)
-    np.testing.assert_array_equal(namespace["prepare"](pixels), framing.cut(pixels, size, Path("x")))
+    prepared = framing.cut(pixels, size, Path("x"))
+    np.testing.assert_array_equal(namespace["prepare"](pixels), prepared)
+    (parts,) = namespace["cut"](pixels).values()
+    if len(framing.tiling) == 1:
+        np.testing.assert_array_equal(parts[0], prepared)
+        assert len(parts) == 1
+    else:
+        canvas = framing.fitted(pixels, size, Path("x"))
+        expected = [framing.tiling.cut(canvas, size, number) for number in range(len(framing.tiling))]
+        # Of values halfway between two levels, the last digit of a float decides.
+        different = np.abs(np.stack(parts).astype(int) - np.stack(expected))
+        assert different.max() <= 1
+        assert different.mean() < 1e-3
+        maps = np.stack(expected)[:, :, :, 0].astype(np.float32)
+        np.testing.assert_array_equal(namespace["blend"](maps), framing.tiling.blend(maps))
     if framing.region is not None:
         with pytest.raises(ValueError, match="too small"):
             namespace["prepare"](pixels[:60, :80])
@@ -260,6 +282,7 @@ def test_a_preparation_is_read_as_it_was_written(tmp_path: Path, way: str) -> No
     pixels = random_pixels(LANDSCAPE)
     np.testing.assert_array_equal(read.cut(pixels, (64, 48), Path("x")), framing.cut(pixels, (64, 48), Path("x")))
     assert (read.region, read.crop, read.fit) == (framing.region, framing.crop, framing.fit)
+    assert read.tiling == framing.tiling
     if framing.ignored is not None and read.ignored is not None:
         assert ignored_digest(read.ignored) == ignored_digest(framing.ignored)
 

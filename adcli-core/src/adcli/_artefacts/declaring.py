@@ -144,6 +144,8 @@ Time = Annotated[str, Rule("a time such as 2026-11-27T05:31:14Z", _as_time)]
 FileName = Annotated[str, Rule("the name of a file below the folder", _as_file_name)]
 Side = Annotated[int, Rule("a number of pixels", _as_whole(1, 1 << 20))]
 White = Annotated[int, Rule("a number from 255 to 65535", _as_whole(255, 65535))]
+Tiles = Annotated[int, Rule("a number of tiles from 1 to 64", _as_whole(1, 64))]
+Overlap = Annotated[float, Rule("a share from 0 to a half", _as_number(0, 0.5))]
 Offset = Annotated[int, Rule("a number of pixels", _as_whole(0, 1 << 20))]
 
 _PLAIN: Mapping[Any, Rule] = {

@@ -2,35 +2,49 @@
 
 Of an image at its own size, ignored pixels are painted grey, then its region is cut out, then the centre of that, and
 for a letterbox its border is repeated until it has the aspect of the model's input. All of it comes before resizing, so
-that what an exported graph gets are the pixels of an image, of any size, as without any framing.
+that what an exported graph gets are the pixels of an image, of any size, as without any framing. With tiles, a graph
+gets parts of the canvas that the rest is resized to.
 """
 
 import hashlib
 import io
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from adcli._artefacts import Artefact, load_json
-from adcli._artefacts.declaring import Offset, Side, White, closed
+from adcli._artefacts.declaring import Offset, Overlap, Side, Tiles, White, closed
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
-from adcli.data.framing_standalone import find_area, find_borders, scale_flags
+from adcli.data.framing_standalone import find_area, find_borders, find_decoded, find_scale, scale_flags
 from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
+from adcli.data.tiling import OVERLAP, WHOLE, Tiling
+from adcli.data.tiling import parse_tiles as parse_tiles
+from adcli.data.view import View
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
 
+
+class Zone(NamedTuple):
+    """A part of a photograph that is looked at as an image of its own."""
+
+    name: str
+    box: Box
+
+
 Fit = Literal["squash", "letterbox"]
+Reading = Literal["full", "scaled"]
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
@@ -43,6 +57,15 @@ CODE_FILE = "prepare.py"
 
 
 @closed
+class _StoredTiles(TypedDict):
+    """What it holds of tiles."""
+
+    columns: Tiles
+    rows: Tiles
+    overlap: Overlap
+
+
+@closed
 class _Stored(TypedDict):
     """What ``preparation.json`` holds."""
 
@@ -51,8 +74,11 @@ class _Stored(TypedDict):
     fit: Fit
     ignore: Literal["ignore.png"] | None
     white: NotRequired[White]
+    reading: NotRequired[Reading]
     grey: Literal[128]
     image_size: tuple[Side, Side]
+    tiles: NotRequired[_StoredTiles | None]
+    zones: NotRequired[dict[str, tuple[Offset, Offset, Side, Side]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +91,9 @@ class Framing:
         fit: ``squash`` resizes each side by itself; ``letterbox`` keeps the aspect, and repeats the border's pixels.
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
         white: the value of 16-bit files that becomes 255 when they are decoded.
+        tiling: how what is resized is cut into a model's inputs.
+        zones: in the place of a region, several, each framed, cut and looked at by itself.
+        reading: ``full`` decodes all pixels of what is looked at; ``scaled`` has a JPEG's decoder make one of several.
     """
 
     region: Box | None = None
@@ -72,70 +101,129 @@ class Framing:
     fit: Fit = "squash"
     ignored: Flags | None = None
     white: int = WHITE
+    tiling: Tiling = WHOLE
+    zones: tuple[Zone, ...] = ()
+    reading: Reading = "full"
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether nothing is done to the pixels of a photograph."""
-        return self.looks_at_all and self.region is None and self.crop is None
+        """Tell whether all pixels of a photograph are resized as they are."""
+        return self.looks_at_all and self.region is None and self.crop is None and not self.zones
 
     @property
     def looks_at_all(self) -> bool:
         """Tell whether every value of a map belongs to pixels that were looked at."""
         return self.fit == "squash" and self.ignored is None
 
-    def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return what is to be resized to a model's input.
+    @property
+    def of_zones(self) -> "tuple[Framing, ...]":
+        """The framing of each zone; of none, this."""
+        return tuple(replace(self, region=zone.box, zones=()) for zone in self.zones) or (self,)
+
+    @property
+    def parts(self) -> int:
+        """How many inputs of a model a photograph is: the tiles of all zones."""
+        return len(self.of_zones) * len(self.tiling)
+
+    def find_sheet(self, size: Size) -> Size:
+        """Return height and width of what a photograph is resized to: the canvases of all zones, below each other."""
+        height, width = self.tiling.find_canvas(size)
+        return height * len(self.of_zones), width
+
+    def cut_part(self, sheet: Pixels, size: Size, number: int) -> Pixels:
+        """Return one of the inputs (h, w, 3) of a model on a photograph's sheet, as a view; zone by zone."""
+        zone, tile = divmod(number, len(self.tiling))
+        height = self.tiling.find_canvas(size)[0]
+        return self.tiling.cut(sheet[zone * height : (zone + 1) * height], size, tile)
+
+    def view(self, original: Size, size: Size, name: object) -> View:
+        """Return what of an image is to be decoded: of zones, the box around all.
 
         Args:
-            pixels: the image, (H, W, 3).
+            original: height and width of the image.
             size: height and width of the model's input.
             name: of the image, for messages.
 
         Raises:
-            DataError: as :meth:`fitted`.
+            DataError: the image is too small for the region or the crop, or has another aspect than the ignored areas.
         """
-        part = self._part(pixels, name)
-        borders = self._borders((part.shape[0], part.shape[1]), size)
-        return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
+        canvas, boxes, scales = self.tiling.find_canvas(size), [], []
+        for zone in self.of_zones:
+            zone._check_size(original, name)
+            box = find_area(original, zone.region, zone.crop)
+            boxes.append(box)
+            scales.append(1 if self.reading == "full" else find_scale((box[3], box[2]), self.fit, canvas))
+        return View(original, _surround(boxes), min(scales))
 
-    def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return a model's input: :meth:`cut`, resized, in less time where a letterbox has wide borders.
+    def cut(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
+        """Return what is to be resized to a model's input, or to the canvas of its tiles; of one zone.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
             name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
+
+        Raises:
+            DataError: as :meth:`fitted`.
+        """
+        part = self._part(pixels, name, view)
+        borders = self._borders((part.shape[0], part.shape[1]), self.tiling.find_canvas(size))
+        return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
+
+    def fitted(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
+        """Return a photograph's sheet: what :meth:`cut` returns of each zone, resized, in less time for wide borders.
+
+        Args:
+            pixels: the image, (H, W, 3).
+            size: height and width of the model's input.
+            name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
 
         Raises:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
-        part = self._part(pixels, name)
-        return resize(part, size, self._borders((part.shape[0], part.shape[1]), size))
+        if self.zones:
+            return np.concatenate([one.fitted(pixels, size, name, view) for one in self.of_zones])
+        part, canvas = self._part(pixels, name, view), self.tiling.find_canvas(size)
+        return resize(part, canvas, self._borders((part.shape[0], part.shape[1]), canvas))
 
-    def _part(self, pixels: Pixels, name: object) -> Pixels:
+    def _part(self, pixels: Pixels, name: object, view: View | None) -> Pixels:
         """Return what is looked at."""
         if self.is_plain:
             return pixels
-        original = (pixels.shape[0], pixels.shape[1])
+        original = (pixels.shape[0], pixels.shape[1]) if view is None else view.size
         self._check_size(original, name)
         rows, columns = self.area(original)
-        # A view would keep all of the image in the cache.
-        part = pixels[rows, columns].copy()
+        # A view of the array would keep all of the image in the cache.
+        part = (pixels[rows, columns] if view is None else self._find(pixels, view)).copy()
         if self.ignored is not None:
-            hidden = self._ignored_at(original)[rows, columns]
+            hidden = scale_flags(self._ignored_at(original)[rows, columns], (part.shape[0], part.shape[1]))
             if hidden.all():
                 raise self._nothing_left(name)
             part[hidden] = GREY
         return part
 
+    def _find(self, pixels: Pixels, view: View) -> Pixels:
+        """Return what is looked at among the pixels of a view."""
+        left, top, width, height = find_decoded(find_area(view.size, self.region, self.crop), view.size, view.scale)
+        left, top = left - view.decoded[0], top - view.decoded[1]
+        return pixels[top : top + height, left : left + width]
+
     def area(self, original: Size) -> tuple[slice, slice]:
-        """Return the rows and columns of an image that are looked at, of one that is large enough."""
+        """Return the rows and columns of an image, if it is large enough, that are looked at; of one zone."""
         x, y, width, height = find_area(original, self.region, self.crop)
         return slice(y, y + height), slice(x, x + width)
 
     def place(self, anomaly_map: Map, original: Size) -> Map:
-        """Return a map (h, w) of the model's input at the image's own pixels (H, W); NaN where it was not looked at."""
+        """Return a map (h, w) of a sheet at the photograph's own pixels (H, W); NaN where it was not looked at.
+
+        Where zones overlap, the highest value counts.
+        """
+        if self.zones:
+            parts = zip(self.of_zones, np.split(anomaly_map, len(self.zones)), strict=True)
+            return np.asarray(np.fmax.reduce([one.place(part, original) for one, part in parts]))
         rows, columns = self.area(original)
         placed = np.full(original, np.nan, np.float32)
         part = (rows.stop - rows.start, columns.stop - columns.start)
@@ -168,6 +256,10 @@ class Framing:
 
     def check(self, original: Size, name: object) -> None:
         """Check that an image of a size, (height, width), suits this; raises as :meth:`fitted`."""
+        if self.zones:
+            for one in self.of_zones:
+                one.check(original, name)
+            return
         self._check_size(original, name)
         if self.ignored is not None and self._ignored_at(original)[self.area(original)].all():
             raise self._nothing_left(name)
@@ -200,7 +292,8 @@ class Framing:
         Args:
             size: height and width of the model's input.
         """
-        if self.is_plain and self.white == WHITE:
+        tiling = self.tiling
+        if self.is_plain and self.white == WHITE and self.reading == "full" and len(tiling) == 1:
             return {}
         described = {
             "region": self.region,
@@ -210,12 +303,22 @@ class Framing:
             "grey": GREY,
             "image_size": size,
             "white": self.white,
+            "tiles": None if len(tiling) == 1 else asdict(tiling),
+            "zones": dict(self.zones),
+            "reading": self.reading,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
             CODE_FILE: Path(prepare.__file__).read_bytes(),
         }
         return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}
+
+
+def _surround(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box around several."""
+    left, top = (min(box[axis] for box in boxes) for axis in (0, 1))
+    right, bottom = (max(box[axis] + box[axis + 2] for box in boxes) for axis in (0, 1))
+    return left, top, right - left, bottom - top
 
 
 PLAIN = Framing()
@@ -247,6 +350,35 @@ def parse_region(text: str) -> Box:
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
 
+MOST_ZONES = 64
+_ZONE_NAME = re.compile(r"[\w.-]{1,40}")
+
+
+def parse_zones(text: str) -> Box | tuple[Zone, ...]:
+    """Return the box of ``"0,0,640,480"``, or the zones of ``"left=0,0,640,480 right=700,0,640,480"``.
+
+    Raises:
+        OptionError: it is neither, or a name is no word, or two are alike.
+    """
+    words, zones = text.split(), list[Zone]()
+    if len(words) < 2 and "=" not in text:
+        return parse_region(text)
+    for word in words:
+        name, equals, box = word.rpartition("=")
+        if not equals or not _ZONE_NAME.fullmatch(name):
+            raise OptionError(
+                "must have a name if there are several, for example left=40,0,640,480, of letters, digits, dots, "
+                f"underscores and hyphens, not '{word}'.",
+                option="region",
+            )
+        if name in (zone.name for zone in zones):
+            raise OptionError(f"must have a name of its own each, and two are called '{name}'.", option="region")
+        zones.append(Zone(name, parse_region(box)))
+    if len(zones) > MOST_ZONES:
+        raise OptionError(f"may be given {MOST_ZONES} times, not {len(zones)}.", option="region")
+    return tuple(zones)
+
+
 def parse_crop(text: str) -> Size:
     """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
     match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text.strip().lower(), re.ASCII)
@@ -268,22 +400,37 @@ def parse_white(text: object) -> int | None:
 
 
 def parse_framing(
-    region: str | None, crop: str | None, fit: Fit, ignored: Flags | None = None, white: object = WHITE
+    region: str | None,
+    crop: str | None,
+    fit: Fit,
+    ignored: Flags | None = None,
+    white: object = WHITE,
+    reading: Reading = "full",
+    *,
+    tiles: str | None = None,
+    overlap: float = OVERLAP,
 ) -> Framing:
-    """Return the framing that ``--region``, ``--crop``, ``--fit`` and ``--white`` describe.
+    """Return the framing that the options describe which say how photographs are looked at.
 
     Args:
-        region, crop, fit, white: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were declared.
+        region, crop, fit, white, reading, tiles: as on the command line and in ``run.yaml``; ``auto`` is as if nothing
+            were declared.
         ignored: the areas of ``--ignore``, read from where they are.
+        overlap: of tiles, as a share of their sides.
 
     Raises:
         OptionError: one of them cannot be read, or the crop does not fit into the region.
     """
-    box = None if region is None else parse_region(region)
+    looked_at = () if region is None else parse_zones(region)
+    zones = tuple(zone for zone in looked_at if isinstance(zone, Zone))
+    box = None if zones or region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
-    if box is not None and centre is not None and not _fits(centre, box):
+    boxes = [zone.box for zone in zones] if box is None else [box]
+    if centre is not None and not all(_fits(centre, it) for it in boxes):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
-    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE)
+    columns, rows = (tiles and parse_tiles(tiles)) or (1, 1)
+    tiling = Tiling(columns, rows, overlap)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, tiling, zones, reading)
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -332,7 +479,12 @@ def read_framing(folder: Path, size: Size, says: str) -> Framing:
     region, crop = stored["region"], stored["crop"]
     box = None if region is None else (region[0], region[1], region[2], region[3])
     centre = None if crop is None else (crop[0], crop[1])
-    if box is not None and centre is not None and not _fits(centre, box):
+    zones = tuple(Zone(name, (it[0], it[1], it[2], it[3])) for name, it in stored.get("zones", {}).items())
+    boxes = [] if box is None else [box]
+    if centre is not None and not all(_fits(centre, it) for it in (*boxes, *(zone.box for zone in zones))):
         raise file.wrong("crop does not fit into region")
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
-    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE))
+    tiles = stored.get("tiles")
+    tiling = WHOLE if tiles is None else Tiling(tiles["columns"], tiles["rows"], tiles["overlap"])
+    white, reading = stored.get("white", WHITE), stored.get("reading", "full")
+    return Framing(box, centre, stored["fit"], ignored, white, tiling, zones, reading)

@@ -1,6 +1,9 @@
 """Streams of photographs and of model inputs: decoded in threads, ahead of their use, within bounds on memory."""
 
+import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import tee
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -9,9 +12,13 @@ from adcli.data.decoding import Pixels, Size, is_grey, share_channels
 from adcli.data.framing import PLAIN, Framing
 from adcli.data.left_out import COLOUR, GREY, Omissions, Reason
 from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
+from adcli.data.view import Look, look_at_all
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
+
+PARTED_BYTES = 256 << 20
+"""What the photographs take at most of which parts are shuffled; fixed, as the order decides what is learnt."""
 
 MOST_NOTED = 100_000
 """Odd photographs that are known again; a stream may have no end."""
@@ -21,16 +28,22 @@ Result = TypeVar("Result")
 
 
 class Item(NamedTuple):
-    """What is fitted, calibrated on and cached as one: today a photograph in a file, next a tile of one."""
+    """What is fitted or scored as one: a photograph in a file, or a part of one.
+
+    Attributes:
+        path: of the file.
+        part: which tile it is, of those of all zones; None for the whole photograph.
+    """
 
     path: Path
+    part: int | None = None
 
 
 class Decoded(NamedTuple):
-    """A model's input.
+    """What a model looks at: its input, or a sheet of several.
 
     Attributes:
-        pixels: framed and resized, (h, w, 3).
+        pixels: framed and resized, (h, w, 3); zones lie below each other, and tiles overlap.
         original_size: height and width of the photograph.
         digest: of the photograph, as :class:`Photograph` has it.
     """
@@ -41,7 +54,7 @@ class Decoded(NamedTuple):
 
 
 class ImageSource:
-    """Decodes images to one size, ahead of their use, and keeps as many inputs as fit its cache.
+    """Decodes images to one size, ahead of their use, and keeps as many of them as fit its cache.
 
     The cache is filled in the order of first use and then kept: with passes that visit every image in turn, replacing
     old entries would throw out each image just before it is needed again.
@@ -49,7 +62,7 @@ class ImageSource:
     Args:
         size: height and width of the model's input.
         workers: decoding threads; 0 decodes in the calling thread.
-        cache_bytes: bound on the inputs kept in memory; 0 keeps none.
+        cache_bytes: bound on what is kept in memory; 0 keeps none.
         skip_unreadable: have ``stream`` leave unreadable images out and collect their errors in ``skipped``, instead of
             raising; ``photographs`` yields something for each in any case.
         framing: what is done to images before they are resized.
@@ -86,10 +99,37 @@ class ImageSource:
 
     def open(self, item: Item) -> Photograph:
         """Return the photograph of an item, decoded as the framing wants it."""
-        return open_photograph(item.path, white=self.framing.white)
+        return open_photograph(item.path, white=self.framing.white, look=self._look(item.path))
+
+    def _look(self, name: object) -> Look:
+        """Return what tells which pixels of a file are decoded."""
+        framing = self.framing
+        if framing.is_plain and framing.reading == "full":
+            return look_at_all
+        return lambda original: framing.view(original, self.size, name)
+
+    @property
+    def photographs_at_once(self) -> int:
+        """How many photographs are held at a time by those who want parts of theirs in a random order."""
+        height, width = self.framing.find_sheet(self.size)
+        return max(PARTED_BYTES // (3 * height * width), 1)
+
+    def parts(self, item: Item) -> list[Item]:
+        """Return what a model is fitted to of an item: the tiles of its zones, if there are any."""
+        parts = self.framing.parts
+        return [item] if parts == 1 or item.part is not None else [Item(item.path, part) for part in range(parts)]
+
+    def of_zones(self) -> "list[ImageSource]":
+        """Return what reads one zone, for each; of none, this. They note in the same place what is odd."""
+        if not self.framing.zones:
+            return [self]
+        sources = [copy.copy(self) for _ in self.framing.zones]
+        for source, framing in zip(sources, self.framing.of_zones, strict=True):
+            source.framing, source._cache, source._cached_bytes = framing, {}, 0
+        return sources
 
     def fit(self, photograph: Photograph) -> Decoded:
-        """Return what a model gets of a photograph.
+        """Return what a model gets of a photograph, or the sheet of its parts.
 
         Raises:
             DataError: it does not suit the framing.
@@ -106,7 +146,7 @@ class ImageSource:
             pixels = share_channels(pixels[:, :, 0]) if grey else pixels
         if odd:
             self._note(odd, photograph.name)
-        pixels = self.framing.fitted(pixels, self.size, photograph.name)
+        pixels = self.framing.fitted(pixels, self.size, photograph.name, photograph.view)
         return Decoded(pixels, photograph.size, photograph.digest)
 
     def _note(self, odd: Iterable[Reason], name: str) -> None:
@@ -118,17 +158,61 @@ class ImageSource:
                 self.left_out.add(reason, name)
 
     def read(self, item: Item) -> Decoded:
-        """Return one input, from the cache if it is there; raises :class:`DataError` if it cannot be read."""
-        cached = self._cache.get(item)
-        return cached if cached is not None else self.fit(self.open(item))
+        """Return what a model gets of an item, from the cache if it is there.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        whole = Item(item.path)
+        cached = self._cache.get(whole)
+        return self._cut(cached if cached is not None else self.fit(self.open(whole)), item.part)
+
+    def _cut(self, whole: Decoded, part: int | None) -> Decoded:
+        return whole if part is None else whole._replace(pixels=self.framing.cut_part(whole.pixels, self.size, part))
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
-        """Yield items and their inputs in the given order, read in threads, and keep what fits the cache."""
+        """Yield whole photographs, and what is looked at of each, in order; keep what fits the cache."""
         for item, image in self._readable(items, self.read, lambda image: image.pixels.nbytes, self._cache.get):
             if item not in self._cache and self._cached_bytes + image.pixels.nbytes <= self.cache_bytes:
                 self._cache[item] = image
                 self._cached_bytes += image.pixels.nbytes
             yield item, image
+
+    def stream_parts(self, parts: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
+        """Yield what :meth:`parts` returns, and the model's input of each, in order.
+
+        A photograph is decoded once for all its parts that lie among those of :attr:`photographs_at_once` photographs.
+        """
+        yield from self.stream(parts) if self.framing.parts == 1 else self._stream_several(parts)
+
+    def _stream_several(self, parts: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
+        first, second = tee(self._group(parts))
+        reading = self.stream(Item(path) for group in first for path in dict.fromkeys(item.path for item in group))
+        following = next(reading, None)
+        for group in second:
+            remaining, held = Counter(item.path for item in group), dict[Path, Decoded]()
+            for item in group:
+                # What cannot be read any more is missing among those that are.
+                while item.path not in held and following is not None and following[0].path in remaining:
+                    held[following[0].path] = following[1]
+                    following = next(reading, None)
+                if item.path in held:
+                    yield item, self._cut(held[item.path], item.part)
+                remaining[item.path] -= 1
+                if not remaining[item.path]:
+                    held.pop(item.path, None)
+
+    def _group(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+        """Yield successive items of a number of photographs at most."""
+        group, paths = list[Item](), set[Path]()
+        for item in items:
+            if item.path not in paths and len(paths) == self.photographs_at_once:
+                yield group
+                group, paths = [], set()
+            group.append(item)
+            paths.add(item.path)
+        if group:
+            yield group
 
     def photographs(
         self, sources: Iterable[ImageLike | Unreadable]
@@ -143,7 +227,8 @@ class ImageSource:
             if isinstance(source, Unreadable):
                 return source
             try:
-                photograph = open_photograph(source, f"image {number}", self.framing.white)
+                look = self._look(name_of(numbered))
+                photograph = open_photograph(source, f"image {number}", self.framing.white, look, keep_rest=True)
                 return photograph, self.fit(photograph)
             except DataError as error:
                 path = Path(source) if isinstance(source, (str, Path)) else getattr(source, "path", None)

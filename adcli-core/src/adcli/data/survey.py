@@ -1,12 +1,13 @@
-"""What the images to train on have in common, before they are read: their bits, and whether they have colours."""
+"""What the images to train on have in common, before they are read: bits, whether they have colours, and sizes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from adcli.data.ahead import load_all
 from adcli.data.bits import CEILINGS, WHITE, ceiling
-from adcli.data.decoding import decode, is_grey, read_bytes, read_header
+from adcli.data.decoding import Header, Size, decode, is_grey, read_bytes, read_header
 from adcli.data.splitting import READERS
 from adcli.errors import DataError
 
@@ -21,11 +22,13 @@ class Survey(NamedTuple):
         learnt_from: ``"grey"``, ``"colours"``, or nothing if there are both.
         deep: number of images of 16 bits.
         highest: the largest value of these; once a camera of 16 bits is certain, the rest is not looked at.
+        sizes: height, width, and the number of images that have them.
     """
 
     learnt_from: str
     deep: int
     highest: int
+    sizes: Sequence[tuple[int, int, int]] = ()
 
     @property
     def white(self) -> int:
@@ -48,22 +51,24 @@ def survey(paths: Sequence[Path]) -> Survey:
 
     What cannot be read is passed over here.
     """
-    highest, deep, greys, coloured = 0, 0, 0, list[Path]()
+    highest, deep, greys, coloured, sizes = 0, 0, 0, list[Path](), Counter[Size]()
 
-    def look(path: Path) -> tuple[bool, bool, int] | None:
+    def look(path: Path) -> tuple[Header, int] | None:
         try:
             header = read_header(path)
-            value = _highest(path) if header.is_deep and highest <= CEILINGS[-2] else 0
+            return header, _highest(path) if header.is_deep and highest <= CEILINGS[-2] else 0
         except DataError:
             return None
-        return header.is_grey, header.is_deep, value
 
     for path, found in zip(paths, load_all(paths, look, READERS), strict=True):
         if found is not None:
-            is_plain, is_deep, value = found
-            highest, deep, greys = max(highest, value), deep + is_deep, greys + is_plain
-            coloured += [] if is_plain else [path]
-    return Survey(_judge_colours(greys, coloured), deep, highest)
+            header, value = found
+            highest, deep, greys = max(highest, value), deep + header.is_deep, greys + header.is_grey
+            coloured += [] if header.is_grey else [path]
+            sizes[header.size] += 1
+    return Survey(
+        _judge_colours(greys, coloured), deep, highest, [(*size, number) for size, number in sorted(sizes.items())]
+    )
 
 
 def _highest(path: Path) -> int:

@@ -9,7 +9,7 @@ A backbone states what its maps cover, so that what is found in them is drawn at
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -225,19 +225,24 @@ def build_backbone(
     return backbone if trainable else backbone.freeze(request.image_size)
 
 
-def sketch_backbone(name: str) -> Backbone:
+def sketch_backbone(name: str, size: Size | None = None) -> Backbone:
     """Make a backbone of all layers that there are, without values: on torch's meta device, in fractions of a second.
 
+    Args:
+        name: as ``-o backbone=`` takes it.
+        size: height and width of the images, or None for any.
+
     Raises:
-        BackboneError: no such backbone, or it cannot be made so.
+        BackboneError: no such backbone, or it cannot be made so, or it takes no such images.
     """
     provided, argument = find_backbone(name)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        first = build_backbone(provided, argument, BackboneRequest((1,), pretrained=False), trainable=True)
+        request = BackboneRequest((1,), pretrained=False, image_size=size)
+        first = build_backbone(provided, argument, request, trainable=True)
         layers = tuple(range(1, (first.layer_count or 1) + 1))
         if len(layers) == 1:
             return first
-        return build_backbone(provided, argument, BackboneRequest(layers, pretrained=False), trainable=True)
+        return build_backbone(provided, argument, replace(request, layers=layers), trainable=True)
 
 
 def spread_layers(depth: int, count: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ class Batches:
     """Good images to fit on: as many ordered passes and seeded, shuffled epochs as a model wants.
 
     Iterating gives tensors (N, 3, H, W), float32, RGB in [0, 1]; every image once, in order, the last batch may be
-    smaller. Nothing is held but the image source's cache.
+    smaller. Nothing is held but the image source's cache. With tiles or zones, an image is a part of a photograph.
 
     Under torchrun, every process gets all images, so that a model that knows nothing of several processes fits as in
     one, and no faster. :meth:`sharded` gives each process its part.
@@ -61,7 +62,7 @@ class Batches:
         session: Session | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.items = list(items)
+        self.items = [part for item in items for part in source.parts(item)]
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
@@ -96,11 +97,34 @@ class Batches:
         return self._like(self.items, (distributed.rank(), distributed.world_size()))
 
     def order(self, epoch: int) -> Iterator[NDArray[np.intp]]:
-        """Yield the indices of the images of each batch of a shuffled epoch."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.items))
+        """Yield the indices of the images of each batch of a shuffled epoch.
+
+        Of more photographs than can be held, the parts of some are shuffled, and then those of others.
+        """
+        random, photographs = np.random.default_rng([self.seed, epoch]), len(self._bounds) - 1
+        if photographs == len(self.items) or photographs <= self.source.photographs_at_once:
+            order = random.permutation(len(self.items))
+        else:
+            order = np.concatenate(list(self._shuffle_some(random)))
         step = self.batch_size * self.part[1]
         for start in range(0, len(order), step):
             yield _share(order[start : start + step], self.part)
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.intp]:
+        """Where the images of each photograph begin, and the end of the last one's."""
+        photographs = [object() if item.part is None else item.path for item in self.items]
+        begins = [i for i, one in enumerate(photographs) if i == 0 or one != photographs[i - 1]]
+        return np.array([*begins, len(photographs)], np.intp)
+
+    def _shuffle_some(self, random: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+        """Yield the indices of the parts of all photographs, those of as many as can be held at a time."""
+        photographs, at_once = random.permutation(len(self._bounds) - 1), self.source.photographs_at_once
+        for start in range(0, len(photographs), at_once):
+            some = photographs[start : start + at_once]
+            yield random.permutation(
+                np.concatenate([np.arange(self._bounds[one], self._bounds[one + 1]) for one in some])
+            )
 
     def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Tensor]:
         """Yield every image once in an order drawn from the seed and the epoch alone.
@@ -118,18 +142,20 @@ class Batches:
             yield torch.empty(0, 3, *self.image_size, device=self.session.device)
 
     def split(self, share: float) -> tuple["Batches", "Batches"]:
-        """Return two disjoint parts: the larger rest, and a seeded ``share`` of the images (at least one of each)."""
-        held_out = min(max(round(share * self.count), 1), self.count - 1)
-        chosen = set(np.random.default_rng([self.seed, 0x5B117]).permutation(self.count)[:held_out].tolist())
-        rest = [item for i, item in enumerate(self.items) if i not in chosen]
-        part = [item for i, item in enumerate(self.items) if i in chosen]
+        """Return two parts that share no photograph: the larger rest, and a seeded ``share`` (at least one of each)."""
+        count = len(self._bounds) - 1
+        held_out = min(max(round(share * count), 1), count - 1)
+        chosen = set(np.random.default_rng([self.seed, 0x5B117]).permutation(count)[:held_out].tolist())
+        of = np.repeat(np.arange(count), np.diff(self._bounds))
+        rest = [item for i, item in zip(of, self.items, strict=True) if i not in chosen]
+        part = [item for i, item in zip(of, self.items, strict=True) if i in chosen]
         return self._like(rest, self.part), self._like(part, self.part)
 
     def _like(self, items: Sequence[Item], part: tuple[int, int]) -> "Batches":
         return Batches(items, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session, part=part)
 
     def _batches(self, items: Iterable[Item]) -> Iterator[Tensor]:
-        batches = in_batches(self.source.stream(items), self.batch_size)
+        batches = in_batches(self.source.stream_parts(items), self.batch_size)
         return upload(([image.pixels for _, image in batch] for batch in batches), self.session.device)
 
 

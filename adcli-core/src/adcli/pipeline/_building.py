@@ -1,20 +1,25 @@
 """From settings to the things they name: options with the backbone that can be had, device, precision, model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adcli._commands import install_command
 from adcli._plugins.registry import registry
+from adcli.data.coverage import choose_size, find_typical, say_coverage
+from adcli.data.decoding import Size
+from adcli.data.framing import Framing, parse_size
 from adcli.data.references import Data, make_absolute, with_absolute_paths
 from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
+from adcli.data.tiling import choose_tiles
 from adcli.errors import AdcliError
 from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, spread_layers
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
 from adcli.progress import Progress
-from adcli.runs.settings import BATCH_SIZE, TrainSettings, parse_calibration
+from adcli.runs.settings import BATCH_SIZE, TrainSettings, framing, parse_calibration
 from adcli.specs import ModelSpec
 
 
@@ -50,6 +55,80 @@ def read_good_images(
     for message in source.skipped.values():
         progress.note(f"skipped: {message}")
     return [item for item in items if item in digests], [digests[item] for item in items if item in digests]
+
+
+STEP = 32
+"""What sides of ``--image-size auto`` are multiples of, for networks that take any size: their coarsest stride."""
+
+
+def choose_sizes(
+    settings: TrainSettings,
+    spec: ModelSpec,
+    options: Options,
+    sizes: Sequence[tuple[int, int, int]],
+    progress: Progress,
+) -> tuple[TrainSettings, Size]:
+    """Return settings that say how many tiles there are, and height and width of the model's input.
+
+    Args:
+        settings: perhaps with ``auto``.
+        spec: of the model.
+        options: of the model, with its backbone.
+        sizes: height and width of the images to train on, and how many have them.
+        progress: is told what was chosen, and that photographs are looked at coarsely.
+
+    Raises:
+        OptionError: the number of tiles would be too large.
+    """
+    looked_at = framing(settings, None)
+    part = find_typical(sizes, looked_at)
+    size = spec.image_size
+    if settings.image_size == "auto":
+        size = size if part is None else _choose_size(part, size, looked_at, options, progress)
+    elif settings.image_size:
+        size = parse_size(settings.image_size)
+    if settings.tiles == "auto":
+        columns, rows = (1, 1) if part is None else choose_tiles(part, size, settings.tile_overlap)
+        progress.note(f"--tiles {columns}x{rows}, of {size[1]} x {size[0]} pixels each.")
+        settings = replace(settings, tiles=f"{columns}x{rows}")
+    hint = "" if part is None else say_coverage(part, size, framing(settings, None))
+    if hint:
+        progress.note(f"hint: {hint}")
+    return settings, size
+
+
+def _choose_size(part: Size, default: Size, looked_at: Framing, options: Options, progress: Progress) -> Size:
+    """Return the size that has the aspect of photographs, or the default if the backbone does not take it."""
+    size = choose_size(part, default, looked_at, _find_step(options))
+    refusal = _refuse_size(options, size)
+    if refusal:
+        progress.note(f"--image-size {default[0]}x{default[1]}, as {refusal}")
+        return default
+    progress.note(f"--image-size {size[0]}x{size[1]}, the aspect of {part[1]} x {part[0]} pixels.")
+    return size
+
+
+def _find_step(options: Options) -> int:
+    """Return what the sides of images are multiples of: of several patches, for transformers with odd ones."""
+    if not isinstance(options, BackboneOptions):
+        return STEP
+    try:
+        stride = int(max(sketch_backbone(options.backbone).strides))
+    except AdcliError:
+        # What is wrong is said when the backbone is made.
+        return STEP
+    return STEP if STEP % stride == 0 else stride * max(round(STEP / stride), 1)
+
+
+def _refuse_size(options: Options, size: Size) -> str:
+    """Return why a backbone does not take images of a size; nothing if it does."""
+    if not isinstance(options, BackboneOptions):
+        return ""
+    try:
+        sketch_backbone(options.backbone, size)
+    except AdcliError as error:
+        return error.format_message()
+    return ""
 
 
 def choose_batch_size(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> int:

@@ -26,7 +26,7 @@ from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
-from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, parse_size, read_ignored
+from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, read_ignored
 from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.data.samples import count_labels
@@ -56,6 +56,7 @@ from adcli.pipeline._building import (
     ChosenOptions,
     choose_batch_size,
     choose_options,
+    choose_sizes,
     name_absolutely,
     read_good_images,
 )
@@ -76,6 +77,8 @@ from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
+from adcli.scoring.parts import of_parts
+from adcli.scoring.runtime import Runtime
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ModelSpec
@@ -283,13 +286,13 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     spec = provided.spec
     chosen = _choose_options(spec, settings, progress)
     device = pick_device(settings.device)
-    size = parse_size(settings.image_size) if settings.image_size else spec.image_size
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
     say(data.splits.left_out, progress.note)
     _note_rate(settings, progress)
     found = Survey(*torchrun.on_first(lambda: survey([sample.image for sample in data.splits.train])))
     settings = _declare_white(settings, found, progress)
+    settings, size = choose_sizes(settings, spec, chosen.options, found.sizes, progress)
     source = _open_source(settings, size, found.learnt_from)
     items, digests = read_good_images(data.splits, spec, source, progress)
     say(source.left_out, progress.note, "note")
@@ -497,12 +500,12 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     else:
         model, kept = _restore_fit(job, partial), job.kept_fit
     laps.seconds |= kept["timings"]
-    runtime = ModelRuntime(model, job.device)
+    runtime = _runtime(job, model)
     calibration = calibrate(
         job.plan,
         runtime,
         job.source,
-        refit=lambda items: ModelRuntime(_fit(job, items, progress), job.device),
+        refit=lambda items: _runtime(job, _fit(job, items, progress)),
         batch_size=job.batch_size,
         progress=progress,
     )
@@ -525,6 +528,10 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
         progress=progress,
     )
     return ending.finish()
+
+
+def _runtime(job: Job, model: Model) -> Runtime:
+    return of_parts(ModelRuntime(model, job.device), job.source.framing, job.size)
 
 
 def _fit_and_keep(

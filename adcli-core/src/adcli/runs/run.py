@@ -187,8 +187,11 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
-        return parse_framing(region, crop, fit, self._read_ignored() if self.settings["ignore"] else None, white)
+        names = ("region", "crop", "fit", "white", "reading")
+        region, crop, fit, white, reading = (self.settings[name] for name in names)
+        ignored = self._read_ignored() if self.settings["ignore"] else None
+        tiles, overlap = self.settings["tiles"], self.settings["tile_overlap"]
+        return parse_framing(region, crop, fit, ignored, white, reading, tiles=tiles, overlap=overlap)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)
@@ -287,6 +290,9 @@ def _find_disagreement(settings: TrainSettings, record: Record) -> str:
     """Say which setting differs from what happened; nothing if none does, or the record does not say it."""
     if "weights" in record and parse_white(settings.white) is None:
         return f"white is {settings.white}, and a finished run says which value it was"
+    for name in ("tiles", "image_size"):
+        if "weights" in record and getattr(settings, name) == "auto":
+            return f"{name} is auto, and a finished run says what was chosen"
     if "model" not in record:
         return ""
     if settings.model.rpartition("/")[2] != record["model"]:

@@ -41,6 +41,11 @@ def _by(parse: str) -> Callable[[str], object]:
     return check
 
 
+def _check_size(text: str) -> None:
+    if text != "auto":
+        _by("parse_size")(text)
+
+
 def _refuse_empty(text: str) -> None:
     """Refuse what a shell makes of a variable that is not set: as a path it would be the current folder."""
     if not text.strip():
@@ -83,8 +88,9 @@ class TrainSettings(Options):
     """The settings of ``adcli train``; a config file and ``run.yaml`` use the same names.
 
     In each field, ``flags`` are its names on the command line if not ``--name``, ``otherwise`` says what happens
-    by default if the default does not say it itself, and ``complete`` says how a shell completes it: by several words,
-    or as :mod:`adcli.cli.shells` knows.
+    by default if the default does not say it itself, ``words`` that the option can be repeated, and the field holds the
+    values with spaces between them, and ``complete`` how a shell completes it: by several words, or as
+    :mod:`adcli.cli.shells` knows.
     """
 
     model: str = declare(
@@ -110,10 +116,21 @@ class TrainSettings(Options):
         {}, "Option of the model ('adcli models show NAME').", "Model", PAIR, flags=("-o",), complete="model_options"
     )
     image_size: str | None = declare(
-        None, "Size that images are resized to.", "Images", "N|HxW", check=_by("parse_size"), otherwise="the model's"
+        None,
+        "Size that images, or tiles of them, are resized to; auto has their aspect.",
+        "Images",
+        "N|HxW|auto",
+        check=_check_size,
+        otherwise="the model's",
     )
     region: str | None = declare(
-        None, "Part of each image to look at.", "Images", "X,Y,W,H", check=_by("parse_region"), otherwise="all of it"
+        None,
+        "Part of each image to look at; given several times with names, such as left=0,0,640,480, zones.",
+        "Images",
+        "[NAME=]X,Y,W,H",
+        check=_by("parse_zones"),
+        otherwise="all of it",
+        words=True,
     )
     crop: str | None = declare(
         None,
@@ -129,6 +146,17 @@ class TrainSettings(Options):
     ignore: str | None = declare(
         None, "Mask image; its non-zero pixels are ignored.", "Images", "FILE", complete="files", check=_refuse_empty
     )
+    tiles: str | None = declare(
+        None,
+        "Cut each image into tiles, each looked at by itself: as many beside and below each other, or auto.",
+        "Images",
+        "CxR|auto",
+        check=_by("parse_tiles"),
+        otherwise="one, the whole image",
+    )
+    tile_overlap: float = declare(
+        0.125, "Share of a tile's sides that it has in common with the next.", "Images", "SHARE", ge=0, le=0.5
+    )
     white: str = declare(
         "auto",
         "Value of 16-bit images that is white, such as 4095 of 12-bit cameras.",
@@ -136,6 +164,9 @@ class TrainSettings(Options):
         "VALUE|auto",
         check=_by("parse_white"),
         otherwise="auto: measured on the training images",
+    )
+    reading: Literal["full", "scaled"] = declare(
+        "full", "full, or scaled: decode a JPEG no finer than the model needs, in less time.", "Images", "HOW"
     )
     batch_size: int | None = declare(
         None, "Images computed at a time.", "Computing", "N", ge=1, le=MOST, otherwise=BATCH_SIZE
@@ -180,7 +211,16 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
     """Return what the settings do to images before they are resized; ``ignored`` are the areas of ``--ignore``."""
     from adcli.data.framing import parse_framing
 
-    return parse_framing(settings.region, settings.crop, settings.fit, ignored, settings.white)
+    return parse_framing(
+        settings.region,
+        settings.crop,
+        settings.fit,
+        ignored,
+        settings.white,
+        settings.reading,
+        tiles=settings.tiles,
+        overlap=settings.tile_overlap,
+    )
 
 
 def check_places(settings: TrainSettings) -> None:
