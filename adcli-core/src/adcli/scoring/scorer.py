@@ -20,7 +20,7 @@ from adcli.scoring.parts import in_batches_of_parts
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import Runtime, score_batches
 
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 192 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
 
 T = TypeVar("T")
