@@ -363,7 +363,8 @@ function drawSeen({ canvas }) {
     [seen.style.left, seen.style.top] = [share(box.x - zone.x, zone.width), share(box.y - zone.y, zone.height)];
     [seen.style.width, seen.style.height] = [share(box.width, zone.width), share(box.height, zone.height)];
     [seen.height, seen.width] = canvas;
-    seen.getContext("2d").putImageData(new ImageData(look(levels, zone, canvas), canvas[1], canvas[0]), 0, 0);
+    // It is drawn by the processor anyway.
+    seen.getContext("2d", { willReadFrequently: true }).putImageData(new ImageData(look(levels, zone, canvas), canvas[1], canvas[0]), 0, 0);
   });
 }
 

@@ -30,10 +30,10 @@ LONGEST = 8192
 LOSSLESS_PIXELS = 640 * 480
 """Pixels of a photograph up to which all of them are on the page as they are."""
 
-PHOTO_BYTES = 400_000
+PHOTO_BYTES = 500_000
 """What an encoded photograph takes at most if it is large, before a third more as text."""
 
-QUALITIES = (90, 80, 65, 50, 30)
+QUALITIES = (88, 75, 60, 40)
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,30 @@ class PreviewPage:
 def shrink(pixels: Pixels, name: str, kind: str) -> Shot:
     """Return a photograph (H, W, 3) for the page: of some four megapixels, and as it is if it is small."""
     height, width = pixels.shape[:2]
-    rows, columns = fit_page((height, width), SHOWN_PIXELS)
-    image = Image.fromarray(np.ascontiguousarray(resize(pixels, (rows, columns))))
-    content = _encode(image, lossless=(rows, columns) == (height, width) and rows * columns <= LOSSLESS_PIXELS)
-    return Shot(name, kind, width, height, columns, rows, to_uri(content, "webp"))
+    if height * width <= LOSSLESS_PIXELS and max(height, width) <= LONGEST:
+        content, shown = _encode(pixels, lossless=True), (height, width)
+    else:
+        content, shown = _encode_large(pixels)
+    return Shot(name, kind, width, height, shown[1], shown[0], to_uri(content, "webp"))
+
+
+def _encode_large(pixels: Pixels) -> tuple[bytes, Size]:
+    """Return a picture of as many bytes as there may be at most, of lower quality, then smaller, and its size."""
+    most = SHOWN_PIXELS
+    while True:
+        shown = fit_page((pixels.shape[0], pixels.shape[1]), most)
+        resized = np.ascontiguousarray(resize(pixels, shown))
+        for quality in QUALITIES:
+            content = _encode(resized, quality=quality)
+            if len(content) <= PHOTO_BYTES:
+                return content, shown
+        most //= 2
+
+
+def _encode(pixels: Pixels, **options: Any) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "WEBP", method=2, **options)
+    return content.getvalue()
 
 
 def fit_page(size: Size, pixels: int) -> Size:
@@ -135,16 +155,6 @@ def fit_page(size: Size, pixels: int) -> Size:
         if scale == 1 or have_same_aspect(size, shown) or max(shown) == LONGEST:
             return shown
         pixels *= 2
-
-
-def _encode(image: Image.Image, *, lossless: bool) -> bytes:
-    """Return a picture as WebP: every pixel, or as many bytes as there may be."""
-    for quality in (100,) if lossless else QUALITIES:
-        content = io.BytesIO()
-        image.save(content, "WEBP", lossless=lossless, quality=quality, method=2)
-        if content.tell() <= PHOTO_BYTES:
-            break
-    return content.getvalue()
 
 
 def to_uri(content: bytes, form: str) -> str:
