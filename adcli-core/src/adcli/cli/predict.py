@@ -328,7 +328,8 @@ def _table_line(record: "VerdictRecord") -> str:
     verdict = style_verdict(record.verdict, padded) if record.verdict else padded
     # Whoever reads on takes csv or json, where names are whole.
     name = record.image if len(record.image) <= _NAME_LENGTH else f"{record.image[:_NAME_LENGTH]}..."
-    return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}"
+    zone = f"  ({safe(record.zone)})" if record.zone else ""
+    return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}{zone}"
 
 
 def _print_exactly(text: str) -> None:

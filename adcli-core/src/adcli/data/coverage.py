@@ -15,7 +15,7 @@ def find_typical(sizes: Iterable[tuple[int, int, int]], framing: Framing) -> Siz
 
     Args:
         sizes: height, width, and number of photographs.
-        framing: its region and crop are what is looked at.
+        framing: its region and crop are what is looked at; of zones, the largest.
     """
     parts = []
     for height, width, number in sizes:
@@ -23,12 +23,16 @@ def find_typical(sizes: Iterable[tuple[int, int, int]], framing: Framing) -> Siz
             framing.check((height, width), "")
         except DataError:
             continue
-        rows, columns = framing.area((height, width))
-        parts += [(rows.stop - rows.start, columns.stop - columns.start)] * number
+        parts += [max((_measure(zone, (height, width)) for zone in framing.of_zones), key=math.prod)] * number
     if not parts:
         return None
     height, width = np.median(parts, axis=0).astype(int).tolist()
     return height, width
+
+
+def _measure(framing: Framing, original: Size) -> Size:
+    rows, columns = framing.area(original)
+    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def choose_size(part: Size, default: Size, framing: Framing, step: int) -> Size:

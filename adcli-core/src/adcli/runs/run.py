@@ -187,11 +187,11 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
+        names = ("region", "crop", "fit", "white", "reading")
+        region, crop, fit, white, reading = (self.settings[name] for name in names)
         ignored = self._read_ignored() if self.settings["ignore"] else None
         tiles, overlap = self.settings["tiles"], self.settings["tile_overlap"]
-        reading = self.settings["reading"]
-        return parse_framing(region, crop, fit, ignored, white, tiles=tiles, overlap=overlap, reading=reading)
+        return parse_framing(region, crop, fit, ignored, white, reading, tiles=tiles, overlap=overlap)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)
