@@ -70,6 +70,7 @@ def image(world: World, chance: Random) -> Case:
             ("predict", RUN, "images", "--json", "--skip-unreadable"),
             ("predict", RUN, "images", "--format", "csv", "--out", "made", "--overlays"),
             ("datasets", "check", "images", "--json"),
+            ("preview", "images", "--out", "made/page.html", "--json", "--count", "10"),
             ("evaluate", RUN, "--data", "images", "--name", "fresh", "--json", "--skip-unreadable"),
         )
     )

@@ -105,6 +105,7 @@ def test_the_commands_on_it_end_well_and_show_nothing_that_a_terminal_obeys(
 ) -> None:
     commands: list[tuple[object, ...]] = [
         ("datasets", "check", odd),
+        ("preview", odd, "--out", os.fsdecode(b"\xe4us.html")),
         ("evaluate", odd_run, "--data", odd, "--name", "again"),
         ("runs", "--dir", odd_run.parent),
         ("runs", "show", odd_run),
@@ -141,6 +142,7 @@ def unsightly(odd: Path, odd_run: Path, tmp_path_factory: pytest.TempPathFactory
     ("command", "count"),
     [
         (("datasets", "check", "DATA"), 2),
+        (("preview", "DATA", "--out", "p.html", "--skip-unreadable", "--count", "24"), 0),
         (("runs", "show", "RUN"), 1),
         (("runs", "--dir", "RUNS"), 1),
         (("runs", "note", "RUN", "x"), 0),

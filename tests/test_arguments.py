@@ -41,6 +41,7 @@ GIVEN = {
     "new": "other",
     "text": "text",
     "reference": "parts",
+    "out": "page.html",
     "command": "train",
     "shell": "bash",
     "model": "-m padim",

@@ -39,7 +39,7 @@ ALLOWED = {
     "_plugins": "contract",
     "_process": "contract",
     "data": "contract _plugins _process",
-    "scoring": "contract data",
+    "scoring": "contract data metrics",
     "nn": "contract _plugins _process data scoring",
     "report": "contract data metrics scoring",
     "runs": "contract _process data scoring nn",

@@ -38,6 +38,7 @@ from adcli.cli.flags import Group, operand
 from adcli.cli.listing import backbones, datasets, exporters, models, plugins
 from adcli.cli.plugin import plugin
 from adcli.cli.predict import predict
+from adcli.cli.preview import preview
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
@@ -161,6 +162,7 @@ def show_help(ctx: click.Context, command: tuple[str, ...]) -> None:
 
 
 for _command in (
+    preview,
     train,
     evaluate,
     predict,

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, NotRequired, TypedDict
@@ -24,12 +23,12 @@ from adcli._artefacts.declaring import Offset, Overlap, Side, Tiles, White, clos
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
-from adcli.data.framing_standalone import find_area, find_borders, find_decoded, find_scale, scale_flags
+from adcli.data.framing_standalone import find_area, find_borders, find_scale, scale_flags
 from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
 from adcli.data.tiling import OVERLAP, WHOLE, Tiling
 from adcli.data.tiling import parse_tiles as parse_tiles
-from adcli.data.view import View
+from adcli.data.view import View, look_at_all
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
@@ -74,11 +73,11 @@ class _Stored(TypedDict):
     fit: Fit
     ignore: Literal["ignore.png"] | None
     white: NotRequired[White]
-    reading: NotRequired[Reading]
     grey: Literal[128]
     image_size: tuple[Side, Side]
     tiles: NotRequired[_StoredTiles | None]
     zones: NotRequired[dict[str, tuple[Offset, Offset, Side, Side]]]
+    reading: NotRequired[Reading]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,7 @@ class Framing:
         tiling: how what is resized is cut into a model's inputs.
         zones: in the place of a region, several, each framed, cut and looked at by itself.
         reading: ``full`` decodes all pixels of what is looked at; ``scaled`` has a JPEG's decoder make one of several.
-        beside: of one zone, all of them: a photograph is decoded at the same scale for each.
+        beside: of one zone, all of them: a photograph is decoded at one scale for all.
     """
 
     region: Box | None = None
@@ -139,7 +138,7 @@ class Framing:
         return self.tiling.cut(sheet[zone * height : (zone + 1) * height], size, tile)
 
     def view(self, original: Size, size: Size, name: object) -> View:
-        """Return what of an image is to be decoded: of zones, the box around all.
+        """Return what of an image is to be decoded: the smallest box that holds what is looked at, and its scale.
 
         Args:
             original: height and width of the image.
@@ -147,13 +146,15 @@ class Framing:
             name: of the image, for messages.
 
         Raises:
-            DataError: the image is too small for the region or the crop, or has another aspect than the ignored areas.
+            DataError: the image is too small for a region or the crop, or has another aspect than the ignored areas.
         """
-        boxes = []
-        for zone in self.of_zones:
-            zone._check_size(original, name)
-            boxes.append(find_area(original, zone.region, zone.crop))
-        return View(original, _surround(boxes), self._scale(original, size))
+        areas = []
+        for one in self.of_zones:
+            one._check_size(original, name)
+            areas.append(find_area(original, one.region, self.crop))
+        left, top = min(x for x, *_ in areas), min(y for _, y, *_ in areas)
+        right, bottom = max(x + width for x, _, width, _ in areas), max(y + height for _, y, _, height in areas)
+        return View(original, (left, top, right - left, bottom - top), self._scale(original, size))
 
     def _scale(self, original: Size, size: Size) -> int:
         """Return the scale that leaves enough of each zone, and of those beside it."""
@@ -203,23 +204,17 @@ class Framing:
         """Return what is looked at."""
         if self.is_plain:
             return pixels
-        original = (pixels.shape[0], pixels.shape[1]) if view is None else view.size
-        self._check_size(original, name)
-        rows, columns = self.area(original)
-        # A view of the array would keep all of the image in the cache.
-        part = (pixels[rows, columns] if view is None else self._find(pixels, view)).copy()
+        view = view or look_at_all((pixels.shape[0], pixels.shape[1]))
+        self._check_size(view.size, name)
+        x, y, width, height = view.locate(find_area(view.size, self.region, self.crop))
+        # A view would keep all of the image in the cache.
+        part = pixels[y : y + height, x : x + width].copy()
         if self.ignored is not None:
-            hidden = scale_flags(self._ignored_at(original)[rows, columns], (part.shape[0], part.shape[1]))
+            hidden = scale_flags(self._ignored_at(view.size)[self.area(view.size)], (height, width))
             if hidden.all():
                 raise self._nothing_left(name)
             part[hidden] = GREY
         return part
-
-    def _find(self, pixels: Pixels, view: View) -> Pixels:
-        """Return what is looked at among the pixels of a view."""
-        left, top, width, height = find_decoded(find_area(view.size, self.region, self.crop), view.size, view.scale)
-        left, top = left - view.decoded[0], top - view.decoded[1]
-        return pixels[top : top + height, left : left + width]
 
     def area(self, original: Size) -> tuple[slice, slice]:
         """Return the rows and columns of an image, if it is large enough, that are looked at; of one zone."""
@@ -303,7 +298,7 @@ class Framing:
             size: height and width of the model's input.
         """
         tiling = self.tiling
-        if self.is_plain and self.white == WHITE and self.reading == "full" and len(tiling) == 1:
+        if self.is_plain and self.white == WHITE and len(tiling) == 1 and self.reading == "full":
             return {}
         described = {
             "region": self.region,
@@ -322,13 +317,6 @@ class Framing:
             CODE_FILE: Path(prepare.__file__).read_bytes(),
         }
         return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}
-
-
-def _surround(boxes: Sequence[Box]) -> Box:
-    """Return the smallest box around several."""
-    left, top = (min(box[axis] for box in boxes) for axis in (0, 1))
-    right, bottom = (max(box[axis] + box[axis + 2] for box in boxes) for axis in (0, 1))
-    return left, top, right - left, bottom - top
 
 
 PLAIN = Framing()
@@ -415,16 +403,16 @@ def parse_framing(
     fit: Fit,
     ignored: Flags | None = None,
     white: object = WHITE,
-    reading: Reading = "full",
     *,
     tiles: str | None = None,
     overlap: float = OVERLAP,
+    reading: Reading = "full",
 ) -> Framing:
-    """Return the framing that the options describe which say how photographs are looked at.
+    """Return the framing that ``--region``, ``--crop``, ``--fit``, ``--white``, ``--tiles`` and ``--reading`` describe.
 
     Args:
-        region, crop, fit, white, reading, tiles: as on the command line and in ``run.yaml``; ``auto`` is as if nothing
-            were declared.
+        region, crop, fit, white, tiles, reading: as on the command line and in ``run.yaml``; ``auto`` is as if
+            nothing were declared.
         ignored: the areas of ``--ignore``, read from where they are.
         overlap: of tiles, as a share of their sides.
 

@@ -1,7 +1,7 @@
 """What a run does to images before its exported graph gets them; a copy of this lies in exports and needs no adcli.
 
-The graph gets all that ``cut(pixels)`` gives of each zone, or of the one that has no name. With tiles, that is several:
-the score of the zone is the largest of theirs, and ``blend`` makes its map of theirs.
+The graph gets all that ``read(path)``, or ``cut(pixels)``, gives of each zone, or of the one that has no name. With
+tiles, that is several: the score of the zone is the largest of theirs, and ``blend`` makes its map of theirs.
 """
 
 import json
@@ -12,35 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+Levels = NDArray[np.uint8]
+
+
 SCALES = (8, 4, 2)
 """How many pixels of a JPEG, each way, its decoder can make one of."""
 
 
-Levels = NDArray[np.uint8]
-
-
 def read(path: Path | str, folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
-    """Return all that the graph is to get of an image file, as :func:`cut` does of its pixels.
+    """Return all that the graph is to get of an image file, as ``cut`` does of its pixels.
 
     If the run was trained with ``--reading scaled``, a JPEG is decoded no finer than the model needs.
     """
     steps = _read_steps(folder)
     with Image.open(path) as image:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
-        # Of a TIFF, the size may be that before or after turning it.
-        size = (image.width, image.height) if turned and image.format != "TIFF" else (image.height, image.width)
+        size = (image.width, image.height) if turned else (image.height, image.width)
         scale = 1
         if steps.get("reading") == "scaled" and image.format in ("JPEG", "MPO"):
-            regions = [*steps["zones"].values()] or [steps["region"]]
-            areas = [find_area(size, region, steps["crop"]) for region in regions]
-            scale = min(find_scale((high, wide), steps["fit"], _find_canvas(steps)) for _, _, wide, high in areas)
+            scale = min(_find_scale(size, steps, zone) for zone in steps["zones"] or [""])
         if scale > 1:
             image.draft(None, (image.width // scale, image.height // scale))
         upright = ImageOps.exif_transpose(image)
         deep = upright.mode.startswith("I;16")
         values = np.asarray(upright if deep else upright.convert("RGB"))
     pixels = np.stack([values] * 3, axis=2) if deep else values
-    return _cut(pixels, steps, folder, size if scale > 1 else values.shape[:2], scale)
+    # Of another format, the size may be that before or after turning it.
+    size = size if scale > 1 else (values.shape[0], values.shape[1])
+    return _cut(pixels, steps, folder, size, scale)
+
+
+def _find_scale(size: tuple[int, int], steps: dict[str, Any], zone: str) -> int:
+    _, _, wide, high = find_area(size, _find_region(steps, zone), steps["crop"])
+    return find_scale((high, wide), steps["fit"], _find_canvas(steps))
 
 
 def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent, zone: str = "") -> Levels:
@@ -50,11 +54,14 @@ def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).p
     Ignored pixels are painted, the region is cut out, then the centre of that; for a letterbox the outermost pixels are
     repeated until the part has the aspect of the model's input, or of its tiles together.
     """
-    return _prepare(pixels, _read_steps(folder), folder, (pixels.shape[0], pixels.shape[1]), 1, zone)
+    return _prepare(pixels, _read_steps(folder), folder, zone, (pixels.shape[0], pixels.shape[1]), 1)
 
 
 def cut(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
-    """Return all that the graph is to get of an image, by zone: what is looked at, or tiles of that, row by row."""
+    """Return all that the graph is to get of an image, by zone: what is looked at, or tiles of that, row by row.
+
+    For tiles, it is resized to a canvas of all of them, antialiased, and rounded at the end.
+    """
     return _cut(pixels, _read_steps(folder), folder, (pixels.shape[0], pixels.shape[1]), 1)
 
 
@@ -63,30 +70,28 @@ def _read_steps(folder: Path) -> dict[str, Any]:
     return steps
 
 
+def _find_region(steps: dict[str, Any], zone: str) -> tuple[int, int, int, int] | None:
+    region: tuple[int, int, int, int] | None = steps["zones"][zone] if zone else steps["region"]
+    return region
+
+
 def _find_canvas(steps: dict[str, Any]) -> tuple[int, int]:
-    """Return height and width of what a zone is resized to."""
+    """Return height and width of the model's input, or of its tiles together."""
     high, wide = steps["image_size"]
     return lay_out((high, wide), **steps["tiles"])[1] if steps["tiles"] else (high, wide)
-
-
-def _cut(
-    pixels: Levels | NDArray[np.uint16], steps: dict[str, Any], folder: Path, size: tuple[int, int], scale: int
-) -> dict[str, list[Levels]]:
-    zones = steps["zones"] or [""]
-    return {zone: _cut_one(_prepare(pixels, steps, folder, size, scale, zone), steps) for zone in zones}
 
 
 def _prepare(
     pixels: Levels | NDArray[np.uint16],
     steps: dict[str, Any],
     folder: Path,
+    zone: str,
     size: tuple[int, int],
     scale: int,
-    zone: str,
 ) -> Levels:
-    """Prepare an image of a height and a width, of which each pixel is made of several, each way."""
+    """Prepare a zone of an image of a height and a width, of which each pixel is made of several, each way."""
     height, width = size
-    x, y, wide, high = find_area(size, steps["zones"][zone] if zone else steps["region"], steps["crop"])
+    x, y, wide, high = find_area(size, _find_region(steps, zone), steps["crop"])
     if x < 0 or y < 0 or x + wide > width or y + high > height:
         raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
     left, top, columns, rows = find_decoded((x, y, wide, high), size, scale)
@@ -97,6 +102,14 @@ def _prepare(
     if steps["fit"] == "letterbox":
         part = np.pad(part, (*find_borders((rows, columns), _find_canvas(steps)), (0, 0)), mode="edge")
     return part
+
+
+def _cut(
+    pixels: Levels | NDArray[np.uint16], steps: dict[str, Any], folder: Path, size: tuple[int, int], scale: int
+) -> dict[str, list[Levels]]:
+    return {
+        zone: _cut_one(_prepare(pixels, steps, folder, zone, size, scale), steps) for zone in steps["zones"] or [""]
+    }
 
 
 def _cut_one(part: Levels, steps: dict[str, Any]) -> list[Levels]:

@@ -35,6 +35,11 @@ class View(NamedTuple):
         """The part in decoded pixels, by the nearest of them."""
         return find_decoded(self.part, self.size, self.scale)
 
+    def locate(self, part: Box) -> Box:
+        """Return where a part of the photograph lies among the decoded pixels, by the nearest of them."""
+        x, y, width, height = find_decoded(part, self.size, self.scale)
+        return x - self.decoded[0], y - self.decoded[1], width, height
+
 
 Look = Callable[[Size], View]
 """Tells what of a photograph of a height and a width is to be decoded."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import calibrated_since, find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
+    from adcli.pipeline._preview import preview
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
@@ -71,6 +72,7 @@ __all__ = [
     "load",
     "open_scorer",
     "predict",
+    "preview",
     "recalibrate",
     "remove_run",
     "rename_run",
@@ -93,6 +95,7 @@ _HOMES = {
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
+    "adcli.pipeline._preview": ("preview",),
     "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "restore_calibration"),
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._job": ("Trained",),

@@ -187,11 +187,11 @@ class Run:
         Raises:
             RunError: the run's copy of the ignored areas is missing or was changed.
         """
-        names = ("region", "crop", "fit", "white", "reading")
-        region, crop, fit, white, reading = (self.settings[name] for name in names)
+        region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
         ignored = self._read_ignored() if self.settings["ignore"] else None
         tiles, overlap = self.settings["tiles"], self.settings["tile_overlap"]
-        return parse_framing(region, crop, fit, ignored, white, reading, tiles=tiles, overlap=overlap)
+        reading = self.settings["reading"]
+        return parse_framing(region, crop, fit, ignored, white, tiles=tiles, overlap=overlap, reading=reading)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)

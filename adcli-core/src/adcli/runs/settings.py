@@ -217,9 +217,9 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
         settings.fit,
         ignored,
         settings.white,
-        settings.reading,
         tiles=settings.tiles,
         overlap=settings.tile_overlap,
+        reading=settings.reading,
     )
 
 

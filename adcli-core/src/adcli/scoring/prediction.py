@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from adcli.data.decoding import Size, resize_map
 from adcli.data.framing import Framing
 from adcli.data.photograph import Photograph, Unreadable
+from adcli.metrics.strips import Rows
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.enlarging import enlarge
 from adcli.scoring.opened import UNKNOWN, Origin
 from adcli.scoring.regions import Marked, Region, find_regions, mark
 
@@ -109,12 +111,21 @@ class Prediction:
         whole = self.model_map if self.framing.is_plain else self.map
         return None if whole is None else resize_map(whole, size)
 
+    def rows_at(self, size: Size) -> Rows | None:
+        """Return the rows of :meth:`map_at`, which are computed when they are asked for if nothing was framed."""
+        if self.model_map is None or not self.framing.is_plain or ("map" in self.__dict__ and size == self.size):
+            return self.map_at(size)
+        return enlarge(self.model_map, size)
+
     @cached_property
     def marked(self) -> Marked | None:
         """Which pixels (H, W) of a defect ``adcli.scoring.regions.mark`` marks; None of others, or without a map."""
-        if not self.is_defect or self.map is None:
+        if not self.is_defect or self.model_map is None:
             return None
-        return self._mark_zones(self.map) if self.zones else mark(self.map, self.calibration.pixel_threshold)
+        if self.zones and self.map is not None:
+            return self._mark_zones(self.map)
+        rows = self.rows_at(self.size)
+        return None if rows is None else mark(rows, self.calibration.pixel_threshold)
 
     def _mark_zones(self, whole: Map) -> Marked:
         """Mark what is found in each zone by its own threshold, and nothing elsewhere."""
@@ -128,7 +139,8 @@ class Prediction:
     @cached_property
     def regions(self) -> Sequence[Region]:
         """The connected parts of what is marked, the highest peak first; a defect that has a map has at least one."""
-        return () if self.map is None or self.marked is None else find_regions(self.map, self.marked)
+        rows = None if self.marked is None else self.rows_at(self.size)
+        return () if rows is None or self.marked is None else find_regions(rows, self.marked)
 
     def release(self) -> None:
         """Let the pixels of the photograph go."""

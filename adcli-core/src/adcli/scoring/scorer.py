@@ -20,9 +20,10 @@ from adcli.scoring.parts import in_batches_of_parts
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import Runtime, score_batches
 
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 192 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
 
+T = TypeVar("T")
 Subject = TypeVar("Subject", Item, Photograph)
 Said = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """The score of an input, or the scores of its zones, (Z,), and its map (h, w)."""
@@ -55,7 +56,8 @@ def _score(
     batches = in_batches(remaining, count, BATCH_BYTES, _held)
     for batch, (scores, maps) in score_batches(runtime, batches, _pixels, overlap=batch_size > 1):
         rows = iter(range(len(scores)))
-        for entry in batch:
+        # Each photograph takes its memory until its turn is over, and not until the next batch is complete.
+        for entry in _taken(batch):
             if isinstance(entry, Unreadable):
                 yield entry, None
                 continue
@@ -64,6 +66,13 @@ def _score(
             _check_finite(entry[0], *said)
             yield entry, said
     remaining.raise_error()
+
+
+def _taken(batch: list[T]) -> Iterator[T]:
+    """Yield what a batch holds, which it then does not any more."""
+    batch.reverse()
+    while batch:
+        yield batch.pop()
 
 
 def _check_finite(

@@ -16,7 +16,7 @@ batch = session.get_inputs()[0].shape[0]
 count = batch if isinstance(batch, int) else 1
 for path in sys.argv[1:]:
     if (folder / "prepare.py").exists():
-        from prepare import read  # the run's --region, --crop, --fit, --ignore, --reading and --tiles
+        from prepare import read  # the run's --region, --crop, --fit, --ignore, --tiles and --reading
 
         parts = read(path)
     else:

@@ -18,7 +18,7 @@ batch = graph.input("images").get_partial_shape()[0]
 count = batch.get_length() if batch.is_static else 1
 for path in sys.argv[1:]:
     if (folder / "prepare.py").exists():
-        from prepare import read  # the run's --region, --crop, --fit, --ignore, --reading and --tiles
+        from prepare import read  # the run's --region, --crop, --fit, --ignore, --tiles and --reading
 
         parts = read(path)
     else:

@@ -1,0 +1,220 @@
+"""A page on which one looks at photographs before training."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from adcli import _system
+from adcli._commands import quote
+from adcli._files import check_reachable, read_bytes, storing, write_atomically
+from adcli._plugins.registry import Provided, registry
+from adcli.data.ahead import load_all
+from adcli.data.decoding import Size
+from adcli.data.fingerprint import relative_names
+from adcli.data.framing import Framing, parse_region, parse_size, read_ignored
+from adcli.data.left_out import say
+from adcli.data.photograph import open_photograph
+from adcli.data.references import load_data
+from adcli.data.samples import Sample, Splits
+from adcli.data.survey import Survey, survey
+from adcli.errors import DataError, OptionError, PluginError, StorageError
+from adcli.progress import Progress, Silent
+from adcli.report.preview import GENERATOR, PreviewPage, Shot, Start, Zone, check_zone, render_preview, shrink
+from adcli.runs.settings import TrainSettings, check_places
+from adcli.specs import ModelSpec
+
+MOST = 24
+"""Photographs on a page, so that a browser opens it quickly."""
+
+_HEAD = 4096
+"""Bytes of a page within which it says what made it."""
+
+_LARGEST = 64 << 20
+_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+
+
+def preview(
+    settings: TrainSettings,
+    out: Path,
+    *,
+    zones: Sequence[str] = (),
+    count: int = 6,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a page on which one tries zones, ignored areas, tiles and sizes on a few photographs, before training.
+
+    Args:
+        settings: the model and the data, and what the page begins with.
+        out: the HTML file; a page that was written before is replaced.
+        zones: parts to look at, as :func:`parse_zones` reads them.
+        count: photographs on the page; a third of them show defects, if there are any.
+        progress: receives progress and notes.
+
+    Raises:
+        OptionError: a zone cannot be read, or too many photographs are asked for.
+        DataError: there are no photographs, or one cannot be read or lacks a zone.
+        StorageError: the page cannot be written, or another file is there.
+    """
+    if not 1 <= count <= MOST:
+        raise OptionError(f"must be from 1 to {MOST}, not {count}.", option="count")
+    progress, parsed = progress or Silent(), parse_zones(zones)
+    check_out(out)
+    check_places(settings)
+    data = load_data(settings.data, settings.data_options)
+    progress.note(data.splits.description)
+    say(data.splits.left_out, progress.note)
+    found = survey([sample.image for sample in data.splits.train])
+    start = _begin(settings, parsed)
+    shots = _read_shots(choose_samples(data.splits, count), settings, found, start, progress)
+    page = PreviewPage(
+        title=settings.data or data.name,
+        description=data.splits.description,
+        command=_name_data(settings),
+        windows=_system.WINDOWS,
+        models=_list_models(settings.model),
+        model=settings.model,
+        shots=shots,
+        sizes=found.sizes or [(shot.height, shot.width, 1) for shot in shots],
+        start=start,
+    )
+    with storing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, render_preview(page))
+    return out
+
+
+def parse_zones(words: Sequence[str]) -> list[Zone]:
+    """Return the zones of ``"left=0,0,800,600"`` and ``"right=900,0,800,600"``; a single one needs no name.
+
+    Raises:
+        OptionError: one cannot be read, or its name is missing, odd or another's.
+    """
+    zones = []
+    for word in words:
+        name, equals, box = word.rpartition("=")
+        if equals and not _NAME.fullmatch(name):
+            raise OptionError(f"names are made of letters, digits, -, _ and ., not '{name}'.", option="region")
+        zones.append(Zone(name, *parse_region(box)))
+    names = [zone.name for zone in zones]
+    if len(zones) > 1 and "" in names:
+        raise OptionError("needs names if there are several, for example left=0,0,800,600.", option="region")
+    twice = next((name for name, following in pairwise(sorted(names)) if name == following), None)
+    if twice is not None:
+        raise OptionError(f"'{twice}' is the name of two; give each its own.", option="region")
+    return zones
+
+
+def check_out(out: Path) -> None:
+    """Check that a page can be written, before photographs are read.
+
+    Raises:
+        OptionError: its name is no page's.
+        StorageError: it is a folder, or a file that is no such page.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise OptionError(f"must be a file that ends in .html, not '{out}'.", option="out")
+    check_reachable(out, StorageError)
+    if out.is_dir():
+        raise StorageError(f"{out}: is a folder; choose another name.")
+    with storing(out):
+        if out.exists() and GENERATOR.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
+            raise StorageError(f"{out}: is there already, and is no page of adcli preview; choose another name.")
+
+
+def choose_samples(splits: Splits, count: int) -> list[Sample]:
+    """Return some samples, evenly chosen: two thirds good ones to train on, and of the others such as show defects.
+
+    Raises:
+        DataError: there are none to train on.
+    """
+    if not splits.train:
+        raise DataError("no good images to train on are left.")
+    defects = [sample for sample in (*splits.test, *splits.validation) if sample.label == "defect"]
+    wanted = min(count // 3, len(defects))
+    return [*_spread(splits.train, count - wanted), *_spread(defects, wanted)]
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return as many samples, or all, at even distances, the first and the last among them."""
+    if count < 1 or not samples:
+        return []
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    return [samples[place] for place in places.tolist()]
+
+
+def _list_models(chosen: str) -> dict[str, Size]:
+    """Return the size of each model that can be had, by its name."""
+    models = registry().models
+    sizes = {chosen: models[chosen].spec.image_size}
+    return sizes | {name: found.spec.image_size for name in models if name != chosen and (found := _find(name))}
+
+
+def _find(name: str) -> Provided[ModelSpec] | None:
+    """Return a model; None if several plugins offer one of its name."""
+    try:
+        return registry().models.get(name)
+    except PluginError:
+        return None
+
+
+def _begin(settings: TrainSettings, zones: Sequence[Zone]) -> Start:
+    size = settings.image_size
+    return Start(
+        zones=zones,
+        fit=settings.fit,
+        tiles=settings.tiles,
+        overlap=settings.tile_overlap,
+        image_size=size if size in (None, "auto") else parse_size(size),
+        ignore=settings.ignore or "",
+        ignored=None if settings.ignore is None else read_ignored(Path(settings.ignore)),
+    )
+
+
+def _read_shots(
+    samples: Sequence[Sample], settings: TrainSettings, found: Survey, start: Start, progress: Progress
+) -> list[Shot]:
+    """Return what can be read of samples; with ``--skip-unreadable`` the others are noted."""
+    white = found.white if settings.white == "auto" else int(settings.white)
+    names = relative_names(sample.image for sample in samples)
+
+    def read(numbered: tuple[str, Sample]) -> Shot | DataError:
+        name, sample = numbered
+        try:
+            photograph = open_photograph(sample.image, white=white)
+            _check_start(start, photograph.size, sample.image)
+        except DataError as error:
+            return error
+        return shrink(photograph.pixels, name, sample.defect or sample.label or "")
+
+    results = load_all(zip(names, samples, strict=True), read, settings.workers)
+    shots = []
+    for result in progress.track(results, len(samples), "reading"):
+        if isinstance(result, Shot):
+            shots.append(result)
+        elif settings.skip_unreadable:
+            progress.note(f"skipped: {result.message}")
+        else:
+            raise result
+    if not shots:
+        raise DataError(f"--data {settings.data}: none of the chosen photographs can be read.")
+    return shots
+
+
+def _check_start(start: Start, size: tuple[int, int], name: Path) -> None:
+    """Check that a photograph has the zones and the shape of the ignored areas that the page begins with."""
+    Framing(ignored=start.ignored).check(size, name)
+    for zone in start.zones:
+        check_zone(zone, size, name)
+
+
+def _name_data(settings: TrainSettings) -> str:
+    """Return the words of a training that say which data are read, and how."""
+    words: list[object] = [] if settings.data is None else ["--data", settings.data]
+    for key, value in settings.data_options.items():
+        words += ["-d", f"{key}={value}"]
+    words += [] if settings.white == "auto" else ["--white", settings.white]
+    words += ["--skip-unreadable"] if settings.skip_unreadable else []
+    return quote(*words)
