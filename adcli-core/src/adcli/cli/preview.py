@@ -6,7 +6,18 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_path, relative
-from adcli.cli.flags import Command, Place, drop_missing, flag, json_flag, name_key, operand, setting, settings
+from adcli.cli.flags import (
+    Command,
+    Place,
+    drop_missing,
+    flag,
+    json_flag,
+    megapixels_flag,
+    name_key,
+    operand,
+    setting,
+    settings,
+)
 from adcli.cli.listing import suggest_model
 from adcli.runs.settings import TrainSettings
 
@@ -26,6 +37,7 @@ from adcli.runs.settings import TrainSettings
     help="Part of each image to look at; several, each with a name.",
 )
 @settings("fit", "ignore", "tiles", "tile_overlap", "image_size", "white", "data_options", "skip_unreadable", "workers")
+@megapixels_flag
 @json_flag
 @click.pass_context
 def preview(
