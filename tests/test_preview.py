@@ -75,7 +75,7 @@ def test_the_page_loads_nothing_and_says_no_name_as_html(adcli: Adcli, tmp_path:
     assert "<i>dent" not in text
     assert html.escape(f"Before training: {odd}", quote=False) in text.replace("&#39;", "'").replace("&#34;", '"')
     assert shlex.split(known_to(tmp_path / "page.html")["command"]) == ["--data", odd]
-    assert not re.search(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?://(?!www\.w3\.org)""", text)
+    assert not re.search(r"""(?:src|href)=["'](?!data:)|url\((?!#)|@import|https?://(?!www\.w3\.org)""", text)
 
 
 def test_what_was_typed_is_where_the_page_begins(adcli: Adcli, photos: Path, tmp_path: Path) -> None:
@@ -158,6 +158,14 @@ ERRORS: list[tuple[str, int, list[str]]] = [
     ("preview broken --out p.html", 4, ["broken/00.png", "not an image"]),
     ("preview broken --out p.html --skip-unreadable", 4, ["broken", "none of the chosen"]),
 ]
+
+
+def test_where_nothing_can_be_written_nothing_is_read(
+    adcli: Adcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert_one_line(adcli("preview", "gone", "--out", "new/page.html"), 9, "new/page.html", str(tmp_path))
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(("line", "code", "words"), ERRORS, ids=[line for line, *_ in ERRORS])

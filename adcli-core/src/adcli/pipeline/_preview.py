@@ -1,5 +1,6 @@
 """A page on which one looks at photographs before training."""
 
+import os
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +10,7 @@ import numpy as np
 
 from adcli import _system
 from adcli._commands import quote
-from adcli._files import check_reachable, read_bytes, storing, write_atomically
+from adcli._files import check_reachable, exists, read_bytes, storing, write_atomically
 from adcli._plugins.registry import Provided, registry
 from adcli.data.ahead import load_all
 from adcli.data.decoding import Size
@@ -122,6 +123,9 @@ def check_out(out: Path) -> None:
     with storing(out):
         if out.exists() and GENERATOR.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
             raise StorageError(f"{out}: is there already, and is no page of adcli preview; choose another name.")
+    parent = next(folder for folder in out.absolute().parents if exists(folder))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise StorageError(f"{out}: cannot be written, as {parent} may not be changed; choose another place.")
 
 
 def choose_samples(splits: Splits, count: int) -> list[Sample]:

@@ -296,9 +296,8 @@ function makeBox(i) {
 }
 
 function drawGrid({ size, tiles, overlap, canvas }) {
-  const whole = `M0 0H${shot.width}V${shot.height}H0Z`;
-  const holes = state.zones.map(({ x, y, width, height }) => `M${x} ${y}h${width}v${height}h${-width}z`);
-  $("#shade").setAttribute("d", holes.length ? whole + holes.join("") : "");
+  const holes = looked().map(({ x, y, width, height }) => svg("rect", { x, y, width, height, fill: "#000" }));
+  $("#holes").replaceChildren(svg("rect", { width: "100%", height: "100%", fill: "#fff" }), ...holes);
   drawn.setAttribute("viewBox", `0 0 ${shot.width} ${shot.height}`);
   const shapes = [];
   const { corners } = layOut(size, tiles[0], tiles[1], overlap);
@@ -731,7 +730,7 @@ stage.addEventListener("pointermove", go);
 stage.addEventListener("pointerup", end);
 stage.addEventListener("pointercancel", end);
 stage.addEventListener("pointerleave", () => {
-  if (!drag && document.activeElement !== stage) $("#brush").style.display = "none";
+  if (!drag) $("#brush").style.display = "none";
 });
 
 /* Keys */
