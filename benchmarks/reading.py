@@ -1,5 +1,7 @@
 """Time reading large photographs: decoding and resizing as a ratio to Pillow's decoding alone, in the same run.
 
+The second column of each size is ``--reading scaled``, which changes only JPEGs.
+
     python benchmarks/reading.py [--width 4000] [--rounds 9]
 
 The photographs are boards of ``demo:large``, as their file has them and with the noise of a poorer camera. Every ratio
@@ -16,10 +18,12 @@ import numpy as np
 from PIL import Image
 
 from adcli._process.allocation import keep_freed_memory
-from adcli.data.decoding import decode, resize
+from adcli.data.decoding import decode
 from adcli.data.demo.large import draw_large
+from adcli.data.framing import PLAIN, Framing
 
 SIZES = (256, 512)
+SCALED = Framing(reading="scaled")
 
 
 def main() -> None:
@@ -30,12 +34,14 @@ def main() -> None:
     # As every command does.
     keep_freed_memory()
     files = make_files(arguments.width)
-    print(f"{'file':<12} {'MB':>6} {'decoding':>9}  " + "  ".join(f"to {size}" for size in SIZES))
+    print(f"{'file':<12} {'MB':>6} {'decoding':>9}  " + "  ".join(f"to {size}  scaled" for size in SIZES))
     for name, content in files.items():
         works = [lambda content=content: decode_alone(content)]
-        works += [lambda content=content, size=size: read(content, size) for size in SIZES]
-        alone, *both = shortest(works, arguments.rounds)
-        ratios = "  ".join(f"{seconds / alone:6.2f}" for seconds in both)
+        for size in SIZES:
+            works.append(lambda content=content, size=size: read(content, size))
+            works.append(lambda content=content, size=size: read(content, size, SCALED))
+        alone, *others = shortest(works, arguments.rounds)
+        ratios = "  ".join(f"{seconds / alone:6.2f}" for seconds in others)
         print(f"{name:<12} {len(content) / 1e6:6.1f} {1000 * alone:6.0f} ms  {ratios}")
     one, two = (images_a_second(files["jpeg"], threads) for threads in (1, 2))
     print(f"two threads read {two / one:.2f} times as many JPEGs a second as one")
@@ -66,8 +72,10 @@ def decode_alone(content: bytes) -> None:
     Image.open(io.BytesIO(content)).load()
 
 
-def read(content: bytes, size: int) -> None:
-    resize(decode(content, "photograph").pixels, (size, size))
+def read(content: bytes, size: int, framing: Framing = PLAIN) -> None:
+    sides = (size, size)
+    found = decode(content, "photograph", look=lambda original: framing.view(original, sides, "photograph"))
+    framing.fitted(found.pixels, sides, "photograph", found.view)
 
 
 def shortest(works: list[Callable[[], None]], rounds: int) -> list[float]:

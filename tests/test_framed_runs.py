@@ -35,6 +35,8 @@ WAYS: dict[str, dict[str, str]] = {
     "ignore": {"ignore": "CLOCK"},
     "ignore in a letterbox": {"ignore": "CLOCK", "fit": "letterbox"},
     "tiles of a region": {**BOXED, "tiles": "3x2"},
+    "zones": {"region": "upper=20,20,125,60 lower=20,60,125,60"},
+    "zones in tiles": {"region": "upper=20,20,125,60 lower=20,60,125,60", "tiles": "2x1", "ignore": "CLOCK"},
     "ignore in tiles of a letterbox": {"ignore": "CLOCK", "fit": "letterbox", "tiles": "2x2", "tile_overlap": "0.3"},
 }
 
@@ -166,7 +168,7 @@ def test_an_export_agrees_with_its_run(
 
 
 @pytest.mark.parametrize("exporter", ["openvino", "onnx"])
-@pytest.mark.parametrize("way", ["crop of a region", "ignore in a letterbox", "tiles of a region"])
+@pytest.mark.parametrize("way", ["crop of a region", "ignore in a letterbox", "tiles of a region", "zones"])
 def test_the_example_in_an_export_prepares_images_too(
     runs: dict[str, Run], data: Path, tmp_path: Path, way: str, exporter: str
 ) -> None:
@@ -175,8 +177,9 @@ def test_the_example_in_an_export_prepares_images_too(
     command = [sys.executable, str(export.path / "example.py"), str(image)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (expected,) = pipeline.predict(export, image)
-    score, verdict = done.stdout.strip().rpartition(": ")[2].split()
-    assert float(score) == pytest.approx(expected.score, rel=1e-3)
+    *scores, verdict = done.stdout.strip().rpartition(": ")[2].split()
+    found = [float(score) for score in (scores[1::2] if expected.zone_scores else scores)]
+    assert found == pytest.approx(list(expected.zone_scores) or [expected.score], rel=1e-3)
     assert verdict == "defect"
 
 

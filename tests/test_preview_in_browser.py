@@ -17,7 +17,7 @@ from support import Adcli
 from adcli import pipeline
 from adcli.data.coverage import choose_size, find_typical, say_coverage
 from adcli.data.decoding import read_image
-from adcli.data.framing import Framing, read_ignored
+from adcli.data.framing import Framing, Zone, read_ignored
 from adcli.data.framing_standalone import find_borders, lay_out, scale_flags
 from adcli.data.resampling import resample
 from adcli.data.tiling import Tiling, choose_tiles
@@ -119,8 +119,15 @@ class Preview(Shown):
         words = self.command
         return words[words.index(name) + 1] if name in words else None
 
+    def regions(self) -> list[tuple[int, ...]]:
+        """Return the boxes of the command's regions."""
+        words = self.command
+        values = [word.rpartition("=")[2] for flag, word in itertools.pairwise(words) if flag == "--region"]
+        return [tuple(map(int, value.split(","))) for value in values]
+
     def region(self) -> tuple[int, ...]:
-        return tuple(map(int, (self.flag("--region") or "").split(",")))
+        (box,) = self.regions()
+        return box
 
     def seen(self, zone: int = 0) -> np.ndarray:
         """Return what the model sees of a zone, (h, w, 3), after it has been drawn."""
@@ -159,6 +166,10 @@ CHOICES: dict[str, dict[str, str]] = {
     "the model's own size": {},
     "letterbox": {"#fit": "letterbox"},
     "auto size": {"#size-how": "auto"},
+    "two zones": {"zones": "two"},
+    "tiles of two zones in a letterbox": {
+        "zones": "two", "#fit": "letterbox", "#size-how": "auto", "#tiles-how": "other", "#columns": "2",
+    },
     "auto tiles": {"#size-how": "other", "#size-height": "48", "#size-width": "32", "#tiles-how": "auto"},
     "tiles of a letterbox": {
         "#fit": "letterbox", "#size-how": "other", "#size-height": "64", "#size-width": "64",
@@ -171,15 +182,20 @@ CHOICES: dict[str, dict[str, str]] = {
 def test_the_copied_command_trains_what_was_seen(
     preview: Callable[..., Preview], adcli: Adcli, tmp_path: Path, choices: dict[str, str]
 ) -> None:
-    page = preview()
+    page, several = preview(), choices.get("zones") == "two"
     page.drag((40, 30), (250, 200))
-    x, y, width, height = page.region()
-    assert (x, y, x + width, y + height) == pytest.approx((40, 30, 250, 200), abs=1)
+    if several:
+        page.drag((260, 20), (310, 230))
+        page.view.get_by_label("name of zone zone1").fill("left")
+        page.view.keyboard.press("Tab")
+    boxes = page.regions()
+    for box, corners in zip(boxes, [(40, 30, 250, 200), (260, 20, 310, 230)][: 1 + several], strict=True):
+        assert (*box[:2], box[0] + box[2], box[1] + box[3]) == pytest.approx(corners, abs=1)
     page.choose("Ignore")
     page.drag((60, 60), (120, 60), (120, 110))
     page.choose("Rub out")
     page.drag((100, 60), (101, 60))
-    for selector, value in choices.items():
+    for selector, value in ((key, value) for key, value in choices.items() if key != "zones"):
         field = page.view.locator(selector)
         field.select_option(value) if field.evaluate("(e) => e.localName") == "select" else field.fill(value)
     saved = page.save(tmp_path)
@@ -196,7 +212,8 @@ def test_the_copied_command_trains_what_was_seen(
     assert outcome.code == 0, outcome.err
     run = Run.open(tmp_path / "run")
     framing = run.framing
-    assert framing.region == (x, y, width, height)
+    assert [zone.region for zone in framing.of_zones] == boxes
+    assert [zone.name for zone in framing.zones] == (["left", "zone2"] if len(boxes) > 1 else [])
     assert framing.fit == choices.get("#fit", "squash")
     assert framing.ignored is not None
     assert np.array_equal(framing.ignored, read_ignored(saved))
@@ -207,7 +224,7 @@ def test_the_copied_command_trains_what_was_seen(
         name = page.view.locator("[data-shot]").nth(number).get_attribute("title")
         page.view.wait_for_function(f"document.querySelector('#photo-said').textContent.startsWith('{name}')")
         expected = framing.fitted(read_image(tmp_path / "my photos" / name), run.image_size, name)
-        assert_alike(page.seen(), expected)
+        assert_alike(np.concatenate([page.seen(zone) for zone in range(len(boxes))]), expected)
 
 
 def test_flags_that_were_given_come_back(preview: Callable[..., Preview], tmp_path: Path) -> None:
@@ -248,7 +265,7 @@ def test_several_zones_are_named_renamed_and_removed(preview: Callable[..., Prev
     assert [word.partition("=")[0] for word in page.command if "=" in word] == ["zone1", "zone1-2"]
     page.view.locator("#zones tbody input[type=text]").first.fill("left side/ä")
     page.view.keyboard.press("Tab")
-    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-", "zone1-2"]
+    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-ä", "zone1-2"]
     page.view.get_by_label("x of zone").last.fill("9999")
     page.view.keyboard.press("Tab")
     x, _, width, _ = map(
@@ -259,7 +276,7 @@ def test_several_zones_are_named_renamed_and_removed(preview: Callable[..., Prev
     page.view.get_by_role("button", name="Remove all").click()
     assert page.flag("--region") is None
     page.view.keyboard.press("Control+Z")
-    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-", "zone1-2"]
+    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-ä", "zone1-2"]
 
 
 @pytest.mark.parametrize(
@@ -435,10 +452,11 @@ def test_sizes_tiles_and_borders_follow_the_rules_of_a_training(evaluate: Callab
 
 
 def test_what_is_typical_follows_the_rule_of_a_training(evaluate: Callable[..., Any]) -> None:
+    one, other = (10, 20, 100, 60), (0, 0, 80, 90)
     for sizes in ([(240, 320, 3)], [(240, 320, 1), (100, 501, 2)], [(10, 10, 1), (241, 320, 1)], [(9, 9, 4)]):
-        for region in (None, (10, 20, 100, 60)):
-            zones = [] if region is None else [dict(zip(("x", "y", "width", "height"), region, strict=True))]
-            typical = find_typical(sizes, Framing(region))
+        for boxes in ([], [one], [one, other], [other, one]):
+            zones = [dict(zip(("x", "y", "width", "height"), box, strict=True)) for box in boxes]
+            typical = find_typical(sizes, Framing(zones=tuple(Zone(str(i), box) for i, box in enumerate(boxes))))
             found = evaluate("(args) => findTypical(...args)", [sizes, zones])
             assert found == (None if typical is None else list(typical))
 

@@ -10,6 +10,7 @@ import pytest
 
 from adcli.data import ahead
 from adcli.data.ahead import load_all, read_ahead
+from adcli.errors import LackOfMemoryError
 
 THREADS = pytest.mark.parametrize("workers", [0, 1, 3])
 
@@ -119,3 +120,35 @@ def test_no_exit_waits_for_a_thread_that_reads() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (3, "read\n", "")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("fits", [1, 2, 5])
+def test_what_lacks_memory_in_a_thread_is_loaded_in_its_turn(fits: int, workers: int) -> None:
+    """Memory has room for some results, and the caller lets each go before it takes the next."""
+    held: set[int] = set()
+    counting = threading.Lock()
+
+    def load(item: int) -> int:
+        with counting:
+            if len(held) >= fits:
+                raise LackOfMemoryError
+            held.add(item)
+        return item
+
+    for expected, (item, _) in enumerate(read_ahead(range(30), load, lambda _: ahead.AHEAD_BYTES, workers)):
+        assert item == expected
+        held.discard(item)
+
+
+@THREADS
+def test_what_lacks_memory_in_its_turn_ends_it(workers: int) -> None:
+    def load(item: int) -> int:
+        if item == 7:
+            raise LackOfMemoryError("item 7: too large")
+        return item
+
+    came: list[tuple[int, int]] = []
+    with pytest.raises(LackOfMemoryError, match="item 7: too large"):
+        came.extend(read_ahead(range(30), load, size, workers))
+    assert len(came) == 7

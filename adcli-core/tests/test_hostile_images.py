@@ -4,17 +4,23 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from adcli.data import room
 from adcli.data.decoding import decode, read_header, read_image, read_mask, read_mask_size
 from adcli.data.formats import IMAGE_SUFFIXES, LIMIT_VARIABLE
 from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
-from adcli.errors import DataError, OptionError
+from adcli.errors import DataError, LackOfMemoryError, OptionError
 from adcli.pipeline import inspect_data
 
 RAISED = [
@@ -191,6 +197,115 @@ def no_files(folder: Path) -> list[Path]:
     return names
 
 
+def forged(width: int, height: int) -> bytes:
+    """Return the head of a BMP of many pixels, and none of them."""
+    content = bytearray(encode(Image.new("L", (8, 8)), "BMP"))
+    content[18:26] = width.to_bytes(4, "little") + height.to_bytes(4, "little")
+    return bytes(content)
+
+
+def test_as_many_megapixels_are_allowed_as_documented(tmp_path: Path) -> None:
+    for megapixels in (600, 601):
+        (tmp_path / f"{megapixels}.bmp").write_bytes(forged(megapixels * 100, 10_000))
+    assert read_header(tmp_path / "600.bmp").size == (10_000, 60_000)
+    with pytest.raises(DataError, match="allow it with --max-megapixels 601 "):
+        read_header(tmp_path / "601.bmp")
+
+
+def test_a_limit_of_a_program_stays_until_somebody_allows_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.bmp").write_bytes(forged(3000, 1000))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    with pytest.raises(DataError, match="decoded, 2 megapixels"):
+        read_header(tmp_path / "a.bmp")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert read_header(tmp_path / "a.bmp").size == (1000, 3000)
+    monkeypatch.setenv(LIMIT_VARIABLE, "2")
+    with pytest.raises(DataError, match="decoded, 2 megapixels"):
+        read_header(tmp_path / "a.bmp")
+
+
+FREE = 400_000_000
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "free_memory", lambda: FREE)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(("form", "remedy"), [("JPEG", "--reading scaled"), ("TIFF", "--region"), ("PNG", "shrink it")])
+def test_what_does_not_fit_into_memory_is_said_before_it_is_decoded(form: str, remedy: str, tmp_path: Path) -> None:
+    content = encode(Image.new("RGB", (12_000, 9_000)), form, **({"compression": "tiff_lzw"} if form == "TIFF" else {}))
+    (tmp_path / "a").write_bytes(content)
+    for read in (read_image, read_mask):
+        with pytest.raises(LackOfMemoryError, match=r"a: 12000 x 9000 pixels: decoding it takes 0\.8 GB") as refused:
+            read(tmp_path / "a")
+        assert remedy in refused.value.format_message()
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_fits_alone_waits_for_what_is_being_decoded(tmp_path: Path) -> None:
+    Image.new("L", (12_000, 12_000)).save(tmp_path / "a.png")
+    at_once = most = 0
+    counting = threading.Lock()
+
+    def decode_slowly(_: int) -> None:
+        nonlocal at_once, most
+        with room.room_for(300_000_000, "a", "wait"):
+            with counting:
+                at_once += 1
+                most = max(most, at_once)
+            time.sleep(0.01)
+            with counting:
+                at_once -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(decode_slowly, range(12)))
+    assert most == 1
+    assert read_image(tmp_path / "a.png").shape == (12_000, 12_000, 3)
+
+
+FILES = {
+    "a.jpg": {"quality": 80},
+    "b.jpg": {"progressive": True},
+    "c.png": {"compress_level": 1},
+    "d.webp": {"method": 0},
+    "e.tif": {"compression": "tiff_lzw"},
+    "f.jp2": {},
+    "g.gif": {},
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is known there")
+@pytest.mark.parametrize("name", FILES)
+def test_a_photograph_takes_no_more_memory_than_is_asked_for(name: str, tmp_path: Path) -> None:
+    noise = Image.effect_noise((1000, 1000), 20).resize((4000, 2000)).convert("RGB")
+    noise.save(tmp_path / name, **FILES[name])
+    # In a process of its own, whose peak the system knows.
+    command = [sys.executable, "-c", PEAK, str(tmp_path / name)]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True)
+    taken, asked = map(int, outcome.stdout.split())
+    assert 0.5 * asked < taken < asked + (12 << 20)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from adcli.data import decoding, strips
+# As of larger ones.
+strips.ONE_PIECE = strips.PIXELS
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+content = Path(sys.argv[1]).read_bytes()
+asked = []
+count = decoding.count_bytes
+decoding.count_bytes = lambda *given: asked.append(count(*given)) or asked[-1]
+before = peak()
+decoding.decode(content, "x")
+print(peak() - before, asked[0])
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="devices and pipes have no names elsewhere")
 def test_what_is_no_file_is_not_said_to_be_damaged_and_not_waited_for(tmp_path: Path) -> None:
     for name in no_files(tmp_path):
@@ -215,7 +330,7 @@ def test_nor_is_a_table_or_a_row_of_one(tmp_path: Path) -> None:
         assert "damaged" not in finding.message
 
 
-@pytest.mark.parametrize("side", [20_000, 44_000, 45_000, 60_000])
+@pytest.mark.parametrize("side", [25_000, 44_000, 45_000, 60_000])
 def test_the_variable_is_advised_if_it_can_be_set_so_high(side: int, tmp_path: Path) -> None:
     content = bytearray(encode(Image.new("L", (8, 8)), "BMP"))
     content[18:26] = side.to_bytes(4, "little") * 2

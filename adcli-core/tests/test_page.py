@@ -219,3 +219,13 @@ def test_any_scores_can_be_drawn(scores: np.ndarray) -> None:
 def test_plots_use_the_colours_of_the_page_alone() -> None:
     svg = plots.histogram(np.arange(4.0), np.array([False, True] * 2), np.arange(3.0), 1.0)
     assert not re.search(r"(?<!\()#[0-9a-fA-F]{6}", svg)
+
+
+def test_close_ups_are_shown_and_explained_where_there_are_any() -> None:
+    close = "data:image/webp;base64,AAAA"
+    small, plain = replace(cards()[0], picture=replace(part(), close=close)), cards()[1]
+    with_one = render(page([small, plain]))
+    assert with_one.count(f'class="close-up" src="{close}" alt="Close-up of {small.name}"') == 1
+    assert "Close-up:" in with_one
+    without = render(page([plain]))
+    assert "Close-up" not in without

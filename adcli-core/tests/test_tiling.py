@@ -14,8 +14,8 @@ from adcli.data.photograph import Photograph, open_photograph
 from adcli.data.tiling import DENSE, MOST, Tiling, choose_tiles, parse_tiles
 from adcli.errors import OptionError
 from adcli.nn.batches import Batches
+from adcli.scoring.parts import TiledRuntime, in_batches_of_parts, of_parts
 from adcli.scoring.runtime import ImageBatch, Scored
-from adcli.scoring.tiles import TiledRuntime, in_batches_of_tiles, tiled
 
 SIZE = (16, 24)
 TILINGS = [Tiling(3, 2), Tiling(1, 4, 0), Tiling(5, 3, 0.5), Tiling(2, 2, 0.29)]
@@ -128,8 +128,8 @@ def note_decoding(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def hold(monkeypatch: pytest.MonkeyPatch, source: ImageSource, photographs: int) -> None:
-    height, width = source.canvas
-    monkeypatch.setattr(source_module, "TILED_BYTES", photographs * 3 * height * width)
+    height, width = source.framing.find_sheet(SIZE)
+    monkeypatch.setattr(source_module, "PARTED_BYTES", photographs * 3 * height * width)
     assert source.photographs_at_once == photographs
 
 
@@ -203,7 +203,7 @@ def brightest(images: ImageBatch) -> Scored:
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
 def test_a_photograph_has_the_largest_score_of_its_tiles_and_one_map(paths: list[Path], batch_size: int) -> None:
     framing, source = Framing(tiling=Tiling(3, 2)), open_source()
-    runtime, count = in_batches_of_tiles(tiled(brightest, framing, SIZE), batch_size)
+    runtime, count = in_batches_of_parts(of_parts(brightest, framing, SIZE), batch_size)
     assert count == max(batch_size // 6, 1)
     canvases = np.stack([source.read(item).pixels for item in items_of(paths)])
     scores, maps = runtime(canvases)
@@ -235,7 +235,7 @@ def test_a_score_that_is_no_number_is_not_lost_among_those_of_other_tiles(paths:
 
 
 def test_one_tile_is_the_photograph_as_it_is(paths: list[Path]) -> None:
-    assert tiled(brightest, Framing(tiling=Tiling(1, 1)), SIZE) is brightest
+    assert of_parts(brightest, Framing(tiling=Tiling(1, 1)), SIZE) is brightest
     source = ImageSource(SIZE, workers=0, framing=Framing(tiling=Tiling(1, 1, 0.5)))
     assert source.parts(Item(paths[0])) == [Item(paths[0])]
-    assert source.canvas == SIZE
+    assert source.framing.find_sheet(SIZE) == SIZE

@@ -105,10 +105,9 @@ class LackOfMemoryError(AdcliError):
 
     exit_code = 11
 
-    def __init__(self, what: str = "not enough memory") -> None:
-        super().__init__(
-            f"{what}; lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show NAME'."
-        )
+    def __init__(self, what: str = "not enough memory", *, remedy: str = "") -> None:
+        remedy = remedy or "lower --batch-size, --workers, --cache or --image-size, or see 'adcli models show NAME'"
+        super().__init__(f"{what}; {remedy}.")
 
 
 class TooManyFilesError(AdcliError):

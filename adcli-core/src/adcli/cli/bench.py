@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_table
-from adcli.cli.flags import OPENED, Command, drop_missing, json_flag, operand, settings
+from adcli.cli.flags import OPENED, Command, drop_missing, json_flag, megapixels_flag, operand, settings
 from adcli.runs.settings import FIELDS
 
 
@@ -13,6 +13,7 @@ from adcli.runs.settings import FIELDS
 @operand("run", OPENED, complete="runs")
 @operand("paths", "Images, and folders of them; none to draw some of 256 x 256 pixels.", complete="files", nargs=-1)
 @settings("device", "workers")
+@megapixels_flag
 @json_flag
 def bench(run: str, paths: tuple[str, ...], as_json: bool, **computing: Any) -> None:
     """Measure how fast a run or an export scores."""

@@ -8,7 +8,18 @@ import click
 
 from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
-from adcli.cli.flags import OPENED, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
+from adcli.cli.flags import (
+    OPENED,
+    SCORING,
+    Command,
+    drop_missing,
+    flag,
+    json_flag,
+    megapixels_flag,
+    operand,
+    setting,
+    settings,
+)
 from adcli.errors import OptionError
 from adcli.runs.settings import parse_threshold
 
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
 @flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
 @flag("--restore", type=int, metavar="N", section="Calibration", help="Bring back calibration N of --list.")
 @settings(*SCORING)
+@megapixels_flag
 @json_flag
 def calibrate(
     run: str,

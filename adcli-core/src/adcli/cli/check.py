@@ -5,12 +5,13 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_line
-from adcli.cli.flags import Command, drop_missing, json_flag, operand, settings
+from adcli.cli.flags import Command, drop_missing, json_flag, megapixels_flag, operand, settings
 
 
 @click.command(cls=Command)
 @operand("reference", "What --data takes: a folder, table:FILE, or NAME[:CATEGORY].", complete="data", metavar="REF")
 @settings("data_options", "workers")
+@megapixels_flag
 @json_flag
 @click.pass_context
 def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], as_json: bool, **computing: Any) -> None:

@@ -5,7 +5,18 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, relative
-from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, setting, settings
+from adcli.cli.flags import (
+    RUN,
+    SCORING,
+    Command,
+    drop_missing,
+    flag,
+    json_flag,
+    megapixels_flag,
+    operand,
+    setting,
+    settings,
+)
 from adcli.errors import DataError
 
 
@@ -15,6 +26,7 @@ from adcli.errors import DataError
 @settings("data_options")
 @flag("--name", metavar="NAME", section="Output", help="Folder under RUN/evaluations (test, or the data's name).")
 @settings(*SCORING)
+@megapixels_flag
 @json_flag
 def evaluate(
     run: str, data: str | None, data_options: dict[str, str], name: str | None, as_json: bool, **scoring: Any

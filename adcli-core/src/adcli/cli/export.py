@@ -8,7 +8,19 @@ import click
 
 from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
-from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand, out_flag, pairs, setting, settings
+from adcli.cli.flags import (
+    RUN,
+    Command,
+    drop_missing,
+    flag,
+    json_flag,
+    megapixels_flag,
+    operand,
+    out_flag,
+    pairs,
+    setting,
+    settings,
+)
 
 
 @click.command(cls=Command)
@@ -21,6 +33,7 @@ from adcli.cli.flags import RUN, Command, drop_missing, flag, json_flag, operand
 @flag("--force", is_flag=True, section="Output", help="Replace an export that is there already.")
 @setting("data", "Good images to check and calibrate with, if the run's are gone.", otherwise="the run's")
 @settings("workers")
+@megapixels_flag
 @json_flag
 def export(
     run: str,

@@ -253,7 +253,7 @@ def setting(name: str, help: str = "", *, otherwise: str = "", section: str = ""
     """
     field = FIELDS[name]
     declared = field.metadata
-    repeats = get_origin(field.type) is dict
+    is_dict, words = get_origin(field.type) is dict, declared.get("words", False)
     default = otherwise or declared.get("otherwise") or ("" if field.type is bool else field.default)
     help = help or declared["help"]
     return flag(
@@ -264,8 +264,8 @@ def setting(name: str, help: str = "", *, otherwise: str = "", section: str = ""
         metavar=declared["metavar"] or None,
         is_flag=field.type is bool,
         default=None,
-        multiple=repeats,
-        callback=parse_pairs if repeats else _read_setting,
+        multiple=is_dict or words,
+        callback=parse_pairs if is_dict else _join_words if words else _read_setting,
         help=f"{help.rstrip('.')} ({default})." if isinstance(default, (str, int, float)) and default != "" else help,
     )
 
@@ -289,6 +289,10 @@ def _read_setting(ctx: click.Context, parameter: click.Parameter, value: Any) ->
     except OptionError as error:
         error.option = spell(ctx, parameter)
         raise
+
+
+def _join_words(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> Any:
+    return _read_setting(ctx, parameter, " ".join(values) if values else None)
 
 
 def parse_pairs(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -354,3 +358,30 @@ def out_flag(help: str, *, section: str = "Output") -> Callable[[Decorated], Dec
 
 
 json_flag = flag("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _allow_megapixels(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Allow photographs of so many megapixels while the command runs."""
+    if value is None:
+        return
+    from adcli.data.formats import LIMIT_VARIABLE, parse_limit
+
+    before = os.environ.get(LIMIT_VARIABLE)
+    os.environ[LIMIT_VARIABLE] = str(parse_limit(value, spell(ctx, parameter)))
+
+    def restore() -> None:
+        os.environ.pop(LIMIT_VARIABLE, None)
+        os.environ.update({} if before is None else {LIMIT_VARIABLE: before})
+
+    ctx.call_on_close(restore)
+
+
+megapixels_flag = flag(
+    "--max-megapixels",
+    section="Computing",
+    metavar="N",
+    expose_value=False,
+    callback=_allow_megapixels,
+    help="Largest photograph that is read ($ADCLI_MAX_MEGAPIXELS, else 600).",
+)
+"""No setting of a run: it depends on who reads, and on the memory there, and changes nothing that is computed."""

@@ -16,7 +16,19 @@ import click
 from adcli._commands import quote
 from adcli._process.output import has_lost_reader
 from adcli.cli.console import ConsoleProgress, load_pipeline, safe, style_verdict
-from adcli.cli.flags import OPENED, SCORING, Choice, Command, drop_missing, flag, operand, out_flag, setting, settings
+from adcli.cli.flags import (
+    OPENED,
+    SCORING,
+    Choice,
+    Command,
+    drop_missing,
+    flag,
+    megapixels_flag,
+    operand,
+    out_flag,
+    setting,
+    settings,
+)
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
@@ -51,6 +63,7 @@ _NAME_LENGTH = 1000
 @setting("false_alarm_rate", otherwise="the run's")
 @setting("skip_unreadable", "Do not fail if images cannot be read.")
 @settings(*(name for name in SCORING if name != "skip_unreadable"))
+@megapixels_flag
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -315,7 +328,8 @@ def _table_line(record: "VerdictRecord") -> str:
     verdict = style_verdict(record.verdict, padded) if record.verdict else padded
     # Whoever reads on takes csv or json, where names are whole.
     name = record.image if len(record.image) <= _NAME_LENGTH else f"{record.image[:_NAME_LENGTH]}..."
-    return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}"
+    zone = f"  ({safe(record.zone)})" if record.zone else ""
+    return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}{zone}"
 
 
 def _print_exactly(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_json, print_path, relative
-from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, operand, settings
+from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag, megapixels_flag, operand, settings
 
 
 @click.command(cls=Command)
@@ -14,6 +14,7 @@ from adcli.cli.flags import RUN, SCORING, Command, drop_missing, flag, json_flag
 @flag("--name", metavar="NAME", help="Evaluation, a folder under evaluations (the run's own).")
 @flag("--open", "to_open", is_flag=True, help="Open the page in the browser.")
 @settings(*SCORING)
+@megapixels_flag
 @json_flag
 def report(run: str, name: str | None, to_open: bool, as_json: bool, **scoring: Any) -> None:
     """Say where the page of a run is, or open it.

@@ -12,7 +12,7 @@ import click
 from adcli._commands import quote
 from adcli._process import torchrun
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
-from adcli.cli.flags import Command, Place, flag, json_flag, name_key, out_flag, settings
+from adcli.cli.flags import Command, Place, flag, json_flag, megapixels_flag, name_key, out_flag, settings
 from adcli.errors import AdcliError, OptionError
 from adcli.runs.settings import FIELDS, TrainSettings, merge, read_config
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, context_settings={"allow_extra_args": True})
 @settings(*FIELDS)
+@megapixels_flag
 @flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
 @flag("--config", type=Place(), metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
 @out_flag("The run (runs/DATE-MODEL-DATA).", section="Run")
@@ -55,7 +56,7 @@ def train(
     \b
     In the environment:
       ADCLI_RUNS=DIR          folder of runs (runs)
-      ADCLI_MAX_MEGAPIXELS=N  largest image (178)
+      ADCLI_MAX_MEGAPIXELS=N  largest photograph (600)
     """
     if ctx.args:
         raise OptionError(_explain_extra(ctx.args[0]))

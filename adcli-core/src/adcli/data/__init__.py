@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
     from adcli.data.source import Decoded, ImageSource, Item, items_of
     from adcli.data.splitting import held_out
+    from adcli.data.view import Look, View
 
 __all__ = [
     "FINE",
@@ -29,12 +30,14 @@ __all__ = [
     "Item",
     "Label",
     "LeftOut",
+    "Look",
     "Photograph",
     "Pixels",
     "Sample",
     "Size",
     "Splits",
     "Unreadable",
+    "View",
     "count_labels",
     "held_out",
     "items_of",
@@ -45,7 +48,7 @@ __all__ = [
     "resize",
 ]
 
-_HOMES = ("decoding", "folder", "framing", "photograph", "source", "splitting")
+_HOMES = ("decoding", "folder", "framing", "photograph", "source", "splitting", "view")
 
 if not TYPE_CHECKING:
 

@@ -13,6 +13,8 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
 
+from adcli.errors import LackOfMemoryError
+
 AHEAD = 32
 """What is loaded before its use, at most."""
 
@@ -41,7 +43,8 @@ def read_ahead(
     """Yield items and what is loaded of them, in order, loaded in threads before it is needed.
 
     At most :data:`AHEAD` results wait, and no thread begins another while they take :data:`AHEAD_BYTES`. What loading
-    an item raises is raised in its place, and what taking an item raises after all items before it.
+    an item raises is raised in its place, and what taking an item raises after all items before it. What lacks memory
+    in a thread is loaded once more in its turn.
 
     Args:
         items: taken from one by one, as results are.
@@ -112,6 +115,7 @@ class _Load(Generic[T, Result]):
 
     def carry_out(self, load: Callable[[T], Result], size: Callable[[Result], int]) -> None:
         """Load the item; never raises."""
+        self.error = None
         try:
             self.result = load(self.item)
             self.bytes = size(self.result)
@@ -133,6 +137,7 @@ class _Readers(Generic[T, Result]):
         # One for each change that a thread may have waited for; False has one end.
         self._turns: SimpleQueue[bool] = SimpleQueue()
         self._broken: BaseException | None = None
+        self._begun: deque[_Load[T, Result]] = deque()
 
     def submit(self, item: T) -> _Load[T, Result]:
         """Have an item loaded."""
@@ -152,11 +157,32 @@ class _Readers(Generic[T, Result]):
         while not load.loading.acquire(timeout=ALIVE_SECONDS):
             if self._broken is not None:
                 raise self._broken
+        if isinstance(load.error, LackOfMemoryError):
+            self._load_again(load)
+        with self._counting:
+            self._begun.remove(load)
         self._count_held(-load.bytes)
         self._give_turn()
         if load.error is not None:
             raise load.error
         return cast(Result, load.result)
+
+    def _load_again(self, load: _Load[T, Result]) -> None:
+        """Load what lacked memory: what came before it is used by now, and what comes after it can wait."""
+        counted = load.bytes
+        load.carry_out(self._load, self._size)
+        while isinstance(load.error, LackOfMemoryError) and self._give_back():
+            load.loading.acquire()
+            load.carry_out(self._load, self._size)
+        self._count_held(load.bytes - counted)
+
+    def _give_back(self) -> bool:
+        """Let what is loaded go, to be loaded again in its turn; return whether there was anything."""
+        with self._counting:
+            loaded = [load for load in self._begun if load.result is not None and not load.loading.locked()]
+        for load in loaded:
+            load.result, load.error = None, LackOfMemoryError()
+        return bool(loaded)
 
     def close(self) -> None:
         """Have the threads end once they have loaded what they have begun."""
@@ -191,8 +217,14 @@ class _Readers(Generic[T, Result]):
         with self._counting:
             if not self._submitted:
                 return None
-            fits = self._held < AHEAD_BYTES if wanted is None else self._submitted[0] is wanted
-            return self._submitted.popleft() if fits else None
+            # What waits to be loaded again for lack of memory comes first.
+            is_short = any(isinstance(load.error, LackOfMemoryError) for load in self._begun)
+            has_room = self._held < AHEAD_BYTES and not is_short
+            fits = has_room if wanted is None else self._submitted[0] is wanted
+            if not fits:
+                return None
+            self._begun.append(self._submitted[0])
+            return self._submitted.popleft()
 
     def _count_held(self, size: int) -> None:
         with self._counting:

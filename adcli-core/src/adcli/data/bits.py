@@ -5,9 +5,8 @@ import sys
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from adcli.data.formats import open_image
 from adcli.data.framing_standalone import find_levels
 from adcli.errors import DataError
 
@@ -101,39 +100,34 @@ def scale(values: NDArray[np.generic], white: int) -> NDArray[np.uint8]:
     return find_levels(np.asarray(values, dtype=np.uint16), white)
 
 
-def scale_colours(image: Image.Image, content: bytes, white: int, name: object) -> tuple[int, Image.Image]:
-    """Return the largest value of 16-bit colours, and the image with levels that white is 255 of.
+def merge_bytes(high: NDArray[np.uint8], low: NDArray[np.uint8] | None, white: int) -> tuple[int, NDArray[np.uint8]]:
+    """Return the largest value of 16-bit colours, and levels that white is 255 of; a fourth channel stays as it is.
 
     Args:
-        image: decoded and upright; its levels are the upper 8 bits.
-        content: the bytes of its file.
+        high: their upper 8 bits, (H, W, C).
+        low: their lower ones; without them, white is :data:`WHITE`.
         white: the value that becomes 255.
-        name: of the image, for messages.
-
-    Raises:
-        DataError: the lower bits are needed, and Pillow cannot read them from such a file.
     """
-    high = np.asarray(image)
-    if white == WHITE:
+    if low is None:
         # As Pillow has it: the lower bits would move nothing by more than a level.
-        return int(high[:, :, :3].max()) << 8 | 255, image
-    values = high.astype(np.uint16) << 8 | _read_low_bytes(content, name)
+        return int(high[:, :, :3].max()) << 8 | 255, high
+    values = high.astype(np.uint16) << 8 | low
     levels = scale(values, white)
     levels[:, :, 3:] = high[:, :, 3:]
-    return int(values[:, :, :3].max()), Image.fromarray(levels)
+    return int(values[:, :, :3].max()), levels
 
 
-def _read_low_bytes(content: bytes, name: object) -> NDArray[np.uint8]:
-    """Return the lower 8 bits of 16-bit colours, upright."""
-    with open_image(content) as image:
-        kind = re.fullmatch(r"(RGB|RGBA|RGBX);16([BLN])", _raw_mode(image))
-        if kind is None:
-            raise DataError(f"{name}: of its 16 bits only the upper 8 can be read; save it without transparency.")
-        other = f"{kind[1]};16{_OTHER[kind[2]]}"
-        image.tile = [
-            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
-            for tile in image.tile
-        ]
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(image)
+def take_low_bytes(image: Image.Image, name: object) -> None:
+    """Have an image with 16-bit colours, which is not decoded yet, decode to their lower 8 bits.
+
+    Raises:
+        DataError: Pillow cannot read them from such a file.
+    """
+    kind = re.fullmatch(r"(RGB|RGBA|RGBX);16([BLN])", _raw_mode(image))
+    if kind is None:
+        raise DataError(f"{name}: of its 16 bits only the upper 8 can be read; save it without transparency.")
+    other = f"{kind[1]};16{_OTHER[kind[2]]}"
+    tiles = getattr(image, "tile")  # noqa: B009 - only images from files have it
+    tiles[:] = [
+        tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other) for tile in tiles
+    ]

@@ -15,7 +15,7 @@ def find_typical(sizes: Iterable[tuple[int, int, int]], framing: Framing) -> Siz
 
     Args:
         sizes: height, width, and number of photographs.
-        framing: its region and crop are what is looked at.
+        framing: its region and crop are what is looked at; of zones, the largest.
     """
     parts = []
     for height, width, number in sizes:
@@ -23,12 +23,16 @@ def find_typical(sizes: Iterable[tuple[int, int, int]], framing: Framing) -> Siz
             framing.check((height, width), "")
         except DataError:
             continue
-        rows, columns = framing.area((height, width))
-        parts += [(rows.stop - rows.start, columns.stop - columns.start)] * number
+        parts += [max((_measure(zone, (height, width)) for zone in framing.of_zones), key=math.prod)] * number
     if not parts:
         return None
     height, width = np.median(parts, axis=0).astype(int).tolist()
     return height, width
+
+
+def _measure(framing: Framing, original: Size) -> Size:
+    rows, columns = framing.area(original)
+    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def choose_size(part: Size, default: Size, framing: Framing, step: int) -> Size:
@@ -44,13 +48,16 @@ def choose_size(part: Size, default: Size, framing: Framing, step: int) -> Size:
     # How many tiles long the sides are.
     down, across = (1 + (count - 1) * (1 - tiling.overlap) for count in (tiling.rows, tiling.columns))
     aspect, pixels = part[0] / down / (part[1] / across), default[0] * default[1]
-    sides = [_around(math.sqrt(pixels * aspect), step), _around(math.sqrt(pixels / aspect), step)]
+    heights, widths = (_around(math.sqrt(pixels * ratio), step) for ratio in (aspect, 1 / aspect))
+    # If one side cannot be short enough, the other is.
+    candidates = [(height, width) for height in heights for width in (*widths, *_around(pixels / height, step))]
+    candidates += [(height, width) for width in widths for height in _around(pixels / width, step)]
 
     def miss(size: Size) -> float:
         height, width = size
-        return abs(math.log(height / width / aspect)) + abs(math.log(height * width / pixels))
+        return abs(math.log(height / width / aspect)) + 2 * abs(math.log(height * width / pixels))
 
-    return min(((height, width) for height in sides[0] for width in sides[1]), key=miss)
+    return min(candidates, key=miss)
 
 
 def _around(side: float, step: int) -> Sequence[int]:

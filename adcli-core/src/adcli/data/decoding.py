@@ -5,16 +5,16 @@ Training, calibration, evaluation, prediction and exported models all see ``resi
 """
 
 import contextlib
-import os
+import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from adcli._locking import open_regular
 from adcli.data.ahead import load_all
 from adcli.data.bits import (
     WHITE,
@@ -22,9 +22,10 @@ from adcli.data.bits import (
     has_deep_colours,
     has_sixteen_bits,
     is_deep_pnm,
+    merge_bytes,
     read_pnm,
     scale,
-    scale_colours,
+    take_low_bytes,
 )
 from adcli.data.drawings import draw, drawn_size, is_drawing
 from adcli.data.formats import (
@@ -32,20 +33,24 @@ from adcli.data.formats import (
     count_pixels,
     explain_refusal,
     find_bomb,
+    find_scans,
+    open_binary,
     open_image,
     refuse_gaps,
     say_limit,
 )
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, FULL_MASK, PAGES, Reason
 from adcli.data.resampling import NO_BORDERS, Borders, resample
+from adcli.data.room import count_bytes, room_for
 from adcli.data.splitting import READERS
+from adcli.data.strips import Strip, find_orientation, find_stored, pour, turn
+from adcli.data.tiff import MAGIC, gather, plan_cut
+from adcli.data.view import Look, View, look_at_all
+from adcli.data.view import Size as Size
 from adcli.errors import AdcliError, DataError, one_line
 
 Pixels = NDArray[np.uint8]
 """An RGB image, shape (H, W, 3), values 0 to 255."""
-
-Size = tuple[int, int]
-"""Height and width in pixels."""
 
 FINE = 16384
 """Parts of a grey level that resized values are rounded to before they are rounded to levels."""
@@ -77,10 +82,16 @@ def read_image(path: Path, white: int = WHITE) -> Pixels:
 
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of an image file; raises :class:`DataError` if it cannot be read."""
+    with _opening(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _opening(path: Path) -> Iterator[IO[bytes]]:
+    """Open an image file; raises :class:`DataError` if it cannot be, or cannot be read within the context."""
     try:
-        # A device may never end, and a pipe never begin.
-        with os.fdopen(open_regular(path, os.O_RDONLY, follow=True), "rb") as file:
-            return file.read()
+        with open_binary(path) as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such image.") from None
     except OSError as error:
@@ -96,6 +107,7 @@ class Decoding(NamedTuple):
         pixels: as :func:`read_image` has them; of grey images, the channels may be one in memory, which is not to be
             written to.
         mode: Pillow's, as the file has it.
+        view: which pixels of the image they are.
         oddities: what of the file is not in the pixels, as :mod:`adcli.data.left_out` calls it.
         highest: the largest value of a 16-bit image, if its channels have one; of colours that nobody looked at
             exactly, the largest that it may be.
@@ -103,51 +115,210 @@ class Decoding(NamedTuple):
 
     pixels: Pixels
     mode: str
+    view: View
     oddities: tuple[Reason, ...] = ()
     highest: int | None = None
 
 
-def decode(content: bytes, name: object, white: int = WHITE) -> Decoding:
+class DecodedFile(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+        decoding: of the image.
+        digest: sha256 of all bytes, from the same read.
+        content: the bytes; None if the file was not read into memory as a whole.
+    """
+
+    decoding: Decoding
+    digest: str
+    content: bytes | None = None
+
+
+def decode_file(path: Path, white: int = WHITE, look: Look = look_at_all, *, keep_rest: bool = False) -> DecodedFile:
+    """Decode a file as :func:`decode` does; of a TIFF, only strips or tiles that are looked at are kept in memory."""
+    with _opening(path) as file:
+        found = _decode_cut(file, path, white, look, keep_rest=keep_rest)
+        if found is not None:
+            return found
+        file.seek(0)
+        content = file.read()
+    decoding = decode(content, path, white, look, keep_rest=keep_rest)
+    return DecodedFile(decoding, hashlib.sha256(content).hexdigest(), content)
+
+
+def decode(
+    content: bytes, name: object, white: int = WHITE, look: Look = look_at_all, *, keep_rest: bool = False
+) -> Decoding:
     """Decode as :func:`read_image`.
 
     Args:
         content: the bytes of a file.
         name: of the image, for messages.
         white: as :func:`read_image` has it.
+        look: tells what of it is wanted; only a JPEG is decoded at a scale.
+        keep_rest: return all pixels if all have to be decoded.
     """
+    cut = _decode_cut(io.BytesIO(content), name, white, look, keep_rest=keep_rest)
+    if cut is not None:
+        return cut.decoding
     with _naming_image(name), open_image(content) as opened:
-        bomb = find_bomb(opened, content)
-        if bomb:
-            raise DataError(f"{name}: {bomb}.", remedy=_REMEDY)
-        refuse_gaps(opened)
+        _refuse(opened, len(content), name, find_scans(opened, content))
         if is_deep_pnm(opened):
-            return _decode_pnm(opened, content, white)
-        image: Image.Image = opened
-        mode, deep, shift = image.mode, has_deep_colours(image), find_shift(image, content)
-        image.load()
-        # In place, and below no conversion to RGB of RGB: copies took as long as decoding a JPEG.
-        ImageOps.exif_transpose(image, in_place=True)
-        _check_range(image, name)
-        highest, clear = None, False
-        if has_sixteen_bits(image):
+            return _decode_pnm(opened, content, white, look)
+        in_file = (opened.height, opened.width)
+        known = _prepare_view(opened, look)
+        taken = in_file[0] * in_file[1] if known is None else known.decoded[2] * known.decoded[3]
+        with _room_for(opened, name, count_bytes(opened, in_file, taken), known or look_at_all(in_file)):
+            loaded = _load(opened, content, name, white)
+            orientation = find_orientation(opened)
+            size = turn((opened.height, opened.width), orientation)
+            view = known or look(size)._replace(scale=1)
+            view = look_at_all(size) if keep_rest and view.scale == 1 else view
+            pixels = pour(opened, find_stored(view.decoded, size, orientation), orientation, loaded)
+            found = loaded.judge(pixels, view, paged=_has_pages(opened))
+            # Its memory is free before others are told that there is room.
+            opened.close()
+        return found
+
+
+def _decode_cut(file: IO[bytes], name: object, white: int, look: Look, *, keep_rest: bool) -> DecodedFile | None:
+    """Decode what is looked at of a TIFF, and hash all of it; return None if it has to be decoded whole.
+
+    If the rest is wanted as well, that saves nothing unless it is most of the image.
+    """
+    if look is look_at_all or file.read(4) not in MAGIC:
+        return None
+    file.seek(0)
+    with _naming_image(name), open_image(file) as opened:
+        orientation, paged, mode = find_orientation(opened), _has_pages(opened), opened.mode
+        view = look(_upright_size(opened, thorough=False))._replace(scale=1)
+        x, y, width, height = find_stored(view.part, view.size, orientation)
+        is_most = view.is_whole or (keep_rest and 2 * width * height > view.size[0] * view.size[1])
+        cut = None if is_most else plan_cut(file, (x, y, width, height))
+        if cut is None:
+            return None
+        _refuse(opened, file.seek(0, io.SEEK_END), name)
+    smaller, digest = gather(file, cut)
+    with _naming_image(name), open_image(smaller) as opened:
+        needed = count_bytes(opened, (opened.height, opened.width), width * height)
+        with _room_for(opened, name, needed, view):
+            loaded = _load(opened, smaller.getvalue(), name, white)
+            part = (x - cut.corner[0], y - cut.corner[1], width, height)
+            pixels = pour(opened, part, orientation, loaded)
+            opened.close()
+        return DecodedFile(loaded.judge(pixels, view, paged=paged)._replace(mode=mode), digest)
+
+
+def _refuse(image: ImageFile.ImageFile, length: int, name: object, reason: str = "") -> None:
+    """Refuse an image that is not worth decoding, for a reason that is known or for what it declares."""
+    reason = reason or find_bomb(image, length)
+    if reason:
+        raise DataError(f"{name}: {reason}.", remedy=_REMEDY)
+    refuse_gaps(image)
+
+
+def _prepare_view(image: ImageFile.ImageFile, look: Look) -> View | None:
+    """Return what is wanted of an image whose header tells how it lies, which a JPEG is made ready for; else None."""
+    if image.format not in ("JPEG", "MPO", "TIFF"):
+        return None
+    view = look(_upright_size(image, thorough=False))
+    if view.scale == 1 or image.format == "TIFF":
+        return view._replace(scale=1)
+    image.draft(None, (image.width // view.scale, image.height // view.scale))
+    return view
+
+
+def _room_for(
+    image: ImageFile.ImageFile, name: object, needed: int, view: View
+) -> contextlib.AbstractContextManager[None]:
+    """Wait for the memory that decoding an image needs; raises :class:`LackOfMemoryError` if there is too little."""
+    remedy = "shrink it, or free memory"
+    if image.format == "TIFF" and view.is_whole:
+        remedy = "look at a part of it with --region, which decodes no more of it, or free memory"
+    if image.format in ("JPEG", "MPO") and view.scale == 1:
+        remedy = "train with --reading scaled, or free memory"
+    return room_for(needed, f"{name}: {view.size[1]} x {view.size[0]} pixels", remedy)
+
+
+def _load(image: ImageFile.ImageFile, content: bytes, name: object, white: int) -> "_Levels":
+    """Decode an image; return what makes levels of its strips."""
+    mode, is_deep, shift = image.mode, has_deep_colours(image), find_shift(image, content)
+    image.load()
+    _check_range(image, name)
+    low = None
+    if is_deep and white != WHITE:
+        with open_image(content) as low:
+            take_low_bytes(low, name)
+            low.load()
+    return _Levels(image, mode, white, shift, low, is_deep=is_deep)
+
+
+class _Levels:
+    """Makes levels of strips, grey (H, W) or RGB (H, W, 3), and notes what is in them.
+
+    Args:
+        image: decoded.
+        mode: its mode before.
+        white: as :func:`read_image` has it.
+        shift: as :func:`find_shift` has it.
+        low: the lower bits of 16-bit colours, if they are needed.
+        is_deep: whether it has such colours.
+    """
+
+    def __init__(
+        self, image: Image.Image, mode: str, white: int, shift: int, low: Image.Image | None, *, is_deep: bool
+    ) -> None:
+        self.mode, self.white, self.shift, self.low, self.is_deep = mode, white, shift, low, is_deep
+        self.has_sixteen_bits, self.is_transparent = has_sixteen_bits(image), image.has_transparency_data
+        self.highest: int | None = None
+        self.clear = 0
+
+    def __call__(self, strip: Strip) -> NDArray[np.uint8]:
+        image = strip.image
+        if self.has_sixteen_bits:
             values = np.asarray(image)
-            values = values >> shift if shift else values
-            highest, pixels = int(values.max()), share_channels(scale(values, white))
-        else:
-            if deep:
-                highest, image = scale_colours(image, content, white, name)
-            pixels, clear = _to_rgb(image)
-        found = {CLEAR: clear, PAGES: _has_pages(opened)}
-        oddities = (*_judge_values(highest, white), *(reason for reason, is_true in found.items() if is_true))
-        return Decoding(pixels, mode, oddities, highest)
+            values = values >> self.shift if self.shift else values
+            return scale(self._note(int(values.max()), values), self.white)
+        if self.is_deep:
+            low = None if self.low is None else np.asarray(self.low.crop(strip.corners))
+            highest, levels = merge_bytes(np.asarray(image), low, self.white)
+            self._note(highest, levels)
+            image = image if low is None else Image.fromarray(levels)
+        if self.is_transparent:
+            return self._compose(image.convert("RGBA"))
+        wanted = "L" if image.mode in ("1", "L") else "RGB"
+        return np.asarray(image if image.mode == wanted else image.convert(wanted))
+
+    def _note(self, highest: int, values: NDArray[Any]) -> NDArray[Any]:
+        self.highest = max(highest, self.highest or 0)
+        return values
+
+    def _compose(self, rgba: Image.Image) -> NDArray[np.uint8]:
+        """Compose a transparent strip onto black."""
+        self.clear += sum(rgba.getchannel("A").histogram()[:FAINT])
+        opaque = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+        return np.asarray(opaque.convert("RGB"))
+
+    def judge(self, pixels: NDArray[np.uint8], view: View, *, paged: bool) -> Decoding:
+        """Return the image whose levels these are, once they are all made."""
+        is_clear = self.is_transparent and self.clear >= CLEAR_SHARE * pixels.shape[0] * pixels.shape[1]
+        found = {CLEAR: is_clear, PAGES: paged}
+        oddities = (
+            *_judge_values(self.highest, self.white),
+            *(reason for reason, is_true in found.items() if is_true),
+        )
+        pixels = share_channels(pixels) if pixels.ndim == 2 else pixels
+        return Decoding(pixels, self.mode, view, oddities, self.highest)
 
 
-def _decode_pnm(image: Image.Image, content: bytes, white: int) -> Decoding:
+def _decode_pnm(image: ImageFile.ImageFile, content: bytes, white: int, look: Look) -> Decoding:
     """Decode a PNM of 16 bits, which has no orientation, no transparency and no pages."""
-    values = read_pnm(image, content)
+    view = look((image.height, image.width))._replace(scale=1)
+    x, y, width, height = view.part
+    values = read_pnm(image, content)[y : y + height, x : x + width]
     highest, levels = int(values.max()), scale(values, white)
     pixels = share_channels(levels) if levels.ndim == 2 else levels
-    return Decoding(pixels, image.mode, tuple(_judge_values(highest, white)), highest)
+    return Decoding(pixels, image.mode, view, tuple(_judge_values(highest, white)), highest)
 
 
 class Header(NamedTuple):
@@ -226,22 +397,6 @@ def _one_line(error: Exception) -> str:
 def _check_range(image: Image.Image, name: object) -> None:
     if image.mode in ("F", "I") and not has_sixteen_bits(image):
         raise DataError(f"{name}: pixels of mode {image.mode} have no declared range; save it with 8 or 16 bits.")
-
-
-def _to_rgb(image: Image.Image) -> tuple[Pixels, bool]:
-    """Return an image of 8 bits in RGB, and whether it is so transparent that nothing of it is left."""
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        opaque = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-        return np.asarray(opaque.convert("RGB")), _is_clear(rgba)
-    if image.mode in ("1", "L"):
-        return share_channels(np.asarray(image if image.mode == "L" else image.convert("L"))), False
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), False
-
-
-def _is_clear(rgba: Image.Image) -> bool:
-    alpha = rgba.getchannel("A").histogram()
-    return sum(alpha[:FAINT]) >= CLEAR_SHARE * rgba.width * rgba.height
 
 
 def _judge_values(highest: int | None, white: int) -> Iterator[Reason]:
@@ -391,15 +546,23 @@ def _naming_mask(path: Path) -> Iterator[None]:
 def _read_one_mask(path: Path) -> NDArray[np.bool_]:
     with _naming_mask(path), open_image(path) as image:
         refuse_gaps(image)
-        lossy = image.format in LOSSY
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            values = _to_rgb(upright)[0]
-        else:
-            values = np.asarray(upright.convert("RGB") if upright.mode in ("P", "CMYK") else upright)
-    if values.ndim == 3:
-        values = values[:, :, :3].max(axis=2)
-    return values >= 128 if lossy else values > 0
+        size = (image.height, image.width)
+        with _room_for(image, path, count_bytes(image, size, size[0] * size[1]), look_at_all(size)):
+            image.load()
+            whole, least = (0, 0, *image.size), 128 if image.format in LOSSY else 1
+            levels = _Levels(image, image.mode, WHITE, 0, None, is_deep=False) if image.has_transparency_data else None
+
+            def mark(strip: Strip) -> NDArray[np.bool_]:
+                values = _read_mask_values(strip.image) if levels is None else levels(strip)
+                return (values[:, :, :3].max(axis=2) if values.ndim == 3 else values) >= least
+
+            mask = pour(image, whole, find_orientation(image), mark)
+            image.close()
+        return mask
+
+
+def _read_mask_values(image: Image.Image) -> NDArray[Any]:
+    return np.asarray(image.convert("RGB") if image.mode in ("P", "CMYK") else image)
 
 
 def resize_map(anomaly_map: NDArray[np.float32], size: Size) -> NDArray[np.float32]:

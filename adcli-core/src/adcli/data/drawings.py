@@ -14,11 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from adcli._artefacts.parsing import parse_json
 from adcli.data import shapes
-from adcli.data.formats import open_image, say_limit
+from adcli.data.formats import most_pixels, open_image, say_limit
 from adcli.data.texts import read_text
 from adcli.errors import DataError, one_line
 
@@ -213,7 +212,7 @@ def _open(path: Path) -> tuple[_Entry | Mapping[str, Any], tuple[int, int]]:
 def _check_size(path: Path, height: Any, width: Any) -> tuple[int, int]:
     if not (type(height) is int and type(width) is int and height > 0 and width > 0):
         raise DataError(f"{path}: does not say how high and wide its image is.")
-    if height * width > 2 * (Image.MAX_IMAGE_PIXELS or 1):
+    if height * width > most_pixels():
         raise DataError(f"{path}: its image, {width} x {height}, {say_limit(height * width)}.")
     return height, width
 

@@ -10,9 +10,9 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,27 @@ from adcli._artefacts.declaring import Offset, Overlap, Side, Tiles, White, clos
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
-from adcli.data.framing_standalone import find_area, find_borders, scale_flags
+from adcli.data.framing_standalone import find_area, find_borders, find_scale, scale_flags
 from adcli.data.resampling import NO_BORDERS, Borders
 from adcli.data.samples import have_same_aspect
 from adcli.data.tiling import OVERLAP, WHOLE, Tiling
 from adcli.data.tiling import parse_tiles as parse_tiles
+from adcli.data.view import View, look_at_all
 from adcli.errors import DataError, OptionError
 
 Box = tuple[int, int, int, int]
 """x and y of the upper left corner, width and height, in pixels."""
 
+
+class Zone(NamedTuple):
+    """A part of a photograph that is looked at as an image of its own."""
+
+    name: str
+    box: Box
+
+
 Fit = Literal["squash", "letterbox"]
+Reading = Literal["full", "scaled"]
 Map = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
@@ -66,6 +76,8 @@ class _Stored(TypedDict):
     grey: Literal[128]
     image_size: tuple[Side, Side]
     tiles: NotRequired[_StoredTiles | None]
+    zones: NotRequired[dict[str, tuple[Offset, Offset, Side, Side]]]
+    reading: NotRequired[Reading]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +91,9 @@ class Framing:
         ignored: areas that are not looked at, (h, w), True there; scaled to each image.
         white: the value of 16-bit files that becomes 255 when they are decoded.
         tiling: how what is resized is cut into a model's inputs.
+        zones: in the place of a region, several, each framed, cut and looked at by itself.
+        reading: ``full`` decodes all pixels of what is looked at; ``scaled`` has a JPEG's decoder make one of several.
+        beside: of one zone, all of them: a photograph is decoded at one scale for all.
     """
 
     region: Box | None = None
@@ -87,70 +102,133 @@ class Framing:
     ignored: Flags | None = None
     white: int = WHITE
     tiling: Tiling = WHOLE
+    zones: tuple[Zone, ...] = ()
+    reading: Reading = "full"
+    beside: tuple[Zone, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Tell whether all pixels of a photograph are resized as they are."""
-        return self.looks_at_all and self.region is None and self.crop is None
+        return self.looks_at_all and self.region is None and self.crop is None and not self.zones
 
     @property
     def looks_at_all(self) -> bool:
         """Tell whether every value of a map belongs to pixels that were looked at."""
         return self.fit == "squash" and self.ignored is None
 
-    def cut(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return what is to be resized to a model's input, or to the canvas of its tiles.
+    @property
+    def of_zones(self) -> "tuple[Framing, ...]":
+        """The framing of each zone; of none, this."""
+        return tuple(replace(self, region=zone.box, zones=(), beside=self.zones) for zone in self.zones) or (self,)
+
+    @property
+    def parts(self) -> int:
+        """How many inputs of a model a photograph is: the tiles of all zones."""
+        return len(self.of_zones) * len(self.tiling)
+
+    def find_sheet(self, size: Size) -> Size:
+        """Return height and width of what a photograph is resized to: the canvases of all zones, below each other."""
+        height, width = self.tiling.find_canvas(size)
+        return height * len(self.of_zones), width
+
+    def cut_part(self, sheet: Pixels, size: Size, number: int) -> Pixels:
+        """Return one of the inputs (h, w, 3) of a model on a photograph's sheet, as a view; zone by zone."""
+        zone, tile = divmod(number, len(self.tiling))
+        height = self.tiling.find_canvas(size)[0]
+        return self.tiling.cut(sheet[zone * height : (zone + 1) * height], size, tile)
+
+    def view(self, original: Size, size: Size, name: object) -> View:
+        """Return what of an image is to be decoded: the smallest box that holds what is looked at, and its scale.
 
         Args:
-            pixels: the image, (H, W, 3).
+            original: height and width of the image.
             size: height and width of the model's input.
             name: of the image, for messages.
 
         Raises:
-            DataError: as :meth:`fitted`.
+            DataError: the image is too small for a region or the crop, or has another aspect than the ignored areas.
         """
-        part = self._part(pixels, name)
-        borders = self._borders((part.shape[0], part.shape[1]), self.tiling.find_canvas(size))
-        return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
+        areas = []
+        for one in self.of_zones:
+            one._check_size(original, name)
+            areas.append(find_area(original, one.region, self.crop))
+        left, top = min(x for x, *_ in areas), min(y for _, y, *_ in areas)
+        right, bottom = max(x + width for x, _, width, _ in areas), max(y + height for _, y, _, height in areas)
+        return View(original, (left, top, right - left, bottom - top), self._scale(original, size))
 
-    def fitted(self, pixels: Pixels, size: Size, name: object) -> Pixels:
-        """Return a model's input, or the canvas of tiles: :meth:`cut`, resized, in less time for wide borders.
+    def _scale(self, original: Size, size: Size) -> int:
+        """Return the scale that leaves enough of each zone, and of those beside it."""
+        if self.reading == "full":
+            return 1
+        zones = self.zones or self.beside
+        regions = [zone.box for zone in zones] if zones else [self.region]
+        areas = (find_area(original, region, self.crop) for region in regions)
+        canvas = self.tiling.find_canvas(size)
+        return min(find_scale((height, width), self.fit, canvas) for _, _, width, height in areas)
+
+    def cut(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
+        """Return what is to be resized to a model's input, or to the canvas of its tiles; of one zone.
 
         Args:
             pixels: the image, (H, W, 3).
             size: height and width of the model's input.
             name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
+
+        Raises:
+            DataError: as :meth:`fitted`.
+        """
+        part = self._part(pixels, name, view)
+        borders = self._borders((part.shape[0], part.shape[1]), self.tiling.find_canvas(size))
+        return part if borders == NO_BORDERS else np.pad(part, (*borders, (0, 0)), mode="edge")
+
+    def fitted(self, pixels: Pixels, size: Size, name: object, view: View | None = None) -> Pixels:
+        """Return a photograph's sheet: what :meth:`cut` returns of each zone, resized, in less time for wide borders.
+
+        Args:
+            pixels: the image, (H, W, 3).
+            size: height and width of the model's input.
+            name: of the image, for messages.
+            view: which pixels of the image these are; None for all.
 
         Raises:
             DataError: the image is too small for the region or the crop, has another aspect than the ignored areas, or
                 lies in them altogether.
         """
-        part, canvas = self._part(pixels, name), self.tiling.find_canvas(size)
+        if self.zones:
+            return np.concatenate([one.fitted(pixels, size, name, view) for one in self.of_zones])
+        part, canvas = self._part(pixels, name, view), self.tiling.find_canvas(size)
         return resize(part, canvas, self._borders((part.shape[0], part.shape[1]), canvas))
 
-    def _part(self, pixels: Pixels, name: object) -> Pixels:
+    def _part(self, pixels: Pixels, name: object, view: View | None) -> Pixels:
         """Return what is looked at."""
         if self.is_plain:
             return pixels
-        original = (pixels.shape[0], pixels.shape[1])
-        self._check_size(original, name)
-        rows, columns = self.area(original)
+        view = view or look_at_all((pixels.shape[0], pixels.shape[1]))
+        self._check_size(view.size, name)
+        x, y, width, height = view.locate(find_area(view.size, self.region, self.crop))
         # A view would keep all of the image in the cache.
-        part = pixels[rows, columns].copy()
+        part = pixels[y : y + height, x : x + width].copy()
         if self.ignored is not None:
-            hidden = self._ignored_at(original)[rows, columns]
+            hidden = scale_flags(self._ignored_at(view.size)[self.area(view.size)], (height, width))
             if hidden.all():
                 raise self._nothing_left(name)
             part[hidden] = GREY
         return part
 
     def area(self, original: Size) -> tuple[slice, slice]:
-        """Return the rows and columns of an image that are looked at, of one that is large enough."""
+        """Return the rows and columns of an image, if it is large enough, that are looked at; of one zone."""
         x, y, width, height = find_area(original, self.region, self.crop)
         return slice(y, y + height), slice(x, x + width)
 
     def place(self, anomaly_map: Map, original: Size) -> Map:
-        """Return a map (h, w) of what was resized at the image's own pixels (H, W); NaN where it was not looked at."""
+        """Return a map (h, w) of a sheet at the photograph's own pixels (H, W); NaN where it was not looked at.
+
+        Where zones overlap, the highest value counts.
+        """
+        if self.zones:
+            parts = zip(self.of_zones, np.split(anomaly_map, len(self.zones)), strict=True)
+            return np.asarray(np.fmax.reduce([one.place(part, original) for one, part in parts]))
         rows, columns = self.area(original)
         placed = np.full(original, np.nan, np.float32)
         part = (rows.stop - rows.start, columns.stop - columns.start)
@@ -183,6 +261,10 @@ class Framing:
 
     def check(self, original: Size, name: object) -> None:
         """Check that an image of a size, (height, width), suits this; raises as :meth:`fitted`."""
+        if self.zones:
+            for one in self.of_zones:
+                one.check(original, name)
+            return
         self._check_size(original, name)
         if self.ignored is not None and self._ignored_at(original)[self.area(original)].all():
             raise self._nothing_left(name)
@@ -216,7 +298,7 @@ class Framing:
             size: height and width of the model's input.
         """
         tiling = self.tiling
-        if self.is_plain and self.white == WHITE and len(tiling) == 1:
+        if self.is_plain and self.white == WHITE and len(tiling) == 1 and self.reading == "full":
             return {}
         described = {
             "region": self.region,
@@ -227,6 +309,8 @@ class Framing:
             "image_size": size,
             "white": self.white,
             "tiles": None if len(tiling) == 1 else asdict(tiling),
+            "zones": dict(self.zones),
+            "reading": self.reading,
         }
         files = {
             FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
@@ -264,6 +348,35 @@ def parse_region(text: str) -> Box:
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
 
+MOST_ZONES = 64
+_ZONE_NAME = re.compile(r"[\w.-]{1,40}")
+
+
+def parse_zones(text: str) -> Box | tuple[Zone, ...]:
+    """Return the box of ``"0,0,640,480"``, or the zones of ``"left=0,0,640,480 right=700,0,640,480"``.
+
+    Raises:
+        OptionError: it is neither, or a name is no word, or two are alike.
+    """
+    words, zones = text.split(), list[Zone]()
+    if len(words) < 2 and "=" not in text:
+        return parse_region(text)
+    for word in words:
+        name, equals, box = word.rpartition("=")
+        if not equals or not _ZONE_NAME.fullmatch(name):
+            raise OptionError(
+                "must have a name if there are several, for example left=40,0,640,480, of letters, digits, dots, "
+                f"underscores and hyphens, not '{word}'.",
+                option="region",
+            )
+        if name in (zone.name for zone in zones):
+            raise OptionError(f"must have a name of its own each, and two are called '{name}'.", option="region")
+        zones.append(Zone(name, parse_region(box)))
+    if len(zones) > MOST_ZONES:
+        raise OptionError(f"may be given {MOST_ZONES} times, not {len(zones)}.", option="region")
+    return tuple(zones)
+
+
 def parse_crop(text: str) -> Size:
     """Return (height, width) of ``"480"`` or ``"480x640"``; at least 16 pixels each."""
     match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text.strip().lower(), re.ASCII)
@@ -293,24 +406,29 @@ def parse_framing(
     *,
     tiles: str | None = None,
     overlap: float = OVERLAP,
+    reading: Reading = "full",
 ) -> Framing:
-    """Return the framing that ``--region``, ``--crop``, ``--fit``, ``--white`` and ``--tiles`` describe.
+    """Return the framing that ``--region``, ``--crop``, ``--fit``, ``--white``, ``--tiles`` and ``--reading`` describe.
 
     Args:
-        region, crop, fit, white, tiles: as on the command line and in ``run.yaml``; ``auto`` is as if nothing were
-            declared.
+        region, crop, fit, white, tiles, reading: as on the command line and in ``run.yaml``; ``auto`` is as if
+            nothing were declared.
         ignored: the areas of ``--ignore``, read from where they are.
         overlap: of tiles, as a share of their sides.
 
     Raises:
         OptionError: one of them cannot be read, or the crop does not fit into the region.
     """
-    box = None if region is None else parse_region(region)
+    looked_at = () if region is None else parse_zones(region)
+    zones = tuple(zone for zone in looked_at if isinstance(zone, Zone))
+    box = None if zones or region is None else parse_region(region)
     centre = None if crop is None else parse_crop(crop)
-    if box is not None and centre is not None and not _fits(centre, box):
+    boxes = [zone.box for zone in zones] if box is None else [box]
+    if centre is not None and not all(_fits(centre, it) for it in boxes):
         raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
     columns, rows = (tiles and parse_tiles(tiles)) or (1, 1)
-    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, Tiling(columns, rows, overlap))
+    tiling = Tiling(columns, rows, overlap)
+    return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, tiling, zones, reading)
 
 
 def _fits(crop: Size, region: Box) -> bool:
@@ -359,9 +477,12 @@ def read_framing(folder: Path, size: Size, says: str) -> Framing:
     region, crop = stored["region"], stored["crop"]
     box = None if region is None else (region[0], region[1], region[2], region[3])
     centre = None if crop is None else (crop[0], crop[1])
-    if box is not None and centre is not None and not _fits(centre, box):
+    zones = tuple(Zone(name, (it[0], it[1], it[2], it[3])) for name, it in stored.get("zones", {}).items())
+    boxes = [] if box is None else [box]
+    if centre is not None and not all(_fits(centre, it) for it in (*boxes, *(zone.box for zone in zones))):
         raise file.wrong("crop does not fit into region")
     ignored = None if stored["ignore"] is None else read_ignored(folder / IGNORE_FILE)
     tiles = stored.get("tiles")
     tiling = WHOLE if tiles is None else Tiling(tiles["columns"], tiles["rows"], tiles["overlap"])
-    return Framing(box, centre, stored["fit"], ignored, stored.get("white", WHITE), tiling)
+    white, reading = stored.get("white", WHITE), stored.get("reading", "full")
+    return Framing(box, centre, stored["fit"], ignored, white, tiling, zones, reading)

@@ -1,51 +1,118 @@
 """What a run does to images before its exported graph gets them; a copy of this lies in exports and needs no adcli.
 
-The graph gets each of ``cut(pixels)``: with tiles, these are several, the score of the image is the largest of theirs,
-and ``blend`` makes its map of theirs.
+The graph gets all that ``read(path)``, or ``cut(pixels)``, gives of each zone, or of the one that has no name. With
+tiles, that is several: the score of the zone is the largest of theirs, and ``blend`` makes its map of theirs.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 Levels = NDArray[np.uint8]
 
 
-def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> Levels:
-    """Return what the graph is to get of an image (H, W, 3): its part of any size, as ``preparation.json`` says.
+SCALES = (8, 4, 2)
+"""How many pixels of a JPEG, each way, its decoder can make one of."""
+
+
+def read(path: Path | str, folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
+    """Return all that the graph is to get of an image file, as ``cut`` does of its pixels.
+
+    If the run was trained with ``--reading scaled``, a JPEG is decoded no finer than the model needs.
+    """
+    steps = _read_steps(folder)
+    with Image.open(path) as image:
+        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        scale = 1
+        if steps.get("reading") == "scaled" and image.format in ("JPEG", "MPO"):
+            scale = min(_find_scale(size, steps, zone) for zone in steps["zones"] or [""])
+        if scale > 1:
+            image.draft(None, (image.width // scale, image.height // scale))
+        upright = ImageOps.exif_transpose(image)
+        deep = upright.mode.startswith("I;16")
+        values = np.asarray(upright if deep else upright.convert("RGB"))
+    pixels = np.stack([values] * 3, axis=2) if deep else values
+    # Of another format, the size may be that before or after turning it.
+    size = size if scale > 1 else (values.shape[0], values.shape[1])
+    return _cut(pixels, steps, folder, size, scale)
+
+
+def _find_scale(size: tuple[int, int], steps: dict[str, Any], zone: str) -> int:
+    _, _, wide, high = find_area(size, _find_region(steps, zone), steps["crop"])
+    return find_scale((high, wide), steps["fit"], _find_canvas(steps))
+
+
+def prepare(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent, zone: str = "") -> Levels:
+    """Return what is looked at of an image (H, W, 3): its part of any size, as ``preparation.json`` says.
 
     Values of 16 bits become levels from 0 to 255, which ``white`` and all above it is.
     Ignored pixels are painted, the region is cut out, then the centre of that; for a letterbox the outermost pixels are
     repeated until the part has the aspect of the model's input, or of its tiles together.
     """
-    steps = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
-    levels = find_levels(pixels, steps.get("white", 65535))
-    height, width = levels.shape[:2]
-    if steps["ignore"]:
-        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), (height, width))
-        levels = np.where(ignored[:, :, None], np.uint8(steps["grey"]), levels)
-    x, y, wide, high = find_area((height, width), steps["region"], steps["crop"])
-    if x < 0 or y < 0 or x + wide > width or y + high > height:
-        raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
-    part = levels[y : y + high, x : x + wide]
-    if steps["fit"] == "letterbox":
-        size = tuple(steps["image_size"])
-        canvas = lay_out(size, **steps["tiles"])[1] if steps["tiles"] else size
-        part = np.pad(part, (*find_borders((high, wide), canvas), (0, 0)), mode="edge")
-    return part
+    return _prepare(pixels, _read_steps(folder), folder, zone, (pixels.shape[0], pixels.shape[1]), 1)
 
 
-def cut(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16], folder: Path = Path(__file__).parent
-) -> list[NDArray[np.uint8]]:
-    """Return all that the graph is to get of an image: what :func:`prepare` returns, or tiles of that, row by row.
+def cut(pixels: Levels | NDArray[np.uint16], folder: Path = Path(__file__).parent) -> dict[str, list[Levels]]:
+    """Return all that the graph is to get of an image, by zone: what is looked at, or tiles of that, row by row.
 
     For tiles, it is resized to a canvas of all of them, antialiased, and rounded at the end.
     """
-    steps, part = json.loads((folder / "preparation.json").read_text(encoding="utf-8")), prepare(pixels, folder)
+    return _cut(pixels, _read_steps(folder), folder, (pixels.shape[0], pixels.shape[1]), 1)
+
+
+def _read_steps(folder: Path) -> dict[str, Any]:
+    steps: dict[str, Any] = json.loads((folder / "preparation.json").read_text(encoding="utf-8"))
+    return steps
+
+
+def _find_region(steps: dict[str, Any], zone: str) -> tuple[int, int, int, int] | None:
+    region: tuple[int, int, int, int] | None = steps["zones"][zone] if zone else steps["region"]
+    return region
+
+
+def _find_canvas(steps: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width of the model's input, or of its tiles together."""
+    high, wide = steps["image_size"]
+    return lay_out((high, wide), **steps["tiles"])[1] if steps["tiles"] else (high, wide)
+
+
+def _prepare(
+    pixels: Levels | NDArray[np.uint16],
+    steps: dict[str, Any],
+    folder: Path,
+    zone: str,
+    size: tuple[int, int],
+    scale: int,
+) -> Levels:
+    """Prepare a zone of an image of a height and a width, of which each pixel is made of several, each way."""
+    height, width = size
+    x, y, wide, high = find_area(size, _find_region(steps, zone), steps["crop"])
+    if x < 0 or y < 0 or x + wide > width or y + high > height:
+        raise ValueError(f"an image of {width} x {height} pixels is too small for {steps}")
+    left, top, columns, rows = find_decoded((x, y, wide, high), size, scale)
+    part = find_levels(pixels[top : top + rows, left : left + columns], steps.get("white", 65535))
+    if steps["ignore"]:
+        ignored = scale_flags(np.asarray(Image.open(folder / steps["ignore"])), size)[y : y + high, x : x + wide]
+        part = np.where(scale_flags(ignored, (rows, columns))[:, :, None], np.uint8(steps["grey"]), part)
+    if steps["fit"] == "letterbox":
+        part = np.pad(part, (*find_borders((rows, columns), _find_canvas(steps)), (0, 0)), mode="edge")
+    return part
+
+
+def _cut(
+    pixels: Levels | NDArray[np.uint16], steps: dict[str, Any], folder: Path, size: tuple[int, int], scale: int
+) -> dict[str, list[Levels]]:
+    return {
+        zone: _cut_one(_prepare(pixels, steps, folder, zone, size, scale), steps) for zone in steps["zones"] or [""]
+    }
+
+
+def _cut_one(part: Levels, steps: dict[str, Any]) -> list[Levels]:
     if not steps["tiles"]:
         return [part]
     high, wide = steps["image_size"]
@@ -129,6 +196,45 @@ def find_borders(part: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[in
     down = max((2 * wide * rows + columns) // (2 * columns) - high, 0)
     across = max((2 * high * columns + rows) // (2 * rows) - wide, 0)
     return (down // 2, down - down // 2), (across // 2, across - across // 2)
+
+
+def find_scale(part: tuple[int, int], fit: str, size: tuple[int, int]) -> int:
+    """Return how many pixels of a JPEG, each way, its decoder makes one of.
+
+    At least two are left, each way, for each pixel of the model's input, borders included.
+
+    Args:
+        part: height and width of what is looked at.
+        fit: ``squash`` or ``letterbox``.
+        size: height and width of the model's input.
+    """
+    high, wide = part
+    if fit == "letterbox":
+        (above, below), (before, behind) = find_borders(part, size)
+        high, wide = above + high + below, before + wide + behind
+    return next((scale for scale in SCALES if high >= 2 * scale * size[0] and wide >= 2 * scale * size[1]), 1)
+
+
+def find_decoded(part: tuple[int, int, int, int], size: tuple[int, int], scale: int) -> tuple[int, int, int, int]:
+    """Return a part (x, y, width, height) of an image in pixels of which each is made of several.
+
+    Args:
+        part: in pixels of the image.
+        size: height and width of the image.
+        scale: how many of its pixels, each way, one is made of; what is left at a border is one as well.
+    """
+    (left, wide), (top, high) = (
+        _find_stretch(start, length, total, scale)
+        for start, length, total in zip(part[:2], part[2:], size[::-1], strict=True)
+    )
+    return left, top, wide, high
+
+
+def _find_stretch(start: int, length: int, total: int, scale: int) -> tuple[int, int]:
+    count = -(-total // scale)
+    first = min((2 * start + scale) // (2 * scale), count - 1)
+    end = count if start + length == total else min((2 * (start + length) + scale) // (2 * scale), count)
+    return first, max(end - first, 1)
 
 
 def scale_flags(flags: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -12,7 +12,9 @@ import numpy as np
 
 from adcli.data.ahead import load_all
 from adcli.data.bits import WHITE, ceiling
+from adcli.data.coverage import find_typical, say_coverage
 from adcli.data.decoding import Decoding, Size, decode, judge_mask, read_bytes, read_mask
+from adcli.data.framing import PLAIN
 from adcli.data.headers import compare_shapes
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, LeftOut, Omissions, Reason
 from adcli.data.references import load_data
@@ -73,9 +75,22 @@ class Inspection:
             yield f"{'bits':<12}{used}; white is {2 ** max(self.bits) - 1}, unless --white says else"
         if self.copies:
             yield f"{'copies':<12}{self.copies} images have the same pixels as another image of their split"
+        if hint := self._say_coverage():
+            yield f"{'hint':<12}{hint}"
         yield from chain.from_iterable(map(_list_left_out, self.left_out))
         yield from (f"{finding.kind}: {finding.message}" for finding in self.findings)
         yield f"{len(self.findings)} problems" if self.findings else "no problems"
+
+    def _say_coverage(self) -> str:
+        """Say how coarsely a model would look at such images; nothing if finely enough."""
+        sizes = [(*map(int, size.split(" x ")), number) for size, number in self.sizes.items()]
+        part = find_typical([(height, width, number) for width, height, number in sizes], PLAIN)
+        hint = "" if part is None else say_coverage(part, USUAL_SIZE, PLAIN)
+        return hint and f"at {USUAL_SIZE[0]} x {USUAL_SIZE[1]}, {hint}"
+
+
+USUAL_SIZE = (256, 256)
+"""Height and width that most models look at by default."""
 
 
 @dataclass(frozen=True)

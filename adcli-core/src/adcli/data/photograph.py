@@ -1,7 +1,9 @@
 """A photograph is a value: its pixels as they are in the file, a name, and the digest of its bytes."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -9,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.bits import WHITE
-from adcli.data.decoding import Pixels, decode, read_bytes, share_channels
+from adcli.data.decoding import DecodedFile, Pixels, decode, decode_file, share_channels
 from adcli.data.left_out import Reason
+from adcli.data.view import Look, View, look_at_all
 from adcli.errors import DataError
 
 
@@ -23,6 +26,8 @@ class Photograph(NamedTuple):
         digest: sha256 of the file's bytes, from the same read as the pixels; of an array, of its shape and values.
         path: the file, or None if the photograph came from memory.
         oddities: what of the file is not in the pixels.
+        view: which pixels of the photograph were decoded; None for all of them.
+        rest: decodes all of them, if not all were.
     """
 
     name: str
@@ -30,11 +35,17 @@ class Photograph(NamedTuple):
     digest: str
     path: Path | None = None
     oddities: tuple[Reason, ...] = ()
+    view: View | None = None
+    rest: Callable[[], "Photograph"] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+        """Height and width of the whole photograph in pixels."""
+        return self.view.size if self.view else (self.pixels.shape[0], self.pixels.shape[1])
+
+    def whole(self) -> "Photograph":
+        """Return the photograph with all of its pixels; raises as :func:`open_photograph`."""
+        return self.rest() if self.rest else self
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,9 @@ ImageLike = Photograph | Path | str | bytes | NDArray[np.uint8]
 """What :func:`open_photograph` takes: a photograph, a path, the bytes of a file, or an array (H, W, 3) or (H, W)."""
 
 
-def open_photograph(source: ImageLike, name: str = "", white: int = WHITE) -> Photograph:
+def open_photograph(
+    source: ImageLike, name: str = "", white: int = WHITE, look: Look = look_at_all, *, keep_rest: bool = False
+) -> Photograph:
     """Return the photograph that a source stands for.
 
     Args:
@@ -66,23 +79,40 @@ def open_photograph(source: ImageLike, name: str = "", white: int = WHITE) -> Ph
             grey (H, W) values from 0 to 255.
         name: what to call it if it has no path.
         white: the value of 16-bit files that becomes 255.
+        look: tells what of a file is to be decoded.
+        keep_rest: keep all pixels that are decoded, whatever is looked at: pictures will show them.
 
     Raises:
         DataError: it cannot be decoded, or the array is of another shape or type.
+        LackOfMemoryError: it has too many pixels for the memory that is free.
     """
     if isinstance(source, Photograph):
         return source
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
     if isinstance(source, (str, Path)):
-        content, path = read_bytes(Path(source)), Path(source)
-        return _from_file(content, str(source), white, path)
+        path, name = Path(source), str(source)
+        found = decode_file(path, white, look, keep_rest=keep_rest)
+        return _from_file(found, name, white, path, path if found.content is None else found.content)
     if isinstance(source, bytes):
-        return _from_file(source, name, white, None)
+        decoding = decode(source, name, white, look, keep_rest=keep_rest)
+        return _from_file(DecodedFile(decoding, hashlib.sha256(source).hexdigest()), name, white, None, source)
     return _from_array(source, name)
 
 
-def _from_file(content: bytes, name: str, white: int, path: Path | None) -> Photograph:
-    found = decode(content, name, white)
-    return Photograph(name, found.pixels, hashlib.sha256(content).hexdigest(), path, found.oddities)
+def _from_file(found: DecodedFile, name: str, white: int, path: Path | None, source: Path | bytes) -> Photograph:
+    decoding, digest = found.decoding, found.digest
+    if decoding.view.is_whole:
+        return Photograph(name, decoding.pixels, digest, path, decoding.oddities)
+    rest = partial(_open_again, source, name, white, path, digest)
+    return Photograph(name, decoding.pixels, digest, path, decoding.oddities, decoding.view, rest)
+
+
+def _open_again(source: Path | bytes, name: str, white: int, path: Path | None, digest: str) -> Photograph:
+    photograph = open_photograph(source, name, white)._replace(path=path)
+    if photograph.digest != digest:
+        raise DataError(f"{name}: was changed after it was read; read it again.")
+    return photograph
 
 
 def _from_array(array: NDArray[np.uint8], name: str) -> Photograph:

@@ -1,5 +1,6 @@
 """Streams of photographs and of model inputs: decoded in threads, ahead of their use, within bounds on memory."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import tee
@@ -11,12 +12,13 @@ from adcli.data.decoding import Pixels, Size, is_grey, share_channels
 from adcli.data.framing import PLAIN, Framing
 from adcli.data.left_out import COLOUR, GREY, Omissions, Reason
 from adcli.data.photograph import ImageLike, Photograph, Unreadable, open_photograph
+from adcli.data.view import Look, look_at_all
 from adcli.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 << 20
 
-TILED_BYTES = 256 << 20
-"""What the photographs take at most of which tiles are shuffled; fixed, as the order decides what is learnt."""
+PARTED_BYTES = 256 << 20
+"""What the photographs take at most of which parts are shuffled; fixed, as the order decides what is learnt."""
 
 MOST_NOTED = 100_000
 """Odd photographs that are known again; a stream may have no end."""
@@ -26,22 +28,22 @@ Result = TypeVar("Result")
 
 
 class Item(NamedTuple):
-    """What is fitted or scored as one: a photograph in a file, or a tile of one.
+    """What is fitted or scored as one: a photograph in a file, or a part of one.
 
     Attributes:
         path: of the file.
-        tile: which tile it is; None for the whole photograph.
+        part: which tile it is, of those of all zones; None for the whole photograph.
     """
 
     path: Path
-    tile: int | None = None
+    part: int | None = None
 
 
 class Decoded(NamedTuple):
-    """What a model looks at: its input, or a canvas of several that overlap.
+    """What a model looks at: its input, or a sheet of several.
 
     Attributes:
-        pixels: framed and resized, (h, w, 3).
+        pixels: framed and resized, (h, w, 3); zones lie below each other, and tiles overlap.
         original_size: height and width of the photograph.
         digest: of the photograph, as :class:`Photograph` has it.
     """
@@ -97,26 +99,37 @@ class ImageSource:
 
     def open(self, item: Item) -> Photograph:
         """Return the photograph of an item, decoded as the framing wants it."""
-        return open_photograph(item.path, white=self.framing.white)
+        return open_photograph(item.path, white=self.framing.white, look=self._look(item.path))
 
-    @property
-    def canvas(self) -> Size:
-        """Height and width of what a photograph is resized to: with tiles, more than a model's input."""
-        return self.framing.tiling.find_canvas(self.size)
+    def _look(self, name: object) -> Look:
+        """Return what tells which pixels of a file are decoded."""
+        framing = self.framing
+        if framing.is_plain and framing.reading == "full":
+            return look_at_all
+        return lambda original: framing.view(original, self.size, name)
 
     @property
     def photographs_at_once(self) -> int:
-        """How many photographs are held at a time by those who want tiles of theirs in a random order."""
-        height, width = self.canvas
-        return max(TILED_BYTES // (3 * height * width), 1)
+        """How many photographs are held at a time by those who want parts of theirs in a random order."""
+        height, width = self.framing.find_sheet(self.size)
+        return max(PARTED_BYTES // (3 * height * width), 1)
 
     def parts(self, item: Item) -> list[Item]:
-        """Return what a model is fitted to of an item: its tiles, if there are any."""
-        tiles = len(self.framing.tiling)
-        return [item] if tiles == 1 or item.tile is not None else [Item(item.path, tile) for tile in range(tiles)]
+        """Return what a model is fitted to of an item: the tiles of its zones, if there are any."""
+        parts = self.framing.parts
+        return [item] if parts == 1 or item.part is not None else [Item(item.path, part) for part in range(parts)]
+
+    def of_zones(self) -> "list[ImageSource]":
+        """Return what reads one zone, for each; of none, this. They note in the same place what is odd."""
+        if not self.framing.zones:
+            return [self]
+        sources = [copy.copy(self) for _ in self.framing.zones]
+        for source, framing in zip(sources, self.framing.of_zones, strict=True):
+            source.framing, source._cache, source._cached_bytes = framing, {}, 0
+        return sources
 
     def fit(self, photograph: Photograph) -> Decoded:
-        """Return what a model gets of a photograph, or the canvas of its tiles.
+        """Return what a model gets of a photograph, or the sheet of its parts.
 
         Raises:
             DataError: it does not suit the framing.
@@ -133,7 +146,7 @@ class ImageSource:
             pixels = share_channels(pixels[:, :, 0]) if grey else pixels
         if odd:
             self._note(odd, photograph.name)
-        pixels = self.framing.fitted(pixels, self.size, photograph.name)
+        pixels = self.framing.fitted(pixels, self.size, photograph.name, photograph.view)
         return Decoded(pixels, photograph.size, photograph.digest)
 
     def _note(self, odd: Iterable[Reason], name: str) -> None:
@@ -152,10 +165,10 @@ class ImageSource:
         """
         whole = Item(item.path)
         cached = self._cache.get(whole)
-        return self._cut(cached if cached is not None else self.fit(self.open(whole)), item.tile)
+        return self._cut(cached if cached is not None else self.fit(self.open(whole)), item.part)
 
-    def _cut(self, whole: Decoded, tile: int | None) -> Decoded:
-        return whole if tile is None else whole._replace(pixels=self.framing.tiling.cut(whole.pixels, self.size, tile))
+    def _cut(self, whole: Decoded, part: int | None) -> Decoded:
+        return whole if part is None else whole._replace(pixels=self.framing.cut_part(whole.pixels, self.size, part))
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
         """Yield whole photographs, and what is looked at of each, in order; keep what fits the cache."""
@@ -168,12 +181,12 @@ class ImageSource:
     def stream_parts(self, parts: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
         """Yield what :meth:`parts` returns, and the model's input of each, in order.
 
-        A photograph is decoded once for all its tiles that lie among those of :attr:`photographs_at_once` photographs.
+        A photograph is decoded once for all its parts that lie among those of :attr:`photographs_at_once` photographs.
         """
-        yield from self.stream(parts) if len(self.framing.tiling) == 1 else self._stream_tiles(parts)
+        yield from self.stream(parts) if self.framing.parts == 1 else self._stream_several(parts)
 
-    def _stream_tiles(self, tiles: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
-        first, second = tee(self._group(tiles))
+    def _stream_several(self, parts: Iterable[Item]) -> Iterator[tuple[Item, Decoded]]:
+        first, second = tee(self._group(parts))
         reading = self.stream(Item(path) for group in first for path in dict.fromkeys(item.path for item in group))
         following = next(reading, None)
         for group in second:
@@ -184,7 +197,7 @@ class ImageSource:
                     held[following[0].path] = following[1]
                     following = next(reading, None)
                 if item.path in held:
-                    yield item, self._cut(held[item.path], item.tile)
+                    yield item, self._cut(held[item.path], item.part)
                 remaining[item.path] -= 1
                 if not remaining[item.path]:
                     held.pop(item.path, None)
@@ -214,7 +227,8 @@ class ImageSource:
             if isinstance(source, Unreadable):
                 return source
             try:
-                photograph = open_photograph(source, f"image {number}", self.framing.white)
+                look = self._look(name_of(numbered))
+                photograph = open_photograph(source, f"image {number}", self.framing.white, look, keep_rest=True)
                 return photograph, self.fit(photograph)
             except DataError as error:
                 path = Path(source) if isinstance(source, (str, Path)) else getattr(source, "path", None)

@@ -1,13 +1,15 @@
 """How well maps locate defects: exact up to a stated number of pixels, and in bounded memory beyond it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adcli.metrics.curves import Counts, Flags, Floats, area, aupro, auroc
+from adcli.metrics.strips import STRIP, Rows, bands, strips
 from adcli.metrics.table import compute_all
 
 EXACT = 2**25
@@ -28,6 +30,9 @@ PIMO_LOW, PIMO_HIGH = 1e-5, 1e-4
 """False-positive rates that AUPIMO averages over."""
 
 Keys = NDArray[np.uint32]
+
+ONE = np.int32(1)
+"""Of the same type as what it is added to, which is thirty times as fast."""
 
 UNSEEN = np.uint32(0)
 """The key of what was not looked at; those of all finite numbers are higher, in bins too."""
@@ -138,6 +143,65 @@ _SIDES: tuple[Literal["right"], Literal["left"]] = ("right", "left")
 """Of all keys that are equal, those that count as lower: all of them, or none."""
 
 
+@dataclass(frozen=True)
+class _Image:
+    """An image's map and its truth, taken a few rows at a time.
+
+    Attributes:
+        anomaly_map: values; whatever they are where nothing was seen.
+        mask: the truth.
+        seen: where the image was looked at; None for everywhere.
+        dropped: trailing bits that keys are without.
+    """
+
+    anomaly_map: Rows
+    mask: Flags
+    seen: Flags | None
+    dropped: int
+
+    @cached_property
+    def marked(self) -> Flags:
+        """In which rows there is a defect, (H,)."""
+        return np.asarray(self.mask.any(axis=1))
+
+    def count_good(self) -> int:
+        """Return how many good pixels were looked at."""
+        if self.seen is None:
+            return self.mask.size - int(np.count_nonzero(self.mask))
+        return int(np.count_nonzero(self.seen)) - int(np.count_nonzero(self.seen & self.mask))
+
+    def good(self) -> Iterator[Keys]:
+        """Yield the keys of good pixels that were looked at, row by row."""
+        for rows in strips(self.mask.shape):
+            values, counted = self.anomaly_map[rows], None if self.seen is None else self.seen[rows]
+            if counted is None or counted.all():
+                counted = None
+            elif not counted.any():
+                continue
+            if not np.isfinite(values if counted is None else values[counted]).all():
+                raise ValueError("the map holds values that are no finite numbers")
+            keys = self._keys(values)
+            if self.marked[rows].any():
+                keys = keys[~self.mask[rows] if counted is None else counted & ~self.mask[rows]]
+            elif counted is not None:
+                keys = keys[counted]
+            yield keys.ravel()
+
+    def regions(self) -> Iterator[tuple[Keys, NDArray[np.int32], int]]:
+        """Yield the keys of defective pixels row by row, which region of several each is in, and how many these are."""
+        for band in bands(self.mask):
+            inside = band.labels > 0
+            keys = self._keys(np.ascontiguousarray(self.anomaly_map[band.rows][:, band.columns])[inside])
+            if self.seen is not None:
+                keys[~self.seen[band.rows, band.columns][inside]] = UNSEEN
+            yield keys, band.labels[inside], band.found
+
+    def _keys(self, values: NDArray[np.float32]) -> Keys:
+        keys = ordered_keys(values)
+        keys >>= np.uint32(self.dropped)
+        return keys
+
+
 class PixelMetrics:
     """Pixel AUROC, average precision, F1-max, AUPRO and AUPIMO, accumulated image by image.
 
@@ -165,16 +229,16 @@ class PixelMetrics:
         self._histogram: NDArray[np.int64] | None = None
         # Each image without a defect weighs one: its pixels weigh 1 / area.
         self._normal_shares: Floats = np.empty(0)
+        # Of one image, while it is counted.
+        self._counts_of_one: NDArray[np.int32] = np.empty(0, np.int32)
         self._normal_images = 0
         self._sorted: Good | None = None
 
-    def update(
-        self, anomaly_map: NDArray[np.float32], mask: Flags, kind: str | None = None, seen: Flags | None = None
-    ) -> None:
+    def update(self, anomaly_map: Rows, mask: Flags, kind: str | None = None, seen: Flags | None = None) -> None:
         """Count an anomaly map (H, W) against its ground truth (H, W), True where defective, of some kind of defect.
 
         Where an image was not looked at, good pixels do not count, and defective ones are missed: they are below all
-        others.
+        others. The map is taken a few rows at a time, and so may be one that is computed when it is asked for.
 
         Args:
             anomaly_map: values; whatever they are where nothing was seen.
@@ -183,63 +247,80 @@ class PixelMetrics:
             seen: where the image was looked at, (H, W); None for everywhere.
 
         Raises:
-            ValueError: they differ in size, or a value is no finite number.
+            ValueError: they differ in size, or a value is no finite number; nothing can be counted after the latter.
         """
         if anomaly_map.shape != mask.shape:
             raise ValueError(f"map {anomaly_map.shape} and mask {mask.shape} differ in size")
-        if not np.isfinite(anomaly_map if seen is None else anomaly_map[seen]).all():
-            raise ValueError("the map holds values that are no finite numbers")
         self.pixels += mask.size
         self._sorted = None
         if self.pixels > self.exact and self._histogram is None:
             self._bin()
-        keys = ordered_keys(anomaly_map)
-        if seen is not None:
-            keys[~seen] = UNSEEN
-        if self._histogram is not None:
-            keys >>= np.uint32(DROPPED_BITS)
-        good = ~mask if seen is None else seen & ~mask
-        if mask.any():
+        image = _Image(anomaly_map, mask, seen, 0 if self._histogram is None else DROPPED_BITS)
+        is_defective = bool(image.marked.any())
+        if is_defective:
             self.unseen += 0 if seen is None else int((mask & ~seen).sum())
-            self.defective += int(mask.sum())
-            self._add_defects(keys, mask, good, self._kinds.setdefault(kind or "defect", Kind()))
-        elif good.any():
-            self._add_normal(keys[good])
+            self.defective += int(np.count_nonzero(mask))
+            self._add_defects(image, self._kinds.setdefault(kind or "defect", Kind()))
+        self._add_good(image, of_normal=not is_defective)
 
-    def _add_normal(self, keys: Keys) -> None:
-        self._normal_images += 1
+    def _add_good(self, image: "_Image", *, of_normal: bool) -> None:
+        """Count the good pixels of an image, which is without any defect or not."""
+        number = image.count_good()
+        if not number:
+            return
+        self._normal_images += of_normal
         if self._histogram is None:
-            self._normal.append(keys)
-        else:
-            count_into(self._histogram, keys)
-            count_into(self._normal_shares, keys, 1 / len(keys))
+            kept, filled = np.empty(number, np.uint32), 0
+            for keys in image.good():
+                kept[filled : filled + len(keys)] = keys
+                filled += len(keys)
+            (self._normal if of_normal else self._beside).append(kept)
+            return
+        self._count(image.good(), number if of_normal else 0)
 
-    def _add_defects(self, keys: Keys, mask: Flags, good: Flags, kind: Kind) -> None:
-        from scipy.ndimage import label
+    def _count(self, parts: Iterable[Keys], area: int) -> None:
+        """Count an image's good pixels; ``area`` is how many there are if it has no defect, and else 0."""
+        assert self._histogram is not None
+        if not area:
+            for keys in parts:
+                np.add.at(self._histogram, keys, 1)
+            return
+        # Counted by themselves first: adding 1 / area again and again would add up its rounding.
+        lowest, highest = BINS, 0
+        for keys in parts:
+            np.add.at(self._counts_of_one, keys, ONE)
+            lowest, highest = min(lowest, int(keys.min())), max(highest, int(keys.max()))
+        for start in range(lowest, highest + 1, STRIP):
+            some = slice(start, min(start + STRIP, highest + 1))
+            self._histogram[some] += self._counts_of_one[some]
+            self._normal_shares[some] += self._counts_of_one[some] * (1 / area)
+        self._counts_of_one[lowest : highest + 1] = 0
 
-        labels, found = label(mask, structure=np.ones((3, 3), int))
-        areas = np.bincount(labels.ravel())
-        defective = keys[mask]
-        kind.regions += found
-        kind.spots.append(Spots(defective, np.ones(len(defective)), 1 / areas[labels[mask]]))
-        kind.images.append(np.sort(defective))
-        if self._histogram is None:
-            self._beside.append(keys[good])
-        else:
-            count_into(self._histogram, keys[good])
+    def _add_defects(self, image: "_Image", kind: Kind) -> None:
+        parts = []
+        for keys, labels, count in image.regions():
+            areas = np.bincount(labels)
+            parts.append(Spots(keys, np.ones(len(keys)), 1 / areas[labels]))
+            kind.regions += count
+        spots = Spots(*map(np.concatenate, zip(*parts, strict=True)))
+        kind.images.append(np.sort(spots.keys))
+        if self._histogram is not None:
             kind.images[-1] = spread(kind.images[-1])
-            if len(kind.spots) >= MERGED:
-                kind.spots = [joined(kind.spots)]
+            # Of a large region little is left.
+            spots = spots.merged()
+        kind.spots.append(spots)
+        if self._histogram is not None and len(kind.spots) >= MERGED:
+            kind.spots = [joined(kind.spots)]
 
     def _bin(self) -> None:
         """Sort what was kept into bins."""
         self._histogram, self._normal_shares = np.zeros(BINS, np.int64), np.zeros(BINS)
+        self._counts_of_one = np.zeros(BINS, np.int32)
         drop = np.uint32(DROPPED_BITS)
-        for keys in self._normal:
-            count_into(self._histogram, keys >> drop)
-            count_into(self._normal_shares, keys >> drop, 1 / len(keys))
-        for keys in self._beside:
-            count_into(self._histogram, keys >> drop)
+        for images, is_normal in ((self._normal, True), (self._beside, False)):
+            for keys in images:
+                keys >>= drop
+                self._count([keys], len(keys) if is_normal else 0)
         self._normal, self._beside = [], []
         for kind in self._kinds.values():
             kind.images = [spread(keys >> drop) for keys in kind.images]
@@ -344,15 +425,6 @@ def ordered_keys(values: NDArray[np.float32]) -> Keys:
     turned ^= bits
     keys: Keys = turned.view(np.uint32)
     return keys
-
-
-def count_into(histogram: NDArray[np.int64] | Floats, keys: Keys, weight: float = 1) -> None:
-    """Add a weight to a histogram for each key."""
-    if not keys.size:
-        return
-    lowest = int(keys.min())
-    counts = np.bincount(keys - np.uint32(lowest))
-    histogram[lowest : lowest + len(counts)] += counts if weight == 1 else counts * weight
 
 
 def spread(keys: Keys) -> Keys:

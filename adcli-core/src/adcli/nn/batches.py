@@ -46,7 +46,7 @@ class Batches:
     """Good images to fit on: as many ordered passes and seeded, shuffled epochs as a model wants.
 
     Iterating gives tensors (N, 3, H, W), float32, RGB in [0, 1]; every image once, in order, the last batch may be
-    smaller. Nothing is held but the image source's cache. With tiles, an image is a tile.
+    smaller. Nothing is held but the image source's cache. With tiles or zones, an image is a part of a photograph.
 
     Under torchrun, every process gets all images, so that a model that knows nothing of several processes fits as in
     one, and no faster. :meth:`sharded` gives each process its part.
@@ -99,7 +99,7 @@ class Batches:
     def order(self, epoch: int) -> Iterator[NDArray[np.intp]]:
         """Yield the indices of the images of each batch of a shuffled epoch.
 
-        Of more photographs than can be held, the tiles of some are shuffled, and then those of others.
+        Of more photographs than can be held, the parts of some are shuffled, and then those of others.
         """
         random, photographs = np.random.default_rng([self.seed, epoch]), len(self._bounds) - 1
         if photographs == len(self.items) or photographs <= self.source.photographs_at_once:
@@ -113,12 +113,12 @@ class Batches:
     @cached_property
     def _bounds(self) -> NDArray[np.intp]:
         """Where the images of each photograph begin, and the end of the last one's."""
-        photographs = [object() if item.tile is None else item.path for item in self.items]
+        photographs = [object() if item.part is None else item.path for item in self.items]
         begins = [i for i, one in enumerate(photographs) if i == 0 or one != photographs[i - 1]]
         return np.array([*begins, len(photographs)], np.intp)
 
     def _shuffle_some(self, random: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-        """Yield the indices of the tiles of all photographs, those of as many as can be held at a time."""
+        """Yield the indices of the parts of all photographs, those of as many as can be held at a time."""
         photographs, at_once = random.permutation(len(self._bounds) - 1), self.source.photographs_at_once
         for start in range(0, len(photographs), at_once):
             some = photographs[start : start + at_once]

@@ -125,9 +125,9 @@ def _count_pixels(pixels: PixelMetrics, prediction: Prediction, sample: Sample, 
     if prediction.model_map is None or (mask is None and sample.label != "good"):
         return
     truth = np.zeros(prediction.size, bool) if mask is None else mask
-    anomaly_map = prediction.map_at((truth.shape[0], truth.shape[1]))
+    anomaly_map = prediction.rows_at((truth.shape[0], truth.shape[1]))
     assert anomaly_map is not None
-    seen = None if prediction.framing.is_plain else ~np.isnan(anomaly_map)
+    seen = None if prediction.framing.is_plain else ~np.isnan(anomaly_map[:])
     pixels.update(anomaly_map, truth, sample.defect, seen)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from adcli._commands import quote
@@ -19,7 +20,7 @@ from adcli.data.references import TABLE, load_data
 from adcli.data.samples import Label, Sample, Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.errors import DataError, ExportError, OptionError, RunError, one_line
-from adcli.exports.agreement import Tolerance, compare, disagreement, judge, speeds
+from adcli.exports.agreement import Comparison, Tolerance, compare, disagreement, judge, speeds
 from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
 from adcli.nn.runtime import ModelRuntime
@@ -33,10 +34,10 @@ from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.run import EXPORTS, Run, blaming
 from adcli.runs.settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
 from adcli.scoring.calibration import Calibration, Method
+from adcli.scoring.parts import of_one_zone, of_parts
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
-from adcli.scoring.tiles import tiled
 from adcli.specs import ModelSpec
 
 COMPARED = 50
@@ -45,8 +46,8 @@ COMPARED = 50
 RANKED = 200
 """As many if it matters how well the graph ranks them."""
 
-MOST_TILES, FEWEST = 16, 8
-"""With more tiles than that, fewer photographs are compared, but as many as that."""
+MOST_PARTS, FEWEST = 16, 8
+"""With more tiles and zones than that, fewer photographs are compared, but as many as that."""
 
 
 @dataclass(frozen=True)
@@ -155,21 +156,21 @@ def _count_tested(run: Run, calibration: Calibration) -> int:
 def _inputs(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
     """Yield images as the graph gets them: framed, at their own size, or tiles of the model's size."""
     for item in items:
-        yield from _parts(_framed(item, source), source)
+        yield from itertools.chain.from_iterable(_cut(piece, source) for piece in _frame(item, source))
 
 
-def _parts(whole: Pixels, source: ImageSource) -> Iterator[Pixels]:
+def _frame(item: Item, source: ImageSource) -> list[Pixels]:
+    """Return what is looked at of each zone of an image: at its own size, or resized to the canvas of its tiles."""
+    photograph, framing = source.open(item), source.framing
+    if len(framing.tiling) > 1:
+        return np.split(source.fit(photograph).pixels, len(framing.of_zones))
+    return [one.cut(photograph.pixels, source.size, photograph.name, photograph.view) for one in framing.of_zones]
+
+
+def _cut(piece: Pixels, source: ImageSource) -> Iterator[Pixels]:
     """Yield the tiles of a canvas, or the image itself if there are none."""
     tiling = source.framing.tiling
-    yield from [whole] if len(tiling) == 1 else (tiling.cut(whole, source.size, i) for i in range(len(tiling)))
-
-
-def _framed(item: Item, source: ImageSource) -> Pixels:
-    """Return what is looked at of an image: at its own size, or resized to the canvas of its tiles."""
-    photograph = source.open(item)
-    if len(source.framing.tiling) > 1:
-        return source.fit(photograph).pixels
-    return source.framing.cut(photograph.pixels, source.size, photograph.name)
+    yield from [piece] if len(tiling) == 1 else (tiling.cut(piece, source.size, i) for i in range(len(tiling)))
 
 
 def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, progress: Progress) -> Evidence:
@@ -276,7 +277,7 @@ def _calibrate(source: ExportSource, runtime: Runtime, evidence: Evidence, progr
         progress.note("calibrated in folds: the export keeps the run's thresholds.")
         found = source.run.calibration
     else:
-        scoring = _tiled(runtime, evidence)
+        scoring = _looking(runtime, evidence)
         found = calibrate(evidence.plan, scoring, evidence.source, batch_size=BATCH_SIZE, progress=progress)
     if source.run.calibration.method == "f1" and found.method == "value":
         # What was found on labelled images after the training is taken over as a value.
@@ -298,41 +299,70 @@ def measure(
         ExportError: they differ by more than the tolerance.
     """
     original, reference = ModelRuntime(source.model, torch.device("cpu")), source.run.calibration
-    whole, exported = _tiled(original, evidence), _tiled(runtime, evidence)
+    framing = evidence.source.framing
+    whole, exported = _looking(original, evidence), _looking(runtime, evidence)
     if not evidence.own:
         # Thresholds can only be compared if they come from the same images.
         reference = calibrate(evidence.plan, whole, evidence.source, batch_size=BATCH_SIZE, progress=progress)
-    tiles = len(evidence.source.framing.tiling)
     most = COMPARED if tolerance.auroc_drop is None else RANKED
-    count = min(most, max(most * MOST_TILES // tiles, FEWEST), len(evidence.compared))
+    count = min(most, max(most * MOST_PARTS // framing.parts, FEWEST), len(evidence.compared))
     # Evenly, so that there are some of each kind of defect.
     samples = [evidence.compared[i * len(evidence.compared) // count] for i in range(count)]
-    found = _read(samples, evidence.source)
-    images = progress.track(found if tiles > 1 else _vary_sizes(found, source.image_size), count, "comparing")
-    comparison = compare(whole, exported, images, evidence.source.canvas)
-    good_range = _range_of_good_scores(calibration, exported, evidence)
-    measured = judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
+    pieces, canvas = _read(samples, evidence.source), framing.tiling.find_canvas(source.image_size)
+    if len(framing.tiling) == 1:
+        pieces = _vary_sizes(pieces, source.image_size)
+    images = progress.track(pieces, count * len(framing.of_zones), "comparing")
+    comparison = compare(of_one_zone(whole), of_one_zone(exported), images, canvas)
+    measured = _judge(comparison, exported, evidence, reference, calibration, tolerance)
     problem = disagreement(measured)
     if problem:
         raise ExportError(
             f"the exported graph is not equal to {source.run.path}: {problem}; nothing was kept. If that is close "
             "enough, allow more; other options of the exporter may do better."
         )
-    some = (part for whole, _ in _read(samples, evidence.source) for part in _parts(whole, evidence.source))
+    some = (part for piece, _ in _read(samples, evidence.source) for part in _cut(piece, evidence.source))
     pixels = [resize(part, source.image_size) for part in itertools.islice(some, BATCH_SIZE)]
     with _all_cores():
         return {**measured, "speed": speeds(original, runtime, pixels)}
 
 
-def _tiled(runtime: Runtime, evidence: Evidence) -> Runtime:
-    return tiled(runtime, evidence.source.framing, evidence.source.size)
+def _judge(
+    comparison: Comparison,
+    exported: Runtime,
+    evidence: Evidence,
+    reference: Calibration,
+    calibration: Calibration,
+    tolerance: Tolerance,
+) -> dict[str, Any]:
+    """Judge a comparison with the thresholds of both; of zones, each with its own."""
+    if not calibration.zones:
+        good_range = _range_of_good_scores(calibration, of_one_zone(exported), evidence)
+        return judge(comparison, good_range, reference.image_threshold, calibration.image_threshold, tolerance)
+    thresholds = [_list_thresholds(one) for one in (reference, calibration)]
+    repeats = len(comparison.original) // len(calibration.zones)
+    good_range = min(zone.image_scores[-1] - zone.image_scores[0] for zone in calibration.zones.values())
+    beyond = [
+        scores - np.tile(own, repeats)
+        for scores, own in zip((comparison.original, comparison.exported), thresholds, strict=True)
+    ]
+    return judge(replace(comparison, original=beyond[0], exported=beyond[1]), good_range, 0.0, 0.0, tolerance)
+
+
+def _list_thresholds(calibration: Calibration) -> list[float]:
+    """Return the threshold of each zone."""
+    assert calibration.image_threshold is not None
+    return [zone.find_score(calibration.image_threshold) for zone in calibration.zones.values()]
+
+
+def _looking(runtime: Runtime, evidence: Evidence) -> Runtime:
+    return of_parts(runtime, evidence.source.framing, evidence.source.size)
 
 
 def _range_of_good_scores(calibration: Calibration, runtime: Runtime, evidence: Evidence) -> float:
     """Return the range of good scores; of fitted images if none were held out."""
     scores = list(calibration.image_scores)
     if not scores:
-        inputs = evidence.source.stream(evidence.plan.fit[:COMPARED])
+        inputs = evidence.source.of_zones()[0].stream(evidence.plan.fit[:COMPARED])
         scores = [score for _, _, score, _ in score_inputs(runtime, inputs, BATCH_SIZE)]
     return max(scores) - min(scores)
 
@@ -346,12 +376,13 @@ def read_tolerance(facts: Mapping[str, Any]) -> Tolerance:
 def _read(samples: Sequence[Sample], source: ImageSource) -> Iterator[tuple[Pixels, Label | None]]:
     for sample in samples:
         try:
-            pixels = _framed(Item(sample.image), source)
+            pieces = _frame(Item(sample.image), source)
         except DataError:
             if not source.skip_unreadable:
                 raise
         else:
-            yield pixels, sample.label
+            # Not every zone of a defective photograph has the defect.
+            yield from ((piece, None if source.framing.zones else sample.label) for piece in pieces)
 
 
 def _vary_sizes(images: Iterator[tuple[Pixels, Label | None]], size: Size) -> Iterator[tuple[Pixels, Label | None]]:

@@ -10,8 +10,8 @@ from adcli.progress import Progress, Silent
 from adcli.runs.find import find_folder, settle_run
 from adcli.runs.run import EXPORTS, RUN_FILE, Run
 from adcli.scoring.opened import Opened
+from adcli.scoring.parts import of_parts
 from adcli.scoring.scorer import Scorer
-from adcli.scoring.tiles import tiled
 
 
 def load(reference: str | Path, *, progress: Progress | None = None) -> Run:
@@ -86,7 +86,7 @@ def open_scorer(
         RunError: the weights are damaged or do not fit.
         PluginError: the plugin of the model, or of the exporter, is missing or incompatible.
     """
-    runtime = tiled(opened.runtime(device), opened.framing, opened.image_size)
+    runtime = of_parts(opened.runtime(device), opened.framing, opened.image_size)
     source = ImageSource(
         opened.image_size,
         workers=workers,

@@ -3,7 +3,7 @@
 import io
 
 from adcli.data.source import ImageSource
-from adcli.errors import DataError
+from adcli.errors import DataError, LackOfMemoryError
 from adcli.report.overlays import draw_overlay
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction
@@ -34,7 +34,11 @@ def draw_threshold_image(
     _, maps = runtime(image.pixels[None])
     score = calibration.image_scores[calibration.images.index(name)]
     prediction = Prediction(photograph, score, None if maps is None else maps[0], calibration, source.framing)
-    picture = draw_overlay(prediction)
+    try:
+        picture = draw_overlay(prediction)
+    except (DataError, LackOfMemoryError):
+        # Of what is looked at in part, all is decoded for the picture alone.
+        return None
     picture.thumbnail((LONGEST, LONGEST))
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=85)

@@ -77,10 +77,10 @@ from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run
 from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
+from adcli.scoring.parts import of_parts
 from adcli.scoring.runtime import Runtime
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
-from adcli.scoring.tiles import tiled
 from adcli.specs import ModelSpec
 
 
@@ -531,7 +531,7 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
 
 
 def _runtime(job: Job, model: Model) -> Runtime:
-    return tiled(ModelRuntime(model, job.device), job.source.framing, job.size)
+    return of_parts(ModelRuntime(model, job.device), job.source.framing, job.size)
 
 
 def _fit_and_keep(

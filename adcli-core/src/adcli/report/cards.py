@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adcli.data.decoding import Pixels, read_image, resize_map
+from adcli.data.decoding import Pixels, read_image
+from adcli.report.closeups import Part
 from adcli.report.colours import Map, Mask, colour_map
+from adcli.report.shrinking import fit_map, show_spots, shrink_mask, spread_peaks
 
 LONG_SIDE = 360
 """Longest side of a photograph, in pixels."""
@@ -19,13 +20,23 @@ LONG_SIDE = 360
 HEAT_SIDE = 96
 """Longest side of a heat map; browsers interpolate it, as maps are smooth."""
 
+FINE = 4
+"""A map is as many times as large as its heat map, or more, if what is in it may be small."""
+
+CLOSE_SIDE = 200
+"""Longest side of a close-up, in pixels."""
+
 TRACED_SIDE = 320
 """Longest side of a mask that is traced, in pixels."""
 
 PHOTO_BYTES = 15_000
 HEAT_BYTES = 3_000
+CLOSE_BYTES = 5_000
 EMBEDDED_BYTES = 44_900
 """What an encoded picture takes at most, before a third more as text; a page of 600 images then stays under 15 MB."""
+
+GAP = 3.0
+"""How much larger than the picture a photograph is after it was shrunk in the simplest way, by whole pixels."""
 
 QUALITIES = (80, 60, 40, 20)
 
@@ -41,6 +52,7 @@ class Picture:
         heat: the heat map, partly transparent, as a data URI; None for a model that only classifies.
         predicted: path of the outline of the predicted region; empty where there is none.
         true: path of the outline of the true defect; empty where there is none or it is not known.
+        close: a part of the photograph, pixel by pixel, as a data URI; empty where it would show nothing more.
     """
 
     width: int
@@ -49,6 +61,7 @@ class Picture:
     heat: str | None
     predicted: str
     true: str
+    close: str = ""
 
     @property
     def is_wide(self) -> bool:
@@ -63,6 +76,7 @@ def picture(
     marked: Mask | None,
     map_range: tuple[float, float],
     mask: Mask | None = None,
+    part: Part | None = None,
 ) -> Picture:
     """Make the picture of an image.
 
@@ -72,17 +86,20 @@ def picture(
         marked: what is said to be defective, of any size, which is outlined; None for a good image.
         map_range: map values at the two ends of the colour scale.
         mask: the true defect, of any size, or None.
+        part: rows and columns of the image that are shown close up as well; None for none.
     """
     width, height = fitted((pixels.shape[1], pixels.shape[0]), LONG_SIDE)
-    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING)
+    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING, reducing_gap=GAP)
     box = (width, height)
     predicted, true = "", ""
     if marked is not None and marked.any():
-        predicted = outline(_shrunk(marked).astype(np.float32), 0.5, box)
+        predicted = _outlined(marked, box)
     if mask is not None and mask.any():
-        true = outline(_shrunk(mask).astype(np.float32), 0.5, box)
+        true = _outlined(mask, box)
     heat = None if anomaly_map is None else _data_uri(_heat(anomaly_map, box, map_range), HEAT_BYTES)
-    return Picture(width, height, _data_uri(photo, PHOTO_BYTES), heat, predicted, true)
+    close = "" if part is None else _data_uri(_close_up(pixels[part]), CLOSE_BYTES)
+    limit = PHOTO_BYTES - (CLOSE_BYTES if close else 0)
+    return Picture(width, height, _data_uri(photo, limit), heat, predicted, true, close)
 
 
 def embed(path: Path) -> str:
@@ -96,9 +113,18 @@ def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
+def _close_up(pixels: Pixels) -> Image.Image:
+    image = Image.fromarray(pixels)
+    return image.resize(fitted(image.size, CLOSE_SIDE), Image.Resampling.HAMMING)
+
+
 def _heat(anomaly_map: Map, box: tuple[int, int], map_range: tuple[float, float]) -> Image.Image:
     width, height = fitted(box, HEAT_SIDE)
-    layer = colour_map(resize_map(anomaly_map, (height, width)), map_range)
+    values = fit_map(anomaly_map, (height, width))
+    if max(anomaly_map.shape) > FINE * HEAT_SIDE:
+        # Lossy compression drops the colour of single pixels.
+        values = spread_peaks(values)
+    layer = colour_map(values, map_range)
     return Image.fromarray(np.rint(layer * (1, 1, 1, 255)).astype(np.uint8), "RGBA")
 
 
@@ -113,13 +139,11 @@ def _data_uri(image: Image.Image, limit: int) -> str:
         image = image.resize(fitted(image.size, max(image.size) * 2 // 3), Image.Resampling.LANCZOS)
 
 
-def _shrunk(mask: Mask) -> Mask:
-    """Return a mask of at most :data:`TRACED_SIDE`, in which no defect is lost, however small."""
-    step = math.ceil(max(mask.shape) / TRACED_SIDE)
-    height, width = (math.ceil(side / step) for side in mask.shape)
-    padded = np.zeros((height * step, width * step), bool)
-    padded[: mask.shape[0], : mask.shape[1]] = mask
-    return np.asarray(padded.reshape(height, step, width, step).any(axis=(1, 3)))
+def _outlined(mask: Mask, box: tuple[int, int]) -> str:
+    """Return the outline of a mask, in which no region is lost, however small."""
+    width, height = fitted((mask.shape[1], mask.shape[0]), TRACED_SIDE)
+    traced = shrink_mask(mask, (height, width))
+    return outline((traced if traced.shape == mask.shape else show_spots(traced)).astype(np.float32), 0.5, box)
 
 
 def outline(values: NDArray[np.float32], level: float, box: tuple[int, int]) -> str:

@@ -6,7 +6,8 @@ from itertools import count
 from typing import NamedTuple
 
 from adcli.data.samples import Sample
-from adcli.report.cards import LONG_SIDE, Picture, fitted, picture
+from adcli.report.cards import CLOSE_SIDE, Picture, fitted, picture
+from adcli.report.closeups import choose_part
 from adcli.report.colours import Mask
 from adcli.scoring.prediction import Prediction
 
@@ -59,12 +60,12 @@ class Gallery:
 
 
 def _draw(prediction: Prediction, mask: Mask | None) -> Picture:
-    # The model's own map is small and smooth; what was framed has its place only in the whole photograph.
-    plain = prediction.framing.is_plain
     return picture(
         prediction.photograph.pixels,
-        prediction.model_map if plain else prediction.map_at(fitted(prediction.size, LONG_SIDE)),
+        # What was framed has its place only in the whole photograph.
+        prediction.model_map if prediction.framing.is_plain else prediction.map,
         marked=prediction.marked,
         map_range=prediction.calibration.map_range,
         mask=mask,
+        part=choose_part(prediction, fitted(prediction.size, CLOSE_SIDE), mask),
     )

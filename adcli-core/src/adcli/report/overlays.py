@@ -3,14 +3,21 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from adcli.data.decoding import Pixels, resize_map
+from adcli.data.decoding import Pixels, Size
+from adcli.data.framing_standalone import scale_flags
+from adcli.report.cards import GAP
+from adcli.report.closeups import choose_part
 from adcli.report.colours import Map, Mask, colour_map
+from adcli.report.shrinking import fit_map, show_spots, shrink_mask
 from adcli.scoring.prediction import Prediction
 
 Colour = tuple[int, int, int]
 
 PANEL = 448
 """Longest side of a panel, in pixels."""
+
+CLOSE = 2
+"""How many times larger than in the photograph a small region is in a panel of its own."""
 
 _MARGIN, _CAPTION, _TEXT = 12, 52, 16
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
@@ -21,7 +28,9 @@ _VERDICTS = {"defect": ("DEFECT", _DEFECT), "good": ("GOOD", _GOOD), "": ("NO VE
 def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Image:
     """Draw a photograph, its heat map, and a caption that gives score, threshold and verdict.
 
-    The regions of a defect are outlined in white. Colours mean the same in every picture of a run.
+    The regions of a defect are outlined in white. If the photograph is so large that a region could not be made out,
+    that with the highest peak is shown close up, twice as large as it is in the photograph. Colours mean the same in
+    every picture of a run.
 
     Args:
         prediction: one that still has its pixels.
@@ -29,17 +38,28 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     """
     pixels, calibration = prediction.photograph.pixels, prediction.calibration
     scale = PANEL / max(prediction.size)
-    height, width = (max(round(side * scale), 1) for side in prediction.size)
-    image = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
-    truth = None if mask is None else resize_map(mask.astype(np.float32), (height, width)) > 0.5
-    panels = [_outline(image, truth, _TRUE)]
-    if prediction.map is not None:
-        shown, marked = resize_map(prediction.map, (height, width)), prediction.marked
-        # Of each region something is left, however small it becomes.
-        found = None if marked is None else resize_map(marked.astype(np.float32), (height, width)) > 0
-        panels.append(_outline(_lay_over(image, shown, calibration.map_range), found, _PREDICTED))
+    size = height, width = max(round(prediction.size[0] * scale), 1), max(round(prediction.size[1] * scale), 1)
+    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=GAP)
+    image = np.asarray(photo)
+    panels = [_outline(image, None if mask is None else _fit_mask(mask, size), _TRUE)]
+    # What was framed has its place only in the whole photograph.
+    anomaly_map = prediction.model_map if prediction.framing.is_plain else prediction.map
+    if anomaly_map is not None:
+        found = None if prediction.marked is None else _fit_mask(prediction.marked, size)
+        panels.append(_outline(_lay_over(image, fit_map(anomaly_map, size), calibration.map_range), found, _PREDICTED))
+        part = choose_part(prediction, (height // CLOSE, width // CLOSE))
+        if part is not None and prediction.marked is not None:
+            close = Image.fromarray(pixels[part]).resize((width, height), Image.Resampling.LANCZOS)
+            panels.append(_outline(np.asarray(close), scale_flags(prediction.marked[part], size), _PREDICTED))
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
     return _add_caption(panels, title, prediction)
+
+
+def _fit_mask(mask: Mask, size: Size) -> Mask:
+    """Return a mask at the size of a panel; of each region something is left that shows, however small it becomes."""
+    shrunk = shrink_mask(mask, size)
+    fitted = scale_flags(shrunk, size)
+    return fitted if shrunk.shape == mask.shape else show_spots(fitted)
 
 
 def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:

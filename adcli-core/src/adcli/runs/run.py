@@ -190,7 +190,8 @@ class Run:
         region, crop, fit, white = (self.settings[name] for name in ("region", "crop", "fit", "white"))
         ignored = self._read_ignored() if self.settings["ignore"] else None
         tiles, overlap = self.settings["tiles"], self.settings["tile_overlap"]
-        return parse_framing(region, crop, fit, ignored, white, tiles=tiles, overlap=overlap)
+        reading = self.settings["reading"]
+        return parse_framing(region, crop, fit, ignored, white, tiles=tiles, overlap=overlap, reading=reading)
 
     def _read_ignored(self) -> Flags:
         path = inside(self.path, IGNORE_FILE)

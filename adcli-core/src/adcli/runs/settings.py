@@ -88,8 +88,9 @@ class TrainSettings(Options):
     """The settings of ``adcli train``; a config file and ``run.yaml`` use the same names.
 
     In each field, ``flags`` are its names on the command line if not ``--name``, ``otherwise`` says what happens
-    by default if the default does not say it itself, and ``complete`` says how a shell completes it: by several words,
-    or as :mod:`adcli.cli.shells` knows.
+    by default if the default does not say it itself, ``words`` that the option can be repeated, and the field holds the
+    values with spaces between them, and ``complete`` how a shell completes it: by several words, or as
+    :mod:`adcli.cli.shells` knows.
     """
 
     model: str = declare(
@@ -123,7 +124,13 @@ class TrainSettings(Options):
         otherwise="the model's",
     )
     region: str | None = declare(
-        None, "Part of each image to look at.", "Images", "X,Y,W,H", check=_by("parse_region"), otherwise="all of it"
+        None,
+        "Part of each image to look at; given several times with names, such as left=0,0,640,480, zones.",
+        "Images",
+        "[NAME=]X,Y,W,H",
+        check=_by("parse_zones"),
+        otherwise="all of it",
+        words=True,
     )
     crop: str | None = declare(
         None,
@@ -157,6 +164,9 @@ class TrainSettings(Options):
         "VALUE|auto",
         check=_by("parse_white"),
         otherwise="auto: measured on the training images",
+    )
+    reading: Literal["full", "scaled"] = declare(
+        "full", "full, or scaled: decode a JPEG no finer than the model needs, in less time.", "Images", "HOW"
     )
     batch_size: int | None = declare(
         None, "Images computed at a time.", "Computing", "N", ge=1, le=MOST, otherwise=BATCH_SIZE
@@ -209,6 +219,7 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
         settings.white,
         tiles=settings.tiles,
         overlap=settings.tile_overlap,
+        reading=settings.reading,
     )
 
 

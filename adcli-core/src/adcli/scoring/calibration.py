@@ -9,13 +9,13 @@ import json
 import math
 import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ from adcli._artefacts import Artefact, digest_of
 from adcli._artefacts.declaring import Count, NotNegative, Rate, closed
 from adcli._artefacts.parsing import parse_json
 from adcli.errors import OptionError, RunError
+from adcli.scoring.zones import count_below, find_score, find_standing
 
 Method = Literal["held-out", "folder", "k-fold", "f1", "value", "none"]
 Floats = NDArray[np.float64]
@@ -39,6 +40,17 @@ _MADE_BY = {
     "folder": "good images of a folder of their own",
     "k-fold": "images in folds",
 }
+
+
+@closed
+class _StoredZone(TypedDict):
+    """What is written of a zone."""
+
+    image_scores: list[float]
+    map_maxima: list[float]
+    rounding: tuple[NotNegative, NotNegative]
+    image_threshold: float | None
+    pixel_threshold: float | None
 
 
 @closed
@@ -60,12 +72,45 @@ class _Stored(TypedDict):
     chosen_by: Method
     weights: str
     given: NotRequired[str]
+    zones: NotRequired[dict[str, _StoredZone]]
     digest: str
+
+
+class ZoneScores(NamedTuple):
+    """What is kept of the good images of a zone.
+
+    Attributes:
+        image_scores: their scores, ascending.
+        map_maxima: the largest values of their maps, ascending; empty for models without maps.
+        rounding: how far rounding moves a score and a map value.
+        pixel_threshold: where good ends in its maps; None without.
+    """
+
+    image_scores: tuple[float, ...]
+    map_maxima: tuple[float, ...]
+    rounding: tuple[float, float]
+    pixel_threshold: float | None
+
+    def find_standing(self, score: float) -> float:
+        """Return where a score stands among those of good images, less what rounding does."""
+        return find_standing(self.image_scores, score - self.rounding[0])
+
+    def find_score(self, standing: float) -> float:
+        """Return the score that stands at a place."""
+        return find_score(self.image_scores, standing) + self.rounding[0]
+
+    def at_rate(self, rate: float) -> "ZoneScores":
+        """Return the same with the threshold of maps at another rate of the zone."""
+        found = conformal_threshold(self.map_maxima, rate)
+        return self._replace(pixel_threshold=None if found is None else found + self.rounding[1])
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Where good ends: an image is a defect if its score lies *above* the threshold.
+
+    With zones, the score of an image is where its oddest zone stands among the good scores of that zone
+    (:func:`adcli.scoring.zones.find_standing`), and so is the threshold.
 
     Attributes:
         method: how the image threshold was set.
@@ -83,6 +128,7 @@ class Calibration:
         chosen_by: how the good images were chosen, whatever sets the threshold now.
         weights: digest of the model that scored; empty if it is not kept.
         number: of the calibration among those of its run or export; 0 if it is not one of them.
+        zones: what is kept of each zone, by name; empty without zones.
     """
 
     method: Method
@@ -99,6 +145,7 @@ class Calibration:
     chosen_by: Method = "none"
     weights: str = ""
     number: int = 0
+    zones: Mapping[str, ZoneScores] = field(default_factory=dict)
 
     @classmethod
     def conformal(
@@ -129,6 +176,34 @@ class Calibration:
         return cls.conformal(image_scores, map_maxima, rate, "f1").at_best_f1(validation_scores, is_defect)
 
     @classmethod
+    def of_zones(cls, zones: "Mapping[str, Calibration]", rate: float) -> "Calibration":
+        """Join the calibrations of several zones on the same images, each at its part of the rate.
+
+        Args:
+            zones: by name; with the names of their images.
+            rate: of photographs.
+        """
+        first = next(iter(zones.values()))
+        kept = {
+            name: ZoneScores(one.image_scores, one.map_maxima, one.rounding, one.pixel_threshold)
+            for name, one in zones.items()
+        }
+        standings: dict[tuple[str, str], float] = {}
+        for zone in zones.values():
+            for image, digest, score in zip(zone.images, zone.digests, zone.image_scores, strict=True):
+                standing = find_standing(zone.image_scores, score)
+                standings[image, digest] = max(standing, standings.get((image, digest), standing))
+        joined = cls(first.method, rate, zones=kept, chosen_by=first.chosen_by, map_range=find_span(zones.values()))
+        scored = [(standing, image, digest) for (image, digest), standing in standings.items()]
+        return joined.of_images(scored)._at_rank()
+
+    def _at_rank(self) -> "Calibration":
+        """Return the same with the thresholds that its zones have at its rate."""
+        rank = self._rank
+        thresholds = [zone.pixel_threshold for zone in self.zones.values() if zone.pixel_threshold is not None]
+        return replace(self, image_threshold=float(rank), pixel_threshold=max(thresholds, default=None))
+
+    @classmethod
     def none(cls, rate: float = 0.01) -> "Calibration":
         """Give no verdicts."""
         return cls("none", rate)
@@ -144,6 +219,10 @@ class Calibration:
                 f"--false-alarm-rate {rate:g}: the threshold does not come from good images; calibrate with some first "
                 "('adcli calibrate --help': --data)."
             )
+        if self.zones:
+            zones = {name: zone.at_rate(rate / self.shares) for name, zone in self.zones.items()}
+            other = replace(self, method=self.chosen_by, rate=rate, zones=zones)._at_rank()
+            return other.with_colours(self.map_range[0])
         other = replace(
             self,
             method=self.chosen_by,
@@ -215,17 +294,45 @@ class Calibration:
 
     @property
     def achievable_rate(self) -> float:
-        """The rate that n images can promise: the one asked for, or 1 in n + 1 where they are too few."""
-        return float(_achievable(self.n, self.rate))
+        """The rate that n images can promise: the one asked for, or 1 in n + 1, for each zone, if they are too few."""
+        return float(self._achievable)
+
+    @property
+    def _achievable(self) -> Fraction:
+        return min(_achievable(self.n, self.rate, self.shares), Fraction(1))
+
+    @property
+    def shares(self) -> int:
+        """In how many parts the rate is shared out: one for each zone."""
+        return max(len(self.zones), 1)
+
+    def join(self, scores: Sequence[float]) -> float:
+        """Return the score of a photograph from those of its zones, in their order."""
+        if not self.zones:
+            return max(scores)
+        return max(zone.find_standing(score) for zone, score in zip(self.zones.values(), scores, strict=True))
+
+    def list_found(self, scores: Sequence[float]) -> tuple[str, ...]:
+        """Return the names of the zones that are found defective, from the scores of all, in their order."""
+        zones = zip(self.zones.items(), scores, strict=bool(self.zones))
+        return tuple(name for (name, zone), score in zones if self.is_defect(zone.find_standing(score)))
 
     def p_values(self, scores: ArrayLike) -> Floats:
-        """Return (1 + number of calibration scores at least as high) / (n + 1) for each score."""
+        """Return (1 + number of calibration scores at least as high) / (n + 1) for each score; see :meth:`p_value`."""
+        if self.zones:
+            return np.array([self.p_value(float(score)) for score in np.ravel(scores)], np.float64)
         reached = np.asarray(scores, np.float64) - self.rounding[0]
         at_least = self.n - np.searchsorted(np.array(self.image_scores), reached, side="left")
         return np.asarray((1.0 + at_least) / (self.n + 1), np.float64)
 
     def p_value(self, score: float) -> float | None:
-        """Return the p-value of one score; None without good scores."""
+        """Return the p-value of one score; None without good scores.
+
+        With zones, it is the number of zones times that of the oddest one, at most 1.
+        """
+        if self.zones:
+            at_least = self.n - count_below(score, self.n)
+            return min(self.shares * (1 + at_least) / (self.n + 1), 1.0)
         reached = score - self.rounding[0]
         return (1 + self.n - bisect_left(self.image_scores, reached)) / (self.n + 1) if self.n else None
 
@@ -241,8 +348,8 @@ class Calibration:
         if self.method in ("value", "f1"):
             how = "as given" if self.method == "value" else "the best F1 on the validation images"
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
-        asked, kept = _in_words(Fraction(str(self.rate))), _in_words(_achievable(self.n, self.rate))
-        source = f"{self.n} {_MADE_BY[self.method]}"
+        asked, kept = _in_words(Fraction(str(self.rate))), _in_words(self._achievable)
+        source = f"{self.n} {_MADE_BY[self.method]}" + (f" in {self.shares} zones" if self.zones else "")
         if self.method == "k-fold":
             return f"{value}: about {kept} good images is rejected (an estimate from {source}){self._too_few(asked)}"
         return f"{value}: at most {kept} good images is rejected (from {source}){self._too_few(asked)}"
@@ -250,11 +357,11 @@ class Calibration:
     @property
     def threshold_image(self) -> str | None:
         """Name of the image whose score is the threshold; None if no image sets it, or its name is not known."""
-        return self.images[self._rank - 1] if self.keeps_a_rate and self.images else None
+        return self.images[self._rank - 1] if self.keeps_a_rate and self.images and not self.zones else None
 
     @property
     def _rank(self) -> int:
-        return _rank(self.n, self.rate)
+        return _rank(self.n, self.rate, self.shares)
 
     def explain(self) -> list[str]:
         """Return sentences: which image sets the threshold, whether it lies far from the others, and what helps then.
@@ -312,9 +419,9 @@ class Calibration:
         )
 
     def _too_few(self, asked: str) -> str:
-        if _achievable(self.n, self.rate) == Fraction(str(self.rate)):
+        if self._achievable == Fraction(str(self.rate)):
             return ""
-        needed = math.ceil(1 / Fraction(str(self.rate))) - 1
+        needed = math.ceil(self.shares / Fraction(str(self.rate))) - 1
         return f"; {asked} would need {needed} of them"
 
     def _share_above(self) -> str:
@@ -351,6 +458,18 @@ class Calibration:
             "chosen_by": self.chosen_by,
             "weights": self.weights,
             **({} if self.given is None else {"given": self.given}),
+            **({"zones": {name: self._describe_zone(zone) for name, zone in self.zones.items()}} if self.zones else {}),
+        }
+
+    def _describe_zone(self, zone: ZoneScores) -> dict[str, Any]:
+        # For those who read the graph of an export without adcli.
+        threshold = None if self.image_threshold is None else zone.find_score(self.image_threshold)
+        return {
+            "image_scores": list(zone.image_scores),
+            "map_maxima": list(zone.map_maxima),
+            "rounding": list(zone.rounding),
+            "image_threshold": threshold,
+            "pixel_threshold": zone.pixel_threshold,
         }
 
     @classmethod
@@ -383,6 +502,7 @@ def make_calibration(content: Any, file: Artefact) -> Calibration:
         chosen_by=stored["chosen_by"],
         weights=stored["weights"],
         number=stored["number"],
+        zones={name: _make_zone(zone) for name, zone in stored.get("zones", {}).items()},
     )
     fault = _find_fault(made)
     if fault:
@@ -390,9 +510,26 @@ def make_calibration(content: Any, file: Artefact) -> Calibration:
     return made
 
 
+def _make_zone(stored: _StoredZone) -> ZoneScores:
+    first, second = stored["rounding"]
+    scores, maxima = tuple(stored["image_scores"]), tuple(stored["map_maxima"])
+    return ZoneScores(scores, maxima, (first, second), stored["pixel_threshold"])
+
+
+def find_span(zones: "Iterable[Calibration]") -> tuple[float, float]:
+    """Return a colour scale for all zones."""
+    lows, highs = zip(*(zone.map_range for zone in zones), strict=True)
+    return min(lows), max(highs)
+
+
 def _find_fault(made: Calibration) -> str:
     """Return what does not go together, or nothing."""
-    for name, values in (("image_scores", made.image_scores), ("map_maxima", made.map_maxima)):
+    lists = [("image_scores", made.image_scores), ("map_maxima", made.map_maxima)]
+    for name, zone in made.zones.items():
+        lists += [(f"zones.{name}.image_scores", zone.image_scores), (f"zones.{name}.map_maxima", zone.map_maxima)]
+        if len(zone.image_scores) != made.n:
+            return f"zones.{name}.image_scores is a list of {len(zone.image_scores)}, not of {made.n} as image_scores"
+    for name, values in lists:
         if any(left > right for left, right in pairwise(values)):
             return f"{name} is not ascending"
     for name, texts in (("images", made.images), ("digests", made.digests)):
@@ -408,8 +545,8 @@ def conformal_threshold(ascending: tuple[float, ...], rate: float) -> float | No
     return ascending[_rank(len(ascending), rate) - 1] if ascending else None
 
 
-def _rank(n: int, rate: float) -> int:
-    return math.ceil((n + 1) * (1 - _achievable(n, rate)))
+def _rank(n: int, rate: float, shares: int = 1) -> int:
+    return math.ceil((n + 1) * (1 - _achievable(n, rate, shares) / shares))
 
 
 def f1_threshold(scores: Floats, is_defect: NDArray[np.bool_]) -> float:
@@ -429,9 +566,9 @@ def _ascending(values: ArrayLike | None) -> tuple[float, ...]:
     return () if values is None else tuple(np.sort(np.asarray(values, np.float64)).tolist())
 
 
-def _achievable(n: int, rate: float) -> Fraction:
+def _achievable(n: int, rate: float, shares: int = 1) -> Fraction:
     # Exact arithmetic: (n + 1)(1 - 0.01) in floating point can round a whole number up.
-    return max(Fraction(str(rate)), Fraction(1, n + 1))
+    return max(Fraction(str(rate)), Fraction(shares, n + 1))
 
 
 def _in_words(rate: Fraction) -> str:

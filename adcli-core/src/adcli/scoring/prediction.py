@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from adcli.data.decoding import Size, resize_map
 from adcli.data.framing import Framing
 from adcli.data.photograph import Photograph, Unreadable
+from adcli.metrics.strips import Rows
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.enlarging import enlarge
 from adcli.scoring.opened import UNKNOWN, Origin
 from adcli.scoring.regions import Marked, Region, find_regions, mark
 
@@ -34,6 +36,8 @@ class Prediction:
         score: the image score, never clamped; higher is more anomalous. NaN for what cannot be read.
         p_value: share of good images that score at least as high; None without calibration.
         is_defect: the verdict; None without a threshold, and for what cannot be read, which is not good either.
+        zone_scores: the scores of its zones, in their order; empty without zones.
+        zones: names of the zones that are found defective.
         calibration: what the verdict comes from.
         model_map: the anomaly map at the model's input size, (h, w), or None for a model that only classifies.
         picture: the file of its picture, if one was drawn.
@@ -47,6 +51,7 @@ class Prediction:
         calibration: Calibration,
         framing: Framing,
         origin: Origin = UNKNOWN,
+        zone_scores: Sequence[float] = (),
     ) -> None:
         self.time = datetime.now(UTC)
         self.problem = photograph.problem if isinstance(photograph, Unreadable) else ""
@@ -55,6 +60,8 @@ class Prediction:
         self.score = score
         self.p_value = None if self.problem else calibration.p_value(score)
         self.is_defect = None if self.problem else calibration.is_defect(score)
+        self.zone_scores = tuple(zone_scores)
+        self.zones = calibration.list_found(self.zone_scores) if self.is_defect else ()
         self.calibration = calibration
         self.model_map = model_map
         self.framing = framing
@@ -82,6 +89,8 @@ class Prediction:
             raise ValueError(
                 f"{self.name}: its pixels were let go when the next prediction was asked for; copy them before"
             )
+        # Of a part that was decoded alone, the rest is decoded when somebody asks for it.
+        self._photograph = self._photograph.whole()
         return self._photograph
 
     @cached_property
@@ -102,15 +111,36 @@ class Prediction:
         whole = self.model_map if self.framing.is_plain else self.map
         return None if whole is None else resize_map(whole, size)
 
+    def rows_at(self, size: Size) -> Rows | None:
+        """Return the rows of :meth:`map_at`, which are computed when they are asked for if nothing was framed."""
+        if self.model_map is None or not self.framing.is_plain or ("map" in self.__dict__ and size == self.size):
+            return self.map_at(size)
+        return enlarge(self.model_map, size)
+
     @cached_property
     def marked(self) -> Marked | None:
         """Which pixels (H, W) of a defect ``adcli.scoring.regions.mark`` marks; None of others, or without a map."""
-        return mark(self.map, self.calibration.pixel_threshold) if self.is_defect and self.map is not None else None
+        if not self.is_defect or self.model_map is None:
+            return None
+        if self.zones and self.map is not None:
+            return self._mark_zones(self.map)
+        rows = self.rows_at(self.size)
+        return None if rows is None else mark(rows, self.calibration.pixel_threshold)
+
+    def _mark_zones(self, whole: Map) -> Marked:
+        """Mark what is found in each zone by its own threshold, and nothing elsewhere."""
+        marked = np.zeros(whole.shape, bool)
+        for zone, framing in zip(self.framing.zones, self.framing.of_zones, strict=True):
+            if zone.name in self.zones:
+                area = framing.area(self.size)
+                marked[area] |= mark(whole[area], self.calibration.zones[zone.name].pixel_threshold)
+        return marked
 
     @cached_property
     def regions(self) -> Sequence[Region]:
         """The connected parts of what is marked, the highest peak first; a defect that has a map has at least one."""
-        return () if self.map is None or self.marked is None else find_regions(self.map, self.marked)
+        rows = None if self.marked is None else self.rows_at(self.size)
+        return () if rows is None or self.marked is None else find_regions(rows, self.marked)
 
     def release(self) -> None:
         """Let the pixels of the photograph go."""

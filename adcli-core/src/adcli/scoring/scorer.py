@@ -16,16 +16,17 @@ from adcli.data.source import Decoded, ImageSource, Item, in_batches
 from adcli.errors import TrainingError
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import UNKNOWN, Origin
+from adcli.scoring.parts import in_batches_of_parts
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import Runtime, score_batches
-from adcli.scoring.tiles import in_batches_of_tiles
 
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 192 << 20
 """What the photographs of a batch may take in memory; larger ones are computed fewer at a time."""
 
+T = TypeVar("T")
 Subject = TypeVar("Subject", Item, Photograph)
-Said = tuple[float, NDArray[np.float32] | None]
-"""The score and the map (h, w) of an input."""
+Said = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""The score of an input, or the scores of its zones, (Z,), and its map (h, w)."""
 
 
 def score_inputs(
@@ -43,7 +44,7 @@ def score_inputs(
         assert said is not None
         subject, image = entry
         score, model_map = said
-        yield subject, image, score, model_map
+        yield subject, image, float(score), model_map
 
 
 def _score(
@@ -51,23 +52,33 @@ def _score(
 ) -> Iterator[tuple[tuple[Subject, Decoded] | Unreadable, Said | None]]:
     """Yield as :func:`score_inputs` does; what is unreadable has its place in a batch, and nothing is said of it."""
     remaining = Remaining(inputs)
-    runtime, count = in_batches_of_tiles(runtime, batch_size)
+    runtime, count = in_batches_of_parts(runtime, batch_size)
     batches = in_batches(remaining, count, BATCH_BYTES, _held)
     for batch, (scores, maps) in score_batches(runtime, batches, _pixels, overlap=batch_size > 1):
         rows = iter(range(len(scores)))
-        for entry in batch:
+        # Each photograph takes its memory until its turn is over, and not until the next batch is complete.
+        for entry in _taken(batch):
             if isinstance(entry, Unreadable):
                 yield entry, None
                 continue
             row = next(rows)
-            said = float(scores[row]), None if maps is None else maps[row]
+            said = scores[row], None if maps is None else maps[row]
             _check_finite(entry[0], *said)
             yield entry, said
     remaining.raise_error()
 
 
-def _check_finite(subject: Item | Photograph, score: float, model_map: NDArray[np.float32] | None) -> None:
-    if not np.isfinite(score):
+def _taken(batch: list[T]) -> Iterator[T]:
+    """Yield what a batch holds, which it then does not any more."""
+    batch.reverse()
+    while batch:
+        yield batch.pop()
+
+
+def _check_finite(
+    subject: Item | Photograph, score: NDArray[np.float32], model_map: NDArray[np.float32] | None
+) -> None:
+    if not np.isfinite(score).all():
         raise TrainingError(
             f"{_name(subject)}: the score is {score}, so what was learnt cannot be used; train again, "
             "with a lower learning rate if the model has one."
@@ -119,7 +130,15 @@ class Scorer:
         """
         for entry, said in _score(self.runtime, self.source.photographs(photographs), self.batch_size):
             subject = entry if isinstance(entry, Unreadable) else entry[0]
-            score, model_map = said or (float("nan"), None)
-            prediction = Prediction(subject, score, model_map, self.calibration, self.source.framing, self.origin)
+            scores, model_map = said or (np.array(np.nan, np.float32), None)
+            prediction = self._predict(subject, scores, model_map)
             yield prediction
             prediction.release()
+
+    def _predict(
+        self, subject: Photograph | Unreadable, scores: NDArray[np.float32], model_map: NDArray[np.float32] | None
+    ) -> Prediction:
+        """Return what is said of a photograph, from its score or those of its zones."""
+        framing, of_zones = self.source.framing, scores.tolist() if scores.ndim else ()
+        score = self.calibration.join(of_zones) if of_zones else float(scores)
+        return Prediction(subject, score, model_map, self.calibration, framing, self.origin, of_zones)

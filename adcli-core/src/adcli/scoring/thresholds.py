@@ -13,9 +13,10 @@ from adcli.data.samples import Sample
 from adcli.data.source import Decoded, ImageSource, Item
 from adcli.errors import OptionError
 from adcli.progress import Progress
-from adcli.scoring.calibration import Calibration, Method
+from adcli.scoring.calibration import Calibration, Method, find_span
+from adcli.scoring.parts import of_one_zone
 from adcli.scoring.runtime import Runtime
-from adcli.scoring.scorer import score_inputs
+from adcli.scoring.scorer import Scorer, score_inputs
 
 COLOUR_SAMPLE = 16
 """Fitted images that set the colour scale of a run without calibration images."""
@@ -195,20 +196,65 @@ def calibrate(
     Raises:
         OptionError: the scores of the folds' models do not measure the final model's.
     """
-    good, counted = GoodScores(runtime, source, batch_size), set(plan.counted)
+    of_zones = [GoodScores(of_one_zone(runtime), one, batch_size) for one in source.of_zones()]
+    _score_folds(plan, of_zones, refit, progress)
+    for number, good in enumerate(of_zones, 1):
+        what = "calibrating" if len(of_zones) == 1 else f"calibrating zone {number} of {len(of_zones)}"
+        good.add(progress.track(plan.good, len(plan.good), what))
+    if source.framing.zones:
+        return _join_zones(plan, of_zones, runtime, source)
+    (good,) = of_zones
+    return _add_colours(_set_thresholds(plan, good), plan, good)
+
+
+def _score_folds(
+    plan: CalibrationPlan,
+    of_zones: Sequence[GoodScores],
+    refit: Callable[[Sequence[Item]], Runtime] | None,
+    progress: Progress,
+) -> None:
+    """Score the images of each fold, in each zone, with a model that is fitted to those of the others."""
+    counted = set(plan.counted)
     for i, fold in enumerate(plan.folds):
         assert refit is not None
         progress.note(f"fold {i + 1} of {len(plan.folds)}")
         held_out = set(fold)
-        good.add([item for item in fold if item in counted], refit([item for item in plan.fit if item not in held_out]))
+        fitted = of_one_zone(refit([item for item in plan.fit if item not in held_out]))
+        for good in of_zones:
+            good.add([item for item in fold if item in counted], fitted)
     if plan.folds:
-        _check_folds(plan, good)
-    good.add(progress.track(plan.good, len(plan.good), "calibrating"))
-    calibration = _set_thresholds(plan, good)
+        for good in of_zones:
+            _check_folds(plan, good)
+
+
+def _add_colours(calibration: Calibration, plan: CalibrationPlan, good: GoodScores) -> Calibration:
     if not good.maxima:
         # Without calibration images, the colours come from images that were fitted.
         good.add(plan.fit[:COLOUR_SAMPLE])
     return calibration.with_colours(good.lowest, max(good.maxima)) if good.maxima else calibration
+
+
+def _join_zones(
+    plan: CalibrationPlan, of_zones: Sequence[GoodScores], runtime: Runtime, source: ImageSource
+) -> Calibration:
+    """Set the thresholds of each zone at its part of the rate, and join them."""
+    names = [zone.name for zone in source.framing.zones]
+    # What the user gave, or labelled images say, is of photographs; each zone has what its good images say.
+    method = plan.method if plan.value is None and plan.method != "f1" else plan.chosen_by
+    shared = replace(plan, method=method, value=None, rate=plan.rate / len(names), validation=())
+    set_ones = [_add_colours(_set_thresholds(shared, good), shared, good) for good in of_zones]
+    if set_ones[0].n:
+        joined = Calibration.of_zones(dict(zip(names, set_ones, strict=True)), plan.rate)
+    else:
+        joined = replace(Calibration.none(plan.rate), map_range=find_span(set_ones))
+    if plan.value is not None:
+        return joined.with_value(plan.value)
+    if plan.method != "f1":
+        return joined
+    defective = {sample.image for sample in plan.validation if sample.label == "defect"}
+    scorer = Scorer(runtime, source, joined, of_zones[0].batch_size)
+    said = [it for it in scorer(sample.image for sample in plan.validation) if not it.problem]
+    return joined.at_best_f1([it.score for it in said], [it.path in defective for it in said])
 
 
 def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:

@@ -58,7 +58,8 @@ class VerdictRecord:
 
     Attributes:
         image: its name.
-        part, zone, category: what it shows, if anybody has said.
+        part, category: what it shows, if anybody has said.
+        zone: the names of the zones that are found defective.
         time: when it was scored, UTC, in ISO 8601 with milliseconds and ``Z``.
         run: the name of the run whose model scored it.
         model: the digest of the model's weights.
@@ -97,6 +98,7 @@ class VerdictRecord:
             "run": prediction.origin.run,
             "model": prediction.origin.model,
             "calibration": prediction.calibration.digest,
+            "zone": ", ".join(prediction.zones),
             "verdict": prediction.verdict,
             # The name has its own field.
             "problem": prediction.problem.removeprefix(f"{prediction.name}: "),

@@ -9,17 +9,23 @@ import onnxruntime as ort
 from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
-threshold = json.loads((folder / "calibration.json").read_text())["image_threshold"]
+calibration = json.loads((folder / "calibration.json").read_text())
+zones = calibration.get("zones") or {"": calibration}
 session = ort.InferenceSession(next(folder.glob("*/1/model.onnx")), providers=["CPUExecutionProvider"])
 batch = session.get_inputs()[0].shape[0]
+count = batch if isinstance(batch, int) else 1
 for path in sys.argv[1:]:
-    pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    parts = [pixels]
     if (folder / "prepare.py").exists():
-        from prepare import cut  # the run's --region, --crop, --fit, --ignore and --tiles
+        from prepare import read  # the run's --region, --crop, --fit, --ignore, --tiles and --reading
 
-        parts = cut(pixels)
-    images = [np.stack([part] * (batch if isinstance(batch, int) else 1)) for part in parts]
-    score = max(float(session.run(["score"], {"images": image})[0][0]) for image in images)
-    verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"
-    print(f"{path}: {score:.6g} {verdict}")
+        parts = read(path)
+    else:
+        parts = {"": [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))]}
+    scores = {
+        zone: max(float(session.run(["score"], {"images": np.stack([part] * count)})[0][0]) for part in some)
+        for zone, some in parts.items()
+    }
+    thresholds = {zone: zones.get(zone, calibration)["image_threshold"] for zone in scores}
+    found = [zone for zone, score in scores.items() if thresholds[zone] is not None and score > thresholds[zone]]
+    verdict = "no threshold" if None in thresholds.values() else "defect" if found else "good"
+    print(f"{path}:", *(f"{zone} {score:.6g}".strip() for zone, score in scores.items()), verdict)

@@ -9,19 +9,24 @@ import openvino as ov
 from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
-threshold = json.loads((folder / "calibration.json").read_text())["image_threshold"]
+calibration = json.loads((folder / "calibration.json").read_text())
+zones = calibration.get("zones") or {"": calibration}
 graph = ov.Core().read_model(next(folder.glob("*/1/model.xml")))
 # Otherwise OpenVINO computes in bfloat16 if it can, and scores change by several percent.
 model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 batch = graph.input("images").get_partial_shape()[0]
+count = batch.get_length() if batch.is_static else 1
 for path in sys.argv[1:]:
-    pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    parts = [pixels]
     if (folder / "prepare.py").exists():
-        from prepare import cut  # the run's --region, --crop, --fit, --ignore and --tiles
+        from prepare import read  # the run's --region, --crop, --fit, --ignore, --tiles and --reading
 
-        parts = cut(pixels)
-    images = [np.stack([part] * (batch.get_length() if batch.is_static else 1)) for part in parts]
-    score = max(float(model(image)["score"][0]) for image in images)
-    verdict = "no threshold" if threshold is None else "defect" if score > threshold else "good"
-    print(f"{path}: {score:.6g} {verdict}")
+        parts = read(path)
+    else:
+        parts = {"": [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))]}
+    scores = {
+        zone: max(float(model(np.stack([part] * count))["score"][0]) for part in some) for zone, some in parts.items()
+    }
+    thresholds = {zone: zones.get(zone, calibration)["image_threshold"] for zone in scores}
+    found = [zone for zone, score in scores.items() if thresholds[zone] is not None and score > thresholds[zone]]
+    verdict = "no threshold" if None in thresholds.values() else "defect" if found else "good"
+    print(f"{path}:", *(f"{zone} {score:.6g}".strip() for zone, score in scores.items()), verdict)

@@ -1,4 +1,4 @@
-"""Scoring photographs tile by tile: from the canvas of each to one score and one map."""
+"""Scoring photographs part by part: tiles, of which a photograph has one score and one map, and zones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -65,13 +65,42 @@ class TiledRuntime:
         return scores.max(), self.tiling.blend(np.concatenate(maps)) if maps else None
 
 
-def tiled(runtime: Runtime, framing: Framing, size: Size) -> Runtime:
+@dataclass(frozen=True)
+class ZonedRuntime:
+    """Scores sheets of several zones, each by itself.
+
+    Attributes:
+        runtime: scores what is looked at of a zone.
+        zones: how many lie below each other on a sheet.
+    """
+
+    runtime: Runtime
+    zones: int
+
+    def __call__(self, images: ImageBatch) -> Scored:
+        """Score sheets (N, Z h, w, 3): scores (N, Z), maps (N, Z h, w) or None."""
+        count, height, width, channels = images.shape
+        scores, maps = self.runtime(images.reshape(count * self.zones, height // self.zones, width, channels))
+        return scores.reshape(count, self.zones), None if maps is None else maps.reshape(count, height, width)
+
+
+def of_parts(runtime: Runtime, framing: Framing, size: Size) -> Runtime:
     """Return what scores photographs as a framing makes them, from what scores inputs of a (height, width)."""
-    return runtime if len(framing.tiling) == 1 else TiledRuntime(runtime, framing.tiling, size)
+    if len(framing.tiling) > 1:
+        runtime = TiledRuntime(runtime, framing.tiling, size)
+    return ZonedRuntime(runtime, len(framing.zones)) if framing.zones else runtime
 
 
-def in_batches_of_tiles(runtime: Runtime, batch_size: int) -> tuple[Runtime, int]:
+def of_one_zone(runtime: Runtime) -> Runtime:
+    """Return what scores what is looked at of one zone."""
+    return runtime.runtime if isinstance(runtime, ZonedRuntime) else runtime
+
+
+def in_batches_of_parts(runtime: Runtime, batch_size: int) -> tuple[Runtime, int]:
     """Return what scores so many inputs at a time, and how many photographs it is to be given at a time."""
-    if not isinstance(runtime, TiledRuntime):
-        return runtime, batch_size
-    return replace(runtime, batch_size=batch_size), max(batch_size // len(runtime.tiling), 1)
+    if isinstance(runtime, ZonedRuntime):
+        inner, count = in_batches_of_parts(runtime.runtime, batch_size)
+        return replace(runtime, runtime=inner), max(count // runtime.zones, 1)
+    if isinstance(runtime, TiledRuntime):
+        return replace(runtime, batch_size=batch_size), max(batch_size // len(runtime.tiling), 1)
+    return runtime, batch_size
