@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import WIDTHS, Shown, contrast, launched
+from pages import photograph as photograph_in
 from PIL import Image
 from support import Adcli
 
@@ -132,15 +133,8 @@ class Preview(Shown):
     def seen(self, zone: int = 0) -> np.ndarray:
         """Return what the model sees of a zone, (h, w, 3), after it has been drawn."""
         self.view.wait_for_function("waiting === 0")
-        content = self.view.evaluate(
-            """(i) => {
-                const canvas = document.querySelectorAll('.view canvas')[i];
-                const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-                return { data: [...data], shape: [canvas.height, canvas.width, 4] };
-            }""",
-            zone,
-        )
-        return np.array(content["data"], np.uint8).reshape(content["shape"])[:, :, :3]
+        uri = self.view.evaluate("(i) => document.querySelectorAll('.view canvas')[i].toDataURL()", zone)
+        return np.asarray(photograph_in(uri).convert("RGB"))
 
     def save(self, folder: Path) -> Path:
         """Save the picture of ignored areas."""
@@ -575,10 +569,21 @@ def test_without_scripts_the_page_says_what_it_needs(
     opened.view.close()
 
 
-def test_the_page_of_large_photographs_opens_quickly(browser: Any, tmp_path: Path) -> None:
-    pipeline.preview(pipeline.TrainSettings(model="padim", data="demo:large"), tmp_path / "large.html")
-    opened = Preview(browser, tmp_path / "large.html", 1280)
-    opened.view.wait_for_selector(".view canvas")
-    assert (tmp_path / "large.html").stat().st_size < 5e6
-    assert not opened.complaints
-    opened.view.close()
+def test_large_photographs_are_as_fine_on_the_page_as_in_as_many_tiles_as_it_takes(
+    browser: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "large").mkdir()
+    for i in range(3):
+        Image.fromarray(photograph(i)).resize((4000, 3000)).save(tmp_path / f"large/{i}.jpg")
+    data, out = str(tmp_path / "large"), tmp_path / "large.html"
+    sizes = {}
+    for tiles in ("auto", "10x10"):
+        pipeline.preview(pipeline.TrainSettings(model="padim", data=data, tiles=tiles), out)
+        opened = Preview(browser, out, 1280)
+        opened.view.wait_for_selector(".view canvas")
+        sizes[tiles] = opened.seen().shape
+        assert ("finer than this page" in opened.area_said()[0]) == (tiles == "10x10")
+        assert not opened.complaints
+        opened.view.close()
+    assert out.stat().st_size < 4e6
+    assert sizes["auto"] == (*Tiling(*choose_tiles((3000, 4000), (256, 256), 0.125)).find_canvas((256, 256)), 3)

@@ -394,7 +394,7 @@ function saySeen({ size, tiles, canvas }) {
       line.append(hint);
     }
     const shown = [zone.height * shot.shown_height / shot.height, zone.width * shot.shown_width / shot.width];
-    if (canvas[0] > shown[0] + 1 && canvas[1] > shown[1] + 1 && shot.shown_width < shot.width) {
+    if ((canvas[0] > shown[0] + 1 || canvas[1] > shown[1] + 1) && shot.shown_width < shot.width) {
       line.append(` The model sees it finer than this page, which has the photograph at ${shot.shown_width} x ${shot.shown_height}.`);
     }
     return line;
