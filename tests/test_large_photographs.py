@@ -27,6 +27,7 @@ def test_every_command_that_reads_photographs_has_the_option(adcli: Adcli, run: 
     for command in (
         ["train", "-m", "padim", "--data", parts], ["evaluate", run], ["calibrate", run, "--data", parts],
         ["export", run], ["bench", run], ["predict", run, parts], ["report", run], ["datasets", "check", parts],
+        ["preview", parts, "--out", "page.html"],
     ):  # fmt: skip
         outcome = adcli(*command, "--max-megapixels", "2001")
         assert_one_line(outcome, 2, "--max-megapixels must be a number of megapixels from 1 to 2000, not '2001'.")

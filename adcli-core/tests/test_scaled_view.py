@@ -80,7 +80,7 @@ def test_other_formats_are_read_in_full(form: str) -> None:
     np.testing.assert_array_equal(found.pixels, decode(content.getvalue(), "x").pixels)
 
 
-ZONES = (Zone("left", (12, 10, 170, 201)), Zone("right", (230, 33, 140, 160)))
+ZONES = (Zone("left", (12, 10, 210, 280)), Zone("right", (230, 33, 140, 160)))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])

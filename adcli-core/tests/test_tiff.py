@@ -22,6 +22,8 @@ from adcli.data.bits import WHITE
 from adcli.data.decoding import decode, decode_file
 from adcli.data.framing import Framing
 from adcli.data.photograph import open_photograph
+from adcli.data.source import ImageSource, Item
+from adcli.data.survey import survey
 from adcli.data.view import Box, Size, View
 from adcli.errors import DataError
 
@@ -34,7 +36,7 @@ def draw(channels: int, kind: type = np.uint8, seed: int = 0) -> NDArray[np.gene
     smooth = 3 * rows + 2 * columns + 40 * channel
     noise = np.random.default_rng(seed).integers(0, 9, smooth.shape)
     top = np.iinfo(kind).max
-    return ((smooth + noise) * (top // 700)).clip(0, top).astype(kind)
+    return ((smooth + noise) * (top / 700)).clip(0, top).astype(kind)
 
 
 def write(
@@ -107,6 +109,7 @@ def list_parts(size: Size, seed: int = 0) -> list[Box]:
 def assert_parts_are_those_of_the_whole(content: bytes, white: int = WHITE) -> None:
     whole = decode(content, "x", white)
     size = whole.pixels.shape[:2]
+    assert np.ptp(whole.pixels) > 50
     for part in list_parts(size):
         x, y, width, height = part
         found = decode(content, "x", white, lambda size, part=part: View(size, part))
@@ -316,3 +319,21 @@ def write_large(file: Path, *, tiles: bool, rows: int) -> None:
         out.write(_assemble(tags, b"", "<", big=False, start=end)[8:])
         out.seek(0)
         out.write(struct.pack("<2sHI", b"II", 42, end))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_what_is_outside_of_a_region_says_nothing_of_colours(form: str, tmp_path: Path) -> None:
+    pixels = np.repeat(draw(1), 3, axis=2)
+    pixels[:8, :, 0] = 9
+    Image.fromarray(pixels).save(tmp_path / "a", form)
+    framing = Framing(region=(10, 20, 40, 30))
+    assert survey([tmp_path / "a"]).learnt_from == "colours"
+    learnt = survey([tmp_path / "a"], lambda size: framing.view(size, (16, 16), "")).learnt_from
+    assert learnt == "grey"
+    source = ImageSource((16, 16), framing=framing, learnt_from=learnt)
+    list(source.photographs([tmp_path / "a"]))
+    source.read(Item(tmp_path / "a"))
+    assert source.left_out.take() == ()
+    source = ImageSource((16, 16), framing=framing, learnt_from="colours")
+    list(source.photographs([tmp_path / "a"]))
+    assert [entry.count for entry in source.left_out.take()] == [1]

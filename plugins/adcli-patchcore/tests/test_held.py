@@ -19,8 +19,8 @@ def points() -> Tensor:
     return centres.repeat_interleave(sizes, dim=0) + torch.randn(COUNT, 16, generator=generator)
 
 
-def held(points: Tensor, bound: int, batch: int = 100) -> HeldPatches:
-    patches = HeldPatches(len(points), bound, lambda rows: rows)
+def held(points: Tensor, bound: int, batch: int = 100, wanted: int = COUNT) -> HeldPatches:
+    patches = HeldPatches(len(points), bound, lambda rows: rows, wanted)
     for part in torch.split(points, batch):
         patches.add(part)
         assert len(patches.rows()) <= bound
@@ -48,9 +48,17 @@ def test_chunks_do_not_depend_on_how_many_come_at_a_time(points: Tensor) -> None
     torch.testing.assert_close(held(points, 1000, 7).rows(), held(points, 1000, 512).rows(), rtol=0, atol=0)
 
 
+def test_of_few_that_are_wanted_no_more_is_held_than_makes_a_difference(points: Tensor) -> None:
+    patches = held(points, 3000, wanted=20)
+    assert patches.kept == 160
+    # With the last chunk, which is not thinned.
+    assert len(patches.rows()) <= 160 + 1500
+
+
+@pytest.mark.parametrize("wanted", [200, COUNT])
 @pytest.mark.parametrize("bound", [1200, 3000])
-def test_a_coreset_of_the_held_covers_all_nearly_as_well_as_one_of_all(points: Tensor, bound: int) -> None:
-    rows = held(points, bound).rows()
+def test_a_coreset_of_the_held_covers_all_nearly_as_well_as_one_of_all(points: Tensor, bound: int, wanted: int) -> None:
+    rows = held(points, bound, wanted=wanted).rows()
     merged = coverage(points, rows[list(greedy_k_centre(rows, 200))])
     direct = coverage(points, points[list(greedy_k_centre(points, 200))])
     assert merged <= 1.1 * direct

@@ -138,9 +138,11 @@ class ImageSource:
             self.digests[photograph.path] = photograph.digest
         pixels, odd = photograph.pixels, [*photograph.oddities]
         if self.learnt_from:
-            grey = is_grey(pixels)
-            # One value everywhere, such as a black frame, tells nothing of colours.
-            if grey != (self.learnt_from == "grey") and not (grey and pixels.min() == pixels.max()):
+            seen = self._find_seen(photograph)
+            grey = is_grey(seen)
+            # One value everywhere, such as a black frame, tells nothing of colours, nor does one zone of several.
+            is_plain = self.framing.beside or (grey and seen.min() == seen.max())
+            if grey != (self.learnt_from == "grey") and not is_plain:
                 odd.append(GREY if grey else COLOUR)
             # Nobody compares its channels again.
             pixels = share_channels(pixels[:, :, 0]) if grey else pixels
@@ -148,6 +150,13 @@ class ImageSource:
             self._note(odd, photograph.name)
         pixels = self.framing.fitted(pixels, self.size, photograph.name, photograph.view)
         return Decoded(pixels, photograph.size, photograph.digest)
+
+    def _find_seen(self, photograph: Photograph) -> Pixels:
+        """Return the box around what is looked at, which alone was decoded of some photographs."""
+        if photograph.view is not None:
+            return photograph.pixels
+        x, y, width, height = self.framing.view(photograph.size, self.size, photograph.name).part
+        return photograph.pixels[y : y + height, x : x + width]
 
     def _note(self, odd: Iterable[Reason], name: str) -> None:
         """Note once, as training reads its images again and again, what is odd about a photograph."""

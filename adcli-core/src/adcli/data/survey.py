@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from adcli.data.ahead import load_all
 from adcli.data.bits import CEILINGS, WHITE, ceiling
-from adcli.data.decoding import Header, Size, decode, is_grey, read_bytes, read_header
+from adcli.data.decoding import Header, Size, decode, decode_file, is_grey, read_bytes, read_header
 from adcli.data.splitting import READERS
+from adcli.data.view import Look, look_at_all
 from adcli.errors import DataError
 
 LOOKED_AT = 8
@@ -46,28 +47,35 @@ class Survey(NamedTuple):
         return f"--white {self.white}, as {values}; values above are clipped, and --white sets another."
 
 
-def survey(paths: Sequence[Path]) -> Survey:
+def survey(paths: Sequence[Path], look: Look = look_at_all) -> Survey:
     """Look at headers, at the values of 16-bit images, and at the pixels of a few in colours.
 
     What cannot be read is passed over here.
+
+    Args:
+        paths: of the images.
+        look: which part of them is judged for colours.
     """
     highest, deep, greys, coloured, sizes = 0, 0, 0, list[Path](), Counter[Size]()
 
-    def look(path: Path) -> tuple[Header, int] | None:
+    def inspect(path: Path) -> tuple[Header, int] | None:
         try:
             header = read_header(path)
             return header, _highest(path) if header.is_deep and highest <= CEILINGS[-2] else 0
         except DataError:
             return None
 
-    for path, found in zip(paths, load_all(paths, look, READERS), strict=True):
+    for path, found in zip(paths, load_all(paths, inspect, READERS), strict=True):
         if found is not None:
             header, value = found
             highest, deep, greys = max(highest, value), deep + header.is_deep, greys + header.is_grey
             coloured += [] if header.is_grey else [path]
             sizes[header.size] += 1
     return Survey(
-        _judge_colours(greys, coloured), deep, highest, [(*size, number) for size, number in sorted(sizes.items())]
+        _judge_colours(greys, coloured, look),
+        deep,
+        highest,
+        [(*size, number) for size, number in sorted(sizes.items())],
     )
 
 
@@ -75,16 +83,16 @@ def _highest(path: Path) -> int:
     return decode(read_bytes(path), path).highest or 0
 
 
-def _judge_colours(greys: int, coloured: Sequence[Path]) -> str:
+def _judge_colours(greys: int, coloured: Sequence[Path], look: Look) -> str:
     """Return what images are that have so many in grey modes, and these in others."""
     some = coloured[:: max(len(coloured) // LOOKED_AT, 1)][:LOOKED_AT]
-    if all(map(_looks_grey, some)):
+    if all(_looks_grey(path, look) for path in some):
         return "grey" if greys or some else ""
     return "" if greys else "colours"
 
 
-def _looks_grey(path: Path) -> bool:
+def _looks_grey(path: Path, look: Look) -> bool:
     try:
-        return is_grey(decode(read_bytes(path), path).pixels)
+        return is_grey(decode_file(path, look=look).decoding.pixels)
     except DataError:
         return True

@@ -75,6 +75,11 @@ class Batches:
         return len(self.items)
 
     @property
+    def photographs(self) -> int:
+        """Number of photographs that the images are, or are parts of, in all processes."""
+        return len(self._bounds) - 1
+
+    @property
     def image_size(self) -> Size:
         """Height and width of every batch."""
         return self.source.size
@@ -101,8 +106,8 @@ class Batches:
 
         Of more photographs than can be held, the parts of some are shuffled, and then those of others.
         """
-        random, photographs = np.random.default_rng([self.seed, epoch]), len(self._bounds) - 1
-        if photographs == len(self.items) or photographs <= self.source.photographs_at_once:
+        random = np.random.default_rng([self.seed, epoch])
+        if self.photographs == len(self.items) or self.photographs <= self.source.photographs_at_once:
             order = random.permutation(len(self.items))
         else:
             order = np.concatenate(list(self._shuffle_some(random)))
@@ -119,7 +124,7 @@ class Batches:
 
     def _shuffle_some(self, random: np.random.Generator) -> Iterator[NDArray[np.intp]]:
         """Yield the indices of the parts of all photographs, those of as many as can be held at a time."""
-        photographs, at_once = random.permutation(len(self._bounds) - 1), self.source.photographs_at_once
+        photographs, at_once = random.permutation(self.photographs), self.source.photographs_at_once
         for start in range(0, len(photographs), at_once):
             some = photographs[start : start + at_once]
             yield random.permutation(
@@ -143,7 +148,7 @@ class Batches:
 
     def split(self, share: float) -> tuple["Batches", "Batches"]:
         """Return two parts that share no photograph: the larger rest, and a seeded ``share`` (at least one of each)."""
-        count = len(self._bounds) - 1
+        count = self.photographs
         held_out = min(max(round(share * count), 1), count - 1)
         chosen = set(np.random.default_rng([self.seed, 0x5B117]).permutation(count)[:held_out].tolist())
         of = np.repeat(np.arange(count), np.diff(self._bounds))

@@ -26,12 +26,13 @@ from adcli._plugins.registry import Provided, registry
 from adcli._process import torchrun
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import fingerprint, relative_names
-from adcli.data.framing import IGNORE_FILE, ignored_digest, ignored_png, read_ignored
+from adcli.data.framing import IGNORE_FILE, SMALLEST, ignored_digest, ignored_png, read_ignored
 from adcli.data.left_out import say
 from adcli.data.references import Data, load_data
 from adcli.data.samples import count_labels
 from adcli.data.source import ImageSource, Item
 from adcli.data.survey import Survey, survey
+from adcli.data.view import Look
 from adcli.errors import (
     AdcliError,
     DataError,
@@ -290,7 +291,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     progress.note(data.splits.description)
     say(data.splits.left_out, progress.note)
     _note_rate(settings, progress)
-    found = Survey(*torchrun.on_first(lambda: survey([sample.image for sample in data.splits.train])))
+    found = Survey(*torchrun.on_first(lambda: survey([sample.image for sample in data.splits.train], _look(settings))))
     settings = _declare_white(settings, found, progress)
     settings, size = choose_sizes(settings, spec, chosen.options, found.sizes, progress)
     source = _open_source(settings, size, found.learnt_from)
@@ -361,6 +362,12 @@ def _note_rate(settings: TrainSettings, progress: Progress) -> None:
 def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:
     names = relative_names(item.path for item in items)
     return [SeenImage(name, digest, "fitted") for name, digest in zip(names, digests, strict=True)]
+
+
+def _look(settings: TrainSettings) -> Look:
+    """Return what tells which part of the images the settings look at, before sizes are known."""
+    looked_at = replace(framing(settings, None), reading="full")
+    return lambda original: looked_at.view(original, (SMALLEST, SMALLEST), "")
 
 
 def _open_source(settings: TrainSettings, size: Size, learnt_from: str) -> ImageSource:

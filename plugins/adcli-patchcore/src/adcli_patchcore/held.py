@@ -7,6 +7,9 @@ from torch import Tensor
 
 from adcli_patchcore.coreset import greedy_k_centre
 
+SPARE = 8
+"""How many patches are held, of more than the bound allows, for each that will be chosen."""
+
 
 class HeldPatches:
     """All patches, if the bound allows; else, in half of the room, coresets of chunks that come into the other half.
@@ -19,10 +22,13 @@ class HeldPatches:
         expected: number of patches that will come.
         bound: of patches held at once, at least 2.
         project: maps patches (P, D) to the coordinates that coresets are chosen in.
+        wanted: how many are to be chosen of what is held; of more than :data:`SPARE` times as many, the rest would
+            cost time and make no difference.
     """
 
-    def __init__(self, expected: int, bound: int, project: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, expected: int, bound: int, project: Callable[[Tensor], Tensor], wanted: int) -> None:
         self.expected, self.bound, self.project = expected, bound, project
+        self.kept = min(bound // 2, max(SPARE * wanted, 1))
         self.seen = 0
         # Rows up to _thinned are coresets of chunks, those up to _filled the present chunk.
         self._rows = torch.empty(0)
@@ -55,7 +61,7 @@ class HeldPatches:
             return
         chunk = self._rows[self._thinned : self._filled]
         # In proportion to what has been seen, so that the coresets of all chunks together fill half of the room.
-        goal = self.bound // 2 * self.seen // self.expected
+        goal = self.kept * self.seen // self.expected
         picks = greedy_k_centre(self.project(chunk), goal - self._thinned)
         self._rows[self._thinned : goal] = chunk[torch.tensor(list(picks), dtype=torch.int64, device=chunk.device)]
         self._thinned = self._filled = goal

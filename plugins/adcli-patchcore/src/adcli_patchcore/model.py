@@ -73,20 +73,23 @@ class PatchCore(Model):
         project = self._projection()
         # At most: of several processes, some may see an image less.
         count = -(-batches.count // distributed.world_size()) * height * width
-        held = HeldPatches(count, self.options.patches, project)
+        # The bank has as many members as one of whole photographs would have: the search for neighbours takes as long
+        # for each tile as for an image, and parts that overlap or look alike need no more.
+        share = self.options.coreset * batches.photographs / batches.count
+        held = HeldPatches(count, self.options.patches, project, wanted=round(share * count))
         for rows in self._embed_all(batches):
             held.add(rows)
         patches = held.rows()
         counts = torch.tensor([held.seen, len(patches)], device=patches.device)
         seen, total = distributed.reduce_sum(counts).cpu().tolist()
         progress = batches.session.progress
-        count = self._size_of_bank(seen, total, progress)
+        count = self._size_of_bank(share, seen, total, progress)
         picks = sharded.k_centre(project(patches), count, first=int(torch.randint(total, (1,))))
         chosen = torch.tensor(list(progress.track(picks, count, "coreset")), device=patches.device)
         self.bank = sharded.members(patches, chosen) / self.scale
 
-    def _size_of_bank(self, seen: int, held: int, progress: Progress) -> int:
-        count: int = max(round(self.options.coreset * seen), 1)
+    def _size_of_bank(self, share: float, seen: int, held: int, progress: Progress) -> int:
+        count = max(round(share * seen), 1)
         if held == seen or count <= held // 2:
             return count
         # What is held has been chosen already: to keep more than half would be no choice among it.

@@ -1,0 +1,234 @@
+"""Tiles from end to end: seams, defects at borders, resuming, several processes, and memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import mannwhitneyu
+from support import Adcli, assert_one_line
+
+from adcli import pipeline
+from adcli.data import ImageSource, items_of
+from adcli.data.framing import Framing
+from adcli.data.tiling import Tiling
+from adcli.nn import Batches, Session
+from adcli.runs.run import Run
+
+SIZE = (200, 320)
+"""Height and width of the photographs: a fabric, the same everywhere but for noise."""
+
+
+def fabric(seed: int, defect: tuple[int, int] | None = None) -> np.ndarray:
+    """Return a photograph of fabric, with a light spot of 12 pixels around a point (y, x)."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    pixels = 120 + 25 * np.sin(x / 2.5) * np.sin(y / 2.5) + random.normal(0, 6, SIZE)
+    if defect is not None:
+        pixels += 70 * np.exp(-((y - defect[0]) ** 2 + (x - defect[1]) ** 2) / (2 * 5**2))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of fabric, with masks; read only."""
+    root = tmp_path_factory.mktemp("data") / "fabric"
+    for folder, first, count in (("train/good", 0, 16), ("test/good", 100, 6), ("test/spot", 200, 6)):
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            place = (40 + 20 * i, 50 + 40 * i) if folder == "test/spot" else None
+            Image.fromarray(fabric(first + i, place)).save(root / folder / f"{i:02}.png")
+    return root
+
+
+def settings(data: Path, **more: Any) -> pipeline.TrainSettings:
+    given = {
+        "model": "patchcore",
+        "data": str(data),
+        "image_size": "64",
+        "tiles": "5x3",
+        "options": {"backbone": "embedded"},
+        "false_alarm_rate": 0.2,
+        **more,
+    }
+    return pipeline.TrainSettings(**given)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with tiles; read only."""
+    return pipeline.train(settings(data), out=tmp_path_factory.mktemp("runs") / "tiles").run
+
+
+def test_small_defects_are_found_that_squashing_hides(run: Run, data: Path, tmp_path: Path) -> None:
+    squashed = pipeline.train(settings(data, tiles=None, image_size="32"), out=tmp_path / "squashed").run
+    aurocs = [json.loads((it.path / "metrics.json").read_text())["image"]["auroc"] for it in (run, squashed)]
+    assert aurocs[0] == 1
+    assert aurocs[1] < 0.9
+
+
+def test_no_seam_shows_on_good_photographs(run: Run, data: Path) -> None:
+    """Values along the borders of tiles rank no higher or lower than others."""
+    framing = run.framing
+    rows, columns = framing.tiling.find_canvas((64, 64))
+    near = np.zeros((rows, columns), bool)
+    for corner in range(1, 3):
+        near[corner * 56 - 2 : corner * 56 + 2 + 8] = True
+    for corner in range(1, 5):
+        near[:, corner * 56 - 2 : corner * 56 + 2 + 8] = True
+    inner = np.zeros_like(near)
+    inner[24:-24, 24:-24] = True
+    beside, elsewhere = [], []
+    random = np.random.default_rng(0)
+    for prediction in pipeline.predict(run, [data / "test/good"]):
+        assert prediction.model_map is not None
+        # Neighbours say the same: as many values as there are independent ones.
+        for mask, found in ((near & inner, beside), (~near & inner, elsewhere)):
+            values = prediction.model_map[mask]
+            found += random.choice(values, 40, replace=False).tolist()
+    assert mannwhitneyu(beside, elsewhere).pvalue > 0.01
+    assert np.median(beside) == pytest.approx(np.median(elsewhere), rel=0.1)
+
+
+def test_a_defect_that_a_border_cuts_scores_as_one_in_the_middle(run: Run) -> None:
+    canvas = run.framing.tiling.find_canvas((64, 64))
+    across, down = SIZE[1] / canvas[1], SIZE[0] / canvas[0]
+    # The middle of the third tile, the middle of what it shares with the next, and both of a corner.
+    middle, shared = 2 * 56 + 32, 3 * 56 + 4
+    places = {"middle": (56 + 32, middle), "side": (56 + 32, shared), "corner": (2 * 56 + 4, shared)}
+    scores = {}
+    for name, (y, x) in places.items():
+        images = [fabric(seed, (round(y * down), round(x * across))) for seed in range(300, 306)]
+        scores[name] = np.mean([it.score for it in pipeline.predict(run, images)])
+    assert scores["side"] == pytest.approx(scores["middle"], rel=0.1)
+    assert scores["corner"] == pytest.approx(scores["middle"], rel=0.1)
+
+
+def test_a_batch_decides_nothing(run: Run, data: Path) -> None:
+    some = [[it.score for it in pipeline.predict(run, [data / "test"], batch_size=size)] for size in (1, 4, 15, 64)]
+    for scores in some[1:]:
+        assert scores == pytest.approx(some[0], rel=1e-5)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_scores(
+    data: Path, tmp_path: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(data, model="stfpm", tiles="2x2", options={"backbone": "random:resnet18", "epochs": 3})
+    whole = pipeline.train(given, out=tmp_path / "whole").run
+    from adcli.nn import _checkpoint
+
+    save, seen = _checkpoint.save_checkpoint, []
+
+    def save_and_stop(*arguments: Any) -> None:
+        save(*arguments)
+        seen.append(1)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(_checkpoint, "save_checkpoint", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.train(given, out=tmp_path / "broken")
+    assert seen
+    resumed = pipeline.resume(tmp_path / ".partial/broken").run
+    scores = [[it.score for it in pipeline.predict(one, [data / "test"])] for one in (whole, resumed)]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_two_processes_fit_what_one_fits(data: Path, tmp_path: Path) -> None:
+    found = {}
+    for processes in (1, 2):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes == 2 else []
+        command = [sys.executable, *launcher, "-m", "adcli", "train", "-m", "padim", "--data", str(data)]
+        command += ["-o", "backbone=random:resnet18", "-o", "dimensions=20", "--image-size", "64", "--tiles", "2x2"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "--out", str(processes)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found[processes] = [it.score for it in pipeline.predict(tmp_path / str(processes), [data / "test"])]
+    assert found[2] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_the_number_of_tiles_is_chosen_and_kept(data: Path, tmp_path: Path, adcli: Adcli) -> None:
+    given = (
+        "-m",
+        "padim",
+        "-o",
+        "backbone=random:resnet18",
+        "-o",
+        "dimensions=10",
+        "--data",
+        data,
+        "--calibration",
+        "none",
+    )
+    outcome = adcli("train", *given, "--image-size", 48, "--tiles", "auto", "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert "--tiles 4x3, of 48 x 48 pixels each." in outcome.err
+    assert "hint:" not in outcome.err
+    run = pipeline.load("run")
+    assert run.settings["tiles"] == "4x3"
+    assert run.framing.tiling == Tiling(4, 3)
+    outcome = adcli("train", *given, "--image-size", 48, "--tiles", "2x1", "--out", "coarse")
+    assert "hint: a pixel of the model covers 3.6 x 4.2 pixels" in outcome.err
+    assert "--tiles auto (4x3)" in outcome.err
+    outcome = adcli("train", *given, "--image-size", "auto", "--tiles", "2x1", "--out", "auto")
+    assert outcome.code == 0
+    assert "--image-size 256x224, the aspect of" in outcome.err or "--image-size 288x224" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tiles", "4"], ["--tiles must be auto, or COLUMNSxROWS", "not '4'"]),
+        (["--tiles", "65x1"], ["--tiles must be"]),
+        (["--tile-overlap", "0.6"], ["--tile-overlap", "0.5"]),
+        (["--region", "0,0,60,60", "--region", "0,0,50,50"], ["--region must have a name if there are several"]),
+        (["--region", "a=0,0,60,60", "--region", "a=0,0,50,50"], ["--region", "two are called 'a'"]),
+        (["--image-size", "16", "--tiles", "auto", "--region", "0,0,9000,20"], ["--region 0,0,9000,20"]),
+    ],
+)
+def test_what_are_no_tiles_or_zones_is_one_line(adcli: Adcli, data: Path, options: list[str], words: list[str]) -> None:
+    outcome = adcli("train", "-m", "padim", "--data", data, *options)
+    assert_one_line(outcome, 4 if "9000" in " ".join(options) else 2, *words)
+
+
+def test_memory_of_a_fit_does_not_grow_with_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held at a time, of photographs of which each is four times what may be held."""
+    from adcli.data import source as module
+
+    held = []
+    for i in range(12):
+        Image.fromarray(fabric(i)).save(tmp_path / f"{i:02}.png")
+    source = ImageSource((64, 64), workers=0, cache_bytes=0, framing=Framing(tiling=Tiling(5, 3)))
+    height, width = source.framing.find_sheet((64, 64))
+    monkeypatch.setattr(module, "PARTED_BYTES", 3 * 3 * height * width)
+    batches = Batches(items_of(sorted(tmp_path.glob("*.png"))), source, batch_size=4, session=Session())
+    original = ImageSource.fit
+
+    def fit(self: ImageSource, photograph: Any) -> Any:
+        held.append(photograph.name)
+        return original(self, photograph)
+
+    monkeypatch.setattr(ImageSource, "fit", fit)
+    seen = 0
+    for images in batches.shuffled(0):
+        seen += len(images)
+        assert isinstance(images, torch.Tensor)
+        # Three at a time, and the next one.
+        assert len(held) <= 3 * -(-seen // (3 * 15)) + 1
+    assert seen == 12 * 15
+    assert len(held) == len(set(held)) == 12
