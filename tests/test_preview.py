@@ -16,9 +16,9 @@ from support import Adcli, assert_one_line
 
 from adcli.data.framing import read_ignored
 from adcli.data.samples import Sample, Splits, have_same_aspect
-from adcli.errors import DataError, OptionError
-from adcli.pipeline._preview import choose_samples, parse_zones
-from adcli.report.preview import IGNORED_PIXELS, PHOTO_BYTES, SHOWN_PIXELS, Zone, fit_page, shrink
+from adcli.errors import DataError
+from adcli.pipeline._preview import choose_samples
+from adcli.report.preview import IGNORED_PIXELS, PHOTO_BYTES, SHOWN_PIXELS, fit_page, shrink
 
 SIZE = (60, 90)
 
@@ -75,7 +75,7 @@ def test_the_page_loads_nothing_and_says_no_name_as_html(adcli: Adcli, tmp_path:
     assert "<i>dent" not in text
     assert html.escape(f"Before training: {odd}", quote=False) in text.replace("&#39;", "'").replace("&#34;", '"')
     assert shlex.split(known_to(tmp_path / "page.html")["command"]) == ["--data", odd]
-    assert not re.search(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?://(?!www\.w3\.org)""", text)
+    assert not re.search(r"""(?:src|href)=["'](?!data:)|url\((?!#)|@import|https?://(?!www\.w3\.org)""", text)
 
 
 def test_what_was_typed_is_where_the_page_begins(adcli: Adcli, photos: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ ERRORS: list[tuple[str, int, list[str]]] = [
     ("preview photos --out p.html --region 0,0,8,60", 2, ["--region", "at least 16"]),
     ("preview photos --out p.html --region ''", 2, ["--region", "X,Y,WIDTH,HEIGHT"]),
     ("preview photos --out p.html --region a/b=0,0,20,20", 2, ["--region", "letters", "a/b"]),
-    ("preview photos --out p.html --region 0,0,20,20 --region b=0,0,20,20", 2, ["--region", "needs names"]),
+    ("preview photos --out p.html --region 0,0,20,20 --region b=0,0,20,20", 2, ["--region", "must have a name"]),
     ("preview photos --out p.html --region b=0,0,20,20 --region b=9,0,20,20", 2, ["--region", "'b'"]),
     ("preview photos --out p.html --region 0,0,91,60", 4, ["00.png", "--region 0,0,91,60 reaches to 91"]),
     ("preview photos --out p.html --ignore gone.png", 4, ["--ignore", "gone.png"]),
@@ -158,6 +158,14 @@ ERRORS: list[tuple[str, int, list[str]]] = [
     ("preview broken --out p.html", 4, ["broken/00.png", "not an image"]),
     ("preview broken --out p.html --skip-unreadable", 4, ["broken", "none of the chosen"]),
 ]
+
+
+def test_where_nothing_can_be_written_nothing_is_read(
+    adcli: Adcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert_one_line(adcli("preview", "gone", "--out", "new/page.html"), 9, "new/page.html", str(tmp_path))
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(("line", "code", "words"), ERRORS, ids=[line for line, *_ in ERRORS])
@@ -188,25 +196,6 @@ def test_photographs_of_12_bits_are_as_bright_as_in_a_training(adcli: Adcli, tmp
     assert adcli("preview", "deep", "--out", "page.html").code == 0
     (picture,) = pictures_in(tmp_path / "page.html")
     assert np.array_equal(picture[:, :, 0], np.rint(values.astype(np.float32) * (255 / 4095)))
-
-
-@pytest.mark.parametrize(
-    ("words", "zones"),
-    [
-        ([], []),
-        (["1,2,30,40"], [Zone("", 1, 2, 30, 40)]),
-        (["a.b-c_9=1,2,30,40"], [Zone("a.b-c_9", 1, 2, 30, 40)]),
-        (["a=0,0,16,16", "b=0,0,16,16"], [Zone("a", 0, 0, 16, 16), Zone("b", 0, 0, 16, 16)]),
-    ],
-)
-def test_zones_are_read(words: list[str], zones: list[Zone]) -> None:
-    assert parse_zones(words) == zones
-
-
-@pytest.mark.parametrize("word", ["=0,0,16,16", "a=b=0,0,16,16", "a b=0,0,16,16", "é=0,0,16,16", "a=0,0,16"])
-def test_other_zones_are_not(word: str) -> None:
-    with pytest.raises(OptionError):
-        parse_zones([word])
 
 
 @pytest.mark.parametrize(

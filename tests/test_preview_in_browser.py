@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import WIDTHS, Shown, contrast, launched
+from pages import photograph as photograph_in
 from PIL import Image
 from support import Adcli
 
 from adcli import pipeline
 from adcli.data.coverage import choose_size, find_typical, say_coverage
 from adcli.data.decoding import read_image
-from adcli.data.framing import Framing, read_ignored
+from adcli.data.framing import Framing, Zone, read_ignored
 from adcli.data.framing_standalone import find_borders, lay_out, scale_flags
 from adcli.data.resampling import resample
 from adcli.data.tiling import Tiling, choose_tiles
@@ -76,6 +77,19 @@ def preview(adcli: Adcli, browser: Any, photos: Path, tmp_path: Path) -> Iterato
         shown.view.close()
 
 
+@pytest.fixture(scope="module")
+def evaluate(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Compute with the functions of a page's script."""
+    folder = tmp_path_factory.mktemp("rules")
+    (folder / "photos").mkdir()
+    Image.fromarray(photograph(0)).save(folder / "photos/0.png")
+    pipeline.preview(pipeline.TrainSettings(model="padim", data=str(folder / "photos")), folder / "page.html")
+    shown = Preview(browser, folder / "page.html", 1280)
+    shown.view.wait_for_selector(".view canvas")
+    yield shown.view.evaluate
+    shown.view.close()
+
+
 class Preview(Shown):
     """The page, and what people do with it."""
 
@@ -106,21 +120,21 @@ class Preview(Shown):
         words = self.command
         return words[words.index(name) + 1] if name in words else None
 
+    def regions(self) -> list[tuple[int, ...]]:
+        """Return the boxes of the command's regions."""
+        words = self.command
+        values = [word.rpartition("=")[2] for flag, word in itertools.pairwise(words) if flag == "--region"]
+        return [tuple(map(int, value.split(","))) for value in values]
+
     def region(self) -> tuple[int, ...]:
-        return tuple(map(int, (self.flag("--region") or "").split(",")))
+        (box,) = self.regions()
+        return box
 
     def seen(self, zone: int = 0) -> np.ndarray:
         """Return what the model sees of a zone, (h, w, 3), after it has been drawn."""
         self.view.wait_for_function("waiting === 0")
-        content = self.view.evaluate(
-            """(i) => {
-                const canvas = document.querySelectorAll('.view canvas')[i];
-                const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-                return { data: [...data], shape: [canvas.height, canvas.width, 4] };
-            }""",
-            zone,
-        )
-        return np.array(content["data"], np.uint8).reshape(content["shape"])[:, :, :3]
+        uri = self.view.evaluate("(i) => document.querySelectorAll('.view canvas')[i].toDataURL()", zone)
+        return np.asarray(photograph_in(uri).convert("RGB"))
 
     def save(self, folder: Path) -> Path:
         """Save the picture of ignored areas."""
@@ -146,6 +160,10 @@ CHOICES: dict[str, dict[str, str]] = {
     "the model's own size": {},
     "letterbox": {"#fit": "letterbox"},
     "auto size": {"#size-how": "auto"},
+    "two zones": {"zones": "two"},
+    "tiles of two zones in a letterbox": {
+        "zones": "two", "#fit": "letterbox", "#size-how": "auto", "#tiles-how": "other", "#columns": "2",
+    },
     "auto tiles": {"#size-how": "other", "#size-height": "48", "#size-width": "32", "#tiles-how": "auto"},
     "tiles of a letterbox": {
         "#fit": "letterbox", "#size-how": "other", "#size-height": "64", "#size-width": "64",
@@ -158,15 +176,20 @@ CHOICES: dict[str, dict[str, str]] = {
 def test_the_copied_command_trains_what_was_seen(
     preview: Callable[..., Preview], adcli: Adcli, tmp_path: Path, choices: dict[str, str]
 ) -> None:
-    page = preview()
+    page, several = preview(), choices.get("zones") == "two"
     page.drag((40, 30), (250, 200))
-    x, y, width, height = page.region()
-    assert (x, y, x + width, y + height) == pytest.approx((40, 30, 250, 200), abs=1)
+    if several:
+        page.drag((260, 20), (310, 230))
+        page.view.get_by_label("name of zone zone1").fill("left")
+        page.view.keyboard.press("Tab")
+    boxes = page.regions()
+    for box, corners in zip(boxes, [(40, 30, 250, 200), (260, 20, 310, 230)][: 1 + several], strict=True):
+        assert (*box[:2], box[0] + box[2], box[1] + box[3]) == pytest.approx(corners, abs=1)
     page.choose("Ignore")
     page.drag((60, 60), (120, 60), (120, 110))
     page.choose("Rub out")
     page.drag((100, 60), (101, 60))
-    for selector, value in choices.items():
+    for selector, value in ((key, value) for key, value in choices.items() if key != "zones"):
         field = page.view.locator(selector)
         field.select_option(value) if field.evaluate("(e) => e.localName") == "select" else field.fill(value)
     saved = page.save(tmp_path)
@@ -177,11 +200,14 @@ def test_the_copied_command_trains_what_was_seen(
     copied = shlex.split(page.view.locator("#ignore-file").input_value())
     assert copied[:2] == ["adcli", "train"]
 
-    outcome = adcli(*copied[1:], "--backbone", "random:resnet18", "--calibration", "none", "--out", "run")
+    outcome = adcli(
+        *copied[1:], "--backbone", "random:resnet18", "-o", "layers=3", "--calibration", "none", "--out", "run"
+    )
     assert outcome.code == 0, outcome.err
     run = Run.open(tmp_path / "run")
     framing = run.framing
-    assert framing.region == (x, y, width, height)
+    assert [zone.region for zone in framing.of_zones] == boxes
+    assert [zone.name for zone in framing.zones] == (["left", "zone2"] if len(boxes) > 1 else [])
     assert framing.fit == choices.get("#fit", "squash")
     assert framing.ignored is not None
     assert np.array_equal(framing.ignored, read_ignored(saved))
@@ -192,7 +218,7 @@ def test_the_copied_command_trains_what_was_seen(
         name = page.view.locator("[data-shot]").nth(number).get_attribute("title")
         page.view.wait_for_function(f"document.querySelector('#photo-said').textContent.startsWith('{name}')")
         expected = framing.fitted(read_image(tmp_path / "my photos" / name), run.image_size, name)
-        assert_alike(page.seen(), expected)
+        assert_alike(np.concatenate([page.seen(zone) for zone in range(len(boxes))]), expected)
 
 
 def test_flags_that_were_given_come_back(preview: Callable[..., Preview], tmp_path: Path) -> None:
@@ -233,7 +259,7 @@ def test_several_zones_are_named_renamed_and_removed(preview: Callable[..., Prev
     assert [word.partition("=")[0] for word in page.command if "=" in word] == ["zone1", "zone1-2"]
     page.view.locator("#zones tbody input[type=text]").first.fill("left side/ä")
     page.view.keyboard.press("Tab")
-    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-", "zone1-2"]
+    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-ä", "zone1-2"]
     page.view.get_by_label("x of zone").last.fill("9999")
     page.view.keyboard.press("Tab")
     x, _, width, _ = map(
@@ -244,7 +270,7 @@ def test_several_zones_are_named_renamed_and_removed(preview: Callable[..., Prev
     page.view.get_by_role("button", name="Remove all").click()
     assert page.flag("--region") is None
     page.view.keyboard.press("Control+Z")
-    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-", "zone1-2"]
+    assert [word.partition("=")[0] for word in page.command if "=" in word] == ["left-side-ä", "zone1-2"]
 
 
 @pytest.mark.parametrize(
@@ -399,8 +425,7 @@ def test_the_page_says_what_a_pixel_covers_and_warns_as_a_training_does(
     assert ("Coarse" in said) == bool(say_coverage(part, size, Framing(tiling=Tiling(*tiles))))
 
 
-def test_sizes_tiles_and_borders_follow_the_rules_of_a_training(preview: Callable[..., Preview]) -> None:
-    evaluate = preview().view.evaluate
+def test_sizes_tiles_and_borders_follow_the_rules_of_a_training(evaluate: Callable[..., Any]) -> None:
     for size, (columns, rows), share in itertools.product(*SMALL):
         corners, canvas = lay_out(size, columns, rows, share)
         found = evaluate("(args) => layOut(...args)", [size, columns, rows, share])
@@ -420,21 +445,20 @@ def test_sizes_tiles_and_borders_follow_the_rules_of_a_training(preview: Callabl
             assert chosen == list(choose_size(part, size, Framing(tiling=Tiling(*tiles, share)), 32))
 
 
-def test_what_is_typical_follows_the_rule_of_a_training(preview: Callable[..., Preview]) -> None:
-    evaluate = preview().view.evaluate
+def test_what_is_typical_follows_the_rule_of_a_training(evaluate: Callable[..., Any]) -> None:
+    one, other = (10, 20, 100, 60), (0, 0, 80, 90)
     for sizes in ([(240, 320, 3)], [(240, 320, 1), (100, 501, 2)], [(10, 10, 1), (241, 320, 1)], [(9, 9, 4)]):
-        for region in (None, (10, 20, 100, 60)):
-            zones = [] if region is None else [dict(zip(("x", "y", "width", "height"), region, strict=True))]
-            typical = find_typical(sizes, Framing(region))
+        for boxes in ([], [one], [one, other], [other, one]):
+            zones = [dict(zip(("x", "y", "width", "height"), box, strict=True)) for box in boxes]
+            typical = find_typical(sizes, Framing(zones=tuple(Zone(str(i), box) for i, box in enumerate(boxes))))
             found = evaluate("(args) => findTypical(...args)", [sizes, zones])
             assert found == (None if typical is None else list(typical))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 23), (60, 80), (61, 33), (120, 160)])
 def test_pixels_are_resized_and_flags_scaled_as_in_a_training(
-    preview: Callable[..., Preview], size: tuple[int, int]
+    evaluate: Callable[..., Any], size: tuple[int, int]
 ) -> None:
-    evaluate = preview().view.evaluate
     pixels = photograph(1)[:60, :80]
     levels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
     borders = ((3, 4), (0, 0))
@@ -454,15 +478,18 @@ def test_pixels_are_resized_and_flags_scaled_as_in_a_training(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 9), (240, 320), (700, 1000)])
-def test_a_saved_picture_is_a_png_of_every_flag(preview: Callable[..., Preview], shape: tuple[int, int]) -> None:
-    flags = np.random.default_rng(0).random(shape) > 0.5
-    content = preview().view.evaluate(
-        "([flags, shape]) => [...encodeFlags(Uint8Array.from(flags), shape)]",
-        [flags.ravel().astype(int).tolist(), shape],
-    )
-    with Image.open(io.BytesIO(bytes(content))) as image:
+def test_a_saved_picture_is_a_png_of_every_flag(evaluate: Callable[..., Any], shape: tuple[int, int]) -> None:
+    content = evaluate(
+        """([height, width]) => {
+            const flags = Uint8Array.from({ length: height * width }, (_, i) => ((i * i) % 31) % 2);
+            return [...encodeFlags(flags, [height, width])].map((byte) => String.fromCharCode(byte)).join('');
+        }""",
+        shape,
+    ).encode("latin-1")
+    with Image.open(io.BytesIO(content)) as image:
         image.verify()
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(bytes(content)))), flags)
+    flags = np.arange(shape[0] * shape[1]) ** 2 % 31 % 2
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), flags.reshape(shape))
 
 
 @pytest.mark.parametrize("width", [320, 390, 600, 768, 1024, 1920])
@@ -542,10 +569,21 @@ def test_without_scripts_the_page_says_what_it_needs(
     opened.view.close()
 
 
-def test_the_page_of_large_photographs_opens_quickly(browser: Any, tmp_path: Path) -> None:
-    pipeline.preview(pipeline.TrainSettings(model="padim", data="demo:large"), tmp_path / "large.html")
-    opened = Preview(browser, tmp_path / "large.html", 1280)
-    opened.view.wait_for_selector(".view canvas")
-    assert (tmp_path / "large.html").stat().st_size < 5e6
-    assert not opened.complaints
-    opened.view.close()
+def test_large_photographs_are_as_fine_on_the_page_as_in_as_many_tiles_as_it_takes(
+    browser: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "large").mkdir()
+    for i in range(3):
+        Image.fromarray(photograph(i)).resize((4000, 3000)).save(tmp_path / f"large/{i}.jpg")
+    data, out = str(tmp_path / "large"), tmp_path / "large.html"
+    sizes = {}
+    for tiles in ("auto", "10x10"):
+        pipeline.preview(pipeline.TrainSettings(model="padim", data=data, tiles=tiles), out)
+        opened = Preview(browser, out, 1280)
+        opened.view.wait_for_selector(".view canvas")
+        sizes[tiles] = opened.seen().shape
+        assert ("finer than this page" in opened.area_said()[0]) == (tiles == "10x10")
+        assert not opened.complaints
+        opened.view.close()
+    assert out.stat().st_size < 4e6
+    assert sizes["auto"] == (*Tiling(*choose_tiles((3000, 4000), (256, 256), 0.125)).find_canvas((256, 256)), 3)

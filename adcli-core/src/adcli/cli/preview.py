@@ -28,15 +28,8 @@ from adcli.runs.settings import TrainSettings
 @flag("--open", "to_open", is_flag=True, section="Output", help="Open the page in the browser.")
 @flag("--count", type=int, default=6, metavar="N", section="Output", help="Photographs (6).")
 @setting("model", "Model that is to be trained.", otherwise="patchcore")
-@flag(
-    "--region",
-    "zones",
-    multiple=True,
-    metavar="[NAME=]X,Y,W,H",
-    section="Images",
-    help="Part of each image to look at; several, each with a name.",
-)
-@settings("fit", "ignore", "tiles", "tile_overlap", "image_size", "white", "data_options", "skip_unreadable", "workers")
+@settings("region", "fit", "ignore", "tiles", "tile_overlap", "image_size", "white")
+@settings("data_options", "skip_unreadable", "workers")
 @megapixels_flag
 @json_flag
 @click.pass_context
@@ -47,7 +40,6 @@ def preview(
     out: Path,
     to_open: bool,
     count: int,
-    zones: tuple[str, ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -61,11 +53,11 @@ def preview(
       adcli preview photos/rail --out rail.html --open
       adcli preview photos/rail --tiles auto --out rail.html
     """
-    for name in ("region", "out", "count"):
+    for name in ("out", "count"):
         name_key(ctx, name, f"--{name}")
     pipeline, progress = load_pipeline(), ConsoleProgress()
     chosen = TrainSettings.parse({"model": suggest_model(), **drop_missing(given), "data": reference})
-    page = pipeline.preview(chosen, out, zones=zones, count=count, progress=progress)
+    page = pipeline.preview(chosen, out, count=count, progress=progress)
     if as_json:
         print_json({"data": reference, "page": str(page)})
     else:

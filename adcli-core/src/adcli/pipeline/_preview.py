@@ -1,20 +1,19 @@
 """A page on which one looks at photographs before training."""
 
-import re
+import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from adcli import _system
 from adcli._commands import quote
-from adcli._files import check_reachable, read_bytes, storing, write_atomically
+from adcli._files import check_reachable, exists, read_bytes, storing, write_atomically
 from adcli._plugins.registry import Provided, registry
 from adcli.data.ahead import load_all
 from adcli.data.decoding import Size
 from adcli.data.fingerprint import relative_names
-from adcli.data.framing import Framing, parse_region, parse_size, read_ignored
+from adcli.data.framing import Zone, parse_size, read_ignored
 from adcli.data.left_out import say
 from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
@@ -22,8 +21,8 @@ from adcli.data.samples import Sample, Splits
 from adcli.data.survey import Survey, survey
 from adcli.errors import DataError, OptionError, PluginError, StorageError
 from adcli.progress import Progress, Silent
-from adcli.report.preview import GENERATOR, PreviewPage, Shot, Start, Zone, check_zone, render_preview, shrink
-from adcli.runs.settings import TrainSettings, check_places
+from adcli.report.preview import GENERATOR, PreviewPage, Shot, Start, render_preview, shrink
+from adcli.runs.settings import TrainSettings, check_places, framing
 from adcli.specs import ModelSpec
 
 MOST = 24
@@ -33,41 +32,32 @@ _HEAD = 4096
 """Bytes of a page within which it says what made it."""
 
 _LARGEST = 64 << 20
-_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
-def preview(
-    settings: TrainSettings,
-    out: Path,
-    *,
-    zones: Sequence[str] = (),
-    count: int = 6,
-    progress: Progress | None = None,
-) -> Path:
+def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Progress | None = None) -> Path:
     """Write a page on which one tries zones, ignored areas, tiles and sizes on a few photographs, before training.
 
     Args:
         settings: the model and the data, and what the page begins with.
         out: the HTML file; a page that was written before is replaced.
-        zones: parts to look at, as :func:`parse_zones` reads them.
         count: photographs on the page; a third of them show defects, if there are any.
         progress: receives progress and notes.
 
     Raises:
-        OptionError: a zone cannot be read, or too many photographs are asked for.
+        OptionError: too many photographs are asked for, or the page's name is none of a page.
         DataError: there are no photographs, or one cannot be read or lacks a zone.
         StorageError: the page cannot be written, or another file is there.
     """
     if not 1 <= count <= MOST:
         raise OptionError(f"must be from 1 to {MOST}, not {count}.", option="count")
-    progress, parsed = progress or Silent(), parse_zones(zones)
+    progress = progress or Silent()
     check_out(out)
     check_places(settings)
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
     say(data.splits.left_out, progress.note)
     found = survey([sample.image for sample in data.splits.train])
-    start = _begin(settings, parsed)
+    start = _begin(settings)
     shots = _read_shots(choose_samples(data.splits, count), settings, found, start, progress)
     page = PreviewPage(
         title=settings.data or data.name,
@@ -86,27 +76,6 @@ def preview(
     return out
 
 
-def parse_zones(words: Sequence[str]) -> list[Zone]:
-    """Return the zones of ``"left=0,0,800,600"`` and ``"right=900,0,800,600"``; a single one needs no name.
-
-    Raises:
-        OptionError: one cannot be read, or its name is missing, odd or another's.
-    """
-    zones = []
-    for word in words:
-        name, equals, box = word.rpartition("=")
-        if equals and not _NAME.fullmatch(name):
-            raise OptionError(f"names are made of letters, digits, -, _ and ., not '{name}'.", option="region")
-        zones.append(Zone(name, *parse_region(box)))
-    names = [zone.name for zone in zones]
-    if len(zones) > 1 and "" in names:
-        raise OptionError("needs names if there are several, for example left=0,0,800,600.", option="region")
-    twice = next((name for name, following in pairwise(sorted(names)) if name == following), None)
-    if twice is not None:
-        raise OptionError(f"'{twice}' is the name of two; give each its own.", option="region")
-    return zones
-
-
 def check_out(out: Path) -> None:
     """Check that a page can be written, before photographs are read.
 
@@ -122,6 +91,9 @@ def check_out(out: Path) -> None:
     with storing(out):
         if out.exists() and GENERATOR.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
             raise StorageError(f"{out}: is there already, and is no page of adcli preview; choose another name.")
+    parent = next(folder for folder in out.absolute().parents if exists(folder))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise StorageError(f"{out}: cannot be written, as {parent} may not be changed; choose another place.")
 
 
 def choose_samples(splits: Splits, count: int) -> list[Sample]:
@@ -160,16 +132,17 @@ def _find(name: str) -> Provided[ModelSpec] | None:
         return None
 
 
-def _begin(settings: TrainSettings, zones: Sequence[Zone]) -> Start:
-    size = settings.image_size
+def _begin(settings: TrainSettings) -> Start:
+    ignored = None if settings.ignore is None else read_ignored(Path(settings.ignore))
+    looked_at, size = framing(settings, ignored), settings.image_size
     return Start(
-        zones=zones,
+        zones=looked_at.zones or [Zone("", box) for box in [looked_at.region] if box],
         fit=settings.fit,
         tiles=settings.tiles,
         overlap=settings.tile_overlap,
         image_size=size if size in (None, "auto") else parse_size(size),
         ignore=settings.ignore or "",
-        ignored=None if settings.ignore is None else read_ignored(Path(settings.ignore)),
+        ignored=ignored,
     )
 
 
@@ -178,13 +151,14 @@ def _read_shots(
 ) -> list[Shot]:
     """Return what can be read of samples; with ``--skip-unreadable`` the others are noted."""
     white = found.white if settings.white == "auto" else int(settings.white)
+    looked_at = framing(settings, start.ignored)
     names = relative_names(sample.image for sample in samples)
 
     def read(numbered: tuple[str, Sample]) -> Shot | DataError:
         name, sample = numbered
         try:
             photograph = open_photograph(sample.image, white=white)
-            _check_start(start, photograph.size, sample.image)
+            looked_at.check(photograph.size, sample.image)
         except DataError as error:
             return error
         return shrink(photograph.pixels, name, sample.defect or sample.label or "")
@@ -201,13 +175,6 @@ def _read_shots(
     if not shots:
         raise DataError(f"--data {settings.data}: none of the chosen photographs can be read.")
     return shots
-
-
-def _check_start(start: Start, size: tuple[int, int], name: Path) -> None:
-    """Check that a photograph has the zones and the shape of the ignored areas that the page begins with."""
-    Framing(ignored=start.ignored).check(size, name)
-    for zone in start.zones:
-        check_zone(zone, size, name)
 
 
 def _name_data(settings: TrainSettings) -> str:

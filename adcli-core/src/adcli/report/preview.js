@@ -6,12 +6,13 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const known = JSON.parse($("#known").textContent);
 
 const SMALLEST = 16; // pixels of a side of what is looked at
-const LARGEST = 8192; // pixels of a side of what a model gets
 const DENSE = 2; // pixels of a photograph, on each side, that a pixel of a model should cover at most
 const MOST = 64; // tiles in a row or a column
 const STEP = 32; // what sides of a chosen size are multiples of
 const GREY = 128; // what ignored pixels become
 const FINE = 16384; // parts of a level that values are rounded to before they are rounded to levels
+const LONGEST = 40; // letters of a zone's name
+const MOST_ZONES = 64;
 const KEPT = 30; // steps that can be undone
 
 /* The rules of adcli, which its tests compare with these. Sizes are [height, width]. */
@@ -47,12 +48,14 @@ function around(side) {
 function chooseSize(part, standard, [columns, rows], share) {
   const [down, across] = [rows, columns].map((count) => 1 + (count - 1) * (1 - share));
   const [aspect, pixels] = [part[0] / down / (part[1] / across), standard[0] * standard[1]];
+  const [heights, widths] = [aspect, 1 / aspect].map((ratio) => around(Math.sqrt(pixels * ratio)));
+  // If one side cannot be short enough, the other is.
+  const candidates = heights.flatMap((height) => [...widths, ...around(pixels / height)].map((width) => [height, width]));
+  candidates.push(...widths.flatMap((width) => around(pixels / width).map((height) => [height, width])));
   let [best, least] = [standard, Infinity];
-  for (const height of around(Math.sqrt(pixels * aspect))) {
-    for (const width of around(Math.sqrt(pixels / aspect))) {
-      const miss = Math.abs(Math.log(height / width / aspect)) + Math.abs(Math.log((height * width) / pixels));
-      if (miss < least) [best, least] = [[height, width], miss];
-    }
+  for (const [height, width] of candidates) {
+    const miss = Math.abs(Math.log(height / width / aspect)) + 2 * Math.abs(Math.log((height * width) / pixels));
+    if (miss < least) [best, least] = [[height, width], miss];
   }
   return best;
 }
@@ -63,17 +66,16 @@ function median(values) {
   return Math.floor(sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2);
 }
 
-// The median height and width of what is looked at in photographs that have all zones.
+// The median height and width of what is looked at, of zones the largest, in photographs that have all zones.
 function findTypical(sizes, zones) {
   const [heights, widths] = [[], []];
   for (const [height, width, number] of sizes) {
-    const suits = zones.every((zone) => zone.x + zone.width <= width && zone.y + zone.height <= height);
-    const parts = zones.length ? zones.map((zone) => [zone.height, zone.width]) : [[height, width]];
-    for (const part of suits ? parts : []) {
-      for (let i = 0; i < number; i++) {
-        heights.push(part[0]);
-        widths.push(part[1]);
-      }
+    if (zones.some((zone) => zone.x + zone.width > width || zone.y + zone.height > height)) continue;
+    const parts = zones.length ? zones : [{ width, height }];
+    const largest = parts.reduce((best, part) => (part.width * part.height > best.width * best.height ? part : best));
+    for (let i = 0; i < number; i++) {
+      heights.push(largest.height);
+      widths.push(largest.width);
     }
   }
   return heights.length ? [median(heights), median(widths)] : null;
@@ -204,7 +206,8 @@ const number = (id, otherwise) => {
 
 // The settings as they are in force: [height, width] of the model, columns and rows, overlap.
 function inForce() {
-  const part = findTypical(known.sizes, state.zones) ?? [looked()[0].height, looked()[0].width];
+  const [zone] = looked();
+  const part = findTypical(known.sizes, state.zones) ?? [zone.height, zone.width];
   const how = $("#size-how").value;
   const cut = $("#tiles-how").value;
   const overlap = number("overlap", 0.125);
@@ -212,10 +215,7 @@ function inForce() {
   let size = own();
   if (how === "auto") size = chooseSize(part, size, tiles, overlap);
   if (how === "other") size = [number("size-height", size[0]), number("size-width", size[1])];
-  // As many as the largest zone needs.
-  const parts = state.zones.length ? state.zones.map((zone) => [zone.height, zone.width]) : [part];
-  const needed = parts.map((each) => chooseTiles(each, size, overlap));
-  const wanted = cut === "auto" ? [0, 1].map((i) => Math.max(...needed.map((each) => each[i]))) : tiles;
+  const wanted = cut === "auto" ? chooseTiles(part, size, overlap) : tiles;
   tiles = wanted.map((count) => Math.min(count, MOST));
   return { part, size, tiles, overlap, canvas: layOut(size, tiles[0], tiles[1], overlap).canvas, lacking: Math.max(...wanted) > MOST };
 }
@@ -296,9 +296,8 @@ function makeBox(i) {
 }
 
 function drawGrid({ size, tiles, overlap, canvas }) {
-  const whole = `M0 0H${shot.width}V${shot.height}H0Z`;
-  const holes = state.zones.map(({ x, y, width, height }) => `M${x} ${y}h${width}v${height}h${-width}z`);
-  $("#shade").setAttribute("d", holes.length ? whole + holes.join("") : "");
+  const holes = looked().map(({ x, y, width, height }) => svg("rect", { x, y, width, height, fill: "#000" }));
+  $("#holes").replaceChildren(svg("rect", { width: "100%", height: "100%", fill: "#fff" }), ...holes);
   drawn.setAttribute("viewBox", `0 0 ${shot.width} ${shot.height}`);
   const shapes = [];
   const { corners } = layOut(size, tiles[0], tiles[1], overlap);
@@ -395,7 +394,7 @@ function saySeen({ size, tiles, canvas }) {
       line.append(hint);
     }
     const shown = [zone.height * shot.shown_height / shot.height, zone.width * shot.shown_width / shot.width];
-    if (canvas[0] > shown[0] + 1 && canvas[1] > shown[1] + 1 && shot.shown_width < shot.width) {
+    if ((canvas[0] > shown[0] + 1 || canvas[1] > shown[1] + 1) && shot.shown_width < shot.width) {
       line.append(` The model sees it finer than this page, which has the photograph at ${shot.shown_width} x ${shot.shown_height}.`);
     }
     return line;
@@ -432,13 +431,14 @@ function findProblems({ lacking }) {
       problems.push(`${state.zones.length ? named(zone, i) : "Everything"} is ignored altogether: nothing is left to look at.`);
     });
   }
+  if (state.zones.length > MOST_ZONES) problems.push(`There may be ${MOST_ZONES} zones, not ${state.zones.length}.`);
   if (lacking) problems.push(`More than ${MOST} tiles a side would be needed; choose a larger size.`);
   if ($$("input:invalid").length) problems.push("A number is out of its bounds; the last good value, or the default, is used instead.");
   return problems;
 }
 
 function quote(word) {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
+  if (/^[\p{L}\p{N}_@%+=:,./-]+$/u.test(word)) return word;
   return known.windows ? `"${word}"` : `'${word.replaceAll("'", `'"'"'`)}'`;
 }
 
@@ -592,9 +592,9 @@ function makeField(zone, i, key) {
     remember();
     if (key === "name") {
       const others = state.zones.filter((other) => other !== state.zones[i]).map((other) => other.name);
-      const wanted = field.value.trim().replace(/[^A-Za-z0-9_.-]+/g, "-");
+      const wanted = field.value.trim().replace(/[^\p{L}\p{N}_.-]+/gu, "-").slice(0, LONGEST);
       let [name, count] = [wanted, 2];
-      while (name && others.includes(name)) name = `${wanted}-${count++}`;
+      while (name && others.includes(name)) name = `${wanted.slice(0, LONGEST - 4)}-${count++}`;
       state.zones[i].name = name;
       nameZones();
     } else if (field.value !== "" && Number.isFinite(Number(field.value))) {
@@ -731,7 +731,7 @@ stage.addEventListener("pointermove", go);
 stage.addEventListener("pointerup", end);
 stage.addEventListener("pointercancel", end);
 stage.addEventListener("pointerleave", () => {
-  if (!drag && document.activeElement !== stage) $("#brush").style.display = "none";
+  if (!drag) $("#brush").style.display = "none";
 });
 
 /* Keys */

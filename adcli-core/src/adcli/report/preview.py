@@ -11,7 +11,7 @@ from PIL import Image
 
 from adcli import __version__
 from adcli.data.decoding import Pixels, Size, resize
-from adcli.data.framing import Flags, Framing, ignored_png
+from adcli.data.framing import Flags, Zone, ignored_png
 from adcli.data.framing_standalone import scale_flags
 from adcli.data.samples import have_same_aspect
 
@@ -58,22 +58,11 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Zone:
-    """A part to look at: its name, empty for the only one, upper left corner, width and height, in pixels."""
-
-    name: str
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class Start:
     """What the page begins with, as the command line has it.
 
     Attributes:
-        zones: parts to look at; none for all.
+        zones: parts to look at; none for all, and a single one may have no name.
         fit: ``squash`` or ``letterbox``.
         tiles: ``auto``, columns and rows as in ``4x3``, or None for one.
         overlap: of tiles, as a share of their sides.
@@ -194,11 +183,9 @@ def _describe(page: PreviewPage) -> dict[str, Any]:
         "sizes": page.sizes,
         "area": area,
         **{name: getattr(start, name) for name in ("fit", "tiles", "overlap", "image_size", "ignore")},
-        "zones": [asdict(zone) for zone in start.zones],
+        "zones": [
+            dict(zip(("name", "x", "y", "width", "height"), (zone.name, *zone.box), strict=True))
+            for zone in start.zones
+        ],
         "ignored": ignored,
     }
-
-
-def check_zone(zone: Zone, size: Size, name: object) -> None:
-    """Check that a photograph of a (height, width) has a zone; raises :class:`DataError` as a training does."""
-    Framing((zone.x, zone.y, zone.width, zone.height)).check(size, name)
