@@ -10,7 +10,9 @@ from torch import nn
 from adcli._process import memory
 from adcli.errors import LackOfMemoryError
 from adcli.nn import foreseeing
-from adcli.nn.backbones import Backbone
+from adcli.nn.backbones import Backbone, create_backbone
+from adcli.nn.foreseeing import compare_sizes
+from adcli.options import BackboneOptions
 
 
 class Attention(nn.Module):
@@ -113,3 +115,15 @@ def test_the_memory_that_is_free_is_that_of_machine_and_groups(
     monkeypatch.setattr(memory, "_OWN_GROUP", tmp_path / "cgroup")
     monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
     assert memory.free_memory() == free
+
+
+def test_a_larger_size_takes_longer_and_one_that_no_backbone_takes_has_no_cost() -> None:
+    options = BackboneOptions(backbone="random:resnet18", layers=(2,))
+    network = nn.ModuleList([create_backbone(options, image_size=(64, 64), pretrained=False)])
+    cost = compare_sizes(network, (64, 64), (256, 256), "cpu")
+    assert cost is not None
+    assert cost > 1.5
+    fixed = BackboneOptions(backbone="random:test_vit", layers=(2,))
+    network = nn.ModuleList([create_backbone(fixed, image_size=(160, 160), pretrained=False)])
+    assert compare_sizes(network, (160, 160), (192, 192), "cpu") is None
+    assert compare_sizes(nn.Identity(), (64, 64), (256, 256), "cpu") is None

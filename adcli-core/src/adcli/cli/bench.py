@@ -32,6 +32,11 @@ def bench(run: str, paths: tuple[str, ...], as_json: bool, **computing: Any) -> 
         ["throughput", f"{timings.throughput:.1f} images/s", "decoded already, batch 16"],
         ["", f"{timings.throughput_decoding:.1f} images/s", f"decoding included, batch 16, {workers} threads decode"],
     ]
+    if timings.next_size is not None:
+        height, width = timings.next_size
+        rows.append(
+            ["next size", f"{timings.next_cost:.1f} times as long", f"--image-size {height}x{width}, the backbone"]
+        )
     print_table(("what", "measured", "how"), rows, "", ("what", "measured"))
     click.echo(f"{timings.images} images, {timings.cores} cores")
 

@@ -1,7 +1,8 @@
-"""What a batch will take, before it is computed: at least that much memory has to be free."""
+"""What a batch will take, before it is computed: at least that much memory has to be free; and what a size costs."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +11,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from adcli._process.memory import free_memory
-from adcli.errors import LackOfMemoryError
+from adcli.data.decoding import Size
+from adcli.errors import AdcliError, LackOfMemoryError
 from adcli.nn.backbones import Backbone
+from adcli.nn.devices import pick_device
 
 SMALL = 64 << 20
 """Bytes of a batch of images below which nothing is foreseen, which takes some milliseconds."""
+
+TRIALS = 5
+"""How often the time of a size is measured."""
 
 
 def check_images(count: int, height: int, width: int, device: torch.device) -> None:
@@ -86,3 +92,36 @@ class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storages = {storage._cdata: storage.nbytes() for storage in (tensor.untyped_storage() for tensor in tensors)}
         self.size = max(self.size, sum(storages.values()))
         return result
+
+
+def compare_sizes(model: nn.Module, size: Size, other: Size, device: str = "auto") -> float | None:
+    """Return how many times as long the backbones of a model take for one image of another height and width.
+
+    Args:
+        model: in evaluation mode.
+        size: height and width of its input.
+        other: another height and width.
+        device: where to compute; the model is moved there.
+
+    Returns:
+        None if it has no backbone, or one that takes no images of that size.
+    """
+    backbones = [module for module in model.to(pick_device(device)).modules() if isinstance(module, Backbone)]
+    if not backbones:
+        return None
+    try:
+        # In turns, so that a busy machine slows both; the first round is left out.
+        rounds = [[_time(backbones, one) for one in (size, other)] for _ in range(TRIALS + 1)][1:]
+    except AdcliError:
+        return None
+    return min(seconds for _, seconds in rounds) / min(seconds for seconds, _ in rounds)
+
+
+@torch.inference_mode()
+def _time(backbones: Sequence[Backbone], size: Size) -> float:
+    """Return the seconds that one image takes."""
+    image, start = backbones[0].mean.new_zeros(1, 3, *size), time.perf_counter()
+    for backbone in backbones:
+        # Waits for what a GPU computes.
+        backbone(image)[-1].sum().item()
+    return time.perf_counter() - start

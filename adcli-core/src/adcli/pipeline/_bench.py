@@ -6,17 +6,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from adcli.data.decoding import Size
 from adcli.data.folder import images_in
 from adcli.data.source import Item
 from adcli.pipeline._open import find, open_scorer
 from adcli.progress import Progress
+from adcli.runs.run import Run
 from adcli.scoring.runtime import cores
 from adcli.scoring.scorer import Scorer
 
@@ -28,6 +30,9 @@ LATENCIES = 30
 """Single images timed, after the first."""
 
 THROUGHPUT_SECONDS = 2.0
+
+STEP = 32
+"""What sides of the next size are multiples of, a quarter longer."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Timings:
         latency_decoding: of single images from their files, batch 1.
         throughput: images per second at batch 16 that are decoded already.
         throughput_decoding: images per second at batch 16 from their files, decoded in threads.
+        next_size: height and width of the next larger size that the backbone takes; None for exports, and without one.
+        next_cost: how many times as long the backbone takes for one image of that size.
     """
 
     images: int
@@ -61,6 +68,8 @@ class Timings:
     latency_decoding: Latency
     throughput: float
     throughput_decoding: float
+    next_size: Size | None = None
+    next_cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON can hold them."""
@@ -89,12 +98,13 @@ def bench(
     """
     with _images(paths) as images:
         start = time.perf_counter()
-        scorer = open_scorer(find(reference, progress=progress), device=device, batch_size=BATCH, workers=workers)
+        opened = find(reference, progress=progress)
+        scorer = open_scorer(opened, device=device, batch_size=BATCH, workers=workers)
         loaded = time.perf_counter()
         _score_file(scorer, images[0])
         first = time.perf_counter()
         pixels = np.stack([scorer.source.read(Item(images[i % len(images)])).pixels for i in range(BATCH)])
-        return Timings(
+        timings = Timings(
             images=len(images),
             cores=cores(),
             load=loaded - start,
@@ -104,6 +114,17 @@ def bench(
             throughput=_throughput(lambda: _calls(scorer, pixels)),
             throughput_decoding=_throughput(lambda: _from_files(scorer, images)),
         )
+    found = _foresee(opened, device) if isinstance(opened, Run) else None
+    return timings if found is None else replace(timings, next_size=found[0], next_cost=found[1])
+
+
+def _foresee(run: Run, device: str) -> tuple[Size, float] | None:
+    """Return the next larger size, and how many times as long the run's backbone takes for it."""
+    from adcli.nn.foreseeing import compare_sizes
+
+    height, width = (-(-side * 5 // (4 * STEP)) * STEP for side in run.image_size)
+    cost = compare_sizes(run.restore(), run.image_size, (height, width), device)
+    return None if cost is None else ((height, width), cost)
 
 
 @contextmanager
