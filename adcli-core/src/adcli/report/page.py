@@ -10,6 +10,7 @@ from adcli import __version__
 from adcli.metrics.curves import Flags, Floats
 from adcli.metrics.words import interval, known, ranking, unseen, verdict_lines
 from adcli.report import plots
+from adcli.report._templates import fill_template
 from adcli.report.cards import Picture
 from adcli.report.colours import gradient
 from adcli.report.trying import count_verdicts, list_scores
@@ -120,17 +121,9 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page as HTML, self-contained."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("adcli.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     groups, threshold = list(grouped(page.cards)), page.calibration.image_threshold
-    return environment.get_template("page.html").render(
+    return fill_template(
+        "page.html",
         page=page,
         version=__version__,
         image=ranking(page.metrics, "image"),

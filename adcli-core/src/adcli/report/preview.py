@@ -153,19 +153,8 @@ def to_uri(content: bytes, form: str) -> str:
 
 def render_preview(page: PreviewPage) -> str:
     """Return the page as HTML, self-contained."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("adcli.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     known = _describe(page)
-    return environment.get_template("preview.html").render(
-        page=page, version=__version__, generator=GENERATOR, known=known
-    )
+    return fill_template("preview.html", page=page, version=__version__, generator=GENERATOR, known=known)
 
 
 def _describe(page: PreviewPage) -> dict[str, Any]:
