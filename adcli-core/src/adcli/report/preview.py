@@ -14,6 +14,7 @@ from adcli.data.decoding import Pixels, Size, resize
 from adcli.data.framing import Flags, Zone, ignored_png
 from adcli.data.framing_standalone import scale_flags
 from adcli.data.samples import have_same_aspect
+from adcli.report._templates import fill_template
 
 GENERATOR = "adcli preview"
 """What a page says near its beginning, so that it may be written over."""
