@@ -274,6 +274,7 @@ def test_evaluation_calibration_pictures_and_timing_follow_the_run(
     page = (path / "report.html").read_text()
     for words in ("48x48, letterbox", "without clock.png", "dark: not looked at"):
         assert words in page
+    assert "48x48, 3x2 tiles" in (runs["tiles of a region"].path / "report.html").read_text()
 
 
 def test_a_run_of_before_has_no_preparation(data: Path, tmp_path: Path) -> None:

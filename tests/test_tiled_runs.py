@@ -1,6 +1,7 @@
 """Tiles from end to end: seams, defects at borders, resuming, several processes, and memory."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from support import Adcli, assert_one_line
 
 from adcli import pipeline
+from adcli._plugins.registry import registry
 from adcli.data import ImageSource, items_of
 from adcli.data.framing import Framing
 from adcli.data.tiling import Tiling
@@ -229,3 +231,35 @@ def test_memory_of_a_fit_does_not_grow_with_the_photographs(tmp_path: Path, monk
         assert len(held) <= 3 * -(-seen // (3 * 15)) + 1
     assert seen == 12 * 15
     assert len(held) == len(set(held)) == 12
+
+
+@pytest.fixture(scope="module")
+def few(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half of the good photographs, without any to test; read only."""
+    folder = tmp_path_factory.mktemp("data") / "few"
+    folder.mkdir()
+    for path in sorted((data / "train/good").iterdir())[::2]:
+        shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+@pytest.mark.parametrize("model", sorted(provided.spec.name for provided in registry().models.offered))
+def test_every_model_takes_tiles_and_zones(model: str, few: Path, tmp_path: Path) -> None:
+    spec = registry().models[model].spec
+    given = settings(
+        few,
+        model=model,
+        options=dict(spec.quick),
+        image_size="64",
+        tiles="2x1",
+        region="left=0,0,160,220 right=160,0,160,220",
+        calibration="0.3",
+    )
+    run = pipeline.train(given, out=tmp_path / "run").run
+    assert run.record["data"]["fitted"] == 5
+    (prediction,) = pipeline.predict(run, [fabric(700, (110, 80))])
+    assert len(prediction.zone_scores) == 2
+    assert (prediction.map is None) == (spec.task == "classification")
+    if prediction.map is not None:
+        assert prediction.map.shape == SIZE
+        assert np.isfinite(prediction.map).all()

@@ -147,7 +147,7 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "backbone": str(options["backbone"]) + _replaced(record["backbone"]) if "backbone" in options else "",
         "learnt from": f"{data['fitted']} good images of {_name(settings['data'])}, {data['held_out']} held out",
         "tested": count_labels(tested) if tested else "",
-        "size": str(settings["image_size"]) + (", letterbox" if settings.get("fit") == "letterbox" else ""),
+        "size": _say_size(settings),
         "looked at": _looked_at(settings),
         "trained": _utc(str(settings.get("created", ""))),
         "note": run.note,
@@ -158,6 +158,12 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
 def _utc(time: str) -> str:
     """Return a time as the page shows all of them; nothing if it is not known."""
     return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if time else ""
+
+
+def _say_size(settings: Mapping[str, Any]) -> str:
+    words = [str(settings["image_size"]), "letterbox" if settings.get("fit") == "letterbox" else ""]
+    words.append(f"{settings['tiles']} tiles" if settings.get("tiles") else "")
+    return ", ".join(filter(None, words))
 
 
 def _looked_at(settings: Mapping[str, Any]) -> str:
