@@ -16,6 +16,7 @@ from support import Adcli, assert_one_line
 from adcli import pipeline
 from adcli._files import seal
 from adcli.exports.export import Export
+from adcli.pipeline.metrics_in_force import metrics_in_force
 from adcli.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("strangers_plugin")
@@ -144,6 +145,40 @@ def test_a_defect_outside_of_the_region_is_missed_and_said_to_be(data: Path, tmp
     shown = adcli("runs", "show", run.path).out
     for text in (shown, (run.path / "report.html").read_text()):
         assert "50.0% of the defective pixels lie where nothing was looked at" in text
+
+
+def test_zones_are_calibrated_again_and_at_the_best_f1(runs: dict[str, Run], data: Path, tmp_path: Path) -> None:
+    run = pipeline.load(shutil.copytree(runs["zones"].path, tmp_path / "run"))
+    before = [(it.score, it.is_defect, it.zones) for it in pipeline.predict(run, [data / "test"])]
+    assert {zones for _, is_defect, zones in before if is_defect} <= {("upper",), ("lower",), ("upper", "lower")}
+    assert not any(zones for _, is_defect, zones in before if not is_defect)
+    pipeline.recalibrate(run, threshold="f1", validation=str(data / "test"))
+    found = [(it.score, it.verdict) for it in pipeline.predict(pipeline.load(run.path), [data / "test"])]
+    assert [score for score, _ in found] == [score for score, _, _ in before]
+    assert [verdict for _, verdict in found] == ["good"] * 4 + ["defect"] * 4
+    good = tmp_path / "good"
+    shutil.copytree(data / "test/good", good)
+    again = pipeline.recalibrate(pipeline.load(run.path), str(good)).calibration
+    assert again.n == 4
+    assert set(again.zones) == {"upper", "lower"}
+    shown, words = metrics_in_force(pipeline.load(run.path))
+    assert "evaluate it again" in words
+    assert "false_alarm_rate" not in shown["image"]
+
+
+def test_a_training_sets_the_threshold_of_zones_at_the_best_f1_or_at_a_value(data: Path, tmp_path: Path) -> None:
+    for folder, first in (("good", 800), ("hole", 900)):
+        (tmp_path / "labelled" / folder).mkdir(parents=True)
+        for i in range(3):
+            pixels = photograph(first + i, defect=folder == "hole")
+            Image.fromarray(pixels).save(tmp_path / "labelled" / folder / f"{i}.png")
+    given = WAYS["zones"] | {"threshold": "f1", "validation": str(tmp_path / "labelled")}
+    run = train(data, tmp_path / "f1", **given)
+    assert [it.verdict for it in pipeline.predict(run, [data / "test"])] == ["good"] * 4 + ["defect"] * 4
+    run = train(data, tmp_path / "value", **WAYS["zones"], threshold="1000", calibration="3-fold")
+    assert {it.verdict for it in pipeline.predict(run, [data / "test"])} == {"good"}
+    run = train(data, tmp_path / "none", **WAYS["zones"], calibration="none")
+    assert {it.verdict for it in pipeline.predict(run, [data / "test"])} == {""}
 
 
 @pytest.mark.parametrize("exporter", ["npz", "openvino", "onnx"])

@@ -125,7 +125,8 @@ class ImageSource:
             return [self]
         sources = [copy.copy(self) for _ in self.framing.zones]
         for source, framing in zip(sources, self.framing.of_zones, strict=True):
-            source.framing, source._cache, source._cached_bytes = framing, {}, 0
+            # Whoever looks at one zone after the other looks at each photograph once.
+            source.framing, source.cache_bytes, source._cache = framing, 0, {}
         return sources
 
     def fit(self, photograph: Photograph) -> Decoded:

@@ -41,7 +41,7 @@ from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.scorer import Scorer, score_inputs
+from adcli.scoring.scorer import Scorer, score_joined
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 
 _LARGEST_PICTURE, _LARGEST_LOG = 16 << 20, 64 << 20
@@ -249,8 +249,8 @@ def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Score
     inputs = scorer.source.stream(items_of(sample.image for sample in samples))
     scored = [
         (item.path in defective, score)
-        for item, _, score, _ in score_inputs(
-            scorer.runtime, progress.track(inputs, len(samples), "validating"), scorer.batch_size
+        for item, score in score_joined(
+            scorer.runtime, progress.track(inputs, len(samples), "validating"), scorer.batch_size, calibration
         )
     ]
     labels = [False] * calibration.n + [label for label, _ in scored]

@@ -35,6 +35,9 @@ def metrics_in_force(run: Run) -> tuple[dict[str, Any], str]:
             raise ValueError
         if any(record.model != run.record["weights"] for record, _, _ in labelled):
             raise ValueError
+        # Where a zone stands depends on the good images that it is compared with.
+        if run.calibration.zones and any(record.calibration != run.calibration.digest for record, _, _ in labelled):
+            raise ValueError
     except (OSError, ValueError, KeyError, RunError):
         if run.calibration.number <= 1:
             # There never was another threshold.

@@ -47,6 +47,20 @@ def score_inputs(
         yield subject, image, float(score), model_map
 
 
+def score_joined(
+    runtime: Runtime, inputs: Iterable[tuple[Item, Decoded]], batch_size: int, calibration: Calibration
+) -> Iterator[tuple[Item, float]]:
+    """Yield the score of each photograph in order, joined from those of its zones if there are any.
+
+    Raises:
+        TrainingError: a score is not finite.
+    """
+    for entry, said in _score(runtime, inputs, batch_size):
+        assert not isinstance(entry, Unreadable)
+        assert said is not None
+        yield entry[0], calibration.join(np.ravel(said[0]).tolist())
+
+
 def _score(
     runtime: Runtime, inputs: Iterable[tuple[Subject, Decoded] | Unreadable], batch_size: int
 ) -> Iterator[tuple[tuple[Subject, Decoded] | Unreadable, Said | None]]:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from adcli.data.fingerprint import relative_names
 from adcli.data.framing import Framing
 from adcli.data.samples import Sample
-from adcli.data.source import Decoded, ImageSource, Item
+from adcli.data.source import Decoded, ImageSource, Item, items_of
 from adcli.errors import OptionError
 from adcli.progress import Progress
 from adcli.scoring.calibration import Calibration, Method, find_span
 from adcli.scoring.parts import of_one_zone
 from adcli.scoring.runtime import Runtime
-from adcli.scoring.scorer import Scorer, score_inputs
+from adcli.scoring.scorer import score_inputs, score_joined
 
 COLOUR_SAMPLE = 16
 """Fitted images that set the colour scale of a run without calibration images."""
@@ -252,9 +252,9 @@ def _join_zones(
     if plan.method != "f1":
         return joined
     defective = {sample.image for sample in plan.validation if sample.label == "defect"}
-    scorer = Scorer(runtime, source, joined, of_zones[0].batch_size)
-    said = [it for it in scorer(sample.image for sample in plan.validation) if not it.problem]
-    return joined.at_best_f1([it.score for it in said], [it.path in defective for it in said])
+    inputs = source.stream(items_of(sample.image for sample in plan.validation))
+    scored = list(score_joined(runtime, inputs, of_zones[0].batch_size, joined))
+    return joined.at_best_f1([score for _, score in scored], [item.path in defective for item, _ in scored])
 
 
 def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
