@@ -343,6 +343,30 @@ def test_without_test_images_the_slider_moves_over_the_scores_of_good_images(bro
     opened.view.close()
 
 
+def test_with_zones_the_rate_is_that_of_the_smallest_p_value_above(browser: Any, tmp_path: Path) -> None:
+    random, names = np.random.default_rng(0), [f"{i}.png" for i in range(9)]
+    zones = {
+        zone: Calibration.conformal(scores, None, 0.1, "held-out").of_images(
+            [(float(score), name, name) for score, name in zip(scores, names, strict=True)]
+        )
+        for zone, scores in (("left", random.normal(size=9)), ("right", random.normal(size=9)))
+    }
+    calibration = Calibration.of_zones(zones, 0.2)
+    nothing = np.empty(0)
+    bare = page([], metrics={}, scores=nothing, is_defect=nothing.astype(bool), calibration=calibration)
+    opened = Shown(browser, written(tmp_path, bare), WIDTHS["desktop"])
+    slider = opened.view.get_by_role("slider", name="Try another threshold")
+    slider.press("End")
+    for threshold in sorted({*calibration.image_scores}, reverse=True):
+        said = opened.view.locator("[data-said=promise]").inner_text()
+        above = calibration.p_value(np.nextafter(threshold, np.inf))
+        assert above is not None
+        assert (f"at most {above:.1%} " in said) == (above < 1)
+        slider.press("ArrowLeft")
+    assert not opened.complaints
+    opened.view.close()
+
+
 def test_without_a_threshold_one_can_be_tried_and_taken_back(browser: Any, tmp_path: Path) -> None:
     unjudged = [replace(card, is_defect=None) for card in cards()]
     opened = Shown(browser, written(tmp_path, page(unjudged, calibration=Calibration.none())), WIDTHS["desktop"])

@@ -91,8 +91,10 @@ function promiseAt(threshold) {
   const n = calibrating.length;
   if (!n) return "No good images were held out, so nothing is known of its false-alarm rate.";
   const above = countAbove(calibrating, threshold);
-  const bound = above === n ? "no bound: all lie above it" : `${known.folds ? "about" : "at most"} ` +
-    `${percent((above + 1) / (n + 1))} (${above + 1} in ${n + 1})`;
+  // Of zones, the threshold is a place among the scores of each: as many lie above it, and each zone has its share.
+  const reach = known.zones ? known.zones * (n - Math.min(Math.max(Math.floor(threshold), 0), n) + 1) : above + 1;
+  const bound = reach > n ? "no bound: all lie above it" : `${known.folds ? "about" : "at most"} ` +
+    `${percent(reach / (n + 1))} (${reach} in ${n + 1})`;
   return `${above} of ${n} good calibration images (${percent(above / n)}) lie above it. ` +
     `As a false-alarm rate: ${bound}.`;
 }

@@ -66,4 +66,5 @@ def list_scores(calibration: Calibration, scores: Floats, is_defect: Flags, show
         "scores": [score for score, _ in listed],
         "labels": "".join(label for _, label in listed),
         "folds": calibration.method == "k-fold",
+        "zones": len(calibration.zones),
     }
