@@ -195,6 +195,7 @@ def test_the_number_of_tiles_is_chosen_and_kept(data: Path, tmp_path: Path, adcl
         (["--tiles", "4"], ["--tiles must be auto, or COLUMNSxROWS", "not '4'"]),
         (["--tiles", "65x1"], ["--tiles must be"]),
         (["--tile-overlap", "0.6"], ["--tile-overlap", "0.5"]),
+        (["--tile-overlap", "0.2"], ["--tile-overlap 0.2: is for --tiles; give both, or neither."]),
         (["--region", "0,0,60,60", "--region", "0,0,50,50"], ["--region must have a name if there are several"]),
         (["--region", "a=0,0,60,60", "--region", "a=0,0,50,50"], ["--region", "two are called 'a'"]),
         (["--image-size", "16", "--tiles", "auto", "--region", "0,0,9000,20"], ["--region 0,0,9000,20"]),

@@ -228,10 +228,12 @@ def check_places(settings: TrainSettings) -> None:
 
     Raises:
         DataError: one is not there.
-        OptionError: validation images that nothing would look at.
+        OptionError: validation images, or an overlap of tiles, that nothing would look at.
     """
     if settings.validation is not None and settings.threshold != "f1":
         raise OptionError(f"--validation {settings.validation}: is for --threshold f1; give both, or neither.")
+    if settings.tiles is None and settings.tile_overlap != FIELDS["tile_overlap"].default:
+        raise OptionError(f"--tile-overlap {settings.tile_overlap:g}: is for --tiles; give both, or neither.")
     calibration = parse_calibration(settings.calibration)
     named = {"calibration": calibration, "validation": settings.validation, "ignore": settings.ignore}
     for name, place in named.items():
