@@ -172,6 +172,7 @@ CHOICES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
 def test_the_copied_command_trains_what_was_seen(
     preview: Callable[..., Preview], adcli: Adcli, tmp_path: Path, choices: dict[str, str]

@@ -244,6 +244,7 @@ def few(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", sorted(provided.spec.name for provided in registry().models.offered))
 def test_every_model_takes_tiles_and_zones(model: str, few: Path, tmp_path: Path) -> None:
     spec = registry().models[model].spec

@@ -172,6 +172,10 @@ _OUT_OF_MEMORY = (
 """How torch, OpenVINO, the loader of libraries and Python say that there is no memory, if not by a type of error."""
 
 
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+"""What a system answers if so many files are open that no more can be, which says nothing of the file asked for."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error, or what it was raised for, is that there is no memory left."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:

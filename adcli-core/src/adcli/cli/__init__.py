@@ -43,6 +43,7 @@ from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
 from adcli.errors import (
+    NO_DESCRIPTORS,
     LackOfMemoryError,
     OptionError,
     PluginError,
@@ -54,7 +55,6 @@ from adcli.errors import (
 )
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO)
-_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class PluginGroup(Group):
@@ -237,7 +237,7 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> int:
     """Print what a user can do about an error, or where it is kept, and return the exit code."""
     if is_out_of_memory(error):
         return _show(LackOfMemoryError(), arguments)
-    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+    if isinstance(error, OSError) and error.errno in NO_DESCRIPTORS:
         return _show(TooManyFilesError(), arguments)
     if isinstance(error, click.ClickException):
         return _show(error, arguments)

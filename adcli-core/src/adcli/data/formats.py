@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from adcli._locking import open_regular
-from adcli.errors import OptionError, one_line
+from adcli.errors import NO_DESCRIPTORS, OptionError, one_line
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -105,7 +105,13 @@ def open_binary(path: Path) -> IO[bytes]:
 
 
 def explain_refusal(error: OSError) -> str:
-    """Return why the system gives no content of a file, which says nothing of what is in it, to follow its name."""
+    """Return why the system gives no content of a file, which says nothing of what is in it, to follow its name.
+
+    Raises:
+        OSError: the error, if it says nothing of the file either.
+    """
+    if error.errno in NO_DESCRIPTORS:
+        raise error
     if error.errno == errno.EINVAL and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return f"cannot be read ({error.strerror or one_line(str(error))})"

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
 calibration = json.loads((folder / "calibration.json").read_text())
-zones = calibration.get("zones") or {"": calibration}
 session = ort.InferenceSession(next(folder.glob("*/1/model.onnx")), providers=["CPUExecutionProvider"])
 batch = session.get_inputs()[0].shape[0]
 count = batch if isinstance(batch, int) else 1
@@ -21,11 +20,10 @@ for path in sys.argv[1:]:
         parts = read(path)
     else:
         parts = {"": [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))]}
-    scores = {
-        zone: max(float(session.run(["score"], {"images": np.stack([part] * count)})[0][0]) for part in some)
-        for zone, some in parts.items()
-    }
-    thresholds = {zone: zones.get(zone, calibration)["image_threshold"] for zone in scores}
+    images = {zone: [np.stack([part] * count) for part in some] for zone, some in parts.items()}
+    said = {zone: [session.run(["score"], {"images": image})[0][0] for image in some] for zone, some in images.items()}
+    scores = {zone: float(max(some)) for zone, some in said.items()}
+    thresholds = {zone: calibration.get("zones", {}).get(zone, calibration)["image_threshold"] for zone in scores}
     found = [zone for zone, score in scores.items() if thresholds[zone] is not None and score > thresholds[zone]]
     verdict = "no threshold" if None in thresholds.values() else "defect" if found else "good"
     print(f"{path}:", *(f"{zone} {score:.6g}".strip() for zone, score in scores.items()), verdict)

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
 calibration = json.loads((folder / "calibration.json").read_text())
-zones = calibration.get("zones") or {"": calibration}
 graph = ov.Core().read_model(next(folder.glob("*/1/model.xml")))
 # Otherwise OpenVINO computes in bfloat16 if it can, and scores change by several percent.
 model = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -23,10 +22,9 @@ for path in sys.argv[1:]:
         parts = read(path)
     else:
         parts = {"": [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))]}
-    scores = {
-        zone: max(float(model(np.stack([part] * count))["score"][0]) for part in some) for zone, some in parts.items()
-    }
-    thresholds = {zone: zones.get(zone, calibration)["image_threshold"] for zone in scores}
+    images = {zone: [np.stack([part] * count) for part in some] for zone, some in parts.items()}
+    scores = {zone: max(float(model(image)["score"][0]) for image in some) for zone, some in images.items()}
+    thresholds = {zone: calibration.get("zones", {}).get(zone, calibration)["image_threshold"] for zone in scores}
     found = [zone for zone, score in scores.items() if thresholds[zone] is not None and score > thresholds[zone]]
     verdict = "no threshold" if None in thresholds.values() else "defect" if found else "good"
     print(f"{path}:", *(f"{zone} {score:.6g}".strip() for zone, score in scores.items()), verdict)
