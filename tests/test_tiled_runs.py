@@ -248,10 +248,11 @@ def few(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("model", sorted(provided.spec.name for provided in registry().models.offered))
 def test_every_model_takes_tiles_and_zones(model: str, few: Path, tmp_path: Path) -> None:
     spec = registry().models[model].spec
+    few_epochs = {"epochs": 2} if "epochs" in spec.options.__dataclass_fields__ else {}
     given = settings(
         few,
         model=model,
-        options=dict(spec.quick),
+        options={**spec.quick, **few_epochs},
         image_size="64",
         tiles="2x1",
         region="left=0,0,160,220 right=160,0,160,220",
