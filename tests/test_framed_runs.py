@@ -15,6 +15,7 @@ from support import Adcli, assert_one_line
 
 from adcli import pipeline
 from adcli._files import seal
+from adcli.errors import RunError
 from adcli.exports.export import Export
 from adcli.pipeline.metrics_in_force import metrics_in_force
 from adcli.runs.run import Run
@@ -164,6 +165,17 @@ def test_zones_are_calibrated_again_and_at_the_best_f1(runs: dict[str, Run], dat
     shown, words = metrics_in_force(pipeline.load(run.path))
     assert "evaluate it again" in words
     assert "false_alarm_rate" not in shown["image"]
+
+
+def test_thresholds_of_zones_in_another_order_are_refused(runs: dict[str, Run], data: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(runs["zones"].path, tmp_path / "run")
+    content = json.loads((path / "calibration.json").read_text())
+    content["zones"] = dict(reversed(content["zones"].items()))
+    (path / "calibration.json").write_text(json.dumps(content))
+    with pytest.raises(
+        RunError, match=r"calibration\.json: zones are lower, upper, but those looked at are upper, lower"
+    ):
+        list(pipeline.predict(pipeline.load(path), [data / "test"]))
 
 
 def test_a_training_sets_the_threshold_of_zones_at_the_best_f1_or_at_a_value(data: Path, tmp_path: Path) -> None:

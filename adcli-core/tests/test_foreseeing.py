@@ -120,10 +120,10 @@ def test_the_memory_that_is_free_is_that_of_machine_and_groups(
 def test_a_larger_size_takes_longer_and_one_that_no_backbone_takes_has_no_cost() -> None:
     options = BackboneOptions(backbone="random:resnet18", layers=(2,))
     network = nn.ModuleList([create_backbone(options, image_size=(64, 64), pretrained=False)])
-    cost = compare_sizes(network, (64, 64), (256, 256), "cpu")
+    cost = compare_sizes(network, (64, 64), (256, 256))
     assert cost is not None
     assert cost > 1.5
     fixed = BackboneOptions(backbone="random:test_vit", layers=(2,))
     network = nn.ModuleList([create_backbone(fixed, image_size=(160, 160), pretrained=False)])
-    assert compare_sizes(network, (160, 160), (192, 192), "cpu") is None
-    assert compare_sizes(nn.Identity(), (64, 64), (256, 256), "cpu") is None
+    assert compare_sizes(network, (160, 160), (192, 192)) is None
+    assert compare_sizes(nn.Identity(), (64, 64), (256, 256)) is None

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from adcli.data.decoding import Size
 from adcli.data.framing import Framing
-from adcli.data.tiling import DENSE, Size, choose_tiles
+from adcli.data.tiling import DENSE, choose_tiles
 from adcli.errors import DataError, OptionError
 
 

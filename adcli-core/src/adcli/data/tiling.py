@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli.data.decoding import Pixels, Size
 from adcli.data.framing_standalone import blend_tiles, find_overlap, lay_out
 from adcli.errors import OptionError
 
-Size = tuple[int, int]
-Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 OVERLAP = 0.125

@@ -14,7 +14,6 @@ from adcli._process.memory import free_memory
 from adcli.data.decoding import Size
 from adcli.errors import AdcliError, LackOfMemoryError
 from adcli.nn.backbones import Backbone
-from adcli.nn.devices import pick_device
 
 SMALL = 64 << 20
 """Bytes of a batch of images below which nothing is foreseen, which takes some milliseconds."""
@@ -94,19 +93,18 @@ class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def compare_sizes(model: nn.Module, size: Size, other: Size, device: str = "auto") -> float | None:
+def compare_sizes(model: nn.Module, size: Size, other: Size) -> float | None:
     """Return how many times as long the backbones of a model take for one image of another height and width.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode, on the device to compute on.
         size: height and width of its input.
         other: another height and width.
-        device: where to compute; the model is moved there.
 
     Returns:
         None if it has no backbone, or one that takes no images of that size.
     """
-    backbones = [module for module in model.to(pick_device(device)).modules() if isinstance(module, Backbone)]
+    backbones = [module for module in model.modules() if isinstance(module, Backbone)]
     if not backbones:
         return None
     try:

@@ -19,6 +19,7 @@ from adcli.data.source import Item
 from adcli.pipeline._open import find, open_scorer
 from adcli.progress import Progress
 from adcli.runs.run import Run
+from adcli.scoring.parts import of_one_part
 from adcli.scoring.runtime import cores
 from adcli.scoring.scorer import Scorer
 
@@ -114,16 +115,19 @@ def bench(
             throughput=_throughput(lambda: _calls(scorer, pixels)),
             throughput_decoding=_throughput(lambda: _from_files(scorer, images)),
         )
-    found = _foresee(opened, device) if isinstance(opened, Run) else None
+    found = _foresee(opened, scorer) if isinstance(opened, Run) else None
     return timings if found is None else replace(timings, next_size=found[0], next_cost=found[1])
 
 
-def _foresee(run: Run, device: str) -> tuple[Size, float] | None:
+def _foresee(run: Run, scorer: Scorer) -> tuple[Size, float] | None:
     """Return the next larger size, and how many times as long the run's backbone takes for it."""
     from adcli.nn.foreseeing import compare_sizes
+    from adcli.nn.runtime import ModelRuntime
 
+    runtime = of_one_part(scorer.runtime)
+    assert isinstance(runtime, ModelRuntime)
     height, width = (-(-side * 5 // (4 * STEP)) * STEP for side in run.image_size)
-    cost = compare_sizes(run.restore(), run.image_size, (height, width), device)
+    cost = compare_sizes(runtime.model, run.image_size, (height, width))
     return None if cost is None else ((height, width), cost)
 
 

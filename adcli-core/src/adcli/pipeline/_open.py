@@ -4,11 +4,11 @@ from pathlib import Path
 
 from adcli._changes import inside
 from adcli.data.source import ImageSource
-from adcli.errors import RunError
+from adcli.errors import RunError, one_line
 from adcli.exports.export import MANIFEST_FILE, Export
 from adcli.progress import Progress, Silent
 from adcli.runs.find import find_folder, settle_run
-from adcli.runs.run import EXPORTS, RUN_FILE, Run
+from adcli.runs.run import CALIBRATION_FILE, EXPORTS, RUN_FILE, Run
 from adcli.scoring.opened import Opened
 from adcli.scoring.parts import of_parts
 from adcli.scoring.scorer import Scorer
@@ -86,6 +86,7 @@ def open_scorer(
         RunError: the weights are damaged or do not fit.
         PluginError: the plugin of the model, or of the exporter, is missing or incompatible.
     """
+    _check_zones(opened)
     runtime = of_parts(opened.runtime(device), opened.framing, opened.image_size)
     source = ImageSource(
         opened.image_size,
@@ -96,3 +97,12 @@ def open_scorer(
         learnt_from=opened.origin.learnt_from,
     )
     return Scorer(runtime, source, opened.calibration, batch_size, opened.origin)
+
+
+def _check_zones(opened: Opened) -> None:
+    """Make sure that the thresholds are those of the zones that are looked at, in their order."""
+    zones, calibrated = [zone.name for zone in opened.framing.zones], list(opened.calibration.zones)
+    if calibrated and calibrated != zones:
+        told, looked_at = (one_line(", ".join(names) or "none") for names in (calibrated, zones))
+        place = opened.path / CALIBRATION_FILE
+        raise RunError(f"{place}: zones are {told}, but those looked at are {looked_at}; copy the folder again.")

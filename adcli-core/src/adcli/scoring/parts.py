@@ -96,6 +96,12 @@ def of_one_zone(runtime: Runtime) -> Runtime:
     return runtime.runtime if isinstance(runtime, ZonedRuntime) else runtime
 
 
+def of_one_part(runtime: Runtime) -> Runtime:
+    """Return what scores a model's inputs."""
+    inner = of_one_zone(runtime)
+    return inner.runtime if isinstance(inner, TiledRuntime) else inner
+
+
 def in_batches_of_parts(runtime: Runtime, batch_size: int) -> tuple[Runtime, int]:
     """Return what scores so many inputs at a time, and how many photographs it is to be given at a time."""
     if isinstance(runtime, ZonedRuntime):
