@@ -1,9 +1,10 @@
 """Time training on and evaluating large photographs: whole commands with their peak memory, and the evaluation's parts.
 
-    python benchmarks/large.py [--model padim] [--images 30] [-- OPTIONS OF adcli train]
+    python benchmarks/large.py [--model padim] [--images 30] [--peer PYTHON] [-- OPTIONS OF adcli train]
 
 The photographs are boards of ``demo:large``, 4000 x 3000, with masks: all of them for the evaluation, 50 of them to
-test; and ``--images`` to train on and as many to test for the training. Seconds are those of the clock and, as other
+test; and ``--images`` to train on and as many to test for the training, PYTHON being that of an environment with
+``anomalib[cpu]``, which does the same with the same weights. Seconds are those of the clock and, as other
 work may share the machine, of all cores.
 """
 
@@ -18,7 +19,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from commands import commands, drawn
+from commands import EMBEDDED, commands, drawn
+
+PEER = Path(__file__).with_name("peer.py")
 
 
 class Cost(NamedTuple):
@@ -62,6 +65,14 @@ def time_commands(folder: Path, arguments: argparse.Namespace) -> None:
     drawn(demo("demo-large-1"), data, arguments.images, arguments.images)
     trained = run([*train, "--data", str(data), "--out", str(folder / "some")])
     print(f"train, {arguments.images} and {arguments.images} photographs      {trained}")
+    if arguments.peer:
+        theirs = run([arguments.peer, str(PEER), *peers(arguments.model), "--data", str(data)])
+        print(f"the peer on the same files         {theirs}")
+
+
+def peers(model: str) -> list[str]:
+    """Return the peer's settings for a model, on the weights that ours has."""
+    return ["--model", model, "--set", "backbone=resnet18", "--weights", str(EMBEDDED)]
 
 
 def time_small(folder: Path) -> None:
@@ -110,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="padim")
     parser.add_argument("--images", type=int, default=30, help="to train on, and to test")
+    parser.add_argument("--peer", help="the Python of an environment with anomalib[cpu]")
     parser.add_argument("options", nargs="*", help="further options of adcli train, after --")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -95,3 +95,12 @@ def test_imports_are_left_out_of_searches_until_the_exit_where_that_is_asked_for
         "print(gc.get_freeze_count() > 0, gc.isenabled())\n"
     )
     assert printed(code) == [f"{left_out} True", "0"]
+
+
+@pytest.mark.slow
+def test_sketching_a_backbone_keeps_the_compiler_out() -> None:
+    code = (
+        "import sys\nfrom adcli.nn.backbones import sketch_backbone\nsketch_backbone('embedded')\n"
+        "print('sympy' in sys.modules)\n"
+    )
+    assert printed(code) == ["False"]

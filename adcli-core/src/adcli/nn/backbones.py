@@ -20,6 +20,7 @@ from adcli.data.decoding import Size
 from adcli.errors import AdcliError, BackboneError, OptionError, is_out_of_memory, one_line
 from adcli.nn._folding import fold_batch_norms
 from adcli.nn.layers import Cover
+from adcli.nn.weights import Undrawn
 from adcli.options import BackboneOptions
 
 if TYPE_CHECKING:
@@ -236,7 +237,8 @@ def sketch_backbone(name: str, size: Size | None = None) -> Backbone:
         BackboneError: no such backbone, or it cannot be made so, or it takes no such images.
     """
     provided, argument = find_backbone(name)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    # Drawing parameters on that device would import all that compiles torch code: a second.
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), Undrawn():
         request = BackboneRequest((1,), pretrained=False, image_size=size)
         first = build_backbone(provided, argument, request, trainable=True)
         layers = tuple(range(1, (first.layer_count or 1) + 1))
