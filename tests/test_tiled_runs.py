@@ -189,6 +189,24 @@ def test_the_number_of_tiles_is_chosen_and_kept(data: Path, tmp_path: Path, adcl
     assert "--image-size 288x224, the aspect of 320 x 220 pixels." in outcome.err
 
 
+def test_models_on_a_backbone_have_the_photographs_aspect_unless_told(adcli: Adcli, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for i in range(6):
+        Image.fromarray(fabric(i)[:96, :200]).save(folder / f"{i}.png")
+    given = ["--data", folder, "--calibration", "none"]
+    padim = ["-m", "padim", "-o", "backbone=random:resnet18", "-o", "dimensions=10", *given]
+    for name, words in (("shaped", []), ("asked", ["--image-size", "auto"]), ("square", ["--image-size", "256"])):
+        outcome = adcli("train", *padim, *words, "--out", name)
+        assert outcome.code == 0, outcome.err
+        assert ("--image-size 192x352, the aspect of 200 x 96 pixels." in outcome.err) == (name != "square")
+    sizes = [pipeline.load(name).image_size for name in ("shaped", "asked", "square")]
+    assert sizes == [(192, 352), (192, 352), (256, 256)]
+    outcome = adcli("train", "-m", "ganomaly", *given, "-o", "epochs=1", "--batch-size", 2, "--out", "own")
+    assert outcome.code == 0, outcome.err
+    assert pipeline.load("own").image_size == (32, 32)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -83,10 +83,10 @@ def choose_sizes(
     looked_at = framing(settings, None)
     part = find_typical(sizes, looked_at)
     size = spec.image_size
-    if settings.image_size == "auto":
-        size = size if part is None else _choose_size(part, size, looked_at, options, progress)
-    elif settings.image_size:
+    if settings.image_size not in (None, "auto"):
         size = parse_size(settings.image_size)
+    elif part is not None and (settings.image_size or has_their_aspect(spec)):
+        size = _choose_size(part, size, looked_at, options, progress, is_asked_for=settings.image_size is not None)
     if settings.tiles == "auto":
         columns, rows = (1, 1) if part is None else choose_tiles(part, size, settings.tile_overlap)
         progress.note(f"--tiles {columns}x{rows}, of {size[1]} x {size[0]} pixels each.")
@@ -97,12 +97,25 @@ def choose_sizes(
     return settings, size
 
 
-def _choose_size(part: Size, default: Size, looked_at: Framing, options: Options, progress: Progress) -> Size:
-    """Return the size that has the aspect of photographs, or the default if the backbone does not take it."""
+def has_their_aspect(spec: ModelSpec) -> bool:
+    """Tell whether a model's input has the aspect of photographs unless a size is asked for: on a backbone it has."""
+    return issubclass(spec.options, BackboneOptions)
+
+
+def _choose_size(
+    part: Size, default: Size, looked_at: Framing, options: Options, progress: Progress, *, is_asked_for: bool
+) -> Size:
+    """Return the size that has the aspect of photographs, or the default if the backbone does not take it.
+
+    What nobody asked for is said only where it makes a difference.
+    """
     size = choose_size(part, default, looked_at, _find_step(options))
+    if not is_asked_for and size == default:
+        return default
     refusal = _refuse_size(options, size)
     if refusal:
-        progress.note(f"--image-size {default[0]}x{default[1]}, as {refusal}")
+        if is_asked_for:
+            progress.note(f"--image-size {default[0]}x{default[1]}, as {refusal}")
         return default
     progress.note(f"--image-size {size[0]}x{size[1]}, the aspect of {part[1]} x {part[0]} pixels.")
     return size

@@ -11,7 +11,6 @@ from adcli._commands import quote
 from adcli._files import check_reachable, exists, read_bytes, storing, write_atomically
 from adcli._plugins.registry import Provided, registry
 from adcli.data.ahead import load_all
-from adcli.data.decoding import Size
 from adcli.data.fingerprint import relative_names
 from adcli.data.framing import Zone, parse_size, read_ignored
 from adcli.data.left_out import say
@@ -20,8 +19,9 @@ from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.data.survey import Survey, survey
 from adcli.errors import DataError, OptionError, PluginError, StorageError
+from adcli.pipeline._building import has_their_aspect
 from adcli.progress import Progress, Silent
-from adcli.report.preview import GENERATOR, PreviewPage, Shot, Start, render_preview, shrink
+from adcli.report.preview import GENERATOR, ModelInput, PreviewPage, Shot, Start, render_preview, shrink
 from adcli.runs.settings import TrainSettings, check_places, framing
 from adcli.specs import ModelSpec
 
@@ -117,11 +117,12 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[place] for place in places.tolist()]
 
 
-def _list_models(chosen: str) -> dict[str, Size]:
-    """Return the size of each model that can be had, by its name."""
+def _list_models(chosen: str) -> dict[str, ModelInput]:
+    """Return the input of each model that can be had, by its name."""
     models = registry().models
-    sizes = {chosen: models[chosen].spec.image_size}
-    return sizes | {name: found.spec.image_size for name in models if name != chosen and (found := _find(name))}
+    specs = {chosen: models[chosen].spec}
+    specs |= {name: found.spec for name in models if name != chosen and (found := _find(name))}
+    return {name: ModelInput(spec.image_size, has_their_aspect(spec)) for name, spec in specs.items()}
 
 
 def _find(name: str) -> Provided[ModelSpec] | None:

@@ -198,7 +198,7 @@ const nameOf = (zone, i) => zone.name || (state.zones.length > 1 ? `zone ${i + 1
 
 /* Size and tiles */
 
-const own = () => known.models[$("#model").value];
+const model = () => known.models[$("#model").value];
 const number = (id, otherwise) => {
   const field = $(`#${id}`);
   return field.value !== "" && field.validity.valid ? Number(field.value) : otherwise;
@@ -212,8 +212,8 @@ function inForce() {
   const cut = $("#tiles-how").value;
   const overlap = number("overlap", 0.125);
   let tiles = cut === "other" ? [number("columns", 1), number("rows", 1)] : [1, 1];
-  let size = own();
-  if (how === "auto") size = chooseSize(part, size, tiles, overlap);
+  let { size } = model();
+  if (how === "auto" || (how === "usual" && model().shaped)) size = chooseSize(part, size, tiles, overlap);
   if (how === "other") size = [number("size-height", size[0]), number("size-width", size[1])];
   const wanted = cut === "auto" ? chooseTiles(part, size, overlap) : tiles;
   tiles = wanted.map((count) => Math.min(count, MOST));
@@ -1016,8 +1016,8 @@ function begins() {
   $("#tiles-how").value = known.tiles === "auto" ? "auto" : known.tiles ? "other" : "one";
   [$("#columns").value, $("#rows").value] = known.tiles && known.tiles !== "auto" ? known.tiles.toLowerCase().split("x") : [1, 1];
   const size = known.image_size;
-  $("#size-how").value = size === null ? "own" : size === "auto" ? "auto" : "other";
-  [$("#size-height").value, $("#size-width").value] = Array.isArray(size) ? size : own();
+  $("#size-how").value = size === null ? "usual" : size === "auto" ? "auto" : "other";
+  [$("#size-height").value, $("#size-width").value] = Array.isArray(size) ? size : model().size;
   $("#ignore-file").value = known.ignore || "ignore.png";
 }
 

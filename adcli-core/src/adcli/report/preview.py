@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -81,6 +81,13 @@ class Start:
     ignored: Flags | None = None
 
 
+class ModelInput(NamedTuple):
+    """What a model looks at: height and width, and whether they take the photographs' aspect unless it is told."""
+
+    size: Size
+    shaped: bool
+
+
 @dataclass(frozen=True)
 class PreviewPage:
     """What a page shows.
@@ -90,7 +97,7 @@ class PreviewPage:
         description: the line that says what was recognised.
         command: the words of ``adcli train`` that say which data, as a shell reads them.
         windows: whether that is a shell of Windows.
-        models: height and width of the input of each model, by its name.
+        models: the input of each model, by its name.
         model: the one that the page begins with.
         shots: some photographs.
         sizes: height and width of all photographs to train on, and how many have them.
@@ -101,7 +108,7 @@ class PreviewPage:
     description: str
     command: str
     windows: bool
-    models: Mapping[str, Size]
+    models: Mapping[str, ModelInput]
     model: str
     shots: Sequence[Shot]
     sizes: Sequence[tuple[int, int, int]]
@@ -166,7 +173,7 @@ def _describe(page: PreviewPage) -> dict[str, Any]:
     return {
         "command": page.command,
         "windows": page.windows,
-        "models": page.models,
+        "models": {name: found._asdict() for name, found in page.models.items()},
         "model": page.model,
         # Their pictures stand in the page itself.
         "shots": [{**asdict(shot), "picture": None} for shot in page.shots],

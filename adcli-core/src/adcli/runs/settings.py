@@ -121,7 +121,7 @@ class TrainSettings(Options):
         "Images",
         "N|HxW|auto",
         check=_check_size,
-        otherwise="the model's",
+        otherwise="auto for models on a backbone, else the model's",
     )
     region: str | None = declare(
         None,
