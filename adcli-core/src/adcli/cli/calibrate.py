@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
+from adcli.cli.console import (
+    ConsoleProgress,
+    describe_promise,
+    load_pipeline,
+    print_fact,
+    print_json,
+    print_table,
+    relative,
+)
 from adcli.cli.flags import (
     OPENED,
     SCORING,
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     section="Calibration",
 )
 @setting("false_alarm_rate", otherwise="the run's")
+@setting("confidence", otherwise="the run's")
 @setting("threshold", "A number, or f1 for what separates the good images and --validation best.")
 @setting("validation", "Folder with a folder for each kind of defect, for --threshold f1; 'good' may be missing.")
 @flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
@@ -48,6 +57,7 @@ def calibrate(
     run: str,
     data: str | None,
     false_alarm_rate: float | None,
+    confidence: float | None,
     threshold: str | None,
     validation: str | None,
     listed: bool,
@@ -59,12 +69,13 @@ def calibrate(
     """Set the threshold of a run or an export again, without training.
 
     With --data, the threshold comes from good images of today's line; without, from the scores that there are, for
-    another --false-alarm-rate. An export has a threshold of its own. Every calibration is kept.
+    another --false-alarm-rate or --confidence. An export has a threshold of its own. Every calibration is kept.
 
     \b
     Examples:
       adcli calibrate last --data photos/new-good
       adcli calibrate last --false-alarm-rate 0.05
+      adcli calibrate last --confidence 0.95
       adcli calibrate last --list
       adcli calibrate last --undo
       adcli calibrate last --restore 2
@@ -73,6 +84,7 @@ def calibrate(
     wanted = {
         "data": data,
         "rate": false_alarm_rate,
+        "confidence": confidence,
         "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
     }
@@ -111,7 +123,7 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
         explained = {
             "number": after.number,
             "images": after.n,
-            "promise": after.promise(),
+            **describe_promise(after),
             "explained": after.explain(),
         }
         print_json({"run": str(opened.path), **thresholds, **explained})
@@ -135,7 +147,13 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
 
 def _print_list(kept: Sequence["KeptCalibration"], in_force: int, as_json: bool) -> None:
     if as_json:
-        print_json([{**one.to_dict(), "in_force": one.number == in_force} for one in kept])
+        rates = [{"false_alarms": one.calibration.describe_rate()} for one in kept]
+        print_json(
+            [
+                {**one.to_dict(), **rate, "in_force": one.number == in_force}
+                for one, rate in zip(kept, rates, strict=True)
+            ]
+        )
         return
     names = ("number", "time", "threshold", "images", "how", "command")
     print_table(names, (_row(one, in_force) for one in kept), "no calibration is kept.", typed=("number", "time"))
@@ -143,7 +161,7 @@ def _print_list(kept: Sequence["KeptCalibration"], in_force: int, as_json: bool)
 
 def _row(kept: "KeptCalibration", in_force: int) -> Sequence[str]:
     calibration = kept.calibration
-    how = f"{calibration.method}, rate {calibration.rate:g}" if calibration.keeps_a_rate else calibration.method
+    how = calibration.method + calibration.say_rate()
     if kept.restores is not None:
         how += f"; {kept.restores} brought back"
     if kept.tested:

@@ -11,7 +11,16 @@ import click
 
 from adcli._commands import quote
 from adcli._process import torchrun
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
+from adcli.cli.console import (
+    ConsoleProgress,
+    describe_promise,
+    load_pipeline,
+    print_fact,
+    print_json,
+    print_line,
+    print_table,
+    relative,
+)
 from adcli.cli.flags import Command, Place, flag, json_flag, megapixels_flag, name_key, out_flag, settings
 from adcli.errors import AdcliError, OptionError
 from adcli.runs.settings import FIELDS, TrainSettings, merge, read_config
@@ -143,7 +152,7 @@ def _command() -> str:
 
 def _describe_run(run: "Run", metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     threshold = {"image": run.calibration.image_threshold, "pixel": run.calibration.pixel_threshold}
-    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, "promise": run.calibration.promise()}
+    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, **describe_promise(run.calibration)}
 
 
 def _print_outcome(trained: "Trained", as_json: bool) -> None:

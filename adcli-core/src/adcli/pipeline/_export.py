@@ -198,7 +198,7 @@ def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, 
 def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     """Find the images again that 'adcli calibrate' was given."""
     calibration, reference = run.calibration, "images that are not recorded"
-    plan = CalibrationPlan(method="folder", rate=calibration.rate)
+    plan = CalibrationPlan(method="folder", rate=calibration.rate, confidence=calibration.confidence)
     try:
         reference = one_line(read_kept(run.path, calibration.number).data)
         splits = load_data(reference, {}, all_good=True).splits
@@ -238,7 +238,7 @@ def _find_own_images(
 def _as_calibrated_since(run: Run, plan: CalibrationPlan) -> CalibrationPlan:
     """Return the plan with the rate and the kind of threshold that 'adcli calibrate' may have set."""
     calibration = run.calibration
-    plan = replace(plan, rate=calibration.rate)
+    plan = replace(plan, rate=calibration.rate, confidence=calibration.confidence)
     if plan.method == calibration.method and (plan.method != "f1" or _is_first(run)):
         return plan
     chosen_by = plan.method if plan.chosen_by == "none" else plan.chosen_by
@@ -257,12 +257,13 @@ def _is_first(run: Run) -> bool:
 
 
 def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:
-    calibration, rate = run.calibration, run.calibration.rate
+    calibration = run.calibration
+    promised = CalibrationPlan(method="none", rate=calibration.rate, confidence=calibration.confidence)
     if calibration.method == "none":
-        return CalibrationPlan(method="none", rate=rate, fit=items)
+        return replace(promised, fit=items)
     given = calibration.image_threshold if calibration.method in ("value", "f1") else None
     method: Method = "folder" if given is None else "value"
-    return CalibrationPlan(method=method, rate=rate, good=items, value=given, chosen_by="folder")
+    return replace(promised, method=method, good=items, value=given, chosen_by="folder")
 
 
 def _compared(splits: Splits, plan: CalibrationPlan) -> Sequence[Sample]:

@@ -47,7 +47,7 @@ def plan_calibration(
     files = {} if files is None else files
     tested = set() if chosen is None and settings.threshold != "f1" else _digests_of_samples(splits.test, files)
     known = dict(zip(items, digests, strict=True))
-    plan = CalibrationPlan(method="none", rate=settings.false_alarm_rate, fit=items)
+    plan = CalibrationPlan(method="none", rate=settings.false_alarm_rate, confidence=settings.confidence, fit=items)
     if isinstance(chosen, float):
         fit, good = _hold_out(items, chosen, settings.seed)
         plan = replace(plan, method="held-out", fit=fit)

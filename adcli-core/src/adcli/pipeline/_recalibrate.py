@@ -4,7 +4,7 @@ Nothing here imports torch.
 """
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,7 @@ from adcli.runs.calibrations import (
 from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.runs.settings import FIELDS
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
@@ -66,6 +67,7 @@ def recalibrate(
     data: str | None = None,
     *,
     rate: float | None = None,
+    confidence: float | None = None,
     threshold: float | Literal["f1"] | None = None,
     validation: str | Path | None = None,
     scorer: Scorer | None = None,
@@ -80,6 +82,7 @@ def recalibrate(
         opened: a finished run, or an export.
         data: good images that the model has not seen, as ``--data`` takes them; the scores that there are when None.
         rate: the false-alarm rate; the one there is when None.
+        confidence: that the rate is kept with, 0 for on average; the one there is when None.
         threshold: a value, or ``"f1"`` for the one that separates the good images and ``validation`` best.
         validation: a folder with a folder for each kind of defect, and perhaps one ``good``.
         scorer: of ``opened``, if other than the default device, batch size or threads are wanted.
@@ -87,19 +90,22 @@ def recalibrate(
         command: the command line, for the record.
 
     Raises:
-        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images.
+        OptionError: nothing is asked for, or a rate or a confidence as well as a threshold, or one of these two without
+            scores of good images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
     progress = progress or Silent()
-    _check_request(opened, data, rate, threshold, validation)
+    _check_request(opened, data, {"--false-alarm-rate": rate, "--confidence": confidence}, threshold, validation)
     with _changing(opened) as staged:
         before = _find_before(opened, progress)
         load = cache(lambda: scorer or open_scorer(opened))
         if data is None:
-            found = _from_scores(opened, before, rate)
+            found = _from_scores(opened, before, rate, confidence)
         else:
-            found = _from_images(opened, data, before.rate if rate is None and before else rate, load(), progress)
+            promised = _default_promise(opened, before)
+            asked = (promised[0] if rate is None else rate, promised[1] if confidence is None else confidence)
+            found = _from_images(opened, data, asked, load(), progress)
         if threshold == "f1":
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
@@ -188,28 +194,30 @@ def _graph_files(opened: Run | Export) -> dict[str, str]:
 def _check_request(
     opened: Run | Export,
     data: str | None,
-    rate: float | None,
+    promised: Mapping[str, float | None],
     threshold: float | Literal["f1"] | None,
     validation: str | Path | None,
 ) -> None:
-    if data is None and rate is None and threshold is None:
+    given = [f"{flag} {value:g}" for flag, value in promised.items() if value is not None]
+    if data is None and not given and threshold is None:
         raise OptionError(
-            "give good images with --data, another --false-alarm-rate, or a --threshold; "
+            "give good images with --data, another --false-alarm-rate or --confidence, or a --threshold; "
             f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo and "
             "--restore bring it back."
         )
-    if threshold is not None and rate is not None:
-        raise OptionError(
-            f"--threshold {threshold} and --false-alarm-rate {rate:g}: each sets the threshold; give one of them."
-        )
+    if threshold is not None and given:
+        raise OptionError(f"--threshold {threshold} and {given[0]}: each sets the threshold; give one of them.")
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
 
 
-def _from_images(opened: Run | Export, data: str, rate: float | None, scorer: Scorer, progress: Progress) -> _Found:
+def _from_images(
+    opened: Run | Export, data: str, promised: tuple[float, float], scorer: Scorer, progress: Progress
+) -> _Found:
     """Calibrate with good images that the model has not seen."""
     given = read_given(data, fitted_to(opened), progress)
-    plan = CalibrationPlan(method="folder", rate=_default_rate(opened) if rate is None else rate, good=given.items)
+    rate, confidence = promised
+    plan = CalibrationPlan(method="folder", rate=rate, confidence=confidence, good=given.items)
     found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
     if not found.n:
         raise DataError(f"--data {data}: none of its {len(given.items)} good images can be read; give others.")
@@ -219,14 +227,17 @@ def _from_images(opened: Run | Export, data: str, rate: float | None, scorer: Sc
     return _Found(found, given.reference, given.left_out, picture)
 
 
-def _from_scores(opened: Run | Export, before: Calibration | None, rate: float | None) -> _Found:
-    """Take the scores that there are, perhaps at another rate."""
+def _from_scores(
+    opened: Run | Export, before: Calibration | None, rate: float | None, confidence: float | None
+) -> _Found:
+    """Take the scores that there are, perhaps at another rate, or with another confidence."""
     if before is None:
         raise RunError(
             f"{opened.path / CALIBRATION_FILE}: cannot be used, and no calibration is kept that could take its "
             "place; give good images with --data DIR."
         )
-    found = _Found(before if rate is None else before.at_rate(rate))
+    other = rate is not None or confidence is not None
+    found = _Found(before.at_rate(before.rate if rate is None else rate, confidence) if other else before)
     with contextlib.suppress(RunError):
         # Without a history, the scores are there all the same.
         found.data = read_kept(opened.path, before.number).data
@@ -285,10 +296,13 @@ def note_doubt(kept: KeptCalibration, progress: Progress) -> None:
         progress.note(f"warning: {kept.doubt()}.")
 
 
-def _default_rate(opened: Run | Export) -> float:
-    if isinstance(opened, Run):
-        return float(opened.settings["false_alarm_rate"])
-    return float(opened.manifest.get("calibration", {}).get("rate", 0.01))
+def _default_promise(opened: Run | Export, before: Calibration | None) -> tuple[float, float]:
+    """Return the rate in force and its confidence, or those that were asked for first."""
+    if before is not None:
+        return before.rate, before.confidence
+    asked = opened.settings if isinstance(opened, Run) else opened.manifest.get("calibration", {})
+    rate = asked.get("rate" if isinstance(opened, Export) else "false_alarm_rate", FIELDS["false_alarm_rate"].default)
+    return float(rate), float(asked.get("confidence", 0.0))
 
 
 def fitted_to(opened: Run | Export) -> Collection[str]:

@@ -353,10 +353,19 @@ def _declare_white(settings: TrainSettings, found: Survey, progress: Progress) -
 
 def _note_rate(settings: TrainSettings, progress: Progress) -> None:
     """Say what a false-alarm rate is still for beside a threshold."""
-    if settings.threshold is None or settings.false_alarm_rate == FIELDS["false_alarm_rate"].default:
+    asked = {"--false-alarm-rate": "false_alarm_rate", "--confidence": "confidence"}
+    given = [
+        f"{flag} {value:g}" for flag, name in asked.items() if (value := getattr(settings, name)) != _default(name)
+    ]
+    if settings.threshold is None or not given:
         return
-    rate = f"--false-alarm-rate {settings.false_alarm_rate:g}"
-    progress.note(f"{rate}: sets the threshold of maps alone; that of images is --threshold {settings.threshold}.")
+    sets = "sets" if len(given) == 1 else "set"
+    said, other = " and ".join(given), f"--threshold {settings.threshold}"
+    progress.note(f"{said}: {sets} the threshold of maps alone; that of images is {other}.")
+
+
+def _default(name: str) -> Any:
+    return FIELDS[name].default
 
 
 def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:

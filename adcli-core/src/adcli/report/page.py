@@ -147,12 +147,13 @@ def render(page: Page) -> str:
 def broken_promise(calibration: Calibration, metrics: Mapping[str, Any], command: str) -> str:
     """Say so if more good test images were rejected than chance explains; ``command`` begins one that calibrates."""
     low, _ = (metrics.get("image") or {}).get("false_alarm_rate_interval", (0.0, 1.0))
-    if not calibration.keeps_a_rate or low <= calibration.achievable_rate:
+    bound = calibration.bound
+    if bound is None or low <= bound:
         return ""
     return (
-        f"More good test images were rejected than the {calibration.achievable_rate:.1%} of the threshold allows: they "
-        f"differ from the good images that set it, in lot, light or camera perhaps. Set it anew "
-        f"from good images of today: {command} --data DIR"
+        f"More good test images were rejected than the {bound:.1%} that the threshold allows with "
+        f"{100 * calibration.stated_confidence:.6g}% confidence: they differ from the good images that set it, in lot, "
+        f"light or camera perhaps. Set it anew from good images of today: {command} --data DIR"
     )
 
 
