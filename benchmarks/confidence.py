@@ -6,8 +6,11 @@ Scores are drawn from a distribution whose true rates are known: a threshold is 
 and the true rate above it is compared with the bound. Exact coverage is 95 %.
 
 Parts have three photographs whose scores correlate by 0.7. Calibrated on the largest score of each part, the bound is
-one of parts, and holds. Calibrated on as many photographs, as if each were independent of all others, the threshold is
-as low as that of a third as many parts allows, and the bound fails.
+one of parts, and holds. Calibrated on as many photographs, as if each were independent of all others, the bound fails:
+there are fewer units than it counts.
+
+An audit bounds the share of defective parts among those that a threshold accepts. For a threshold that was there
+before the parts were drawn, that is exact; for one that the good ones among them set, the table says how it holds.
 """
 
 import argparse
@@ -16,7 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
+from adcli.runs.audits import Audit
 from adcli.scoring.calibration import Calibration
 
 VIEWS = 3
@@ -76,6 +81,27 @@ def cover(draw: Draw, truth: Floats, n: int, calibrations: int, rate: float, con
     return held / calibrations
 
 
+def cover_audit(parts: int, share: float, shift: float, audits: int) -> tuple[float, float]:
+    """Return how often the bound on defective parts among the accepted holds: of a fixed threshold, and of a new one.
+
+    Args:
+        parts: drawn at random, each time.
+        share: of them that is defective.
+        shift: by how much defective ones score higher, in standard deviations of good ones.
+        audits: how often they are drawn.
+    """
+    rng, held = np.random.default_rng([parts, audits]), np.zeros(2)
+    for _ in range(audits):
+        defective = rng.binomial(parts, share)
+        good, bad = rng.standard_normal(parts - defective), rng.normal(shift, 1, defective)
+        new = Calibration.conformal(good, None, 0.01, "folder").image_threshold or 0.0
+        for i, threshold in enumerate((2.0, new)):
+            audit = Audit(threshold, len(good), defective, int((good > threshold).sum()), int((bad <= threshold).sum()))
+            missed, passed = share * ndtr(threshold - shift), (1 - share) * ndtr(threshold)
+            held[i] += missed / (missed + passed) <= audit.at_most
+    return float(held[0] / audits), float(held[1] / audits)
+
+
 CASES: dict[str, tuple[Draw, Draw]] = {
     "single images": (draw_images, draw_images),
     "parts of three photographs, by their largest scores": (draw_parts, draw_parts),
@@ -95,6 +121,16 @@ def lines(sizes: Sequence[int], calibrations: int, rate: float) -> Iterator[str]
         yield f"| {name} | {' | '.join(cells)} |"
 
 
+def audit_lines(sizes: Sequence[int], audits: int) -> Iterator[str]:
+    """Yield the lines of the table of audits."""
+    yield "| parts drawn | share defective | threshold that was there | threshold that they set |"
+    yield "|---|---|---|---|"
+    for parts in sizes:
+        for share in (0.02, 0.1, 0.3):
+            there, new = cover_audit(parts, share, 2.0, audits)
+            yield f"| {parts} | {share:.0%} | {there:.1%} | {new:.1%} |"
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,6 +139,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.01)
     arguments = parser.parse_args()
     for line in lines(arguments.n, arguments.calibrations, arguments.rate):
+        print(line, flush=True)
+    print()
+    for line in audit_lines(arguments.n, arguments.calibrations):
         print(line, flush=True)
 
 

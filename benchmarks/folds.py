@@ -219,6 +219,8 @@ class Given(nn.Module):
         super().__init__()
         self.channels = (channels,)
         self.covers = (Cover(1.0),)
+        # PatchCore asks a blank photograph for the shape of its map.
+        self.register_buffer("mean", torch.zeros(1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [images]
@@ -228,8 +230,9 @@ class GivenPatches(PatchCore):
     """PatchCore that takes its embedding for the image."""
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return what it was given."""
-        return images
+        """Return what it was given; of a blank photograph, a blank map."""
+        channels = self.backbone.channels[0]
+        return images if images.shape[1] == channels else images.new_zeros(len(images), channels, *images.shape[2:])
 
 
 class GivenBatches(Batches):

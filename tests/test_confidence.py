@@ -5,6 +5,7 @@ import pytest
 from confidence import (
     Draw,
     cover,
+    cover_audit,
     draw_images,
     draw_loose_views,
     draw_parts,
@@ -40,3 +41,8 @@ def test_a_rate_with_a_confidence_is_kept_as_often_as_that() -> None:
         assert np.mean(np.array(true) <= 0.03) >= LEAST
         # Nor is the threshold merely high.
         assert np.mean(true) > 0.003
+
+
+@pytest.mark.parametrize(("parts", "share"), [(50, 0.3), (300, 0.02), (300, 0.1)])
+def test_the_bound_on_defective_parts_among_the_accepted_holds(parts: int, share: float) -> None:
+    assert min(cover_audit(parts, share, 2.0, 1000)) >= LEAST

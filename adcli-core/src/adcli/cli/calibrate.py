@@ -47,6 +47,13 @@ if TYPE_CHECKING:
 @setting("confidence", otherwise="the run's")
 @setting("threshold", "A number, or f1 for what separates the good images and --validation best.")
 @setting("validation", "Folder with a folder for each kind of defect, for --threshold f1; 'good' may be missing.")
+@flag(
+    "--audit",
+    metavar="REF",
+    complete="data",
+    section="Calibration",
+    help="Labelled parts drawn at random, good and defective: bounds the share of defective ones that pass.",
+)
 @flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
 @flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
 @flag("--restore", type=int, metavar="N", section="Calibration", help="Bring back calibration N of --list.")
@@ -60,6 +67,7 @@ def calibrate(
     confidence: float | None,
     threshold: str | None,
     validation: str | None,
+    audit: str | None,
     listed: bool,
     undo: bool,
     restore: int | None,
@@ -76,6 +84,7 @@ def calibrate(
       adcli calibrate last --data photos/new-good
       adcli calibrate last --false-alarm-rate 0.05
       adcli calibrate last --confidence 0.95
+      adcli calibrate last --audit photos/drawn-at-random
       adcli calibrate last --list
       adcli calibrate last --undo
       adcli calibrate last --restore 2
@@ -87,6 +96,7 @@ def calibrate(
         "confidence": confidence,
         "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
+        "audit": audit,
     }
     _check_alone({"--list": listed, "--undo": undo, "--restore": restore is not None}, wanted)
     pipeline = load_pipeline()
@@ -100,7 +110,7 @@ def calibrate(
         restored = pipeline.restore_calibration(opened, restore, progress=progress, command=command)
         _print_outcome(opened, restored, as_json, undone=undo)
         return
-    needs_images = data is not None or threshold == "f1"
+    needs_images = data is not None or audit is not None or threshold == "f1"
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring)) if needs_images else None
     calibrated = pipeline.recalibrate(opened, **wanted, scorer=scorer, progress=progress, command=command)
     for message in scorer.source.skipped.values() if scorer else ():
@@ -115,9 +125,10 @@ def _check_alone(alone: dict[str, bool], wanted: dict[str, Any]) -> None:
 
 
 def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, undone: bool = False) -> None:
-    from adcli.runs.calibrations import find_way_back
+    from adcli.runs.calibrations import find_way_back, read_kept
 
     before, after = opened.calibration, calibrated.calibration
+    audits = () if undone else read_kept(calibrated.path, after.number).audits
     if as_json:
         thresholds = {"before": before.image_threshold, "threshold": after.image_threshold}
         explained = {
@@ -125,6 +136,7 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
             "images": after.n,
             **describe_promise(after),
             "explained": after.explain(),
+            "audits": [audit.describe() for audit in audits],
         }
         print_json({"run": str(opened.path), **thresholds, **explained})
         return
@@ -132,6 +144,8 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
     print_fact("threshold", after.promise())
     for sentence in after.explain():
         print_fact("", sentence)
+    for i, audit in enumerate(audits):
+        print_fact("" if i else "audit", audit.say())
     picture = opened.path / "calibrations" / f"{after.number:04}.jpg"
     if picture.is_file():
         print_fact("look at", relative(picture))
@@ -164,6 +178,8 @@ def _row(kept: "KeptCalibration", in_force: int) -> Sequence[str]:
     how = calibration.method + calibration.say_rate()
     if kept.restores is not None:
         how += f"; {kept.restores} brought back"
+    for audit in kept.audits:
+        how += f"; {audit.say_briefly()}"
     if kept.tested:
         how += f"; {kept.tested} are test images"
     if kept.left_out:

@@ -202,7 +202,10 @@ def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     try:
         reference = one_line(read_kept(run.path, calibration.number).data)
         splits = load_data(reference, {}, all_good=True).splits
-        good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.digests)
+        # Those of an audit may lie anywhere among its parts.
+        labelled = [*splits.train, *splits.test, *splits.validation]
+        images = [sample.image for sample in labelled if sample.label == "good"]
+        good = find_again(list(items_of(images)), calibration.digests)
     except (DataError, RunError) as error:
         known = f", such as {one_line(calibration.images[0])}," if calibration.images else ""
         raise DataError(

@@ -20,11 +20,13 @@ from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
 from adcli.exports.writing import TARGET, format_calibrated
-from adcli.pipeline._good_images import read_given
+from adcli.pipeline._audit import Drawn, read_drawn
+from adcli.pipeline._good_images import GoodImages, read_given
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._plan import guard_samples, list_labelled
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.progress import Progress, Silent
+from adcli.runs.audits import Audit
 from adcli.runs.calibrations import (
     KeptCalibration,
     entry_path,
@@ -45,6 +47,9 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 
+UNCHOSEN = "note: images chosen by their score, such as rejects or near misses, void the promise: give all of a day."
+"""What is said of images that are given to calibrate."""
+
 _LARGEST_PICTURE, _LARGEST_LOG = 16 << 20, 64 << 20
 """Bytes of files that are copied or continued."""
 
@@ -60,6 +65,7 @@ class _Found:
     left_out: dict[str, int] = field(default_factory=dict)
     picture: bytes | None = None
     validated: Collection[str] = ()
+    audits: Sequence[Audit] = ()
 
 
 def recalibrate(
@@ -70,6 +76,7 @@ def recalibrate(
     confidence: float | None = None,
     threshold: float | Literal["f1"] | None = None,
     validation: str | Path | None = None,
+    audit: str | None = None,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -85,6 +92,8 @@ def recalibrate(
         confidence: that the rate is kept with, 0 for on average; the one there is when None.
         threshold: a value, or ``"f1"`` for the one that separates the good images and ``validation`` best.
         validation: a folder with a folder for each kind of defect, and perhaps one ``good``.
+        audit: labelled parts that were drawn at random, good and defective: the good ones take the place of ``data``,
+            and all of them say how many defective ones are accepted.
         scorer: of ``opened``, if other than the default device, batch size or threads are wanted.
         progress: receives progress and notes.
         command: the command line, for the record.
@@ -96,21 +105,29 @@ def recalibrate(
         RunError: another process calibrates it.
     """
     progress = progress or Silent()
-    _check_request(opened, data, {"--false-alarm-rate": rate, "--confidence": confidence}, threshold, validation)
+    _check_audit(audit, data, threshold)
+    images = data if audit is None else audit
+    _check_request(opened, images, {"--false-alarm-rate": rate, "--confidence": confidence}, threshold, validation)
     with _changing(opened) as staged:
         before = _find_before(opened, progress)
         load = cache(lambda: scorer or open_scorer(opened))
-        if data is None:
-            found = _from_scores(opened, before, rate, confidence)
+        drawn = None if audit is None else _read_drawn(opened, audit, before, threshold, progress)
+        asked = _complete_promise(opened, before, rate, confidence)
+        if drawn is not None:
+            found = _from_images(drawn.given, asked, load(), progress, f"--audit {audit}")
+        elif data is not None:
+            progress.note(UNCHOSEN)
+            given = read_given(data, fitted_to(opened), progress)
+            found = _from_images(given, asked, load(), progress, f"--data {data}")
         else:
-            promised = _default_promise(opened, before)
-            asked = (promised[0] if rate is None else rate, promised[1] if confidence is None else confidence)
-            found = _from_images(opened, data, asked, load(), progress)
+            found = _from_scores(opened, before, rate, confidence)
         if threshold == "f1":
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
-        if data is not None or threshold == "f1":
+        if drawn is not None:
+            found.audits = _audit(drawn, before, found.calibration, load(), progress)
+        if data is not None or drawn is not None or threshold == "f1":
             say(load().source.left_out, progress.note, "note")
         kept = replace(_keep(opened, found, before, command), tested=_count_tested(opened, found, progress))
         note_doubt(kept, progress)
@@ -211,16 +228,51 @@ def _check_request(
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
 
 
+def _check_audit(audit: str | None, data: str | None, threshold: float | Literal["f1"] | None) -> None:
+    if audit is not None and data is not None:
+        raise OptionError(f"--audit {audit} and --data {data}: each gives the images; give one of them.")
+    if audit is not None and threshold == "f1":
+        raise OptionError(
+            f"--audit {audit} and --threshold f1: an audit is of a threshold that was there before; give one of them."
+        )
+
+
+def _read_drawn(
+    opened: Run | Export,
+    audit: str,
+    before: Calibration | None,
+    threshold: float | Literal["f1"] | None,
+    progress: Progress,
+) -> Drawn:
+    """Return the parts of an audit; raises :class:`OptionError` if there is no threshold that they could audit."""
+    if threshold is None and (before is None or before.image_threshold is None):
+        raise OptionError(f"--audit {audit}: no threshold is in force; set one with --data DIR, or give a --threshold.")
+    progress.note(UNCHOSEN)
+    return read_drawn(audit, fitted_to(opened), progress)
+
+
+def _audit(
+    drawn: Drawn, before: Calibration | None, after: Calibration, scorer: Scorer, progress: Progress
+) -> Sequence[Audit]:
+    """Audit the threshold that was in force, for which the bound is exact, and the new one that these parts set."""
+    if after.method == "value":
+        # With zones, what a value means depends on the good parts.
+        return drawn.audit(scorer, [(after, bool(after.zones))], progress)
+    assert before is not None
+    # Parts that calibrated already set the threshold that there was: it is the same one again.
+    same = before.image_scores == after.image_scores and before.image_threshold == after.image_threshold
+    return drawn.audit(scorer, [(before, False)] if same else [(before, False), (after, True)], progress)
+
+
 def _from_images(
-    opened: Run | Export, data: str, promised: tuple[float, float], scorer: Scorer, progress: Progress
+    given: GoodImages, promised: tuple[float, float], scorer: Scorer, progress: Progress, where: str
 ) -> _Found:
     """Calibrate with good images that the model has not seen."""
-    given = read_given(data, fitted_to(opened), progress)
     rate, confidence = promised
     plan = CalibrationPlan(method="folder", rate=rate, confidence=confidence, good=given.items)
     found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
     if not found.n:
-        raise DataError(f"--data {data}: none of its {len(given.items)} good images can be read; give others.")
+        raise DataError(f"{where}: none of its {len(given.items)} good images can be read; give others.")
     paths = [item.path for item in given.items]
     found = replace(found, given=fingerprint(paths, digests_of(paths, skip_unreadable=True)))
     picture = draw_threshold_image(found, plan, scorer.runtime, scorer.source)
@@ -296,13 +348,17 @@ def note_doubt(kept: KeptCalibration, progress: Progress) -> None:
         progress.note(f"warning: {kept.doubt()}.")
 
 
-def _default_promise(opened: Run | Export, before: Calibration | None) -> tuple[float, float]:
-    """Return the rate in force and its confidence, or those that were asked for first."""
+def _complete_promise(
+    opened: Run | Export, before: Calibration | None, rate: float | None, confidence: float | None
+) -> tuple[float, float]:
+    """Return a rate and its confidence: what is not given is as in force, or as it was asked for first."""
     if before is not None:
-        return before.rate, before.confidence
-    asked = opened.settings if isinstance(opened, Run) else opened.manifest.get("calibration", {})
-    rate = asked.get("rate" if isinstance(opened, Export) else "false_alarm_rate", FIELDS["false_alarm_rate"].default)
-    return float(rate), float(asked.get("confidence", 0.0))
+        default = before.rate, before.confidence
+    else:
+        asked = opened.settings if isinstance(opened, Run) else opened.manifest.get("calibration", {})
+        name = "rate" if isinstance(opened, Export) else "false_alarm_rate"
+        default = float(asked.get(name, FIELDS["false_alarm_rate"].default)), float(asked.get("confidence", 0.0))
+    return default[0] if rate is None else rate, default[1] if confidence is None else confidence
 
 
 def fitted_to(opened: Run | Export) -> Collection[str]:
@@ -319,7 +375,15 @@ def _keep(opened: Run | Export, found: _Found, before: Calibration | None, comma
     number = next_number(opened.path, before)
     calibration = replace(found.calibration, weights=_weights(opened), number=number)
     replaced = before.number if before else number - 1
-    return KeptCalibration(calibration, now(), command, found.data, found.left_out, replaced=replaced or None)
+    return KeptCalibration(
+        calibration,
+        now(),
+        command,
+        found.data,
+        found.left_out,
+        replaced=replaced or None,
+        audits=found.audits,
+    )
 
 
 def _stage(opened: Run | Export, staged: Path, kept: KeptCalibration, picture: bytes | None) -> None:

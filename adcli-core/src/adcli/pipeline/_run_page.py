@@ -116,6 +116,7 @@ def _describe_making(calibration: Calibration, files: Path) -> str:
     how = f" by '{kept.command}'" if kept.command else ""
     back = f"; it brings back calibration {kept.restores}" if kept.restores is not None else ""
     doubt = f" {kept.doubt()}." if kept.tested else ""
+    doubt += "".join(f" Audit: {audit.say()}" for audit in kept.audits)
     return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}.{doubt}"
 
 

@@ -16,6 +16,7 @@ from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import LARGEST
 from adcli.errors import RunError
+from adcli.runs.audits import Audit, StoredAudit
 from adcli.scoring.calibration import Calibration, make_calibration
 
 CALIBRATION_FILE = "calibration.json"
@@ -38,6 +39,7 @@ class _Stored(TypedDict):
     replaced: Ordinal | None
     restores: Ordinal | None
     undoes: NotRequired[bool]
+    audits: NotRequired[list[StoredAudit]]
     calibration: dict[str, Any]
     digest: str
 
@@ -56,6 +58,7 @@ class KeptCalibration:
         replaced: number of the calibration that was in force until then; None for the first.
         restores: number of the calibration that it brings back; None if it is a new one.
         undoes: whether it takes back a step, so that the next ``--undo`` takes back the one before.
+        audits: what the parts of ``--audit`` say of thresholds: of the one in force until then, and of the new one.
     """
 
     calibration: Calibration
@@ -67,6 +70,7 @@ class KeptCalibration:
     replaced: int | None = None
     restores: int | None = None
     undoes: bool = False
+    audits: Sequence[Audit] = ()
 
     @property
     def number(self) -> int:
@@ -101,6 +105,7 @@ class KeptCalibration:
             "replaced": self.replaced,
             "restores": self.restores,
             "undoes": self.undoes,
+            **({"audits": [audit.to_dict() for audit in self.audits]} if self.audits else {}),
             "calibration": json.loads(self.calibration.to_json()),
         }
 
@@ -135,6 +140,7 @@ class KeptCalibration:
             stored["restores"],
             # Until this was written down, what brought a calibration back was taken for an undo.
             stored.get("undoes", stored["restores"] is not None),
+            tuple(Audit(**audit) for audit in stored.get("audits", ())),
         )
 
 
