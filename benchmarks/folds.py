@@ -247,6 +247,11 @@ class GivenBatches(Batches):
         """Number of images."""
         return len(self.features)
 
+    @property
+    def photographs(self) -> int:
+        """Number of photographs: each is an image."""
+        return self.count
+
     def __iter__(self) -> Iterator[Tensor]:
         return iter([self.features])
 

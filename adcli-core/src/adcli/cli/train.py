@@ -152,7 +152,9 @@ def _command() -> str:
 
 def _describe_run(run: "Run", metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     threshold = {"image": run.calibration.image_threshold, "pixel": run.calibration.pixel_threshold}
-    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, **describe_promise(run.calibration)}
+    unlike = [{"image": name, "score": score} for name, score in run.calibration.unlike]
+    promised = describe_promise(run.calibration)
+    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, **promised, "unlike": unlike}
 
 
 def _print_outcome(trained: "Trained", as_json: bool) -> None:
@@ -171,6 +173,8 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     print_fact("threshold", run.calibration.promise())
     for sentence in run.calibration.explain():
         print_fact("", sentence)
+    if run.calibration.unlike:
+        print_fact("unlike", run.calibration.say_unlike())
     print_fact("look at", f"{path / 'report.html'}    ({quote('adcli', 'report', path, '--open')})")
     print_fact("go on", quote("adcli", "predict", path, "IMAGES"))
 

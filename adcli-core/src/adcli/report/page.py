@@ -81,6 +81,21 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class Unlike:
+    """A fitted image that looks unlike the others.
+
+    Attributes:
+        name: of the image.
+        score: by a model that was fitted without it.
+        picture: what it looks like, as a data URI; empty if there is none.
+    """
+
+    name: str
+    score: float
+    picture: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """What a page shows.
 
@@ -100,6 +115,7 @@ class Page:
         unreadable: why an image has no verdict, by name.
         made: which of the run's calibrations this is, when and how it was made; empty if that is not known.
         cause: what sets the threshold; None if no good image does.
+        unlike: the fitted images that look least like the others, the least first; none without folds.
     """
 
     title: str
@@ -117,6 +133,7 @@ class Page:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     made: str = ""
     cause: Cause | None = None
+    unlike: Sequence[Unlike] = ()
 
 
 def render(page: Page) -> str:

@@ -23,6 +23,7 @@ CALIBRATION_FILE = "calibration.json"
 FOLDER = "calibrations"
 FORMAT = 1
 _NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
+_PICTURE = re.compile(rf"({_NUMBER.pattern})(-[1-9])?")
 
 
 @closed
@@ -154,26 +155,36 @@ def entry_path(number: int, suffix: str = ".json") -> str:
     return f"{FOLDER}/{number:04}{suffix}"
 
 
-def kept_files(kept: KeptCalibration, picture: bytes | None) -> dict[str, bytes]:
+def unlike_path(place: int) -> str:
+    """Return the name of the picture of a fitted image that looks unlike the others; the least like them is 1."""
+    return entry_path(1, f"-{place}.jpg")
+
+
+def kept_files(kept: KeptCalibration, picture: bytes | None, unlike: Sequence[bytes | None] = ()) -> dict[str, bytes]:
     """Return what a calibration adds to its run or export, and changes there, by name.
 
     Args:
         kept: the calibration that comes into force.
         picture: a JPEG of the image that sets the threshold, if there is one.
+        unlike: of the first calibration of a run, JPEGs of the fitted images that look least like the others.
     """
     files = {
         entry_path(kept.number): kept.to_json().encode(),
         CALIBRATION_FILE: kept.calibration.to_json().encode(),
     }
-    return files if picture is None else {**files, entry_path(kept.number, ".jpg"): picture}
+    pictures = {entry_path(kept.number, ".jpg"): picture}
+    pictures |= {unlike_path(place): content for place, content in enumerate(unlike, 1)}
+    return files | {name: content for name, content in pictures.items() if content is not None}
 
 
 def list_files(root: Path) -> list[str]:
     """Return the names of all that is kept of the calibrations of a run or an export, whatever state it is in."""
     folder = inside(root, FOLDER)
     found = folder.iterdir() if folder.is_dir() else ()
-    names = [f"{FOLDER}/{path.name}" for path in found if _NUMBER.fullmatch(path.stem)]
-    return sorted(name for name in names if name.endswith((".json", ".jpg")))
+    rules = {".json": _NUMBER, ".jpg": _PICTURE}
+    return sorted(
+        f"{FOLDER}/{path.name}" for path in found if path.suffix in rules and rules[path.suffix].fullmatch(path.stem)
+    )
 
 
 def list_numbers(root: Path) -> list[int]:

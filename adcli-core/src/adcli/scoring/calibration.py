@@ -33,6 +33,9 @@ Floats = NDArray[np.float64]
 FEWEST_JUDGED = 10
 """Scores that it takes to say that one of them lies far from the others."""
 
+UNLIKE = 3
+"""Fitted images that are named as those least like the others."""
+
 USUAL_CONFIDENCE = 0.95
 """Confidence that a threshold's bound is stated with if no other is asked for."""
 
@@ -463,6 +466,23 @@ class Calibration:
         if self.confidence:
             return _sure_rank(self.n, self.rate / self.shares, share_confidence(self.confidence, self.shares))
         return _rank(self.n, self.rate, self.shares)
+
+    @property
+    def unlike(self) -> Sequence[tuple[str, float]]:
+        """Name and score of the fitted images that look least like the others, by folds; none without."""
+        if self.chosen_by != "k-fold" or self.n < FEWEST_JUDGED or not self.images:
+            return ()
+        return list(zip(self.images, self.image_scores, strict=True))[: -UNLIKE - 1 : -1]
+
+    def say_unlike(self) -> str:
+        """Name those images in a sentence; nothing without any."""
+        if not self.unlike:
+            return ""
+        named = ", ".join(f"{name} ({score:.6g})" for name, score in self.unlike)
+        return (
+            f"{named} look least like the other training images, half of which score at most "
+            f"{statistics.median_low(self.image_scores):.6g}: see whether they are good."
+        )
 
     def explain(self) -> list[str]:
         """Return sentences: which image sets the threshold, whether it lies far from the others, and what helps then.
