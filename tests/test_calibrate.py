@@ -315,6 +315,38 @@ def test_a_training_shows_the_image_that_sets_its_threshold(parts: Path, good: P
         assert content_digest(folder / name) == known
 
 
+def test_folds_name_and_show_the_training_images_least_like_the_others(
+    adcli: Adcli, good: Path, tmp_path: Path
+) -> None:
+    folder = draw_good(tmp_path / "data/train/good", range(900, 912))
+    Image.new("RGB", (64, 64), (255, 0, 255)).save(folder / "odd.png")
+    data, root = tmp_path / "data", tmp_path / "run"
+    out = adcli("train", "-m", "mean_image", "--data", data, "--calibration", "3-fold", "--out", root).out
+    (line,) = [line for line in out.splitlines() if line.startswith("unlike")]
+    run = Run.open(root)
+    scores = dict(zip(run.calibration.images, run.calibration.image_scores, strict=True))
+    top = sorted(scores, key=scores.__getitem__)[:-4:-1]
+    assert top[0] == "odd.png"
+    assert all(f"{name} ({scores[name]:.6g})" in line for name in top)
+    assert "half of which score at most" in line
+    adcli("calibrate", root, "--data", good)
+    adcli("report", root)
+    shown = (root / "report.html").read_text().partition("Training images least like the others")[2]
+    # They are those of the training, whatever set the threshold since.
+    assert re.findall(r'alt="(.*?), and its heat map"', shown.partition("</section>")[0]) == top
+    for place in (1, 2, 3):
+        with Image.open(root / f"calibrations/0001-{place}.jpg") as picture:
+            assert max(picture.size) <= 720
+    adcli("runs", "rm", root, "--yes")
+    assert not root.exists()
+
+
+def test_without_folds_or_with_few_images_none_is_said_to_be_unlike(parts: Path, tmp_path: Path) -> None:
+    assert not train(parts, tmp_path / "held", calibration="0.4").calibration.unlike
+    draw_good(tmp_path / "few/train/good", range(9))
+    assert not train(tmp_path / "few", tmp_path / "folds", calibration="3-fold").calibration.say_unlike()
+
+
 def test_verdicts_on_identical_renderings_do_not_depend_on_the_batch_size(adcli: Adcli, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     (tmp_path / "same").mkdir()
