@@ -188,6 +188,29 @@ def test_audits_that_cannot_be_are_one_line_and_change_nothing(
     assert states(run.path) == before
 
 
+def test_an_audit_of_parts_counts_parts_and_one_bad_photograph_makes_one_defective(
+    adcli: Adcli, run: Run, tmp_path: Path
+) -> None:
+    good, parts = ("--part", r"(\d+)_"), draw_good(tmp_path / "calibrating", range(700, 712))
+    for i, path in enumerate(sorted(parts.iterdir())):
+        path.rename(path.with_name(f"{i // 2}_{i % 2}.png"))
+    assert "from 6 good parts" in adcli("calibrate", run.path, "--data", parts, *good, "--views", 2).out
+    drawn = draw_good(tmp_path / "drawn/good", range(720, 733))
+    for i, path in enumerate(sorted(drawn.iterdir())):
+        path.rename(path.with_name(f"{10 + i // 2}_{i % 2}.png"))
+    (drawn.parent / "hole").mkdir()
+    (drawn / "10_0.png").unlink()
+    draw_part(800, defect=True)[0].save(drawn.parent / "hole/10_0.png")
+    outcome = adcli("calibrate", run.path, "--audit", drawn.parent, "--json")
+    audit = json.loads(outcome.out)["audits"][0]
+    # Part 16 lacks a view, which is no pass.
+    assert (audit["good"], audit["defective"]) == (5, 1)
+    assert json.loads(outcome.out)["images"] == 5
+    assert "left out 1 other images" in outcome.err
+    other = adcli("calibrate", run.path, "--audit", drawn.parent, "--part", r"_(\d)")
+    assert_one_line(other, 2, "tells parts in another way")
+
+
 def test_parts_without_a_label_and_defects_alone_are_no_audit(adcli: Adcli, run: Run, drawn: Path) -> None:
     paths, table = sorted(drawn.glob("*/*.png")), drawn / "drawn.csv"
     for labels, words in ((["good"] * 12 + [""] * 4, "4 of 16 images have no label"), (["bad"] * 16, "no good images")):

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     section="Calibration",
     help="Labelled parts drawn at random, good and defective: bounds the share of defective ones that pass.",
 )
+@settings("part", "views")
 @flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
 @flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
 @flag("--restore", type=int, metavar="N", section="Calibration", help="Bring back calibration N of --list.")
@@ -68,6 +69,8 @@ def calibrate(
     threshold: str | None,
     validation: str | None,
     audit: str | None,
+    part: str | None,
+    views: int | None,
     listed: bool,
     undo: bool,
     restore: int | None,
@@ -97,6 +100,8 @@ def calibrate(
         "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
         "audit": audit,
+        "part": part,
+        "views": views,
     }
     _check_alone({"--list": listed, "--undo": undo, "--restore": restore is not None}, wanted)
     pipeline = load_pipeline()

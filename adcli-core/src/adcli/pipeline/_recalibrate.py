@@ -16,6 +16,7 @@ from adcli._files import read_bytes
 from adcli.data.fingerprint import fingerprint
 from adcli.data.guarding import digests_of
 from adcli.data.left_out import say
+from adcli.data.part_rule import PartRule
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
@@ -45,7 +46,7 @@ from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.runs.settings import FIELDS
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
-from adcli.scoring.thresholds import CalibrationPlan, calibrate
+from adcli.scoring.thresholds import CalibrationPlan, calibrate, join_validation
 
 UNCHOSEN = "note: images chosen by their score, such as rejects or near misses, void the promise: give all of a day."
 """What is said of images that are given to calibrate."""
@@ -77,6 +78,8 @@ def recalibrate(
     threshold: float | Literal["f1"] | None = None,
     validation: str | Path | None = None,
     audit: str | None = None,
+    part: str | None = None,
+    views: int | None = None,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -94,31 +97,38 @@ def recalibrate(
         validation: a folder with a folder for each kind of defect, and perhaps one ``good``.
         audit: labelled parts that were drawn at random, good and defective: the good ones take the place of ``data``,
             and all of them say how many defective ones are accepted.
+        part: a regular expression that finds the part that an image shows, so that the threshold is of parts; what was
+            said for the one before when None.
+        views: images of a complete part; as many as for the one before when None.
         scorer: of ``opened``, if other than the default device, batch size or threads are wanted.
         progress: receives progress and notes.
         command: the command line, for the record.
 
     Raises:
         OptionError: nothing is asked for, or a rate or a confidence as well as a threshold, or one of these two without
-            scores of good images.
+            scores of good images, or parts without images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
     progress = progress or Silent()
     _check_audit(audit, data, threshold)
     images = data if audit is None else audit
+    if images is None and (part is not None or views is not None):
+        option = "--views" if part is None else "--part"
+        raise OptionError("needs --data: only images say which parts they show.", option=option)
     _check_request(opened, images, {"--false-alarm-rate": rate, "--confidence": confidence}, threshold, validation)
     with _changing(opened) as staged:
         before = _find_before(opened, progress)
         load = cache(lambda: scorer or open_scorer(opened))
-        drawn = None if audit is None else _read_drawn(opened, audit, before, threshold, progress)
-        asked = _complete_promise(opened, before, rate, confidence)
-        if drawn is not None:
-            found = _from_images(drawn.given, asked, load(), progress, f"--audit {audit}")
-        elif data is not None:
+        rule, asked = _choose_rule(before, part, views), _complete_promise(opened, before, rate, confidence)
+        drawn = None if audit is None else _read_drawn(opened, audit, before, threshold, rule, progress)
+        if images is not None:
             progress.note(UNCHOSEN)
-            given = read_given(data, fitted_to(opened), progress)
-            found = _from_images(given, asked, load(), progress, f"--data {data}")
+        if drawn is not None:
+            found = _from_images(drawn.given, asked, rule, load(), progress, f"--audit {audit}")
+        elif data is not None:
+            given = read_given(data, fitted_to(opened), progress, rule)
+            found = _from_images(given, asked, rule, load(), progress, f"--data {data}")
         else:
             found = _from_scores(opened, before, rate, confidence)
         if threshold == "f1":
@@ -228,6 +238,13 @@ def _check_request(
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
 
 
+def _choose_rule(before: Calibration | None, pattern: str | None, views: int | None) -> PartRule | None:
+    """Return how parts are told: as before, but for what is given; None if images are judged by themselves."""
+    rule = (before.parts if before else None) or PartRule()
+    chosen = PartRule(rule.pattern if pattern is None else pattern, rule.views if views is None else views)
+    return None if chosen == PartRule() and (before is None or before.parts is None) else chosen
+
+
 def _check_audit(audit: str | None, data: str | None, threshold: float | Literal["f1"] | None) -> None:
     if audit is not None and data is not None:
         raise OptionError(f"--audit {audit} and --data {data}: each gives the images; give one of them.")
@@ -242,13 +259,15 @@ def _read_drawn(
     audit: str,
     before: Calibration | None,
     threshold: float | Literal["f1"] | None,
+    rule: PartRule | None,
     progress: Progress,
 ) -> Drawn:
     """Return the parts of an audit; raises :class:`OptionError` if there is no threshold that they could audit."""
     if threshold is None and (before is None or before.image_threshold is None):
         raise OptionError(f"--audit {audit}: no threshold is in force; set one with --data DIR, or give a --threshold.")
-    progress.note(UNCHOSEN)
-    return read_drawn(audit, fitted_to(opened), progress)
+    if before is not None and before.n and rule != before.parts:
+        raise OptionError(f"--audit {audit}: audits the threshold in force, which tells parts in another way.")
+    return read_drawn(audit, fitted_to(opened), rule, progress)
 
 
 def _audit(
@@ -265,11 +284,18 @@ def _audit(
 
 
 def _from_images(
-    given: GoodImages, promised: tuple[float, float], scorer: Scorer, progress: Progress, where: str
+    given: GoodImages,
+    promised: tuple[float, float],
+    rule: PartRule | None,
+    scorer: Scorer,
+    progress: Progress,
+    where: str,
 ) -> _Found:
     """Calibrate with good images that the model has not seen."""
     rate, confidence = promised
-    plan = CalibrationPlan(method="folder", rate=rate, confidence=confidence, good=given.items)
+    plan = CalibrationPlan(
+        method="folder", rate=rate, confidence=confidence, good=given.items, parts=rule, part_of=given.part_of
+    )
     found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
     if not found.n:
         raise DataError(f"{where}: none of its {len(given.items)} good images can be read; give others.")
@@ -301,22 +327,20 @@ def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Score
     calibration = found.calibration
     where = f"--validation {folder}"
     samples = guard_samples(
-        list_labelled(folder, progress.note),
+        list_labelled(folder, progress.note, calibration.parts),
         fitted_to(opened),
         where,
         progress.note,
-        counted=calibration.digests,
+        counted=calibration.scored_digests,
         skip_unreadable=scorer.source.skip_unreadable,
     )
-    defective = {sample.image for sample in samples if sample.label == "defect"}
-    inputs = scorer.source.stream(items_of(sample.image for sample in samples))
-    scored = [
-        (item.path in defective, score)
-        for item, score in score_joined(
-            scorer.runtime, progress.track(inputs, len(samples), "validating"), scorer.batch_size, calibration
-        )
-    ]
-    labels = [False] * calibration.n + [label for label, _ in scored]
+    inputs = progress.track(
+        scorer.source.stream(items_of(sample.image for sample in samples)), len(samples), "validating"
+    )
+    scores, found_defective = join_validation(
+        samples, score_joined(scorer.runtime, inputs, scorer.batch_size, calibration)
+    )
+    labels = [False] * calibration.n + found_defective
     if True not in labels:
         raise DataError(f"{where}: has no defective images; give a folder with a folder for each kind of defect.")
     if False not in labels:
@@ -324,7 +348,7 @@ def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Score
             f"{where}: has no good images, and neither has the calibration; add a folder 'good', or give some with "
             "--data DIR."
         )
-    calibration = calibration.at_best_f1([*calibration.image_scores, *(score for _, score in scored)], labels)
+    calibration = calibration.at_best_f1([*calibration.image_scores, *scores], labels)
     digests = digests_of([sample.image for sample in samples], skip_unreadable=True)
     return replace(found, calibration=calibration, validated=digests)
 
@@ -339,7 +363,7 @@ def _count_tested(opened: Run | Export, found: _Found, progress: Progress) -> in
         # Scores that there are can be used without it.
         progress.note(f"warning: {error.message.rstrip('.')}; whether test images set the threshold is not known.")
         return 0
-    return sum(digest in tested for digest in (*found.calibration.digests, *found.validated))
+    return sum(digest in tested for digest in (*found.calibration.scored_digests, *found.validated))
 
 
 def note_doubt(kept: KeptCalibration, progress: Progress) -> None:

@@ -189,7 +189,12 @@ def list_files(root: Path) -> list[str]:
 
 def list_numbers(root: Path) -> list[int]:
     """Return the numbers of the calibrations that are kept, ascending."""
-    return sorted(int(Path(name).stem) for name in list_files(root) if name.endswith(".json"))
+    return sorted(number_of(name) for name in list_files(root) if name.endswith(".json"))
+
+
+def number_of(name: str) -> int:
+    """Return the number of the calibration that a file, of those that :func:`list_files` names, is kept of."""
+    return int(Path(name).stem.partition("-")[0])
 
 
 def read_kept(root: Path, number: int) -> KeptCalibration:
