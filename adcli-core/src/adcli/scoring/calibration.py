@@ -349,7 +349,8 @@ class Calibration:
             how = "as given" if self.method == "value" else "the best F1 on the validation images"
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
         asked, kept = _in_words(Fraction(str(self.rate))), _in_words(self._achievable)
-        source = f"{self.n} {_MADE_BY[self.method]}" + (f" in {self.shares} zones" if self.zones else "")
+        zones = f"{self.shares} zone{'s' * (self.shares != 1)}"
+        source = f"{self.n} {_MADE_BY[self.method]}" + (f" in {zones}" if self.zones else "")
         if self.method == "k-fold":
             return f"{value}: about {kept} good images is rejected (an estimate from {source}){self._too_few(asked)}"
         return f"{value}: at most {kept} good images is rejected (from {source}){self._too_few(asked)}"
