@@ -281,7 +281,8 @@ class Framing:
             x, y, *sides = self.region
             inside = (sides[1], sides[0])
             if x + sides[0] > width or y + sides[1] > height:
-                raise DataError(f"{has}, and --region {self._say_region()} reaches to {x + sides[0]} and {y + sides[1]}.")
+                end = f"reaches to {x + sides[0]} and {y + sides[1]}"
+                raise DataError(f"{has}, and --region {self._say_region()} {end}.")
         if self.crop is not None and (self.crop[0] > inside[0] or self.crop[1] > inside[1]):
             raise DataError(f"{has}, too small for --crop {self.crop[0]}x{self.crop[1]} (height x width).")
         if self.ignored is not None:

@@ -134,7 +134,14 @@ def _cards(evaluation: Evaluation) -> Sequence[Card]:
     names = _names(evaluation)
     return [
         Card(
-            names[sample.image], sample.label, sample.defect, said.score, said.p_value, said.is_defect, picture, said.zones
+            names[sample.image],
+            sample.label,
+            sample.defect,
+            said.score,
+            said.p_value,
+            said.is_defect,
+            picture,
+            said.zones,
         )
         for sample, said, picture in evaluation.shown
     ]
