@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -155,6 +156,10 @@ def test_a_message_about_a_zone_is_one_line_and_names_it() -> None:
     framing = parse_framing("left=0,0,30,20 right=25,10,30,20", None, "squash")
     with pytest.raises(DataError, match="and --region right=25,10,30,20 reaches to 55 and 30"):
         framing.check((25, 50), "a.png")
+    ignored = np.zeros((40, 60), bool)
+    ignored[:, 25:] = True
+    with pytest.raises(DataError, match="a.png: nothing of --region right=25,10,30,20 is left"):
+        replace(framing, ignored=ignored).check((40, 60), "a.png")
     with pytest.raises(OptionError) as caught:
         parse_framing("left=0,0,60,60\nright=0,0,30,20\n", "40x40", "squash")
     assert "\n" not in caught.value.format_message()

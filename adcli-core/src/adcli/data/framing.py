@@ -269,9 +269,9 @@ class Framing:
         if self.ignored is not None and self._ignored_at(original)[self.area(original)].all():
             raise self._nothing_left(name)
 
-    @staticmethod
-    def _nothing_left(name: object) -> DataError:
-        return DataError(f"{name}: nothing of it is left to look at; give another image with --ignore.")
+    def _nothing_left(self, name: object) -> DataError:
+        what = "it" if self.region is None else f"--region {self._say_region()}"
+        return DataError(f"{name}: nothing of {what} is left to look at; give another image with --ignore.")
 
     def _check_size(self, original: Size, name: object) -> None:
         height, width = original
