@@ -89,6 +89,8 @@ def test_too_few_images_promise_as_much_less_as_there_are_zones() -> None:
     assert calibration.achievable_rate == 4 / 20
     assert "at most 1 in 5 good images is rejected (from 19 held-out good images in 4 zones)" in calibration.promise()
     assert "1 in 100 would need 399 of them" in calibration.promise()
+    few = calibrate(np.random.default_rng(0).normal(size=(3, 4)), 0.01)
+    assert "promises nothing about false alarms (from 3 held-out good images in 4 zones, too few)" in few.promise()
     alone = calibrate(np.random.default_rng(0).normal(size=(19, 1)), 0.01)
     assert "(from 19 held-out good images in 1 zone)" in alone.promise()
 
@@ -158,7 +160,7 @@ def test_a_message_about_a_zone_is_one_line_and_names_it() -> None:
         framing.check((25, 50), "a.png")
     ignored = np.zeros((40, 60), bool)
     ignored[:, 25:] = True
-    with pytest.raises(DataError, match="a.png: nothing of --region right=25,10,30,20 is left"):
+    with pytest.raises(DataError, match=r"a\.png: nothing of --region right=25,10,30,20 is left"):
         replace(framing, ignored=ignored).check((40, 60), "a.png")
     with pytest.raises(OptionError) as caught:
         parse_framing("left=0,0,60,60\nright=0,0,30,20\n", "40x40", "squash")

@@ -351,6 +351,8 @@ class Calibration:
         asked, kept = _in_words(Fraction(str(self.rate))), _in_words(self._achievable)
         zones = f"{self.shares} zone{'s' * (self.shares != 1)}"
         source = f"{self.n} {_MADE_BY[self.method]}" + (f" in {zones}" if self.zones else "")
+        if self._achievable == 1:
+            return f"{value}: promises nothing about false alarms (from {source}, too few){self._too_few(asked)}"
         if self.method == "k-fold":
             return f"{value}: about {kept} good images is rejected (an estimate from {source}){self._too_few(asked)}"
         return f"{value}: at most {kept} good images is rejected (from {source}){self._too_few(asked)}"
