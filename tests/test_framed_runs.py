@@ -199,6 +199,14 @@ def test_thresholds_of_zones_in_another_order_are_refused(runs: dict[str, Run], 
         list(pipeline.predict(pipeline.load(path), [data / "test"]))
 
 
+def test_zones_are_named_without_good_images_as_well(data: Path, tmp_path: Path) -> None:
+    zones = "upper=50,20,100,50 lower=50,60,100,50"
+    run = train(data, tmp_path / "run", region=zones, calibration="none", threshold="-1e9")
+    for found in pipeline.predict(run, [data / "test/hole"]):
+        assert found.zones == ("upper", "lower")
+        assert found.regions
+
+
 def test_a_training_sets_the_threshold_of_zones_at_the_best_f1_or_at_a_value(data: Path, tmp_path: Path) -> None:
     for folder, first in (("good", 800), ("hole", 900)):
         (tmp_path / "labelled" / folder).mkdir(parents=True)
