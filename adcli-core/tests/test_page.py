@@ -88,8 +88,8 @@ def test_no_two_elements_share_an_identifier() -> None:
 
 def test_cards_name_the_zones_that_are_found_defective() -> None:
     shown = [replace(cards()[0], zones=("left", "right")), *cards()[1:]]
-    assert render(page(shown)).count(", in left, right") == 1
-    assert ", in " not in render(page())
+    assert render(page(shown)).count("p 0.01, in left, right") == 1
+    assert "p 0.01, in " not in render(page())
 
 
 def test_names_cannot_bring_in_markup() -> None:
