@@ -473,9 +473,10 @@ class Calibration:
             how = "as given" if self.method == "value" else "the best F1 on the validation images"
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
         goods = f"good {self.unit}s"
-        source = f"{self.n} {_MADE_BY[self.method].replace('image', self.unit)}" + (
-            f" in {self.shares} zones" if self.zones else ""
-        )
+        zones = f" in {self.shares} zone{'s' * (self.shares != 1)}" if self.zones else ""
+        source = f"{self.n} {_MADE_BY[self.method].replace('image', self.unit)}{zones}"
+        if self._achievable == 1:
+            return f"{value}: promises nothing about false alarms (from {source}, too few){self._too_few()}"
         # With a confidence, it is the rate of a rank.
         kept = say_at_most(self.achievable_rate) if self.confidence else _in_words(self._achievable)
         bound = "" if brief else self._say_bound()
