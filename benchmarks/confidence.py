@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from adcli.runs.audits import Audit
+from adcli.scoring.audits import Audit
 from adcli.scoring.calibration import Calibration
 
 VIEWS = 3

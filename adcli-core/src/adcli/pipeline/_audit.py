@@ -17,7 +17,7 @@ from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError
 from adcli.pipeline._good_images import GoodImages
 from adcli.progress import Progress
-from adcli.runs.audits import Audit
+from adcli.scoring.audits import Audit
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
 

@@ -27,7 +27,6 @@ from adcli.pipeline._open import open_scorer
 from adcli.pipeline._plan import guard_samples, list_labelled
 from adcli.pipeline._threshold_picture import draw_threshold_image
 from adcli.progress import Progress, Silent
-from adcli.runs.audits import Audit
 from adcli.runs.calibrations import (
     KeptCalibration,
     entry_path,
@@ -44,6 +43,7 @@ from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.runs.settings import FIELDS
+from adcli.scoring.audits import Audit
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
 from adcli.scoring.thresholds import CalibrationPlan, calibrate, join_validation

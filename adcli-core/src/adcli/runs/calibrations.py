@@ -16,7 +16,7 @@ from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import LARGEST
 from adcli.errors import RunError
-from adcli.runs.audits import Audit, StoredAudit
+from adcli.scoring.audits import Audit, StoredAudit
 from adcli.scoring.calibration import Calibration, make_calibration
 
 CALIBRATION_FILE = "calibration.json"

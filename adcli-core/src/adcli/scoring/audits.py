@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from adcli._artefacts.declaring import Count, closed
-from adcli.metrics import CONFIDENCE, upper_bound
+from adcli.scoring.calibration import USUAL_CONFIDENCE
 
 
 @closed
@@ -47,12 +47,14 @@ class Audit:
     @property
     def at_most(self) -> float:
         """What the share of defective parts among the accepted ones does not exceed, with 95 % confidence; exact."""
-        return upper_bound(self.missed, self.accepted) if self.accepted else 1.0
+        from adcli.metrics import upper_bound
+
+        return upper_bound(self.missed, self.accepted, USUAL_CONFIDENCE) if self.accepted else 1.0
 
     def say(self) -> str:
         """Return what was found, in sentences."""
         found, about = self.defective - self.missed, "about " * self.estimated
-        bound = f"with {CONFIDENCE:.0%} confidence {about}at most {self.at_most:.2%}"
+        bound = f"with {USUAL_CONFIDENCE:.0%} confidence {about}at most {self.at_most:.2%}"
         if not self.accepted:
             return f"{self.threshold:.6g} rejects all {self.good + self.defective} parts."
         return (
@@ -75,4 +77,4 @@ class Audit:
 
     def describe(self) -> dict[str, Any]:
         """Return all that it says, as plain values."""
-        return {**asdict(self), "accepted": self.accepted, "at_most": self.at_most, "confidence": CONFIDENCE}
+        return {**asdict(self), "accepted": self.accepted, "at_most": self.at_most, "confidence": USUAL_CONFIDENCE}
