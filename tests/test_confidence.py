@@ -1,5 +1,8 @@
 """How sure a threshold is: its bound holds as often as it says, in simulation; and folds' hold about."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from confidence import (
@@ -46,3 +49,15 @@ def test_a_rate_with_a_confidence_is_kept_as_often_as_that() -> None:
 @pytest.mark.parametrize(("parts", "share"), [(50, 0.3), (300, 0.02), (300, 0.1)])
 def test_the_bound_on_defective_parts_among_the_accepted_holds(parts: int, share: float) -> None:
     assert min(cover_audit(parts, share, 2.0, 1000)) >= LEAST
+
+
+def test_to_predict_nothing_is_imported_that_computes_bounds() -> None:
+    code = (
+        "import sys; from adcli.scoring.calibration import Calibration; import adcli.pipeline._predict; "
+        "sure = Calibration.conformal([*range(400)], None, 0.02, 'folder', 0.95); "
+        "sure.promise(brief=True), sure.p_value(3.0), sure.achievable_rate, sure.at_rate(0.1); "
+        "Calibration.from_json(sure.to_json(), source='calibration.json'); "
+        "print('scipy.special' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

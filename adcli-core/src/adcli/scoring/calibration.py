@@ -9,7 +9,7 @@ for continuous scores (Vovk, Conditional validity of inductive conformal predict
 import json
 import math
 import statistics
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -749,21 +749,35 @@ def share_confidence(confidence: float, shares: int) -> float:
 
 
 def _sure_rank(n: int, rate: float, confidence: float) -> int:
-    """Return the rank of the lowest of n scores above which, with a confidence, at most a rate lies; n without one."""
-    # The bound rises with the rank from the top.
-    enough = bisect_right(range(1, n + 1), rate, key=lambda from_top: bound_rate(from_top, n, confidence))
-    return n + 1 - max(enough, 1)
+    """Return the rank of the lowest of n scores above which, with a confidence, at most a rate lies; n without one.
+
+    The k-th score from the top is such a one if fewer than k of n new ones would lie above a threshold of that rate
+    with a probability of at most 1 - confidence. To predict, this must not import what computes the bound.
+    """
+    from_top, fewer = 0, 0.0
+    while from_top < n:
+        fewer += _binomial(from_top, n, rate)
+        if fewer > 1 - confidence:
+            break
+        from_top += 1
+    return n + 1 - max(from_top, 1)
 
 
 def _count_needed(rate: float, confidence: float) -> int:
     """Return how many good images it takes for a rate with a confidence: their largest score is the threshold then."""
-    # Exact at what n = ceil(log(1 - confidence) / log(1 - rate)) rounds to, where the bound decides.
-    about = max(math.ceil(math.log1p(-confidence) / math.log1p(-rate)), 1)
-    while about > 1 and bound_rate(1, about - 1, confidence) <= rate:
-        about -= 1
-    while bound_rate(1, about, confidence) > rate:
-        about += 1
-    return about
+    count = max(math.ceil(math.log1p(-confidence) / math.log1p(-rate)), 1)
+    # Rounding may have been the wrong way.
+    while count > 1 and _binomial(0, count - 1, rate) <= 1 - confidence:
+        count -= 1
+    while _binomial(0, count, rate) > 1 - confidence:
+        count += 1
+    return count
+
+
+def _binomial(count: int, n: int, rate: float) -> float:
+    """Return the probability that so many of n are of a kind that has that rate."""
+    ways = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
+    return math.exp(ways + count * math.log(rate) + (n - count) * math.log1p(-rate))
 
 
 def f1_threshold(scores: Floats, is_defect: NDArray[np.bool_]) -> float:
