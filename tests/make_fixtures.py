@@ -3,8 +3,8 @@
     python tests/make_fixtures.py NAME
 
 writes ``tests/fixtures/NAME``: small runs and exports of this build, what it says of master images, and a table of
-verdicts. Do that when the version of a format rises, with a new NAME, and commit the folder. What is there stays as long
-as the formats in it are read; ``tests/test_formats.py`` opens all of it.
+verdicts. Do that when the version of a format rises, with a new NAME, and commit the folder. What is there stays as
+long as the formats in it are read; ``tests/test_formats.py`` opens all of it.
 
 The master images are not kept: they are drawn with whole numbers and stored without compression, so that every machine
 and every version of every library gets the same bytes.

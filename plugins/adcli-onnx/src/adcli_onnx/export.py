@@ -63,7 +63,7 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
 
 
 def forget_places(graph: Any) -> None:
-    """Remove from an ``onnx.ModelProto`` what torch notes of each part, in place: tracebacks with this machine's paths."""
+    """Remove from an ``onnx.ModelProto`` what torch notes of each part, in place: it has paths of this machine."""
     inner = graph.graph
     for part in (inner, *inner.node, *inner.input, *inner.output, *inner.value_info, *inner.initializer):
         del part.metadata_props[:]
