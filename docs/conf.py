@@ -25,6 +25,7 @@ NAVIGATION = {
         "docs/report",
         "docs/metrics",
         "docs/exports",
+        "docs/verify",
         "docs/scaling",
         "docs/offline",
         "docs/models",

@@ -229,7 +229,7 @@ def verify(
         DataError: nothing is recorded under that name, or the file cannot be trusted.
     """
     progress, place = progress or Silent(), _find_place(opened, Path(data), name)
-    masters = _read(place, opened, Path(data))
+    masters = _read(place, opened, Path(data), name)
     pairs, missing, extra = _match(masters.images, place)
     comparing = _Comparing(masters, opened.calibration, tolerance)
     scorer = scorer or open_scorer(opened)
@@ -283,11 +283,12 @@ def _say_lack(place: _Place, data: Path) -> str:
     return f"{place.folder}: {words}{own}; put the master images there."
 
 
-def _read(place: _Place, opened: Run | Export, data: Path) -> Masters:
+def _read(place: _Place, opened: Run | Export, data: Path, name: str | None) -> Masters:
     try:
         return Masters.read(place.file)
     except FileNotFoundError:
-        command = quote("adcli", "verify", opened.path, "--data", data, "--record")
+        named = () if name is None else ("--name", name)
+        command = quote("adcli", "verify", opened.path, "--data", data, *named, "--record")
         raise DataError(f"{place.file}: nothing is recorded of '{place.name}'; record it: {command}") from None
 
 
