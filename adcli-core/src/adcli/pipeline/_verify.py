@@ -447,6 +447,7 @@ def _describe(opened: Run | Export) -> dict[str, Any]:
                 "calibration": calibration.digest,
                 "threshold": calibration.image_threshold,
                 "pixel_threshold": calibration.pixel_threshold,
+                "parts": None if calibration.parts is None else asdict(calibration.parts),
                 "image_size": size,
                 "framing": described,
             }

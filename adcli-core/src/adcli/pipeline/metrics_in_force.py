@@ -6,6 +6,7 @@ import numpy as np
 
 from adcli._changes import inside
 from adcli._commands import quote
+from adcli.data.part_rule import Scored, join_scored
 from adcli.errors import RunError
 from adcli.metrics import judge_again, without_verdicts
 from adcli.pipeline._evaluation_pass import SCORES_FILE
@@ -28,8 +29,12 @@ def metrics_in_force(run: Run) -> tuple[dict[str, Any], str]:
     try:
         rows = [(record, row) for record, row in read_table(inside(run.path, SCORES_FILE)) if record.score is not None]
         labelled = [(record, row["label"], row["defect"]) for record, row in rows if row["label"]]
-        scores = np.array([record.score for record, _, _ in labelled], np.float64)
-        is_defect = np.array([label == "defect" for _, label, _ in labelled], bool)
+        joined = join_scored(
+            (record.part or i, Scored(record.score or 0.0, label == "defect", defect or None))
+            for i, (record, label, defect) in enumerate(labelled)
+        )
+        scores = np.array([one.score for one in joined], np.float64)
+        is_defect = np.array([one.is_defect for one in joined], bool)
         counts = (int((~is_defect).sum()), int(is_defect.sum()))
         if counts != (metrics["image"].get("n_good"), metrics["image"].get("n_defect")):
             raise ValueError
@@ -47,4 +52,4 @@ def metrics_in_force(run: Run) -> tuple[dict[str, Any], str]:
         return without_verdicts(metrics), f"{run.path / SCORES_FILE}: {words}: {command}"
     if all(record.threshold == threshold for record, _, _ in labelled):
         return metrics, ""
-    return judge_again(metrics, scores, is_defect, [defect or None for _, _, defect in labelled], threshold), ""
+    return judge_again(metrics, scores, is_defect, [one.kind for one in joined], threshold), ""

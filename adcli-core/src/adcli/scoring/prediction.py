@@ -41,6 +41,7 @@ class Prediction:
         calibration: what the verdict comes from.
         model_map: the anomaly map at the model's input size, (h, w), or None for a model that only classifies.
         picture: the file of its picture, if one was drawn.
+        part: the part that it shows, if there may be other photographs of it; empty otherwise.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Prediction:
         self.framing = framing
         self.origin = origin
         self.picture: Path | None = None
+        self.part = "" if calibration.parts is None else calibration.parts.find(photograph.path or photograph.name)
         self._photograph = None if isinstance(photograph, Unreadable) else photograph
 
     @property
