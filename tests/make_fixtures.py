@@ -1,10 +1,11 @@
 """Make the runs and exports that every later version must open with equal verdicts.
 
-    python tests/make_fixtures.py NAME
+    python tests/make_fixtures.py NAME [RUN...]
 
 writes ``tests/fixtures/NAME``: small runs and exports of this build, what it says of master images, and a table of
-verdicts. Do that when the version of a format rises, with a new NAME, and commit the folder. What is there stays as
-long as the formats in it are read; ``tests/test_formats.py`` opens all of it.
+verdicts; or only some of the runs. Do that when the version of a format rises, with a new NAME, and commit the folder;
+and when a run can have what none had before, with that RUN. What is there stays as long as the formats in it are read;
+``tests/test_formats.py`` opens all of it.
 
 The master images are not kept: they are drawn with whole numbers and stored without compression, so that every machine
 and every version of every library gets the same bytes.
@@ -13,6 +14,7 @@ and every version of every library gets the same bytes.
 import shutil
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ MASTERS = {"good-1": (906, False), "good-2": (911, False), "scratch-1": (905, Tr
 
 SIDE = 64
 BACKBONE = ("--backbone", "random:test_efficientnet")
+
+SMALL = ("-o", "latent=4", "-o", "features=2", "-o", "epochs=20", "--image-size", "32")
 
 RUNS: dict[str, tuple[str, ...]] = {
     "padim": ("-m", "padim", *BACKBONE, "-o", "layers=1", "-o", "dimensions=4", "--image-size", "32"),
@@ -44,7 +48,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         "--calibration",
         "5-fold",
     ),
-    "ganomaly": ("-m", "ganomaly", "-o", "latent=4", "-o", "features=2", "-o", "epochs=20", "--image-size", "32"),
+    "ganomaly": ("-m", "ganomaly", *SMALL),
+    "parts": ("-m", "ganomaly", *SMALL, "--part", r"(\w+/\w+/\d\d)-\d", "--views", "3"),
 }
 """Options of ``adcli train``."""
 
@@ -86,11 +91,11 @@ def write_masters(folder: Path) -> Path:
 
 
 def write_parts(folder: Path) -> Path:
-    """Write images to train on, and to test."""
+    """Write images to train on, and to test: three of each part."""
     for kind, count in (("train/good", 30), ("test/good", 6), ("test/scratch", 6)):
         for i in range(count):
             seed = i + 100 * (kind != "train/good") + 100 * (kind == "test/scratch")
-            write_ppm(folder / kind / f"{i:02}.ppm", draw(seed, defect=kind == "test/scratch"))
+            write_ppm(folder / kind / f"{i // 3:02}-{i % 3}.ppm", draw(seed, defect=kind == "test/scratch"))
     return folder
 
 
@@ -105,18 +110,20 @@ def adcli(*arguments: object) -> None:
             raise
 
 
-def make(target: Path, work: Path) -> None:
-    """Write runs, exports and what they say."""
+def make(target: Path, work: Path, runs: Collection[str]) -> None:
+    """Write runs, their exports, and what they say."""
     parts, masters = write_parts(work / "parts"), write_masters(work / "masters")
-    for name, options in RUNS.items():
-        adcli("train", *options, "--data", parts, "--out", target / "runs" / name)
-    adcli("calibrate", target / "runs/ganomaly", "--data", parts / "test/good")
+    for name in runs:
+        adcli("train", *RUNS[name], "--data", parts, "--out", target / "runs" / name)
+    if "ganomaly" in runs:
+        adcli("calibrate", target / "runs/ganomaly", "--data", parts / "test/good")
     for name, (run, *options) in EXPORTS.items():
-        adcli("export", target / "runs" / run, *options, "--out", target / "exports" / name)
+        if run in runs:
+            adcli("export", target / "runs" / run, *options, "--out", target / "exports" / name)
     made = sorted([*target.glob("runs/*"), *target.glob("exports/*")])
     adcli("verify", *made, "--data", masters, "--record")
     (masters / "damaged.ppm").write_bytes(b"P6 64 64 255\n")
-    adcli("predict", target / "runs/zones", masters, "--out", target / "table", "--skip-unreadable")
+    adcli("predict", made[-1], masters, "--out", target / "table", "--skip-unreadable")
     (target / "masters").mkdir()
     for path in masters.glob("*.masters.json"):
         shutil.copy(path, target / "masters")
@@ -133,5 +140,5 @@ if __name__ == "__main__":
     # A place that every machine has, as runs note where their data lay.
     work = Path(tempfile.gettempdir()) / "adcli-fixtures"
     shutil.rmtree(work, ignore_errors=True)
-    make(target, work)
+    make(target, work, sys.argv[2:] or RUNS)
     shutil.rmtree(work)

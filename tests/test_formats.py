@@ -96,7 +96,9 @@ def test_a_table_is_read_and_gone_on_with(made: Path, adcli: Adcli) -> None:
     kept = [record for record, _ in read_table(table)]
     images = [made / "masters" / Path(record.image).name for record in kept]
     images[0].write_bytes(b"P6 64 64 255\n")
-    outcome = adcli("predict", made / "runs/zones", *images, "--out", table.parent, "--append", "--skip-unreadable")
+    outcome = adcli(
+        "predict", made / "runs" / kept[0].run, *images, "--out", table.parent, "--append", "--skip-unreadable"
+    )
     assert outcome.code == 0, outcome.err
     records = [record for record, _ in read_table(table)]
     assert records[: len(kept)] == kept
@@ -118,15 +120,19 @@ def tell(record: VerdictRecord) -> tuple[object, ...]:
     )
 
 
-def test_the_history_of_calibrations_is_read_and_gone_back_in(made: Path, adcli: Adcli) -> None:
-    path = made / "runs/ganomaly"
-    before, last = pipeline.calibrations(pipeline.load(path))
-    assert adcli("calibrate", path, "--undo").code == 0
-    assert pipeline.load(path).calibration.image_threshold == before.calibration.image_threshold
-    assert before.calibration.image_threshold != last.calibration.image_threshold
+def test_the_history_of_calibrations_is_read_and_gone_back_in(tmp_path: Path, adcli: Adcli) -> None:
+    several = [path.parent.parent for path in make_fixtures.FIXTURES.glob("*/runs/*/calibrations/0002.json")]
+    assert several
+    for number, source in enumerate(several):
+        path = Path(shutil.copytree(source, tmp_path / str(number)))
+        before, last = pipeline.calibrations(pipeline.load(path))
+        assert adcli("calibrate", path, "--undo").code == 0
+        assert pipeline.load(path).calibration.image_threshold == before.calibration.image_threshold
+        assert before.calibration.image_threshold != last.calibration.image_threshold
 
 
 def test_evaluations_are_compared(made: Path, adcli: Adcli) -> None:
-    outcome = adcli("compare", made / "runs/padim", made / "runs/folds", "--json")
+    runs = sorted(made.glob("runs/*"))
+    outcome = adcli("compare", *runs, runs[0], "--json")
     assert outcome.code == 0, outcome.err
-    assert [row["auroc"] for row in json.loads(outcome.out)["runs"]] == [1.0, 1.0]
+    assert {row["auroc"] for row in json.loads(outcome.out)["runs"]} == {1.0}

@@ -25,7 +25,8 @@ from adcli.data import framing
 from adcli.pipeline import _verify
 from adcli.runs.calibrations import KeptCalibration, kept_files, now
 
-NEWEST = sorted(path for path in make_fixtures.FIXTURES.iterdir() if path.is_dir())[-1]
+NEWEST = [path for path in sorted(make_fixtures.FIXTURES.iterdir()) if (path / "exports").is_dir()][-1]
+"""The generation that has all runs and exports."""
 
 
 @pytest.fixture
