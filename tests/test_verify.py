@@ -408,10 +408,13 @@ def test_one_that_fails_stops_no_other(masters: Path, padim: Path, zones: Path, 
     assert [one.get("exit_code") for one in json.loads(changed.out)] == [5, None, 10, None]
 
 
-def test_two_of_one_name_are_not_recorded_over_each_other(masters: Path, padim: Path, adcli: Adcli) -> None:
-    shutil.copytree(padim, "line3/padim")
-    outcome = adcli("verify", padim, "line3/padim", "--data", masters, "--record", "--force")
-    assert_one_line(outcome, 2, "two RUNs are called 'padim'", "--name")
+@pytest.mark.parametrize("folder", ["line3", "exports"])
+def test_two_of_one_name_are_not_recorded_over_each_other(
+    folder: str, masters: Path, openvino: Path, tmp_path: Path, adcli: Adcli
+) -> None:
+    several = [shutil.copytree(openvino, tmp_path / place / folder / "cap") for place in ("a", "b")]
+    outcome = adcli("verify", *several, "--data", masters, "--record", "--force")
+    assert_one_line(outcome, 2, "two RUNs are called 'cap'", "--name")
     assert list(masters.glob("*.json")) == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from adcli._files import exists
 from adcli.cli.console import ConsoleProgress, Pipeline, load_pipeline, print_fact, relative, voice
 from adcli.cli.flags import (
     OPENED,
@@ -126,14 +128,19 @@ def verify(
 
 def _check_names(runs: Sequence[str]) -> None:
     """Refuse to record two under one name, so that the second would replace the first."""
-    named = Counter(_name(Path(run).resolve()) for run in runs)
+    named = Counter(_name(Path(os.path.realpath(run))) for run in runs)
     name, count = named.most_common(1)[0]
     if count > 1:
         raise OptionError(f"two RUNs are called '{one_line(name)}'; record each alone, with --name.", option="--record")
 
 
 def _name(path: Path) -> str:
-    return f"{path.parent.parent.name}.{path.name}" if path.parent.name == "exports" else path.name
+    """Return the name of a run or an export among the masters, as the pipeline has it."""
+    from adcli.runs.run import EXPORTS, RUN_FILE
+
+    run = path.parent.parent
+    is_in_run = path.parent.name == EXPORTS and exists(run / RUN_FILE)
+    return f"{run.name}.{path.name}" if is_in_run else path.name
 
 
 class _Asked(NamedTuple):
