@@ -12,7 +12,7 @@ import numpy as np
 
 from adcli.data.ahead import load_all
 from adcli.data.bits import WHITE, ceiling
-from adcli.data.coverage import find_typical, say_coverage
+from adcli.data.coverage import STEP, choose_size, find_typical, say_coverage
 from adcli.data.decoding import Decoding, Pixels, Size, decode, judge_mask, read_bytes, read_mask, resize
 from adcli.data.framing import PLAIN
 from adcli.data.headers import compare_shapes
@@ -90,15 +90,18 @@ class Inspection:
         """Say how coarsely a model would look at such images; nothing if finely enough."""
         sizes = [(*map(int, size.split(" x ")), number) for size, number in self.sizes.items()]
         part = find_typical([(height, width, number) for width, height, number in sizes], PLAIN)
-        hint = "" if part is None else say_coverage(part, USUAL_SIZE, PLAIN)
-        return hint and f"at {USUAL_SIZE[0]} x {USUAL_SIZE[1]}, {hint}"
+        if part is None:
+            return ""
+        size = choose_size(part, USUAL_SIZE, PLAIN, STEP)
+        hint = say_coverage(part, size, PLAIN)
+        return hint and f"at --image-size {size[0]}x{size[1]}, {hint}"
 
 
 THUMBNAIL = (16, 16)
 """Height and width at which images are compared with each other."""
 
 USUAL_SIZE = (256, 256)
-"""Height and width that most models look at by default."""
+"""Height and width whose number of pixels most models look at by default, in the photographs' aspect."""
 
 
 @dataclass(frozen=True)

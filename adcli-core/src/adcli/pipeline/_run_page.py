@@ -133,7 +133,16 @@ def _calibrate_command(path: Path) -> str:
 def _cards(evaluation: Evaluation) -> Sequence[Card]:
     names = _names(evaluation)
     return [
-        Card(names[sample.image], sample.label, sample.defect, said.score, said.p_value, said.is_defect, picture)
+        Card(
+            names[sample.image],
+            sample.label,
+            sample.defect,
+            said.score,
+            said.p_value,
+            said.is_defect,
+            picture,
+            said.zones,
+        )
         for sample, said, picture in evaluation.shown
     ]
 

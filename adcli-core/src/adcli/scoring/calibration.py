@@ -385,9 +385,10 @@ class Calibration:
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
         asked, kept = _in_words(Fraction(str(self.rate))), _in_words(self._achievable)
         goods = f"good {self.unit}s"
-        source = f"{self.n} {_MADE_BY[self.method].replace('image', self.unit)}" + (
-            f" in {self.shares} zones" if self.zones else ""
-        )
+        zones = f" in {self.shares} zone{'s' * (self.shares != 1)}" if self.zones else ""
+        source = f"{self.n} {_MADE_BY[self.method].replace('image', self.unit)}{zones}"
+        if self._achievable == 1:
+            return f"{value}: promises nothing about false alarms (from {source}, too few){self._too_few(asked)}"
         if self.method == "k-fold":
             return f"{value}: about {kept} {goods} is rejected (an estimate from {source}){self._too_few(asked)}"
         return f"{value}: at most {kept} {goods} is rejected (from {source}){self._too_few(asked)}"
