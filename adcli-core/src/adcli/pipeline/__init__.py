@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
+    from adcli.pipeline._verify import Verification, record_masters, verify
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
@@ -58,6 +59,7 @@ __all__ = [
     "TrainSettings",
     "Trained",
     "TrainedCategories",
+    "Verification",
     "annotate_run",
     "bench",
     "calibrated_since",
@@ -74,6 +76,7 @@ __all__ = [
     "predict",
     "preview",
     "recalibrate",
+    "record_masters",
     "remove_run",
     "rename_run",
     "report",
@@ -81,6 +84,7 @@ __all__ = [
     "resume",
     "train",
     "train_categories",
+    "verify",
 ]
 
 _HOMES = {
@@ -101,6 +105,7 @@ _HOMES = {
     "adcli.pipeline._job": ("Trained",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
+    "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
     "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
