@@ -51,7 +51,7 @@ def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Pro
     if not 1 <= count <= MOST:
         raise OptionError(f"must be from 1 to {MOST}, not {count}.", option="count")
     progress = progress or Silent()
-    check_out(out)
+    check_out(out, GENERATOR)
     check_places(settings)
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
@@ -76,8 +76,12 @@ def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Pro
     return out
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, generator: str) -> None:
     """Check that a page can be written, before photographs are read.
+
+    Args:
+        out: the file.
+        generator: what made the page that may be replaced.
 
     Raises:
         OptionError: its name is no page's.
@@ -89,8 +93,8 @@ def check_out(out: Path) -> None:
     if out.is_dir():
         raise StorageError(f"{out}: is a folder; choose another name.")
     with storing(out):
-        if out.exists() and GENERATOR.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
-            raise StorageError(f"{out}: is there already, and is no page of adcli preview; choose another name.")
+        if out.exists() and generator.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
+            raise StorageError(f"{out}: is there already, and is no page of {generator}; choose another name.")
     parent = next(folder for folder in out.absolute().parents if exists(folder))
     if not os.access(parent, os.W_OK | os.X_OK):
         raise StorageError(f"{out}: cannot be written, as {parent} may not be changed; choose another place.")

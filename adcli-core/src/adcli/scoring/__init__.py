@@ -1,6 +1,7 @@
 """From pixels to a verdict: runtimes, predictions, thresholds and p-values. Nothing here imports torch."""
 
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.drift import Change, Drift, Step, find_change
 from adcli.scoring.opened import Opened, Origin
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
@@ -10,6 +11,8 @@ from adcli.scoring.verdict import VerdictRecord
 
 __all__ = [
     "Calibration",
+    "Change",
+    "Drift",
     "ImageBatch",
     "Opened",
     "Origin",
@@ -18,7 +21,9 @@ __all__ = [
     "Runtime",
     "Scored",
     "Scorer",
+    "Step",
     "VerdictRecord",
     "cores",
+    "find_change",
     "in_batches_of",
 ]

@@ -104,7 +104,7 @@ class Drift:
         return zip(self.capitals, BETS, strict=True)
 
     def _draw(self) -> float:
-        """Return a number between 0 and 1 that depends on the seed and the count alone, so that no generator is kept."""
+        """Return a number between 0 and 1, made of the seed and the count alone: no generator has to be kept."""
         digest = hashlib.blake2b(b"%d/%d" % (self.seed, self.count), digest_size=8).digest()
         return (int.from_bytes(digest, "big") + 0.5) / 2**64
 
