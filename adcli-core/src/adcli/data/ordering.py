@@ -1,13 +1,17 @@
-"""The order in which photographs were taken, as far as a data set tells it."""
+"""The order in which photographs were taken, as far as their names, or a table, tell it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from adcli._files import check_reachable, is_folder
 from adcli.data.fingerprint import relative_names
-from adcli.data.references import TABLE, Data
+from adcli.data.folder import holds_layout, images_in
+from adcli.data.left_out import LeftOut, Omissions
+from adcli.data.references import TABLE, load_data, make_absolute
 from adcli.data.table import list_images
+from adcli.errors import DataError
 
 _NUMBER = re.compile(r"([0-9]+)")
 
@@ -19,38 +23,55 @@ class Ordered(NamedTuple):
         images: their files.
         names: paths below the folder that they have in common.
         order: which order it is, in words.
+        left_out: what lies among the files and is passed over.
     """
 
     images: Sequence[Path]
     names: Sequence[str]
     order: str
+    left_out: Sequence[LeftOut]
 
 
-def order_images(data: Data) -> Ordered:
-    """Return all images of a data set in the order of time: of a table its rows, and else the natural order of paths.
+def order_images(reference: str, options: Mapping[str, Any]) -> Ordered:
+    """Return all images that ``--data`` names in the order of time, whatever they show.
 
-    If folders tell good images from defective ones, the order is that of the files' names alone.
+    Of a table, it is that of the rows; else the natural order of the paths, or, if folders tell good images from
+    defective ones, of the names alone. Folders within a folder may be anything, such as days.
+
+    Args:
+        reference: what ``--data`` names.
+        options: of the data set.
 
     Raises:
-        DataError: the table cannot be read any more.
+        DataError: as :func:`load_data`.
     """
-    splits = data.splits
+    check_reachable(reference, DataError)
+    if not options and is_folder(Path(reference)) and not holds_layout(Path(reference)):
+        left_out = Omissions()
+        images = list(images_in([make_absolute(reference)], left_out))
+        return _sort(images, by_name=False, left_out=left_out.take())
+    splits = load_data(reference, dict(options), all_good=True).splits
     samples = [*splits.train, *splits.test, *splits.validation]
     images = list(dict.fromkeys(sample.image for sample in samples))
-    if data.reference is not None and data.reference.startswith(TABLE):
-        rows = {image: row for row, image in enumerate(list_images(Path(data.reference.removeprefix(TABLE))))}
+    if reference.startswith(TABLE):
+        rows = {image: row for row, image in enumerate(list_images(make_absolute(reference.removeprefix(TABLE))))}
         images.sort(key=rows.__getitem__)
-        return Ordered(images, relative_names(images), "the order of the table's rows")
-    names = dict(zip(images, relative_names(images), strict=True))
+        return Ordered(images, relative_names(images), "the order of the table's rows", splits.left_out)
     by_name = any(sample.label == "defect" for sample in samples)
-    images.sort(key=lambda image: ([_key(image.name)] if by_name else []) + [_key(names[image])])
-    return Ordered(images, [names[image] for image in images], f"the order of their {'names' if by_name else 'paths'}")
+    return _sort(images, by_name=by_name, left_out=splits.left_out)
 
 
-def _key(name: str) -> list[tuple[int, str]]:
-    """Return what sorts ``img2`` before ``img10``: texts, and numbers by their length first."""
+def _sort(images: list[Path], *, by_name: bool, left_out: Sequence[LeftOut]) -> Ordered:
+    names = dict(zip(images, relative_names(images), strict=True))
+    images.sort(key=lambda image: (_key(image.name) if by_name else [], _key(names[image])))
+    order = f"the order of their {'names' if by_name else 'paths'}"
+    return Ordered(images, [names[image] for image in images], order, left_out)
+
+
+def _key(name: str) -> list[tuple[bool, int, str]]:
+    """Return what sorts ``img2`` before ``img10``: digits as numbers, of any length, and before letters."""
+    parts = (part for part in _NUMBER.split(name) if part)
     return [
-        (len(digits), digits) if part[0] in "0123456789" else (-1, part)
-        for part in _NUMBER.split(name)
-        if part and (digits := part.lstrip("0")) is not None
+        (False, len(part.lstrip("0")), part.lstrip("0")) if part[0] in "0123456789" else (True, 0, part)
+        for part in parts
     ]

@@ -93,7 +93,7 @@ def load(options: TableOptions, category: str | None) -> Splits:
 
 
 def list_images(table: Path) -> list[Path]:
-    """Return the images that a table names, in the order of its rows; raises as :func:`load`."""
+    """Return the images that a table names, in the order of its rows; raises as :func:`load`, which checks the rest."""
     _, rows = _read_rows(table)
     return [_find_file(table, row, "image") for row in rows]
 

@@ -14,7 +14,6 @@ from adcli._commands import install_command
 from adcli._files import check_reachable, storing, write_atomically
 from adcli.data.left_out import say
 from adcli.data.ordering import order_images
-from adcli.data.references import load_data
 from adcli.errors import DataError, OptionError, PluginError, one_line
 from adcli.exports.export import Export
 from adcli.pipeline._open import open_scorer
@@ -311,9 +310,8 @@ _Found = tuple[list[Unit], str, dict[str, int]]
 
 def _score(opened: Run | Export, data: str, options: dict[str, Any], scorer: Scorer, progress: Progress) -> _Found:
     """Score the images of a data set in the order of time."""
-    loaded = load_data(data, options, all_good=True)
-    say(loaded.splits.left_out, progress.note)
-    ordered = order_images(loaded)
+    ordered = order_images(data, options)
+    say(ordered.left_out, progress.note)
     known = {"the model is fitted to": fitted_to(opened), "calibrate": opened.calibration.digests}
     units, left_out = list[Unit](), dict[str, int]()
     predictions = predict(scorer, list(ordered.images), progress=progress)

@@ -154,9 +154,10 @@ def find_change(calibrating: ArrayLike, stream: ArrayLike) -> Change | None:
     """
     before, after = np.asarray(calibrating, np.float64), np.asarray(stream, np.float64)
     ranks = _rank(np.concatenate([before, after]))
-    count, spread = len(ranks), ranks.var()
-    if not spread:
+    count = len(ranks)
+    if not len(after) or ranks.min() == ranks.max():
         return None
+    spread = ranks.var()
     first = len(before) or 1
     sizes = np.arange(first, count)
     # The sum of the ranks after a cut, and its mean and variance over all orders.
