@@ -1,6 +1,7 @@
 """Print how often streams that do not drift raise an alarm, and how soon those that do, as Markdown tables.
 
     python benchmarks/drift.py [--streams N] [--between N]
+    python benchmarks/drift.py --run RUN... --good FOLDER [--streams N] [--between N]
 
 Scores are drawn from a normal distribution, which does not matter: only their ranks count. The good images that
 calibrate are drawn at random from what streams are made of, with its batches and its days. A cell that says how often
@@ -13,21 +14,38 @@ from a shift after 200 images to the alarm, and the 90 % quantile.
 - ``batches``: of 50 images, whose means differ by a standard deviation of so much of that within a batch.
 - ``days``: of 500 images, in which the mean goes up and down like a sine of so many standard deviations.
 - ``zones``: the score is where the oddest of several zones stands, as ``Calibration.join`` has it.
+
+With ``--run`` and ``--good``, scores are those of photographs of good parts that the model has not seen: streams are
+all of them in a random order, and then all of them altered, in another. The columns are the probability that an altered
+photograph scores higher than one as it was, the share of the streams that raise an alarm before and after the first
+altered one, and the median number of altered photographs to it.
 """
 
 import argparse
 from array import array
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
+from adcli import pipeline
 from adcli.scoring import Calibration, Drift
 
 LENGTH, BEFORE = 1000, 200
 CALIBRATING = (43, 300)
 BATCH, DAY = 50, 500
+
+ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "10 % darker": lambda one: one.point(lambda level: round(level * 0.9)),
+    "30 % darker": lambda one: one.point(lambda level: round(level * 0.7)),
+    "50 % darker": lambda one: one.point(lambda level: round(level * 0.5)),
+    "blurred by 1 pixel": lambda one: one.filter(ImageFilter.GaussianBlur(1)),
+    "blurred by 2 pixels": lambda one: one.filter(ImageFilter.GaussianBlur(2)),
+    "turned by 2 degrees": lambda one: one.rotate(2, Image.Resampling.BILINEAR),
+}
 
 Floats = NDArray[np.float64]
 Draw = Callable[[Generator, int, int], tuple[Floats, Floats]]
@@ -38,7 +56,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--between", type=float, default=10_000.0)
+    parser.add_argument("--run", nargs="*", default=[])
+    parser.add_argument("--good", type=Path)
     arguments = parser.parse_args()
+    if arguments.run:
+        print("| run | then | higher | alarms before | alarms after | after photographs |\n|---|---|---|---|---|---|")
+        for run in arguments.run:
+            print_altered(run, arguments.good, arguments.streams, arguments.between)
+        return
     print("| streams | " + " | ".join(f"{count} calibrate" for count in CALIBRATING) + " |")
     print("|---|" + "---|" * len(CALIBRATING))
     for name, draw, fixed in list_kinds():
@@ -51,6 +76,27 @@ def main() -> None:
     for shift in (0.5, 1.0, 2.0, -1.0):
         cells = (measure_delay(shift, count, arguments.streams, arguments.between) for count in CALIBRATING)
         print(f"| {shift:+g} sd | " + " | ".join(cells) + " |", flush=True)
+
+
+def print_altered(name: str, good: Path, streams: int, between: float) -> None:
+    """Print a row for each way to alter photographs."""
+    run = pipeline.find(name)
+    scorer = pipeline.open_scorer(run)
+    photographs = [Image.open(path).convert("RGB") for path in sorted(good.iterdir())]
+    before = np.array([found.score for found in pipeline.predict(scorer, [np.asarray(one) for one in photographs])])
+    for how, alter in ALTERATIONS.items():
+        altered = (np.asarray(alter(one)) for one in photographs)
+        after = np.array([found.score for found in pipeline.predict(scorer, altered)])
+        alarms = []
+        for seed in range(streams):
+            random = np.random.default_rng(seed)
+            stream = np.concatenate([random.permutation(before), random.permutation(after)])
+            alarms.append(find_alarm(np.array(run.calibration.image_scores), stream, between, seed))
+        early = [alarm for alarm in alarms if alarm is not None and alarm < len(before)]
+        late = [alarm - len(before) + 1 for alarm in alarms if alarm is not None and alarm >= len(before)]
+        shares = f"{len(early) / streams:.0%} | {len(late) / streams:.0%} | {np.median(late) if late else '-'}"
+        higher = (after[:, None] > before[None]).mean()
+        print(f"| {run.path.name} | {how} | {higher:.2f} | {shares} |", flush=True)
 
 
 def list_kinds() -> Iterator[tuple[str, Draw, bool]]:
