@@ -79,7 +79,7 @@ def test_it_is_said_in_words(adcli: Adcli, trained: Path, line: Path) -> None:
     assert re.search(r"scores are higher from image (29|3[0-3]) on, img\d+\.png \(95 %: \d+ to \d+\)", told["drift"])
     assert "with a probability of at most" in told["sure"]
     assert re.fullmatch(r"due at image \d+, img\d+\.png, where R reached 200", told["alarm"])
-    assert re.fullmatch(r"\d+ images, median score [\d.]+, [\d.]+% rejected", told["before"])
+    assert re.fullmatch(r"\d+ images, median score [\d.]+, [\d.]+% rejected", told["until then"])
     assert told["shown by"].count("img") == 6
     assert "0.3" in told["bound"]
     assert "if their order does not matter" in told["bound"]

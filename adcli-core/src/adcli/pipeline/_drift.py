@@ -17,8 +17,8 @@ from adcli.data.ordering import order_images
 from adcli.errors import DataError, OptionError, PluginError, one_line
 from adcli.exports.export import Export
 from adcli.pipeline._open import open_scorer
+from adcli.pipeline._pages import check_out
 from adcli.pipeline._predict import predict
-from adcli.pipeline._preview import check_out
 from adcli.pipeline._recalibrate import fitted_to
 from adcli.progress import Progress, Silent
 from adcli.report.cards import embed
@@ -169,8 +169,8 @@ class Drifting:
             ("drift", f"scores are {how} from image {change.first + 1} on, {since.name} ({span})"),
             ("sure", f"if nothing had changed, R would get to {self.largest:.3g} {chance}"),
             ("alarm", f"due at image {alarm + 1}, {self.units[alarm].name}, where R reached {self.between:.6g}"),
-            ("before", self._say_part(0, change.first)),
-            ("after", self._say_part(change.first, len(self.units))),
+            ("until then", self._say_part(0, change.first)),
+            ("since then", self._say_part(change.first, len(self.units))),
             ("shown by", names),
         ]
 
