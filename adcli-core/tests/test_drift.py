@@ -204,6 +204,18 @@ def test_scores_that_do_not_differ_did_not_change(calibrating: list[float], stre
     assert find_change(calibrating, stream) is None
 
 
+def test_a_change_did_not_come_after_its_alarm() -> None:
+    random = np.random.default_rng(4)
+    stream = np.concatenate([normal(random, 60), normal(random, 60) + 2, normal(random, 200) - 20])
+    late, early = find_change([], stream), find_change([], stream[:121], 80)
+    assert late is not None
+    assert early is not None
+    assert late.first == 120
+    assert abs(early.first - 60) <= 3
+    assert early.latest <= 80
+    assert find_change([1.0, 2.0], [3.0, 4.0], 0) == (0, 0, 0, True)
+
+
 def test_ranks_alone_count() -> None:
     random = np.random.default_rng(0)
     good, stream = normal(random, 30), np.append(normal(random, 60), normal(random, 40) + 1)

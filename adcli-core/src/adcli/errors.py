@@ -120,7 +120,7 @@ class TooManyFilesError(AdcliError):
 
 
 DEFECT_FOUND = 3
-"""Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+"""Exit code of ``adcli predict --fail-on-defect`` when a defect was found, and of ``adcli drift --fail-on-drift``."""
 
 
 _NO_RIGHT = "look at its rights, and at those of the folders on the way"

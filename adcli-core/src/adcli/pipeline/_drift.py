@@ -38,6 +38,9 @@ FEWEST = 10
 SHOWN = 6
 """Images that are named as showing a change."""
 
+FURTHER = 100
+"""Images after the alarm that help to tell where the change was; much later ones may be of another one."""
+
 FEWEST_NEIGHBOURS = 30
 """Scores that it takes to say whether neighbours are alike."""
 
@@ -94,7 +97,9 @@ class Drifting:
     @cached_property
     def change(self) -> Change | None:
         """Where the stream changed; None without an alarm."""
-        return None if self.alarm is None else find_change(self.calibrating, self.scores[: self.alarm + 1])
+        if self.alarm is None:
+            return None
+        return find_change(self.calibrating, self.scores[: self.alarm + 1 + FURTHER], self.alarm)
 
     @property
     def largest(self) -> float:

@@ -142,7 +142,7 @@ class Change(NamedTuple):
     rises: bool
 
 
-def find_change(calibrating: ArrayLike, stream: ArrayLike) -> Change | None:
+def find_change(calibrating: ArrayLike, stream: ArrayLike, alarm: int | None = None) -> Change | None:
     """Return the cut that parts a stream into two that differ most in their ranks; None if no scores differ.
 
     For each cut, the statistic is Mann and Whitney's for what lies before it, good scores of the calibration included,
@@ -151,6 +151,7 @@ def find_change(calibrating: ArrayLike, stream: ArrayLike) -> Change | None:
     Args:
         calibrating: scores of good images (C,), which may be none.
         stream: scores in the order of time (M,).
+        alarm: the index of a score that the change did not come after; None if that is not known.
     """
     before, after = np.asarray(calibrating, np.float64), np.asarray(stream, np.float64)
     ranks = _rank(np.concatenate([before, after]))
@@ -163,6 +164,8 @@ def find_change(calibrating: ArrayLike, stream: ArrayLike) -> Change | None:
     # The sum of the ranks after a cut, and its mean and variance over all orders.
     excess = np.cumsum((ranks - ranks.mean())[::-1])[::-1][first:]
     statistic = excess / np.sqrt(sizes * (count - sizes) / (count - 1) * spread)
+    if alarm is not None:
+        statistic = statistic[: max(alarm + 1 + len(before) - first, 1)]
     best = int(np.argmax(np.abs(statistic)))
     likely = np.flatnonzero(statistic**2 >= statistic[best] ** 2 - DOUBT)
     start = first - len(before)
