@@ -350,13 +350,13 @@ def _read_scores(opened: Run | Export, table: Path) -> _Found:
             _check_row(opened, record.model, record.calibration, f"{table}: row {number} ({one_line(record.image)})")
             units.append(Unit(record.image, record.score, place))
     except FileNotFoundError:
-        raise DataError(
-            f"{table}: no such file; give the predictions.csv that 'adcli predict --out DIR' wrote."
-        ) from None
+        raise DataError(f"{table}: no such file; give the predictions.csv that 'adcli predict' wrote.") from None
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror}).") from None
     except ValueError as error:
-        raise DataError(f"{table}: {one_line(str(error))}; give what 'adcli predict --out DIR' wrote.") from None
+        raise DataError(
+            f"{table}: {one_line(str(error))}; give the predictions.csv that 'adcli predict' wrote."
+        ) from None
     return units, "the order of the table's rows", left_out
 
 
