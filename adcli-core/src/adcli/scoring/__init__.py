@@ -3,6 +3,7 @@
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.drift import Change, Drift, Step, find_change
 from adcli.scoring.opened import Opened, Origin
+from adcli.scoring.part_verdicts import PartVerdicts
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
 from adcli.scoring.runtime import ImageBatch, Runtime, Scored, cores, in_batches_of
@@ -16,6 +17,7 @@ __all__ = [
     "ImageBatch",
     "Opened",
     "Origin",
+    "PartVerdicts",
     "Prediction",
     "Region",
     "Runtime",
