@@ -327,3 +327,35 @@ def test_a_folder_of_days_is_in_the_order_of_its_days(adcli: Adcli, trained: Pat
     found = json.loads(adcli("drift", trained, "--data", tmp_path / "photos", *SOON, "--json").out)
     assert found["order"] == "the order of their paths"
     assert re.fullmatch(r"day 2/(9|1[0-3])\.png", found["since"]["image"])
+
+
+def test_parts_count_once_with_their_largest_score(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+    settings = pipeline.TrainSettings(
+        model="dfm",
+        data=str(parts),
+        image_size="64",
+        part=r"(\d+)\D*$",
+        views=2,
+        options={"backbone": "random:resnet18"},
+    )
+    # Each part was photographed once when the threshold was set; the rule is what counts here.
+    run = pipeline.train(settings, out=tmp_path / "parts").run
+    line = tmp_path / "photos"
+    line.mkdir()
+    for i in range(24):
+        for view in "ab":
+            draw_part(3000 + 2 * i + (view == "b"))[0].save(line / f"{i:03}{view}.png")
+    (line / "007b.png").unlink()
+    scores = {Path(found.name).stem: found.score for found in pipeline.predict(run, [line])}
+    outcome = adcli("drift", run.path, "--data", line, "--alarms", "1/10", "--json")
+    found = json.loads(outcome.out)
+    assert (found["unit"], found["images"], found["left_out"]) == ("part", 23, {"lack photographs": 1})
+    assert found["shown_by"]
+    for one in found["shown_by"]:
+        name = one["image"]
+        assert one["score"] == max(scores[f"{name}a"], scores[f"{name}b"])
+        assert Path(one["path"]).stem in (f"{name}a", f"{name}b")
+    adcli("predict", run.path, line, "--out", "checked", "--skip-unreadable")
+    read = json.loads(adcli("drift", run.path, "--scores", "checked/predictions.csv", "--alarms", "1/10", "--json").out)
+    assert [one["score"] for one in read["shown_by"]] == [one["score"] for one in found["shown_by"]]
+    assert "parts      23 in the order" in adcli("drift", run.path, "--data", line).out

@@ -24,12 +24,14 @@ class Ordered(NamedTuple):
         names: paths below the folder that they have in common.
         order: which order it is, in words.
         left_out: what lies among the files and is passed over.
+        parts: which part each image shows, if the data say it.
     """
 
     images: Sequence[Path]
     names: Sequence[str]
     order: str
     left_out: Sequence[LeftOut]
+    parts: Mapping[Path, str]
 
 
 def order_images(reference: str, options: Mapping[str, Any]) -> Ordered:
@@ -49,23 +51,24 @@ def order_images(reference: str, options: Mapping[str, Any]) -> Ordered:
     if not options and is_folder(Path(reference)) and not holds_layout(Path(reference)):
         left_out = Omissions()
         images = list(images_in([make_absolute(reference)], left_out))
-        return _sort(images, by_name=False, left_out=left_out.take())
+        return _sort(images, by_name=False, left_out=left_out.take(), parts={})
     splits = load_data(reference, dict(options), all_good=True).splits
     samples = [*splits.train, *splits.test, *splits.validation]
     images = list(dict.fromkeys(sample.image for sample in samples))
+    parts = {sample.image: sample.part for sample in samples if sample.part}
     if reference.startswith(TABLE):
         rows = {image: row for row, image in enumerate(list_images(make_absolute(reference.removeprefix(TABLE))))}
         images.sort(key=rows.__getitem__)
-        return Ordered(images, relative_names(images), "the order of the table's rows", splits.left_out)
+        return Ordered(images, relative_names(images), "the order of the table's rows", splits.left_out, parts)
     by_name = any(sample.label == "defect" for sample in samples)
-    return _sort(images, by_name=by_name, left_out=splits.left_out)
+    return _sort(images, by_name=by_name, left_out=splits.left_out, parts=parts)
 
 
-def _sort(images: list[Path], *, by_name: bool, left_out: Sequence[LeftOut]) -> Ordered:
+def _sort(images: list[Path], *, by_name: bool, left_out: Sequence[LeftOut], parts: Mapping[Path, str]) -> Ordered:
     names = dict(zip(images, relative_names(images), strict=True))
     images.sort(key=lambda image: (_key(image.name) if by_name else [], _key(names[image])))
     order = f"the order of their {'names' if by_name else 'paths'}"
-    return Ordered(images, [names[image] for image in images], order, left_out)
+    return Ordered(images, [names[image] for image in images], order, left_out, parts)
 
 
 def _key(name: str) -> list[tuple[bool, int, str]]:

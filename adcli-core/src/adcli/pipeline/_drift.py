@@ -62,6 +62,16 @@ class Unit(NamedTuple):
     path: Path
 
 
+class _Seen(NamedTuple):
+    """A photograph: the part that it shows, its name and file, its score, and what keeps it from counting."""
+
+    part: str
+    name: str
+    path: Path
+    score: float
+    lack: str = ""
+
+
 @dataclass(frozen=True)
 class Drifting:
     """What was found in a stream.
@@ -83,6 +93,11 @@ class Drifting:
     between: float
     order: str
     left_out: Mapping[str, int]
+
+    @property
+    def unit(self) -> str:
+        """What is counted: ``"image"``, or ``"part"`` if the calibration is one of parts."""
+        return self.calibration.unit
 
     @property
     def scores(self) -> list[float]:
@@ -154,14 +169,14 @@ class Drifting:
 
     def say(self) -> list[tuple[str, str]]:
         """Return what was found, as facts: a name and a sentence each."""
-        lines = [("images", self._say_images())]
+        lines = [(f"{self.unit}s", self._say_units())]
         if self.alarm is None or self.change is None:
             lines += [("drift", f"none found: R reached {self.largest:.3g}, and {self.between:.6g} is an alarm")]
         else:
             lines += self._say_change(self.change, self.alarm)
         return [*lines, ("bound", self._say_bound())]
 
-    def _say_images(self) -> str:
+    def _say_units(self) -> str:
         count = f"{len(self.units)} in {self.order}, after {len(self.calibrating)} good ones that calibrate"
         return "; ".join([count, *(f"left out {count} that {reason}" for reason, count in self.left_out.items())])
 
@@ -171,9 +186,9 @@ class Drifting:
         span = f"95 %: {change.earliest + 1} to {change.latest + 1}"
         chance = f"with a probability of at most {self.chance:.2g}"
         return [
-            ("drift", f"scores are {how} from image {change.first + 1} on, {since.name} ({span})"),
+            ("drift", f"scores are {how} from {self.unit} {change.first + 1} on, {since.name} ({span})"),
             ("sure", f"if nothing had changed, R would get to {self.largest:.3g} {chance}"),
-            ("alarm", f"due at image {alarm + 1}, {self.units[alarm].name}, where R reached {self.between:.6g}"),
+            ("alarm", f"due at {self.unit} {alarm + 1}, {self.units[alarm].name}, where R reached {self.between:.6g}"),
             ("until then", self._say_part(0, change.first)),
             ("since then", self._say_part(change.first, len(self.units))),
             ("shown by", names),
@@ -182,14 +197,14 @@ class Drifting:
     def _say_part(self, start: int, stop: int) -> str:
         part = self.describe(start, stop)
         if part["median"] is None:
-            return "none of these images"
+            return f"none of these {self.unit}s"
         rejected = "" if part["rejected"] is None else f", {part['rejected']:.1%} rejected"
-        return f"{part['images']} image{'s' * (stop - start > 1)}, median score {part['median']:.6g}{rejected}"
+        return f"{stop - start} {self.unit}{'s' * (stop - start > 1)}, median score {part['median']:.6g}{rejected}"
 
     def _say_bound(self) -> str:
-        text = f"in so many images, a false alarm has a probability of at most {self.bound:.2g}"
+        text = f"in so many {self.unit}s, a false alarm has a probability of at most {self.bound:.2g}"
         if self.bound == 1:
-            text = "in so many images, a false alarm is to be expected; ask for fewer with --alarms"
+            text = f"in so many {self.unit}s, a false alarm is to be expected; ask for fewer with --alarms"
         if self.likeness is not None:
             return (
                 f"{text} - but not here: neighbours are alike (correlation {self.likeness:.2f}), as in batches and "
@@ -198,9 +213,10 @@ class Drifting:
         return f"{text}, if their order does not matter; in batches and slow cycles they are far more frequent"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints; images are counted from 1."""
+        """Return what ``--json`` prints; images, or parts if the unit is one, are counted from 1."""
         change, alarm = self.change, self.alarm
         return {
+            "unit": self.unit,
             "images": len(self.units),
             "order": self.order,
             "calibrating": len(self.calibrating),
@@ -243,8 +259,8 @@ def drift(
 ) -> Drifting:
     """Tell whether images in the order of time have changed, since when, and which of them show it.
 
-    Images that the model was fitted to, or that calibrate, are left out. The scores of folds are those of other models:
-    with such a calibration, a change is one within the stream.
+    With a calibration of parts, they are parts. Images that the model was fitted to, or that calibrate, are left out.
+    The scores of folds are those of other models: with such a calibration, a change is one within the stream.
 
     Args:
         opened: a finished run, or an export.
@@ -264,10 +280,11 @@ def drift(
     progress = progress or Silent()
     _check_request(data, scores, between, out)
     if scores is not None:
-        units, order, left_out = _read_scores(opened, scores)
+        seen, order = _read_scores(opened, scores)
     else:
         assert data is not None
-        units, order, left_out = _score(opened, data, dict(data_options or {}), scorer or open_scorer(opened), progress)
+        seen, order = _score(opened, data, dict(data_options or {}), scorer or open_scorer(opened), progress)
+    units, left_out = _join_parts(seen, opened.calibration)
     if not units:
         raise DataError(f"{_name(data, scores)}: no image is left to look at; give images that the model has not seen.")
     calibrating = _choose_calibrating(opened.calibration, progress)
@@ -310,26 +327,47 @@ def _choose_calibrating(calibration: Calibration, progress: Progress) -> Sequenc
     return calibration.image_scores
 
 
-_Found = tuple[list[Unit], str, dict[str, int]]
+def _join_parts(seen: Sequence[_Seen], calibration: Calibration) -> tuple[list[Unit], dict[str, int]]:
+    """Return what has one score each, and how many do not count, by reason.
+
+    If the calibration is one of parts, these are parts in the order of their first photographs, with the largest of
+    their scores. A part of which a photograph is missing or does not count does not count either.
+    """
+    rule, parts = calibration.parts, dict[str, list[_Seen]]()
+    for number, one in enumerate(seen):
+        key = f"{number}" if rule is None else one.part or f"/{one.name}"
+        parts.setdefault(key, []).append(one)
+    units, left_out = list[Unit](), dict[str, int]()
+    for views in parts.values():
+        lack = next((one.lack for one in views if one.lack), "")
+        if rule is not None and not lack and len(views) < rule.views:
+            lack = "lack photographs"
+        if lack:
+            left_out[lack] = left_out.get(lack, 0) + 1
+            continue
+        oddest = max(views, key=lambda one: one.score)
+        units.append(Unit(oddest.part or oddest.name, oddest.score, oddest.path))
+    return units, left_out
 
 
-def _score(opened: Run | Export, data: str, options: dict[str, Any], scorer: Scorer, progress: Progress) -> _Found:
+def _score(
+    opened: Run | Export, data: str, options: dict[str, Any], scorer: Scorer, progress: Progress
+) -> tuple[list[_Seen], str]:
     """Score the images of a data set in the order of time."""
     ordered = order_images(data, options)
     say(ordered.left_out, progress.note)
-    known = {"the model is fitted to": fitted_to(opened), "calibrate": opened.calibration.digests}
-    units, left_out = list[Unit](), dict[str, int]()
+    calibration = opened.calibration
+    known = {"the model is fitted to": fitted_to(opened), "calibrate": {*calibration.digests, *calibration.others}}
+    seen = []
     predictions = predict(scorer, list(ordered.images), progress=progress)
-    for image, name, prediction in zip(ordered.images, ordered.names, predictions, strict=True):
-        if prediction.problem and not scorer.source.skip_unreadable:
-            raise DataError(prediction.problem, remedy="Mend it, or leave it out with --skip-unreadable.")
-        reason = "cannot be read" if prediction.problem else _find_reason(prediction.digest, known)
-        if reason:
-            left_out[reason] = left_out.get(reason, 0) + 1
-        else:
-            units.append(Unit(name, prediction.score, image))
+    for image, name, found in zip(ordered.images, ordered.names, predictions, strict=True):
+        if found.problem and not scorer.source.skip_unreadable:
+            raise DataError(found.problem, remedy="Mend it, or leave it out with --skip-unreadable.")
+        lack = "cannot be read" if found.problem else _find_reason(found.digest, known)
+        part = "" if calibration.parts is None else ordered.parts.get(image, found.part)
+        seen.append(_Seen(part, name, image, found.score, lack))
     say(scorer.source.left_out, progress.note, "note")
-    return units, ordered.order, left_out
+    return seen, ordered.order
 
 
 def _find_reason(digest: str, known: Mapping[str, Collection[str]]) -> str:
@@ -337,18 +375,18 @@ def _find_reason(digest: str, known: Mapping[str, Collection[str]]) -> str:
     return next((reason for reason, digests in known.items() if digest in digests), "")
 
 
-def _read_scores(opened: Run | Export, table: Path) -> _Found:
+def _read_scores(opened: Run | Export, table: Path) -> tuple[list[_Seen], str]:
     """Read the scores of a table that this run or export wrote."""
     check_reachable(table, DataError)
-    units, left_out = list[Unit](), dict[str, int]()
+    seen = []
     try:
         for number, (record, _) in enumerate(read_table(table), 1):
-            if record.score is None:
-                left_out["cannot be read"] = left_out.get("cannot be read", 0) + 1
-                continue
-            place = Path(record.image)
-            _check_row(opened, record.model, record.calibration, f"{table}: row {number} ({one_line(record.image)})")
-            units.append(Unit(record.image, record.score, place))
+            part = record.part if opened.calibration.parts else ""
+            lack = "cannot be read" if record.score is None else ""
+            if not lack:
+                row = f"{table}: row {number} ({one_line(record.image)})"
+                _check_row(opened, record.model, record.calibration, row)
+            seen.append(_Seen(part, record.image, Path(record.image), record.score or 0.0, lack))
     except FileNotFoundError:
         raise DataError(f"{table}: no such file; give the predictions.csv that 'adcli predict' wrote.") from None
     except OSError as error:
@@ -357,7 +395,7 @@ def _read_scores(opened: Run | Export, table: Path) -> _Found:
         raise DataError(
             f"{table}: {one_line(str(error))}; give the predictions.csv that 'adcli predict' wrote."
         ) from None
-    return units, "the order of the table's rows", left_out
+    return seen, "the order of the table's rows"
 
 
 def _check_row(opened: Run | Export, model: str, calibration: str, row: str) -> None:
