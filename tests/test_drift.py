@@ -329,22 +329,25 @@ def test_a_folder_of_days_is_in_the_order_of_its_days(adcli: Adcli, trained: Pat
     assert re.fullmatch(r"day 2/(9|1[0-3])\.png", found["since"]["image"])
 
 
-def test_parts_count_once_with_their_largest_score(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
+def write_views(folder: Path, seed: int, count: int = 24) -> Path:
+    """Write two photographs of each of some parts, ``000a.png`` and ``000b.png``."""
+    folder.mkdir()
+    for i in range(2 * count):
+        draw_part(seed + i)[0].save(folder / f"{i // 2:03}{'ab'[i % 2]}.png")
+    return folder
+
+
+def test_parts_count_once_with_their_largest_score(adcli: Adcli, tmp_path: Path) -> None:
     settings = pipeline.TrainSettings(
         model="dfm",
-        data=str(parts),
+        data=str(write_views(tmp_path / "good", 500)),
         image_size="64",
-        part=r"(\d+)\D*$",
+        part=r"(\d+)[ab]",
         views=2,
         options={"backbone": "random:resnet18"},
     )
-    # Each part was photographed once when the threshold was set; the rule is what counts here.
     run = pipeline.train(settings, out=tmp_path / "parts").run
-    line = tmp_path / "photos"
-    line.mkdir()
-    for i in range(24):
-        for view in "ab":
-            draw_part(3000 + 2 * i + (view == "b"))[0].save(line / f"{i:03}{view}.png")
+    line = write_views(tmp_path / "photos", 3000)
     (line / "007b.png").unlink()
     scores = {Path(found.name).stem: found.score for found in pipeline.predict(run, [line])}
     outcome = adcli("drift", run.path, "--data", line, "--alarms", "1/10", "--json")
