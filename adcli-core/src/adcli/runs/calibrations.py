@@ -82,7 +82,8 @@ class KeptCalibration:
         """Say that test images set the threshold; nothing if none did."""
         if not self.tested:
             return ""
-        some = f"{self.tested} of {self.calibration.n}" if self.calibration.keeps_a_rate else f"{self.tested}"
+        images = max(len(self.calibration.scored_digests), self.calibration.n)
+        some = f"{self.tested} of {images}" if self.calibration.keeps_a_rate else f"{self.tested}"
         return (
             f"{some} images that set the threshold are the run's test images: its evaluation no longer says what new "
             "images would show"
