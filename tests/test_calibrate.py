@@ -154,6 +154,13 @@ def test_parts_that_calibrated_before_make_an_audit_an_estimate(adcli: Adcli, ru
     assert out.count("Of the ") == out.count("an estimate") == 1
 
 
+def test_a_threshold_by_f1_may_depend_on_the_parts_of_an_audit(adcli: Adcli, run: Run, drawn: Path) -> None:
+    outcome = adcli("calibrate", run.path, "--threshold", "f1", "--validation", drawn)
+    assert outcome.code == 0, outcome.err
+    found = json.loads(adcli("calibrate", run.path, "--audit", drawn, "--json").out)
+    assert [audit["estimated"] for audit in found["audits"]] == [True, True]
+
+
 def test_a_value_is_audited_exactly(adcli: Adcli, run: Run, drawn: Path) -> None:
     found = json.loads(adcli("calibrate", run.path, "--audit", drawn, "--threshold", 1e9, "--json").out)
     (audit,) = found["audits"]

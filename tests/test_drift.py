@@ -362,3 +362,10 @@ def test_parts_count_once_with_their_largest_score(adcli: Adcli, tmp_path: Path)
     read = json.loads(adcli("drift", run.path, "--scores", "checked/predictions.csv", "--alarms", "1/10", "--json").out)
     assert [one["score"] for one in read["shown_by"]] == [one["score"] for one in found["shown_by"]]
     assert "parts      23 in the order" in adcli("drift", run.path, "--data", line).out
+    assert_one_line(
+        adcli("drift", run.path, "--scores", "checked/parts.csv"), 4, "no rows of images", "predictions.csv"
+    )
+    for kept in range(24):
+        (line / f"{kept:03}a.png").unlink()
+    words = "no part is left to look at: left out 24 that lack photographs"
+    assert_one_line(adcli("drift", run.path, "--data", line), 4, words)

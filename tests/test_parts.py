@@ -137,6 +137,59 @@ def test_a_part_without_all_of_its_views_is_no_pass(adcli: Adcli, run: Path, dat
     assert adcli("predict", run, *images, "--views", 2).code == 0
 
 
+def test_a_part_is_complete_with_so_many_different_photographs_and_no_more(
+    adcli: Adcli, run: Path, data: Path, tmp_path: Path
+) -> None:
+    two = [data / "good" / "000_a.png", data / "good" / "000_b.png"]
+    assert_one_line(adcli("predict", run, *two, two[0]), 4, "part 000: 2 of 3 photographs")
+    adcli("predict", run, *two, "--out", "said")
+    assert_one_line(adcli("predict", run, two[0], "--out", "said", "--append"), 4, "part 000: 2 of 3 photographs")
+    # Numbers that begin again each day: what the second part has is not what the first one lacks.
+    for day, views in {"monday": "a", "tuesday": "abc"}.items():
+        (tmp_path / day).mkdir()
+        for view in views:
+            shot(0, view).save(tmp_path / day / f"7_{view}.png")
+    outcome = adcli("predict", run, "monday", "tuesday")
+    assert_one_line(outcome, 4, "part 7: 4 of 3 photographs; do several parts have this name?")
+    outcome = adcli("predict", run, "monday", "tuesday", "--part", r"\w+day/\d+")
+    assert_one_line(outcome, 4, "1 of 2 parts incomplete", "part monday/7: 1 of 3")
+
+
+def test_a_photograph_that_is_read_at_last_completes_its_part(
+    adcli: Adcli, run: Path, data: Path, tmp_path: Path
+) -> None:
+    for view in "abc":
+        (tmp_path / f"000_{view}.png").write_bytes((data / "good" / f"000_{view}.png").read_bytes())
+    (tmp_path / "000_c.png").write_bytes(b"half of it")
+    images = sorted(tmp_path.glob("000_*"))
+    assert_one_line(adcli("predict", run, *images, "--out", "said"), 4, "000_c.png")
+    (tmp_path / "000_c.png").write_bytes((data / "good" / "000_c.png").read_bytes())
+    outcome = adcli("predict", run, images[-1], "--out", "said", "--append")
+    assert outcome.code == 0, outcome.err
+
+
+def test_parts_of_more_photographs_than_there_are_views_are_refused(
+    adcli: Adcli, run: Path, data: Path, tmp_path: Path
+) -> None:
+    for kind, part in (("good", 30), ("spot", 31)):
+        (tmp_path / "again" / "test" / kind).mkdir(parents=True)
+        for view in "abc":
+            shot(part, view, defect=kind == "spot").save(tmp_path / "again" / "test" / kind / f"900_{view}.png")
+    write(tmp_path / "again" / "train", 32)
+    words = "--views 3: part '900' has 6 photographs"
+    assert_one_line(adcli("evaluate", run, "--data", "again"), 4, words, "--part name the folder too")
+    assert_one_line(adcli("calibrate", run, "--audit", "again"), 4, words)
+    assert_one_line(adcli("train", *GIVEN, "--data", "again", "--part", RULE, "--views", 3), 4, words)
+    write(tmp_path / "more", 33, "abcd")
+    assert_one_line(adcli("calibrate", run, "--data", "more/good"), 4, "--views 3: part '033' has 4 photographs")
+
+
+def test_parts_of_which_a_photograph_is_a_copy_leave_none_to_calibrate(adcli: Adcli, run: Path, tmp_path: Path) -> None:
+    write(tmp_path / "copied", 34)
+    (tmp_path / "copied/good/034_c.png").write_bytes((tmp_path / "copied/good/034_b.png").read_bytes())
+    assert_one_line(adcli("calibrate", run, "--data", "copied/good"), 4, "no part is left")
+
+
 def test_photographs_that_come_later_complete_a_part(adcli: Adcli, run: Path, data: Path, tmp_path: Path) -> None:
     adcli("predict", run, *sorted((data / "good").glob("000_[ab]*")), "--out", "said", "--skip-unreadable")
     outcome = adcli("predict", run, data / "good" / "000_c.png", "--out", "said", "--append")
@@ -226,3 +279,62 @@ def test_what_is_wrong_with_parts_is_one_line(
     assert outcome.code in (2, 4)
     assert_one_line(outcome, outcome.code, *words)
     assert not (tmp_path / "run").exists()
+
+
+def name_in_table(data: Path, table: Path) -> Path:
+    """Write a table of the images, which names their parts."""
+    lines = [
+        f"{image},{'good' if image.parent.name == 'good' else 'defect'},{image.name[:3]}"
+        for image in sorted(data.glob("*/*.png"))
+    ]
+    table.write_text("\n".join(["image,label,part", *lines]) + "\n")
+    return table
+
+
+def test_a_folder_beside_the_data_has_parts_too_and_none_of_the_same(adcli: Adcli, data: Path, tmp_path: Path) -> None:
+    table = name_in_table(data, tmp_path / "parts.csv")
+    for part in range(200, 206):
+        write(tmp_path / "fresh", part)
+    given = [*GIVEN[:-1], "fresh/good", "--data", f"table:{table}"]
+    assert_one_line(adcli("train", *given), 2, "--calibration fresh/good: its images name no parts", "--part")
+    outcome = adcli("train", *given, "--part", RULE, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert pipeline.load("run").calibration.n == 6
+    write(tmp_path / "fresh", 0, "d")
+    assert_one_line(adcli("train", *given, "--part", RULE), 4, "part '000' is in the training", "--calibration fresh")
+    shot(9, "a").save(tmp_path / "fresh" / "good" / "none.png")
+    assert_one_line(adcli("train", *given, "--part", RULE), 4, "--part", "no part in the names of 1 of 20 images")
+    given = [*GIVEN, "--data", data, "--part", RULE, "--threshold", "f1", "--validation", data]
+    assert_one_line(adcli("train", *given), 4, "is in the", "--validation")
+
+
+def test_photographs_whose_names_tell_no_part_are_judged_with_a_warning(
+    adcli: Adcli, data: Path, tmp_path: Path
+) -> None:
+    table = name_in_table(data, tmp_path / "parts.csv")
+    outcome = adcli("train", *GIVEN, "--data", f"table:{table}", "--out", "run")
+    assert outcome.code == 0, outcome.err
+    images = sorted((data / "good").glob("000_*"))
+    words = "warning: the threshold is of parts, and these images name none"
+    assert words in adcli("predict", "run", *images).err
+    assert words not in adcli("predict", "run", *images, "--part", RULE).err
+
+
+def test_an_export_counts_the_parts_of_the_audit_that_calibrated_its_run(
+    adcli: Adcli, data: Path, tmp_path: Path
+) -> None:
+    lines = ["image,label,split,part"]
+    for number in range(12):
+        write(tmp_path / "drawn", 300 + number)
+        split = "train" if number < 6 else "test"
+        lines += [f"drawn/good/{300 + number}_{view}.png,good,{split},{300 + number}" for view in "abc"]
+    (tmp_path / "drawn.csv").write_text("\n".join(lines) + "\n")
+    table = name_in_table(data, tmp_path / "parts.csv")
+    outcome = adcli("train", *GIVEN, "--data", f"table:{table}", "--out", "run")
+    assert outcome.code == 0, outcome.err
+    outcome = adcli("calibrate", "run", "--audit", "table:drawn.csv")
+    assert outcome.code == 0, outcome.err
+    assert pipeline.load("run").calibration.n == 12
+    outcome = adcli("export", "run", "--to", "onnx", "--out", "exported")
+    assert outcome.code == 0, outcome.err
+    assert pipeline.find("exported").calibration.n == 12

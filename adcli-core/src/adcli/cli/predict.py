@@ -238,7 +238,7 @@ class _Answers:
     ) -> None:
         self.form, self.out, self.table, self.scorer, self.progress = form, out, table, scorer, progress
         self.images = self.defects = self.unreadable = self.incomplete = 0
-        self._first_problem = ""
+        self._first_problem, self._named = "", False
         self._parts = _open_parts(scorer, table)
         self._found = (0, 0)
 
@@ -267,6 +267,7 @@ class _Answers:
             self.table.write(record)
         if self._parts is not None:
             self._parts.add(record)
+        self._named |= bool(record.part)
         # Counted before it is printed, so that no summary is behind what a reader has seen.
         self.images += 1
         self.defects += record.verdict == "defect"
@@ -287,6 +288,8 @@ class _Answers:
             if self.form == "table" and not i:
                 click.echo(click.style(f"{'verdict':<10} {'score':>12} {'p-value':>8}  part", bold=True))
             _print(self.form, record, first=False)
+        if records and not self._named:
+            self.progress.note("warning: the threshold is of parts, and these images name none: each counts as a part.")
         self.incomplete = sum(record.verdict == "incomplete" for record in records)
         self._found = (len(records), sum(record.verdict == "defect" for record in records))
         lacking = (record for record in records if record.verdict == "incomplete")

@@ -82,7 +82,7 @@ def assign_parts(splits: Splits, pattern: str) -> Splits:
             f"--part {pattern}: finds no part in the names of {len(lacking)} of {len(everything)} images, such as "
             f"{lacking[0].image}."
         )
-    _refuse_straddling(named)
+    refuse_straddling(named)
     counts = {name: len({sample.part or sample.image for sample in samples}) for name, samples in named.items()}
     counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return replace(
@@ -94,7 +94,12 @@ def assign_parts(splits: Splits, pattern: str) -> Splits:
     )
 
 
-def _refuse_straddling(named: Mapping[str, Sequence[Sample]]) -> None:
+def refuse_straddling(named: Mapping[str, Sequence[Sample]]) -> None:
+    """Make sure that no part is among samples of two purposes; raises :class:`DataError`.
+
+    Args:
+        named: the samples by the name of their purpose.
+    """
     first: dict[str, tuple[str, Path]] = {}
     for name, samples in named.items():
         for sample in filter(lambda sample: sample.part, samples):
@@ -104,6 +109,48 @@ def _refuse_straddling(named: Mapping[str, Sequence[Sample]]) -> None:
                     f"part '{sample.part}' is in the {split} ({image}) and in the {name} images ({sample.image}); put "
                     "all its photographs into one of them, or, if these are two parts, have --part name the folder too."
                 )
+
+
+def assign_parts_of_folder(samples: Sequence[Sample], rule: PartRule | None, where: str) -> list[Sample]:
+    """Return the samples of a folder that serves a data set of parts, each with its part; the same without a rule.
+
+    Raises:
+        OptionError: nothing says how names tell parts.
+        DataError: the name of an image tells none, or a part has more photographs than a complete one.
+    """
+    if rule is None or not samples:
+        return list(samples)
+    if not rule.pattern:
+        raise OptionError(f"{where}: its images name no parts; say which they show with --part.")
+    named = [replace(sample, part=rule.find(sample.image)) for sample in samples]
+    lacking = [sample.image for sample in named if not sample.part]
+    if lacking:
+        raise DataError(
+            f"{where}: --part {rule.pattern} finds no part in the names of {len(lacking)} of {len(named)} images, such "
+            f"as {lacking[0]}."
+        )
+    refuse_more_views(named, rule)
+    return named
+
+
+def refuse_more_views(samples: Iterable[Sample], rule: PartRule | None) -> None:
+    """Make sure that no part has more photographs than a complete one.
+
+    Raises:
+        DataError: one has: several parts have its name, or something was photographed twice.
+    """
+    if rule is None or not rule.views:
+        return
+    shown: dict[str, list[Path]] = {}
+    for sample in filter(lambda sample: sample.part, samples):
+        shown.setdefault(sample.part, []).append(sample.image)
+    for part, images in shown.items():
+        if len(images) > rule.views:
+            raise DataError(
+                f"--views {rule.views}: part '{part}' has {len(images)} photographs, among them {images[0]} and "
+                f"{images[-1]}; if these are several parts, have --part name the folder too, else remove what is too "
+                "many."
+            )
 
 
 def join_linked(names: Iterable[Sequence[Hashable]]) -> list[int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from adcli.data.guarding import digests_of, guard, keep_whole
 from adcli.data.left_out import say
-from adcli.data.part_rule import PartRule, Scored, join_scored
+from adcli.data.part_rule import PartRule, Scored, join_scored, refuse_more_views
 from adcli.data.references import load_data
 from adcli.data.samples import Sample
 from adcli.data.source import items_of
@@ -69,7 +69,9 @@ class Drawn:
         return np.array([one.score for one in joined]), np.array([one.is_defect for one in joined], bool)
 
     def _set(self, calibration: Calibration) -> bool:
-        """Tell whether some of the parts set the threshold."""
+        """Tell whether some of the parts set the threshold; of one by F1, the labelled images are not known."""
+        if calibration.method == "f1":
+            return True
         return calibration.keeps_a_rate and not {*calibration.scored_digests}.isdisjoint({*self.digests} - {""})
 
 
@@ -115,6 +117,7 @@ def read_drawn(reference: str, fitted: Collection[str], rule: PartRule | None, p
             f"{where}: {len(unlabelled)} of {len(samples)} images have no label, such as {unlabelled[0].image.name}; "
             "an audit takes parts that were all looked at, in a folder 'good' and folders of defects, or a table."
         )
+    refuse_more_views(samples, rule)
     digests = digests_of([sample.image for sample in samples], skip_unreadable=True)
     guarded = guard(samples, digests, fitted, where, "give parts that were drawn from the line since")
     for line in guarded.notes(where):

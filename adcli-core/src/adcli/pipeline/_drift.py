@@ -286,7 +286,7 @@ def drift(
         seen, order = _score(opened, data, dict(data_options or {}), scorer or open_scorer(opened), progress)
     units, left_out = _join_parts(seen, opened.calibration)
     if not units:
-        raise DataError(f"{_name(data, scores)}: no image is left to look at; give images that the model has not seen.")
+        raise _nothing_left(_name(data, scores), left_out, opened.calibration.unit)
     calibrating = _choose_calibrating(opened.calibration, progress)
     state = Drift.begin(calibrating)
     steps = [state.add(unit.score) for unit in units]
@@ -294,6 +294,14 @@ def drift(
     if out is not None:
         _draw(found, out, _name(data, scores), opened.path.name)
     return found
+
+
+def _nothing_left(where: str, left_out: Mapping[str, int], unit: str) -> DataError:
+    """Return the error of a stream in which nothing counts, with what each did that keeps it from counting."""
+    if not left_out:
+        return DataError(f"{where}: has no rows of images; give the predictions.csv that 'adcli predict' wrote.")
+    reasons = ", ".join(f"{count} that {reason}" for reason, count in left_out.items())
+    return DataError(f"{where}: no {unit} is left to look at: left out {reasons}; give others, or more of them.")
 
 
 def _name(data: str | None, scores: Path | None) -> str:
@@ -340,14 +348,21 @@ def _join_parts(seen: Sequence[_Seen], calibration: Calibration) -> tuple[list[U
     units, left_out = list[Unit](), dict[str, int]()
     for views in parts.values():
         lack = next((one.lack for one in views if one.lack), "")
-        if rule is not None and not lack and len(views) < rule.views:
-            lack = "lack photographs"
+        if rule is not None and not lack and rule.views:
+            lack = _find_lack(len({one.name for one in views}), rule.views)
         if lack:
             left_out[lack] = left_out.get(lack, 0) + 1
             continue
         oddest = max(views, key=lambda one: one.score)
         units.append(Unit(oddest.part or oddest.name, oddest.score, oddest.path))
     return units, left_out
+
+
+def _find_lack(count: int, views: int) -> str:
+    """Return what is wrong with the number of a part's photographs; nothing if it is right."""
+    if count == views:
+        return ""
+    return "lack photographs" if count < views else "have too many photographs"
 
 
 def _score(

@@ -9,6 +9,7 @@ from adcli._artefacts import Artefact, load_json
 from adcli._changes import changing, inside
 from adcli._files import write_atomically
 from adcli.data.left_out import say
+from adcli.data.part_rule import refuse_more_views
 from adcli.data.references import Data, load_data
 from adcli.errors import DataError, OptionError, RunError
 from adcli.pipeline._evaluation_pass import (
@@ -82,6 +83,7 @@ def evaluate(
     say(loaded.splits.left_out, progress.note)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
+    refuse_more_views(loaded.splits.test, parts)
     if parts and not any(sample.part for sample in loaded.splits.test):
         progress.note("warning: the threshold is of parts, and these images name none: each counts as a part.")
     origin = _describe_origin(loaded, data, data_options or {})

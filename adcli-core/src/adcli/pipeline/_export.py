@@ -216,7 +216,7 @@ def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
             f"({error.message.rstrip('.')}); give them, or other good images that the model has not seen, with --data "
             "DIR."
         ) from None
-    part_of = {sample.image: sample.part for sample in splits.train if plan.parts and sample.part}
+    part_of = {sample.image: sample.part for sample in labelled if plan.parts and sample.part}
     return splits, replace(plan, good=good, part_of=part_of)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adcli.data.guarding import digests_of, guard, keep_whole
 from adcli.data.left_out import say
-from adcli.data.part_rule import PartRule
+from adcli.data.part_rule import PartRule, refuse_more_views
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
@@ -52,6 +52,7 @@ def read_given(data: str, fitted: Collection[str], progress: Progress, parts: Pa
     paths = [sample.image for sample in loaded.splits.train]
     if not paths:
         raise DataError(f"{where}: has no good images.")
+    refuse_more_views(loaded.splits.train, parts)
     digests = digests_of(paths, skip_unreadable=True)
     guarded = guard(paths, digests, fitted, where, "give good images that it has not seen")
     others = _count_others([*loaded.splits.test, *loaded.splits.validation])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from adcli.data.folder import images_in, labelled_images, list_left_out
 from adcli.data.guarding import digests_of, guard, keep_whole
 from adcli.data.left_out import Omissions, say
-from adcli.data.part_rule import PartRule, join_linked
+from adcli.data.part_rule import PartRule, assign_parts_of_folder, join_linked, refuse_more_views, refuse_straddling
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
@@ -68,7 +68,7 @@ def plan_calibration(
         plan = replace(plan, method="k-fold", folds=folds, good=(), counted=plan.good)
     elif chosen is not None:
         good, found = _list_folder(chosen, settings, files, note)
-        plan = replace(plan, method="folder", part_of={**plan.part_of, **name_parts(rule, good)})
+        plan = replace(plan, method="folder", part_of={**plan.part_of, **_name_parts(rule, good, settings, splits)})
         plan = _guard_good(plan, good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
@@ -119,12 +119,19 @@ def find_rule(settings: TrainSettings, splits: Splits) -> PartRule | None:
         if settings.views is not None:
             raise OptionError(f"--views {settings.views}: the images name no parts; say which they show with --part.")
         return None
-    return PartRule(settings.part or str(settings.data_options.get("part", "")), settings.views or 0)
+    rule = PartRule(settings.part or str(settings.data_options.get("part", "")), settings.views or 0)
+    refuse_more_views((*splits.train, *splits.test, *splits.validation), rule)
+    return rule
 
 
-def name_parts(rule: PartRule | None, items: Sequence[Item]) -> dict[Path, str]:
-    """Return the parts that images show, as far as their names say it."""
-    return {} if rule is None else {item.path: part for item in items if (part := rule.find(item.path))}
+def _name_parts(
+    rule: PartRule | None, items: Sequence[Item], settings: TrainSettings, splits: Splits
+) -> dict[Path, str]:
+    """Return the parts that the images of ``--calibration DIR`` show, none of which is one of the data's."""
+    where = f"--calibration {settings.calibration}"
+    named = assign_parts_of_folder([Sample(item.path, "good") for item in items], rule, where)
+    refuse_straddling({"training": splits.train, "test": splits.test, where: named})
+    return {sample.image: sample.part for sample in named if sample.part}
 
 
 def _hold_out(plan: CalibrationPlan, share: float, seed: int) -> tuple[list[Item], list[Item]]:
@@ -180,6 +187,7 @@ def _validation_samples(
     if settings.validation is not None:
         where = f"--validation {settings.validation}"
         samples = list_labelled(Path(settings.validation), note, find_rule(settings, splits))
+        refuse_straddling({"training": splits.train, "test": splits.test, where: samples})
     kept = guard_samples(
         samples,
         fitted,
@@ -216,7 +224,7 @@ def list_labelled(folder: Path, note: Callable[[str], None], rule: PartRule | No
     """Return the images in a folder of ``--validation``, and note what else lies there."""
     samples = labelled_images(folder)
     say(list_left_out(folder, samples), note)
-    return samples if rule is None else [replace(sample, part=rule.find(sample.image)) for sample in samples]
+    return assign_parts_of_folder(samples, rule, f"--validation {folder}")
 
 
 def guard_samples(

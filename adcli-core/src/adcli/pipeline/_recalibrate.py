@@ -292,6 +292,8 @@ def _from_images(
     where: str,
 ) -> _Found:
     """Calibrate with good images that the model has not seen."""
+    if not given.items:
+        raise DataError(f"{where}: no part is left whose photographs are all new and good; give others.")
     rate, confidence = promised
     plan = CalibrationPlan(
         method="folder", rate=rate, confidence=confidence, good=given.items, parts=rule, part_of=given.part_of

@@ -11,12 +11,11 @@ PARTS_FILE = "parts.csv"
 
 @dataclass
 class _Part:
-    """What is kept of the photographs of a part: the record of the one with the largest score, and what is wrong."""
+    """What is kept of a part: the record of the photograph with the largest score, and what is wrong with each."""
 
     record: VerdictRecord
-    scored: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
     zones: dict[str, None] = field(default_factory=dict)
-    problem: str = ""
 
 
 def part_lines(records: Iterable[VerdictRecord]) -> Iterator[str]:
@@ -28,8 +27,9 @@ def part_lines(records: Iterable[VerdictRecord]) -> Iterator[str]:
 class PartVerdicts:
     """Joins the records of photographs into those of their parts: the largest score decides.
 
-    A part without all of its photographs, or with one that cannot be read, is ``incomplete`` unless a defect is found
-    in the others. Memory grows with the number of parts.
+    A part without all of its photographs, with too many, or with one that cannot be read is ``incomplete`` unless a
+    defect is found. A photograph that comes again, by its name, is the same one. Memory grows with the number of
+    photographs.
 
     Args:
         views: number of photographs of a complete part; 0 for any.
@@ -43,12 +43,9 @@ class PartVerdicts:
         """Take a photograph; one that shows no part that is known is a part of its own, by its name."""
         joined = replace(record, image="", part=record.part or record.image, regions=(), picture="")
         part = self._parts.setdefault(joined.part, _Part(joined))
-        if record.score is None:
-            part.problem = part.problem or f"{record.image}: {record.problem}"
-            return
-        part.scored += 1
+        part.problems[record.image] = record.problem if record.score is None else ""
         part.zones |= dict.fromkeys(filter(None, record.zone.split(", ")))
-        if part.record.score is None or record.score > part.record.score:
+        if record.score is not None and (part.record.score is None or record.score > part.record.score):
             part.record = joined
 
     def records(self) -> Iterator[VerdictRecord]:
@@ -56,8 +53,14 @@ class PartVerdicts:
         return map(self._judge, self._parts.values())
 
     def _judge(self, part: _Part) -> VerdictRecord:
-        record, problem = part.record, part.problem
-        if not problem and part.scored < self._views:
-            problem = f"{part.scored} of {self._views} photographs"
-        verdict = "incomplete" if problem and record.verdict != "defect" else record.verdict
-        return replace(record, zone=", ".join(part.zones), verdict=verdict, problem=problem)
+        problem = next((f"{image}: {problem}" for image, problem in part.problems.items() if problem), "")
+        problem = problem or self._say_how_many(len(part.problems))
+        verdict = "incomplete" if problem and part.record.verdict != "defect" else part.record.verdict
+        return replace(part.record, zone=", ".join(part.zones), verdict=verdict, problem=problem)
+
+    def _say_how_many(self, count: int) -> str:
+        """Say what is wrong with the number of a part's photographs; nothing if it is right."""
+        if not self._views or count == self._views:
+            return ""
+        doubt = "; do several parts have this name?" if count > self._views else ""
+        return f"{count} of {self._views} photographs{doubt}"
