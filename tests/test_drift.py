@@ -367,5 +367,5 @@ def test_parts_count_once_with_their_largest_score(adcli: Adcli, tmp_path: Path)
     )
     for kept in range(24):
         (line / f"{kept:03}a.png").unlink()
-    words = "no part is left to look at: left out 24 that lack photographs"
+    words = "no part is left to look at: left out 23 that lack photographs"
     assert_one_line(adcli("drift", run.path, "--data", line), 4, words)

@@ -338,3 +338,23 @@ def test_an_export_counts_the_parts_of_the_audit_that_calibrated_its_run(
     outcome = adcli("export", "run", "--to", "onnx", "--out", "exported")
     assert outcome.code == 0, outcome.err
     assert pipeline.find("exported").calibration.n == 12
+
+
+def test_zones_have_thresholds_of_parts(adcli: Adcli, tmp_path: Path) -> None:
+    for part in (*range(20), *range(100, 103)):
+        for view in "ab":
+            wide = Image.new("L", (128, 64))
+            wide.paste(shot(part, view), (0, 0))
+            wide.paste(shot(part + 50, view, defect=part >= 100), (64, 0))
+            folder = tmp_path / "wide" / ("good" if part < 100 else "spot")
+            folder.mkdir(parents=True, exist_ok=True)
+            wide.save(folder / f"{part:03}_{view}.png")
+    zones = ["--region", "left=0,0,64,64", "--region", "right=64,0,64,64"]
+    outcome = adcli("train", *GIVEN, *zones, "--data", "wide", "--part", RULE, "--views", 2, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    calibration = pipeline.load("run").calibration
+    assert {len(zone.image_scores) for zone in calibration.zones.values()} == {calibration.n}
+    assert len(calibration.scored_digests) == 2 * calibration.n
+    outcome = adcli("predict", "run", *sorted((tmp_path / "wide" / "spot").glob("100_*")), "--format", "jsonl")
+    *_, part = (json.loads(line) for line in outcome.out.splitlines())
+    assert (part["part"], part["verdict"], part["zone"]) == ("100", "defect", "right")

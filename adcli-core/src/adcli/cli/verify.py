@@ -131,7 +131,7 @@ def _check_names(runs: Sequence[str]) -> None:
     named = Counter(_name(Path(os.path.realpath(run))) for run in runs)
     name, count = named.most_common(1)[0]
     if count > 1:
-        raise OptionError(f"two RUNs are called '{one_line(name)}'; record each alone, with --name.", option="--record")
+        raise OptionError(f"--record: two RUNs are called '{one_line(name)}'; record each alone, with --name.")
 
 
 def _name(path: Path) -> str:

@@ -396,6 +396,9 @@ def _read_scores(opened: Run | Export, table: Path) -> tuple[list[_Seen], str]:
     seen = []
     try:
         for number, (record, _) in enumerate(read_table(table), 1):
+            if not record.image:
+                # The row of a part, which its photographs tell.
+                continue
             part = record.part if opened.calibration.parts else ""
             lack = "cannot be read" if record.score is None else ""
             if not lack:

@@ -115,6 +115,7 @@ class GoodScores:
     plan: CalibrationPlan
     scored: list[GoodImage] = field(default_factory=list)
     lowest: float = float("inf")
+    of_one_zone: bool = False
 
     @property
     def scores(self) -> list[float]:
@@ -153,7 +154,7 @@ class GoodScores:
         """Return what counts of the images of a part."""
         best = max(images, key=lambda one: one.score)
         # Zones are joined by their images, so that all have the same.
-        shown = images[0] if self.source.framing.zones else best
+        shown = images[0] if self.of_one_zone else best
         maxima = [one.maximum for one in images if one.maximum is not None]
         return GoodImage(shown.item, shown.digest, best.score, max(maxima, default=None))
 
@@ -262,13 +263,14 @@ def calibrate(
     Raises:
         OptionError: the scores of the folds' models do not measure the final model's.
     """
-    of_zones = [GoodScores(of_one_zone(runtime), one, batch_size, plan) for one in source.of_zones()]
+    zoned = bool(source.framing.zones)
+    of_zones = [GoodScores(of_one_zone(runtime), one, batch_size, plan, of_one_zone=zoned) for one in source.of_zones()]
     _score_folds(plan, of_zones, refit, progress)
     for number, good in enumerate(of_zones, 1):
         what = "calibrating" if len(of_zones) == 1 else f"calibrating zone {number} of {len(of_zones)}"
         good.add(progress.track(plan.good, len(plan.good), what))
     of_zones[0].check_views(progress)
-    if source.framing.zones:
+    if zoned:
         return _join_zones(plan, of_zones, runtime, source)
     (good,) = of_zones
     return _add_colours(_set_thresholds(plan, good), plan, good)
