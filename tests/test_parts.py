@@ -150,7 +150,7 @@ def test_a_part_is_complete_with_so_many_different_photographs_and_no_more(
         for view in views:
             shot(0, view).save(tmp_path / day / f"7_{view}.png")
     outcome = adcli("predict", run, "monday", "tuesday")
-    assert_one_line(outcome, 4, "part 7: 4 of 3 photographs; do several parts have this name?")
+    assert_one_line(outcome, 4, "part 7: 4 of 3 photographs; perhaps several parts have this name")
     outcome = adcli("predict", run, "monday", "tuesday", "--part", r"\w+day/\d+")
     assert_one_line(outcome, 4, "1 of 2 parts incomplete", "part monday/7: 1 of 3")
 
@@ -180,6 +180,8 @@ def test_parts_of_more_photographs_than_there_are_views_are_refused(
     assert_one_line(adcli("evaluate", run, "--data", "again"), 4, words, "--part name the folder too")
     assert_one_line(adcli("calibrate", run, "--audit", "again"), 4, words)
     assert_one_line(adcli("train", *GIVEN, "--data", "again", "--part", RULE, "--views", 3), 4, words)
+    outcome = adcli("evaluate", run, "--data", "again", "--views", 6)
+    assert outcome.code == 0, outcome.err
     write(tmp_path / "more", 33, "abcd")
     assert_one_line(adcli("calibrate", run, "--data", "more/good"), 4, "--views 3: part '033' has 4 photographs")
 

@@ -23,7 +23,7 @@ from adcli.errors import DataError
 @click.command(cls=Command)
 @operand("run", RUN, complete="runs")
 @setting("data", "Folder or data set to test on.", otherwise="the run's")
-@settings("data_options", "part")
+@settings("data_options", "part", "views")
 @flag("--name", metavar="NAME", section="Output", help="Folder under RUN/evaluations (test, or the data's name).")
 @settings(*SCORING)
 @megapixels_flag

@@ -62,5 +62,5 @@ class PartVerdicts:
         """Say what is wrong with the number of a part's photographs; nothing if it is right."""
         if not self._views or count == self._views:
             return ""
-        doubt = "; do several parts have this name?" if count > self._views else ""
+        doubt = "; perhaps several parts have this name" if count > self._views else ""
         return f"{count} of {self._views} photographs{doubt}"
