@@ -76,8 +76,12 @@ def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Pro
     return out
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, replaced: str | None = GENERATOR) -> None:
     """Check that a page can be written, before photographs are read.
+
+    Args:
+        out: the file.
+        replaced: what a page that may be written over says made it; None if none may.
 
     Raises:
         OptionError: its name is no page's.
@@ -89,8 +93,10 @@ def check_out(out: Path) -> None:
     if out.is_dir():
         raise StorageError(f"{out}: is a folder; choose another name.")
     with storing(out):
-        if out.exists() and GENERATOR.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
-            raise StorageError(f"{out}: is there already, and is no page of adcli preview; choose another name.")
+        if out.exists() and replaced is None:
+            raise StorageError(f"{out}: is there already; choose another name.")
+        if out.exists() and replaced is not None and replaced.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
+            raise StorageError(f"{out}: is there already, and is no page of {replaced}; choose another name.")
     parent = next(folder for folder in out.absolute().parents if exists(folder))
     if not os.access(parent, os.W_OK | os.X_OK):
         raise StorageError(f"{out}: cannot be written, as {parent} may not be changed; choose another place.")
