@@ -27,6 +27,10 @@ from adcli.errors import OptionError
 
 if TYPE_CHECKING:
     from adcli.pipeline import Qualification
+    from adcli.scoring.detection import Detection
+
+BACKGROUND = 0.01
+"""Share of what is looked at that is worth a word."""
 
 NAMED = ("sizes", "contrasts", "draws", "out")
 
@@ -48,6 +52,7 @@ NAMED = ("sizes", "contrasts", "draws", "out")
 @flag("--sizes", section="Images", metavar="LIST", help="Sizes of drawn defects, in pixels (3,5,8,13,22,36,60).")
 @flag("--contrasts", section="Images", metavar="LIST", help="Contrasts of drawn defects, in levels (12,30,75).")
 @flag("--draws", section="Images", type=int, metavar="N", help="Drawn defects that test a size (110).")
+@flag("--anywhere", is_flag=True, section="Images", help="Draw in the background, too, where it is of one colour.")
 @flag("--seed", section="Images", type=click.IntRange(0), metavar="N", default=0, help="Of the drawn defects (0).")
 @flag("--out", type=Place(), metavar="FILE", section="Output", help="The record, FILE.html (qualify-RUN-DATE.html).")
 @settings(*SCORING)
@@ -63,6 +68,7 @@ def qualify(
     sizes: str | None,
     contrasts: str | None,
     draws: int | None,
+    anywhere: bool,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -91,6 +97,7 @@ def qualify(
         out,
         data=data,
         repeat=repeat,
+        anywhere=anywhere,
         seed=seed,
         scorer=scorer,
         progress=progress,
@@ -145,14 +152,13 @@ def _print_outcome(found: "Qualification", out: Path) -> None:
         print_fact("repeated", f"verdicts agree for {agreement.agreeing} of {len(agreement.parts)} parts")
         said = f"scores of one part spread by {agreement.spread:.4g}; {agreement.close} parts lie within two of these"
         print_fact("", f"{said} of the threshold")
+    if data["background"] >= BACKGROUND:
+        said = f"{data['background']:.0%} of what is looked at counts as background, where none were drawn"
+        print_fact("", f"{said}; see --anywhere")
     print_fact("look at", relative(out))
 
 
-def _say(one: Any) -> str:
-    return (
-        f"from {one.smallest} px"
-        if one.smallest
-        else f"not shown to {one.first[-1].size} px"
-        if one.first
-        else "no room"
-    )
+def _say(one: "Detection") -> str:
+    if one.smallest:
+        return f"from {one.smallest} px"
+    return f"not shown to {one.first[-1].size} px" if one.first else "no room"

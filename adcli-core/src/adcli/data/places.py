@@ -10,7 +10,7 @@ from adcli.data.framing import Framing
 
 Flags = NDArray[np.bool_]
 
-TOLERANCE = 16
+TOLERANCE = 8
 """Levels by which the background differs from the colour of the photograph's border at most."""
 
 UNIFORM = 0.9
@@ -72,16 +72,21 @@ def find_seen(framing: Framing, sheet: Size, size: Size) -> Flags | None:
     return ~np.isnan(framing.place(np.zeros(sheet, np.float32), size))
 
 
-def find_area(pixels: Pixels, seen: Flags | None) -> Area:
+def find_area(pixels: Pixels, seen: Flags | None, *, anywhere: bool = False) -> Area:
     """Return where something may be drawn in a photograph (H, W, 3) of which some pixels are looked at.
 
     The background is what has the colour of the photograph's border and reaches to it, if that is of one colour.
+
+    Args:
+        pixels: the photograph.
+        seen: which of its pixels are looked at; None for all.
+        anywhere: whether the background counts as the part.
     """
     size = (pixels.shape[0], pixels.shape[1])
     step = -(-max(size) // GRID)
     small = pixels[::step, ::step]
     looked_at = np.ones(small.shape[:2], bool) if seen is None else seen[::step, ::step]
-    part = looked_at & ~_find_background(small)
+    part = looked_at if anywhere else looked_at & ~_find_background(small)
     if part.sum() < LEAST * looked_at.sum():
         part = looked_at
     share = 1 - part.sum() / max(int(looked_at.sum()), 1)

@@ -52,10 +52,14 @@ class DrawingPass:
         paths: of photographs that pass without a defect.
         seed: chooses photographs, places and shapes.
         progress: is shown how far it is.
+        anywhere: whether defects may lie in the background.
     """
 
-    def __init__(self, scorer: Scorer, paths: Sequence[Path], seed: int, progress: Progress) -> None:
+    def __init__(
+        self, scorer: Scorer, paths: Sequence[Path], seed: int, progress: Progress, *, anywhere: bool = False
+    ) -> None:
         self.scorer, self.paths, self.seed, self.progress = scorer, paths, seed, progress
+        self.anywhere = anywhere
         self.scored = 0
         self._kept: dict[int, _Known] = {}
         self._last: tuple[int, _Known] | None = None
@@ -141,7 +145,7 @@ class DrawingPass:
             return self._last[1]
         path = self.paths[number]
         photograph = open_photograph(path, white=self.scorer.source.framing.white)._replace(oddities=())
-        known = _Known(photograph, find_area(photograph.pixels, self._seen(photograph.size)))
+        known = _Known(photograph, find_area(photograph.pixels, self._seen(photograph.size), anywhere=self.anywhere))
         held = photograph.pixels.nbytes + known.area.points.nbytes
         if self._bytes + held <= CACHE_BYTES:
             self._kept[number], self._bytes = known, self._bytes + held

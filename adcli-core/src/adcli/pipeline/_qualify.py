@@ -87,6 +87,7 @@ def qualify(
     contrasts: Sequence[float] = CONTRASTS,
     draws: int = DRAWS,
     seed: int = 0,
+    anywhere: bool = False,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -103,6 +104,7 @@ def qualify(
         contrasts: of drawn defects, in levels.
         draws: defects that test a size.
         seed: chooses photographs, places and shapes.
+        anywhere: whether defects may lie in the background.
         scorer: of ``opened``, if other than the default device, batch size or threads are wanted.
         progress: receives progress and notes.
         command: the command line, for the record.
@@ -120,11 +122,17 @@ def qualify(
     held_out = find_held_out(opened, data, seed, progress)
     scorer = scorer or open_scorer(opened)
     passing, rejected, unreadable = _score_good(scorer, held_out, progress)
-    drawing = DrawingPass(scorer, passing, seed, progress)
+    drawing = DrawingPass(scorer, passing, seed, progress, anywhere=anywhere)
     detections, drawn = search_sizes(KINDS, sorted(contrasts), sorted(sizes), draws, drawing)
     missed = _score_defects(scorer, held_out, progress)
     agreement = _score_repeats(scorer, parts, progress)
-    settings = {"sizes": sorted(sizes), "contrasts": sorted(contrasts), "draws": draws, "seed": seed}
+    settings = {
+        "sizes": sorted(sizes),
+        "contrasts": sorted(contrasts),
+        "draws": draws,
+        "seed": seed,
+        "anywhere": anywhere,
+    }
     counts = {
         "photographs": len(passing),
         "rejected_without_defect": rejected,
