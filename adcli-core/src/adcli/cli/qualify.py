@@ -145,7 +145,7 @@ def _print_outcome(found: "Qualification", out: Path) -> None:
         print_fact("", f"{rejected} photographs are rejected without a defect, and were not used")
     for one in found.missed:
         low, high = one.bounds
-        share = f"{one.missed} of {one.total} missed ({low:.1%} to {high:.1%} with 95 % confidence)"
+        share = f"{one.count} of {len(one.defects)} missed ({low:.1%} to {high:.1%} with 95 % confidence)"
         print_line(f"{'real':<10} {one.kind}: {share}")
     if found.agreement is not None:
         agreement = found.agreement

@@ -30,7 +30,17 @@ from adcli.progress import Progress, Silent
 from adcli.report.qualification import Example, QualificationPage, render_qualification, shrink_ground
 from adcli.runs.calibrations import now
 from adcli.runs.run import Run
-from adcli.scoring.detection import CONFIDENCE, DRAWS, SHARE, Detection, Drawn, Missed, count_permitted, search_sizes
+from adcli.scoring.detection import (
+    CONFIDENCE,
+    DRAWS,
+    SHARE,
+    Detection,
+    Drawn,
+    Missed,
+    Real,
+    count_permitted,
+    search_sizes,
+)
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.repeats import Agreement, find_agreement
 from adcli.scoring.scorer import Scorer, score_joined
@@ -226,7 +236,7 @@ def _score_good(scorer: Scorer, held_out: HeldOut, progress: Progress) -> tuple[
 
 
 def _score_defects(scorer: Scorer, held_out: HeldOut, progress: Progress) -> list[Missed]:
-    kinds: dict[str, list[tuple[bool, Measured | None]]] = {}
+    kinds: dict[str, list[Real]] = {}
     samples = held_out.defects
     predictions = progress.track(scorer(sample.image for sample in samples), len(samples), "real defects")
     for sample, prediction in zip(samples, predictions, strict=True):
@@ -234,12 +244,9 @@ def _score_defects(scorer: Scorer, held_out: HeldOut, progress: Progress) -> lis
             progress.note(f"unreadable: {prediction.problem}")
             continue
         mask, _ = read_sample_mask(sample, prediction.size)
-        measured = _measure(prediction, mask)
-        kinds.setdefault(sample.defect or "defect", []).append((not prediction.is_defect, measured))
-    return [
-        Missed(kind, sum(missed for missed, _ in found), len(found), tuple(one for _, one in found if one is not None))
-        for kind, found in sorted(kinds.items())
-    ]
+        real = Real(not prediction.is_defect, _measure(prediction, mask))
+        kinds.setdefault(sample.defect or "defect", []).append(real)
+    return [Missed(kind, tuple(found)) for kind, found in sorted(kinds.items())]
 
 
 def _measure(prediction: Prediction, mask: Any) -> Measured | None:
@@ -340,11 +347,14 @@ def _describe_detection(one: Detection) -> dict[str, Any]:
 def _describe_missed(one: Missed) -> dict[str, Any]:
     return {
         "kind": one.kind,
-        "missed": one.missed,
-        "of": one.total,
+        "missed": one.count,
+        "of": len(one.defects),
         "interval": list(one.bounds),
-        "sizes": [measured.size for measured in one.measured],
-        "contrasts": [round(measured.contrast, 1) for measured in one.measured],
+        "defects": [
+            {"missed": real.missed, "size": real.measured.size, "contrast": round(real.measured.contrast, 1)}
+            for real in one.defects
+            if real.measured is not None
+        ],
     }
 
 

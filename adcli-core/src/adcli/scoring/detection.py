@@ -108,25 +108,33 @@ class Detection:
         return lower_bound(self.tests[-1].found, self.tests[-1].drawn) if self.smallest else None
 
 
-class Missed(NamedTuple):
-    """How many real defects of a kind are missed.
+class Real(NamedTuple):
+    """A real defect: whether it is missed, and its size and contrast if it has a mask."""
 
-    Attributes:
-        kind: of defect.
-        missed: of those that could be read.
-        total: how many these are.
-        measured: size and contrast of those that have masks.
-    """
+    missed: bool
+    measured: Measured | None
+
+
+class Missed(NamedTuple):
+    """Real defects of a kind, those that could be read."""
 
     kind: str
-    missed: int
-    total: int
-    measured: tuple[Measured, ...]
+    defects: tuple[Real, ...]
+
+    @property
+    def count(self) -> int:
+        """How many are missed."""
+        return sum(one.missed for one in self.defects)
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The interval that holds the share that is missed, with 95 % confidence."""
-        return interval(self.missed, self.total)
+        return interval(self.count, len(self.defects))
+
+    @property
+    def measured(self) -> list[Measured]:
+        """Size and contrast of those that have masks."""
+        return [one.measured for one in self.defects if one.measured is not None]
 
 
 def lower_bound(found: int, drawn: int) -> float:

@@ -1,0 +1,115 @@
+"""Print how what ``adcli qualify`` says of drawn defects agrees with real ones, as a Markdown table.
+
+    python benchmarks/qualify.py RECORD.json... [--as KIND=DRAWN...]
+
+A record is what ``adcli qualify RUN --json`` printed, of a run whose data have real defects with masks. Each real
+defect has a size and a contrast, measured in its mask as those of drawn ones are. Two questions are asked of each kind:
+
+- *stated*: of the real defects that are as large and as clear as a size that was stated, or more, how many were found?
+  It agrees if 95 % lie within the exact 95 % interval of that share.
+- *expected*: what share of all real ones would be found if each were found as often as drawn ones of its size and
+  contrast, interpolated between those that were drawn, and the nearest for what is smaller, larger, fainter or clearer
+  than all? It agrees if that share lies within the interval of the one that was found.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adcli.metrics import interval
+
+DRAWN = {
+    "broken_large": "piece", "broken_small": "piece", "contamination": "stain",
+    "blowhole": "spot", "break": "piece", "crack": "scratch", "fray": "stain", "uneven": "stain",
+}  # fmt: skip
+"""What each real kind is compared with, decided before anything was scored, by what they look like."""
+
+
+class Real(NamedTuple):
+    """A real defect."""
+
+    size: int
+    contrast: float
+    found: bool
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD.json")
+    parser.add_argument("--as", dest="drawn", nargs="*", default=[], metavar="KIND=DRAWN")
+    given = parser.parse_args()
+    kinds = DRAWN | dict(pair.split("=", 1) for pair in given.drawn)
+    print("| run | real | compared with | real ones | stated: found of those | agrees | expected | found | agrees |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for path in given.records:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for row in rows_of(record, kinds):
+            print(f"| {record['run']} | {' | '.join(row)} |")
+
+
+def rows_of(record: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Sequence[str]]:
+    """Yield a row for each real kind that has masks and is compared with a drawn one."""
+    for one in record["real_defects"]:
+        real = [Real(defect["size"], defect["contrast"], not defect["missed"]) for defect in one["defects"]]
+        drawn = kinds.get(one["kind"])
+        if not real or drawn is None:
+            continue
+        detections = [found for found in record["detections"] if found["kind"] == drawn]
+        stated = [defect for defect in real if is_stated(defect, detections)]
+        expected = float(np.mean([expect(defect, detections) for defect in real]))
+        low, high = interval(sum(defect.found for defect in real), len(real))
+        yield (
+            one["kind"],
+            drawn,
+            f"{len(real)}, {median(defect.size for defect in real):.0f} px, "
+            f"contrast {median(defect.contrast for defect in real):.0f}",
+            *say_stated(stated),
+            f"{expected:.1%}",
+            f"{np.mean([defect.found for defect in real]):.1%} ({low:.1%} to {high:.1%})",
+            "yes" if low <= expected <= high else "no",
+        )
+
+
+def is_stated(defect: Real, detections: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether it was stated that such a defect, or a smaller and fainter one, is found."""
+    sizes = [one["found_from"] for one in detections if one["found_from"] and one["contrast"] <= defect.contrast]
+    return any(size <= defect.size for size in sizes)
+
+
+def say_stated(stated: Sequence[Real]) -> tuple[str, str]:
+    """Return how many defects were found of those of which it was stated, and whether that agrees."""
+    if not stated:
+        return "none", "-"
+    found = sum(defect.found for defect in stated)
+    low, high = interval(found, len(stated))
+    return f"{found} of {len(stated)} ({low:.1%} to {high:.1%})", "yes" if high >= 0.95 else "no"
+
+
+def expect(defect: Real, detections: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share of drawn defects of a size and contrast that were found, interpolated on logarithmic scales."""
+    contrasts = [one["contrast"] for one in detections]
+    shares = [_at_size(one, defect.size) for one in detections]
+    return float(np.interp(np.log(max(defect.contrast, 1.0)), np.log(contrasts), shares))
+
+
+def _at_size(detection: Mapping[str, Any], size: int) -> float:
+    counts: dict[int, list[int]] = {}
+    for count in (*detection["first"], *detection["tests"]):
+        found, drawn = counts.setdefault(count["size"], [0, 0])
+        counts[count["size"]] = [found + count["found"], drawn + count["drawn"]]
+    sizes = sorted(counts)
+    return float(np.interp(np.log(size), np.log(sizes), [counts[one][0] / counts[one][1] for one in sizes]))
+
+
+def median(values: Iterator[float]) -> float:
+    """Return the median of values."""
+    return float(np.median(list(values)))
+
+
+if __name__ == "__main__":
+    main()
