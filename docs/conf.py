@@ -21,6 +21,7 @@ NAVIGATION = {
         "docs/gallery",
         "docs/thresholds",
         "docs/verdicts",
+        "docs/qualify",
         "docs/runs",
         "docs/report",
         "docs/metrics",

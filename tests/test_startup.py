@@ -41,6 +41,7 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["datasets", "show", "real_iad"],
         ["datasets", "check", "--help"],
         ["preview", "--help"],
+        ["qualify", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:

@@ -11,7 +11,6 @@ from adcli._commands import quote
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
 from adcli.cli.flags import (
     OPENED,
-    SCORING,
     Command,
     Place,
     drop_missing,
@@ -55,7 +54,7 @@ NAMED = ("sizes", "contrasts", "draws", "out")
 @flag("--anywhere", is_flag=True, section="Images", help="Draw in the background, too, where it is of one colour.")
 @flag("--seed", section="Images", type=click.IntRange(0), metavar="N", default=0, help="Of the drawn defects (0).")
 @flag("--out", type=Place(), metavar="FILE", section="Output", help="The record, FILE.html (qualify-RUN-DATE.html).")
-@settings(*SCORING)
+@settings("batch_size", "device", "workers")
 @megapixels_flag
 @json_flag
 @click.pass_context

@@ -15,7 +15,8 @@ from adcli._files import check_reachable, is_folder, storing, write_atomically
 from adcli.data.ahead import read_ahead
 from adcli.data.decoding import judge_mask
 from adcli.data.defects import KINDS, Measured, measure_defect
-from adcli.data.folder import find_images
+from adcli.data.folder import find_images, reading
+from adcli.data.left_out import say
 from adcli.data.photograph import open_photograph
 from adcli.data.source import Decoded, Item
 from adcli.data.table import SUFFIXES, list_parts
@@ -136,6 +137,7 @@ def qualify(
     detections, drawn = search_sizes(KINDS, sorted(contrasts), sorted(sizes), draws, drawing)
     missed = _score_defects(scorer, held_out, progress)
     agreement = _score_repeats(scorer, parts, progress)
+    say(scorer.source.left_out, progress.note, "note")
     settings = {
         "sizes": sorted(sizes),
         "contrasts": sorted(contrasts),
@@ -192,7 +194,8 @@ def _list_repeats(reference: str) -> dict[str, list[Path]]:
         check_reachable(folder, DataError)
         if not is_folder(folder):
             raise DataError(f"{where}: no such folder; give one with a folder for each part, or table:FILE.")
-        parts = {inner.name: find_images(inner) for inner in sorted(folder.iterdir()) if inner.is_dir()}
+        with reading(folder):
+            parts = {inner.name: find_images(inner) for inner in sorted(folder.iterdir()) if inner.is_dir()}
     if not any(len(photographs) > 1 for photographs in parts.values()):
         raise DataError(f"{where}: has no part with several photographs; give a folder for each part.")
     return parts
