@@ -89,6 +89,7 @@ def qualify(
     wanted = {"sizes": _parse(sizes, int, "--sizes"), "contrasts": _parse(contrasts, float, "--contrasts")}
     pipeline, progress = load_pipeline(), ConsoleProgress()
     opened = pipeline.find(run, progress=progress)
+    progress.note(pipeline.calibrated_since(opened))
     out = out or _name_record(opened.origin.run)
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
     found = pipeline.qualify(

@@ -115,7 +115,8 @@ class Real(NamedTuple):
     measured: Measured | None
 
 
-class Missed(NamedTuple):
+@dataclass(frozen=True)
+class Missed:
     """Real defects of a kind, those that could be read."""
 
     kind: str
