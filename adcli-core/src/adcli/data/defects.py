@@ -1,8 +1,8 @@
-"""Defects drawn into photographs of good parts, each of a kind, a size and a contrast, and the same measured in masks.
+"""Defects drawn into photographs of good parts, each of a kind, a size and a contrast, and real ones measured.
 
-The size of a defect is the longer side of the upright box around it, in pixels. Its contrast is the root of the mean
-squared difference between its pixels and those around it, in levels from 0 to 255, less what those around differ among
-themselves.
+The size of a defect is the longer side of the upright box around it, in pixels. The contrast of a drawn one is the root
+of the mean squared change of its pixels, in levels from 0 to 255. Of a real one, nobody knows what was there before:
+its contrast is that across its outline. Of drawn ones, except stains, which fade, both are the same.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,10 @@ SCRATCH = 20
 """How many times longer than wide a scratch is; one pixel wide at least."""
 
 AROUND = 4
-"""What counts as around a defect is as wide as one of as many parts of its size, and two pixels at least."""
+"""The surface around a piece is as wide as one of as many parts of its size, and two pixels at least."""
+
+OUTLINE = 3
+"""Pixels on each side of an outline that its contrast is measured between."""
 
 _CORNERS = 48
 
@@ -172,40 +175,66 @@ def _level_around(pixels: Pixels, box: tuple[slice, ...], inside: Flags) -> Weig
     return np.broadcast_to(level.astype(np.float32), (*inside.shape, 3))
 
 
-def _find_ring(
-    pixels: Pixels, box: tuple[slice, ...], inside: Flags, marked: Flags | None = None
-) -> tuple[Flags, Pixels]:
-    """Return which pixels are around a shape and in no defect, and the part of the photograph that holds them."""
+def _find_ring(pixels: Pixels, box: tuple[slice, ...], inside: Flags) -> tuple[Flags, Pixels]:
+    """Return which pixels are around a shape, and the part of the photograph that holds them."""
     from scipy.ndimage import binary_dilation
 
     width = max(max(inside.shape) // AROUND, 2)
-    starts = [max(side.start - width, 0) for side in box]
-    stops = [min(side.stop + width, total) for side, total in zip(box, pixels.shape, strict=False)]
-    area = slice(starts[0], stops[0]), slice(starts[1], stops[1])
-    placed = np.zeros((stops[0] - starts[0], stops[1] - starts[1]), bool)
-    rows, columns = (slice(s.start - first, s.stop - first) for s, first in zip(box, starts, strict=True))
-    placed[rows, columns] = inside
-    ring = binary_dilation(placed, iterations=width) & ~placed
-    return (ring if marked is None else ring & ~marked[area]), pixels[area]
+    area, placed = _widen(box, width, inside, pixels.shape)
+    return binary_dilation(placed, iterations=width) & ~placed, pixels[area]
+
+
+def _widen(
+    box: tuple[slice, ...], margin: int, inside: Flags, total: tuple[int, ...]
+) -> tuple[tuple[slice, ...], Flags]:
+    """Return a box with a margin, as far as the photograph reaches, and which of its pixels a shape (h, w) holds."""
+    area = tuple(
+        slice(max(side.start - margin, 0), min(side.stop + margin, most))
+        for side, most in zip(box, total, strict=False)
+    )
+    before = [side.start - wide.start for side, wide in zip(box, area, strict=True)]
+    after = [wide.stop - side.stop for side, wide in zip(box, area, strict=True)]
+    return area, np.pad(inside, list(zip(before, after, strict=True)))
 
 
 def measure_defect(pixels: Pixels, mask: Flags) -> Measured:
     """Return size and contrast of the largest region of a mask.
 
+    The contrast is the root of the mean squared difference of the means on both sides of its outline, less what these
+    are outside of it, where the surface alone differs.
+
     Args:
         pixels: the photograph, (H, W, 3).
         mask: which of its pixels are defective, (H, W); some are.
     """
-    from scipy.ndimage import find_objects, label
+    from scipy.ndimage import binary_dilation, binary_erosion, find_objects, label
 
     labels, _ = label(mask, structure=np.ones((3, 3), int))
     largest = int(np.bincount(labels[labels > 0]).argmax())
     box = find_objects(labels)[largest - 1]
-    inside = labels[box] == largest
-    ring, part = _find_ring(pixels, box, inside, mask)
-    around = part[ring].astype(np.float64)
-    if not len(around):
-        return Measured(max(inside.shape), 0.0)
-    level = around.mean(axis=0)
-    squares = ((pixels[box][inside] - level) ** 2).mean() - ((around - level) ** 2).mean()
-    return Measured(max(inside.shape), float(np.sqrt(max(squares, 0.0))))
+    area, inside = _widen(box, 4 * OUTLINE, labels[box] == largest, mask.shape)
+    part, others = pixels[area].astype(np.float32), mask[area] & ~inside
+
+    def grown(flags: Flags, width: int) -> Flags:
+        return np.asarray(binary_dilation(flags, np.ones((3, 3)), iterations=width))
+
+    near = grown(inside, OUTLINE)
+    bands = inside & ~binary_erosion(inside, np.ones((3, 3)), OUTLINE), near & ~inside, grown(near, OUTLINE) & ~near
+    inner, outer, beyond = (band & ~others for band in bands)
+    across = _compare(part, inner, outer, grown(inside, 1) & ~inside)
+    outside = _compare(part, outer, beyond, grown(near, 1) & ~near)
+    height, width = labels[box].shape
+    return Measured(max(height, width), float(np.sqrt(max(across - outside, 0.0))))
+
+
+def _compare(part: Weights, first: Flags, second: Flags, line: Flags) -> float:
+    """Return the mean squared difference of the local means of two bands (h, w) along a line between them; or 0."""
+    from scipy.ndimage import uniform_filter
+
+    means = []
+    for band in (first, second):
+        weight = uniform_filter(band.astype(np.float32), 2 * OUTLINE + 1, mode="constant")
+        line = line & (weight > 1e-4)
+        sums = uniform_filter(part * band[:, :, None], (2 * OUTLINE + 1, 2 * OUTLINE + 1, 1), mode="constant")
+        means.append(sums / np.maximum(weight, 1e-4)[:, :, None])
+    return float(((means[0] - means[1])[line] ** 2).mean()) if line.any() else 0.0
