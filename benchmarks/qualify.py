@@ -3,7 +3,8 @@
     python benchmarks/qualify.py RECORD.json... [--as KIND=DRAWN...]
 
 A record is what ``adcli qualify RUN --json`` printed, of a run whose data have real defects with masks. Each real
-defect has a size and a contrast, measured in its mask as those of drawn ones are. Two questions are asked of each kind:
+defect has a size, and a contrast across its outline. That of drawn ones is measured here, since stains fade to their
+outlines. Two questions are asked of each kind:
 
 - *stated*: of the real defects that are as large and as clear as a size that was stated, or more, how many were found?
   It agrees if 95 % lie within the exact 95 % interval of that share.
@@ -15,11 +16,13 @@ defect has a size and a contrast, measured in its mask as those of drawn ones ar
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from adcli.data.defects import measure_defect, paint_defect, shape_defect
 from adcli.metrics import interval
 
 DRAWN = {
@@ -77,8 +80,24 @@ def rows_of(record: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Seq
 
 def is_stated(defect: Real, detections: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether it was stated that such a defect, or a smaller and fainter one, is found."""
-    sizes = [one["found_from"] for one in detections if one["found_from"] and one["contrast"] <= defect.contrast]
-    return any(size <= defect.size for size in sizes)
+    stated = [(one, one["found_from"]) for one in detections if one["found_from"]]
+    return any(
+        size <= defect.size and one["contrast"] * outline_share(one["kind"], size) <= defect.contrast
+        for one, size in stated
+    )
+
+
+@cache
+def outline_share(kind: str, size: int) -> float:
+    """Return the contrast across its outline that a drawn defect has for each level of its own."""
+    measured = []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        weights = shape_defect(kind, size, random)
+        grey, mask = np.full((size + 40, size + 40, 3), 128, np.uint8), np.zeros((size + 40, size + 40), bool)
+        mask[20 : 20 + weights.shape[0], 20 : 20 + weights.shape[1]] = weights > 0
+        measured.append(measure_defect(paint_defect(grey, kind, weights, (20, 20), 50, random), mask).contrast / 50)
+    return float(np.mean(measured))
 
 
 def say_stated(stated: Sequence[Real]) -> tuple[str, str]:
@@ -92,7 +111,8 @@ def say_stated(stated: Sequence[Real]) -> tuple[str, str]:
 
 def expect(defect: Real, detections: Sequence[Mapping[str, Any]]) -> float:
     """Return the share of drawn defects of a size and contrast that were found, interpolated on logarithmic scales."""
-    contrasts = [one["contrast"] for one in detections]
+    size = min(defect.size, max(count["size"] for one in detections for count in one["first"]))
+    contrasts = [one["contrast"] * outline_share(one["kind"], size) for one in detections]
     shares = [_at_size(one, defect.size) for one in detections]
     return float(np.interp(np.log(max(defect.contrast, 1.0)), np.log(contrasts), shares))
 

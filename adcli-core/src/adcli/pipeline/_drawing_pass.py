@@ -103,9 +103,10 @@ class DrawingPass:
         return self._open(number).area.background
 
     def _random(self, draw: Draw, purpose: int) -> np.random.Generator:
-        """Return random numbers that are the same for a defect at every size."""
+        """Return random numbers for a defect; but for its place, they are the same at every size."""
         kind, contrast = KINDS.index(draw.kind), round(1000 * draw.contrast)
-        return np.random.default_rng([self.seed, kind, contrast, draw.number, purpose])
+        size = draw.size if purpose == _PLACE else 0
+        return np.random.default_rng([self.seed, kind, contrast, draw.number, purpose, size])
 
     def _order(self, draw: Draw) -> list[int]:
         """Return the photographs for the defects of a kind and contrast, in the order in which they are used."""

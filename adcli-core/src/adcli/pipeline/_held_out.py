@@ -69,7 +69,7 @@ def find_held_out(opened: Run | Export, data: str | None, seed: int, progress: P
     else:
         run = _find_run(opened)
         splits, good = _of_run(run, progress)
-        where, source = f"{run.path}", "photographs that calibrated the run, and its good test images"
+        where, source = f"{run.path}", "good photographs that calibrated the run, or are among its test images"
     if not good:
         raise DataError(f"{where}: has no good photographs that the model is not fitted to; give some with --data DIR.")
     digests = digests_of(good, skip_unreadable=True)
