@@ -8,9 +8,10 @@ outlines. Two questions are asked of each kind:
 
 - *stated*: of the real defects that are as large and as clear as a size that was stated, or more, how many were found?
   It agrees if 95 % lie within the exact 95 % interval of that share.
-- *expected*: what share of all real ones would be found if each were found as often as drawn ones of its size and
-  contrast, interpolated between those that were drawn, and the nearest for what is smaller, larger, fainter or clearer
-  than all? It agrees if that share lies within the interval of the one that was found.
+- *expected*: what share of the real ones would be found if each were found as often as drawn ones of its size and
+  contrast, interpolated between those that were drawn? Only real ones between the smallest and the largest, the
+  faintest and the clearest of these are asked about. It agrees if its 95 % interval (of the drawn counts, resampled)
+  overlaps the exact 95 % interval of the share that was found.
 """
 
 import argparse
@@ -32,6 +33,9 @@ DRAWN = {
 """What each real kind is compared with, decided before anything was scored, by what they look like."""
 
 
+RESAMPLED = 200
+
+
 class Real(NamedTuple):
     """A real defect."""
 
@@ -47,7 +51,7 @@ def main() -> None:
     parser.add_argument("--as", dest="drawn", nargs="*", default=[], metavar="KIND=DRAWN")
     given = parser.parse_args()
     kinds = DRAWN | dict(pair.split("=", 1) for pair in given.drawn)
-    print("| run | real | compared with | real ones | stated: found of those | agrees | expected | found | agrees |")
+    print("| run | real | as | real ones (medians) | stated: found | agrees | expected | found | agrees |")
     print("|---|---|---|---|---|---|---|---|---|")
     for path in given.records:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -63,19 +67,65 @@ def rows_of(record: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Seq
         if not real or drawn is None:
             continue
         detections = [found for found in record["detections"] if found["kind"] == drawn]
-        stated = [defect for defect in real if is_stated(defect, detections)]
-        expected = float(np.mean([expect(defect, detections) for defect in real]))
-        low, high = interval(sum(defect.found for defect in real), len(real))
         yield (
             one["kind"],
             drawn,
             f"{len(real)}, {median(defect.size for defect in real):.0f} px, "
             f"contrast {median(defect.contrast for defect in real):.0f}",
-            *say_stated(stated),
-            f"{expected:.1%}",
-            f"{np.mean([defect.found for defect in real]):.1%} ({low:.1%} to {high:.1%})",
-            "yes" if low <= expected <= high else "no",
+            *say_stated([defect for defect in real if is_stated(defect, detections)]),
+            *say_expected([defect for defect in real if is_between(defect, detections)], detections),
         )
+
+
+def is_between(defect: Real, detections: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether drawn defects enclose a real one by size and contrast."""
+    sizes = [count["size"] for one in detections for count in one["first"]]
+    contrasts = [one["contrast"] * outline_share(one["kind"], defect.size) for one in detections]
+    return min(sizes) <= defect.size <= max(sizes) and min(contrasts) <= defect.contrast <= max(contrasts)
+
+
+def say_expected(real: Sequence[Real], detections: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Return what is expected of real defects, how many were found, and whether both agree."""
+    if not real:
+        return "none", "-", "-"
+    random = np.random.default_rng(0)
+    drawn = [np.mean([expect(one, detections, table) for one in real]) for table in resample(detections, random)]
+    mean = np.mean([expect(one, detections, resampled(detections, None)) for one in real])
+    least, most = np.quantile(drawn, (0.025, 0.975))
+    found = sum(one.found for one in real)
+    low, high = interval(found, len(real))
+    return (
+        f"{mean:.1%} ({least:.1%} to {most:.1%})",
+        f"{found} of {len(real)}, {found / len(real):.1%} ({low:.1%} to {high:.1%})",
+        "yes" if least <= high and low <= most else "no",
+    )
+
+
+Table = Sequence[tuple[Sequence[int], Sequence[float]]]
+"""For each contrast, the sizes that were drawn, and the share of each that was found."""
+
+
+def resample(detections: Sequence[Mapping[str, Any]], random: np.random.Generator) -> Iterator[Table]:
+    """Yield shares that may as well be the true ones."""
+    for _ in range(RESAMPLED):
+        yield resampled(detections, random)
+
+
+def resampled(detections: Sequence[Mapping[str, Any]], random: np.random.Generator | None) -> Table:
+    """Return the shares that were found; with random numbers, shares that may as well be the true ones."""
+    table = []
+    for one in detections:
+        counts: dict[int, list[int]] = {}
+        for count in (*one["first"], *one["tests"]):
+            found, drawn = counts.get(count["size"], (0, 0))
+            counts[count["size"]] = [found + count["found"], drawn + count["drawn"]]
+        sizes = sorted(counts)
+        shares = [
+            found / drawn if random is None else float(random.beta(found + 0.5, drawn - found + 0.5))
+            for found, drawn in (counts[size] for size in sizes)
+        ]
+        table.append((sizes, shares))
+    return table
 
 
 def is_stated(defect: Real, detections: Sequence[Mapping[str, Any]]) -> bool:
@@ -109,21 +159,11 @@ def say_stated(stated: Sequence[Real]) -> tuple[str, str]:
     return f"{found} of {len(stated)} ({low:.1%} to {high:.1%})", "yes" if high >= 0.95 else "no"
 
 
-def expect(defect: Real, detections: Sequence[Mapping[str, Any]]) -> float:
-    """Return the share of drawn defects of a size and contrast that were found, interpolated on logarithmic scales."""
-    size = min(defect.size, max(count["size"] for one in detections for count in one["first"]))
-    contrasts = [one["contrast"] * outline_share(one["kind"], size) for one in detections]
-    shares = [_at_size(one, defect.size) for one in detections]
+def expect(defect: Real, detections: Sequence[Mapping[str, Any]], table: Table) -> float:
+    """Return the share of drawn defects of a size and contrast that are found, interpolated on logarithmic scales."""
+    contrasts = [one["contrast"] * outline_share(one["kind"], defect.size) for one in detections]
+    shares = [float(np.interp(np.log(defect.size), np.log(sizes), found)) for sizes, found in table]
     return float(np.interp(np.log(max(defect.contrast, 1.0)), np.log(contrasts), shares))
-
-
-def _at_size(detection: Mapping[str, Any], size: int) -> float:
-    counts: dict[int, list[int]] = {}
-    for count in (*detection["first"], *detection["tests"]):
-        found, drawn = counts.setdefault(count["size"], [0, 0])
-        counts[count["size"]] = [found + count["found"], drawn + count["drawn"]]
-    sizes = sorted(counts)
-    return float(np.interp(np.log(size), np.log(sizes), [counts[one][0] / counts[one][1] for one in sizes]))
 
 
 def median(values: Iterator[float]) -> float:

@@ -15,8 +15,11 @@ from support import Adcli, assert_one_line
 
 from adcli import pipeline
 from adcli._files import seal
+from adcli.data.decoding import Size
+from adcli.data.framing import parse_framing
 from adcli.errors import RunError
 from adcli.exports.export import Export
+from adcli.pipeline._bench import draw_for
 from adcli.pipeline.metrics_in_force import metrics_in_force
 from adcli.runs.run import Run
 
@@ -154,6 +157,8 @@ def test_zones_are_calibrated_again_and_at_the_best_f1(runs: dict[str, Run], dat
     assert {zones for _, is_defect, zones in before if is_defect} <= {("upper",), ("lower",), ("upper", "lower")}
     assert not any(zones for _, is_defect, zones in before if not is_defect)
     pipeline.recalibrate(run, threshold="f1", validation=str(data / "test"))
+    shown, words = metrics_in_force(pipeline.load(run.path))
+    assert (words, shown["image"]["detection_rate"]) == ("", 1.0)
     found = [(it.score, it.verdict) for it in pipeline.predict(pipeline.load(run.path), [data / "test"])]
     assert [score for score, _ in found] == [score for score, _, _ in before]
     assert [verdict for _, verdict in found] == ["good"] * 4 + ["defect"] * 4
@@ -163,8 +168,24 @@ def test_zones_are_calibrated_again_and_at_the_best_f1(runs: dict[str, Run], dat
     assert again.n == 4
     assert set(again.zones) == {"upper", "lower"}
     shown, words = metrics_in_force(pipeline.load(run.path))
-    assert "evaluate it again" in words
+    assert "stand among other good images than those that calibrate the run now; evaluate it again" in words
     assert "false_alarm_rate" not in shown["image"]
+
+
+@pytest.mark.parametrize(
+    ("region", "crop", "ignored"),
+    [
+        ("40,300,20,500", None, None),
+        ("a=0,0,700,20 b=5,300,20,20", None, None),
+        (None, "20x900", None),
+        ("a=0,0,700,20", None, (30, 40)),
+        (None, None, (600, 400)),
+    ],
+)
+def test_bench_draws_images_that_suit_the_run(region: str | None, crop: str | None, ignored: Size | None) -> None:
+    framing = parse_framing(region, crop, "squash", None if ignored is None else np.zeros(ignored, bool))
+    with draw_for(framing) as images, Image.open(images[0]) as image:
+        framing.check((image.height, image.width), "drawn")
 
 
 def test_thresholds_of_zones_in_another_order_are_refused(runs: dict[str, Run], data: Path, tmp_path: Path) -> None:
@@ -176,6 +197,14 @@ def test_thresholds_of_zones_in_another_order_are_refused(runs: dict[str, Run], 
         RunError, match=r"calibration\.json: zones are lower, upper, but those looked at are upper, lower"
     ):
         list(pipeline.predict(pipeline.load(path), [data / "test"]))
+
+
+def test_zones_are_named_without_good_images_as_well(data: Path, tmp_path: Path) -> None:
+    zones = "upper=50,20,100,50 lower=50,60,100,50"
+    run = train(data, tmp_path / "run", region=zones, calibration="none", threshold="-1e9")
+    for found in pipeline.predict(run, [data / "test/hole"]):
+        assert found.zones == ("upper", "lower")
+        assert found.regions
 
 
 def test_a_training_sets_the_threshold_of_zones_at_the_best_f1_or_at_a_value(data: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_check_of_data_says_it_too(tmp_path: Path) -> None:
         Image.fromarray(np.full((600, 900, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
     lines = list(inspect_data(str(tmp_path)).lines())
     (hint,) = [line for line in lines if line.startswith("hint")]
-    assert "at 256 x 256, a pixel of the model covers 3.5 x 2.3 pixels" in hint
+    assert "at --image-size 224x288, a pixel of the model covers 3.1 x 2.7 pixels" in hint
     for i in range(3):
         Image.fromarray(np.full((300, 400, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
     assert not [line for line in inspect_data(str(tmp_path)).lines() if line.startswith("hint")]

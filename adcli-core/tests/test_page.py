@@ -86,6 +86,12 @@ def test_no_two_elements_share_an_identifier() -> None:
     assert len(identifiers) == len(set(identifiers))
 
 
+def test_cards_name_the_zones_that_are_found_defective() -> None:
+    shown = [replace(cards()[0], zones=("left", "right")), *cards()[1:]]
+    assert render(page(shown)).count("p 0.01, in left, right") == 1
+    assert "p 0.01, in " not in render(page())
+
+
 def test_names_cannot_bring_in_markup() -> None:
     (card, *others) = cards()
     evil = replace(card, name='<img src=x onerror="alert(1)">', kind="<b>'&quot;")

@@ -18,7 +18,9 @@ from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.runtime import ImageBatch, Scored
 from adcli.scoring.scorer import Scorer
-from adcli.scoring.thresholds import GoodScores
+from adcli.scoring.thresholds import CalibrationPlan, GoodScores
+
+PLAN = CalibrationPlan(method="held-out", rate=0.01)
 
 SIZE = (8, 8)
 
@@ -49,7 +51,7 @@ def test_what_a_letterbox_adds_is_no_value_of_the_map(tmp_path: Path, original: 
     inner = (0, slice(7, 17)) if original[0] < original[1] else (0, slice(None), slice(7, 17))
     maps[inner] = 1
     source = ImageSource((24, 24), workers=0, framing=Framing(fit="letterbox"))
-    good = GoodScores(lambda images: (np.ones(1, np.float32), maps), source, 1)
+    good = GoodScores(lambda images: (np.ones(1, np.float32), maps), source, 1, PLAN)
     good.add([Item(path)])
     assert (good.maxima, good.lowest) == ([1.0], 1.0)
 
@@ -65,7 +67,7 @@ def test_calibration_sees_the_values_that_a_prediction_has(tmp_path: Path) -> No
     source = ImageSource((24, 24), workers=0, framing=framing)
     runtime = lambda images: (np.ones(1, np.float32), maps)  # noqa: E731
     (scored,) = Scorer(runtime, source, Calibration.none(), 1)([path])
-    whole, good = scored.map, GoodScores(runtime, source, 1)
+    whole, good = scored.map, GoodScores(runtime, source, 1, PLAN)
     good.add([Item(path)])
     assert whole is not None
     assert [np.nanmax(whole)] == good.maxima

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,6 +89,10 @@ def test_too_few_images_promise_as_much_less_as_there_are_zones() -> None:
     assert calibration.achievable_rate == 4 / 20
     assert "at most 1 in 5 good images is rejected (from 19 held-out good images in 4 zones)" in calibration.promise()
     assert "1 in 100 would need 399 of them" in calibration.promise()
+    few = calibrate(np.random.default_rng(0).normal(size=(3, 4)), 0.01)
+    assert "promises nothing about false alarms (from 3 held-out good images in 4 zones, too few)" in few.promise()
+    alone = calibrate(np.random.default_rng(0).normal(size=(19, 1)), 0.01)
+    assert "(from 19 held-out good images in 1 zone)" in alone.promise()
 
 
 def test_another_rate_is_that_of_a_calibration_at_that_rate() -> None:
@@ -119,6 +124,8 @@ def test_a_calibration_of_zones_is_read_as_it_was_written(tmp_path: Path) -> Non
 def test_zones_are_named_words() -> None:
     assert parse_zones("1,2,30,40") == (1, 2, 30, 40)
     assert parse_zones("left=0,0,30,20 right=25,10,30,20") == TWO
+    assert parse_zones(" 1, 2 ,30, 40 ") == (1, 2, 30, 40)
+    assert parse_zones("left=0, 0, 30, 20\nright = 25,10 , 30,20\n") == TWO
     assert parse_zones("only=0,0,30,20") == (Zone("only", (0, 0, 30, 20)),)
     framing = parse_framing("left=0,0,30,20 right=25,10,30,20", None, "squash")
     assert (framing.region, framing.zones) == (None, TWO)
@@ -147,6 +154,19 @@ def test_a_crop_must_fit_into_each_zone() -> None:
         parse_framing("left=0,0,60,60 right=0,0,30,20", "40x40", "squash")
 
 
+def test_a_message_about_a_zone_is_one_line_and_names_it() -> None:
+    framing = parse_framing("left=0,0,30,20 right=25,10,30,20", None, "squash")
+    with pytest.raises(DataError, match="and --region right=25,10,30,20 reaches to 55 and 30"):
+        framing.check((25, 50), "a.png")
+    ignored = np.zeros((40, 60), bool)
+    ignored[:, 25:] = True
+    with pytest.raises(DataError, match=r"a\.png: nothing of --region right=25,10,30,20 is left"):
+        replace(framing, ignored=ignored).check((40, 60), "a.png")
+    with pytest.raises(OptionError) as caught:
+        parse_framing("left=0,0,60,60\nright=0,0,30,20\n", "40x40", "squash")
+    assert "\n" not in caught.value.format_message()
+
+
 def test_the_map_of_a_sheet_lies_at_its_zones_and_the_highest_counts() -> None:
     framing = Framing(zones=TWO)
     assert framing.find_sheet((10, 15)) == (20, 15)
@@ -160,5 +180,5 @@ def test_the_map_of_a_sheet_lies_at_its_zones_and_the_highest_counts() -> None:
 
 
 def test_a_photograph_that_one_zone_does_not_suit_is_refused() -> None:
-    with pytest.raises(DataError, match=r"x\.png: is 50 pixels wide and 40 high, and --region 25,10,30,20"):
+    with pytest.raises(DataError, match=r"x\.png: is 50 pixels wide and 40 high, and --region right=25,10,30,20"):
         Framing(zones=TWO).check((40, 50), "x.png")

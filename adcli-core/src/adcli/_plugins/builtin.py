@@ -14,6 +14,7 @@ class SplitOptions(Options):
         0.2, "Share of the good images held out for testing, if the data have no split.", gt=0, lt=1
     )
     seed: int = option(0, "Which of them are held out: seed and content of an image decide.")
+    part: str = option("", "Regular expression that finds in an image's name the part it shows; --part sets it.")
 
 
 class FolderOptions(SplitOptions):
@@ -34,9 +35,9 @@ FOLDER/good/ DEFECT/ masks/DEFECT/STEM.png
 FOLDER/*.png
 """
 TABLE_LAYOUT = """\
-image,label,split,mask,defect                   only image is needed
-0001.png,good,train,,
-0317.png,defect,test,masks/0317.png,scratch
+image,label,split,mask,defect,part              only image is needed
+0001.png,good,train,,,
+0317.png,defect,test,masks/0317.png,scratch,
 """
 
 
@@ -54,7 +55,7 @@ def adcli_datasets() -> list[DatasetSpec]:
             name="table",
             target="adcli.data.table:load",
             options=TableOptions,
-            summary="A table in CSV or JSON lines with the columns image, label, split, mask and defect",
+            summary="A table in CSV or JSON lines with the columns image, label, split, mask, defect and part",
             layout=TABLE_LAYOUT,
         ),
         DatasetSpec(

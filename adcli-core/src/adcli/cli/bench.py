@@ -11,7 +11,12 @@ from adcli.runs.settings import FIELDS
 
 @click.command(cls=Command)
 @operand("run", OPENED, complete="runs")
-@operand("paths", "Images, and folders of them; none to draw some of 256 x 256 pixels.", complete="files", nargs=-1)
+@operand(
+    "paths",
+    "Images, and folders of them; none to draw some, 256 x 256 or as the run needs.",
+    complete="files",
+    nargs=-1,
+)
 @settings("device", "workers")
 @megapixels_flag
 @json_flag

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @setting("false_alarm_rate", otherwise="the run's")
 @setting("threshold", "A number, or f1 for what separates the good images and --validation best.")
 @setting("validation", "Folder with a folder for each kind of defect, for --threshold f1; 'good' may be missing.")
+@settings("part", "views")
 @flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
 @flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
 @flag("--restore", type=int, metavar="N", section="Calibration", help="Bring back calibration N of --list.")
@@ -50,6 +51,8 @@ def calibrate(
     false_alarm_rate: float | None,
     threshold: str | None,
     validation: str | None,
+    part: str | None,
+    views: int | None,
     listed: bool,
     undo: bool,
     restore: int | None,
@@ -75,6 +78,8 @@ def calibrate(
         "rate": false_alarm_rate,
         "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
+        "part": part,
+        "views": views,
     }
     _check_alone({"--list": listed, "--undo": undo, "--restore": restore is not None}, wanted)
     pipeline = load_pipeline()

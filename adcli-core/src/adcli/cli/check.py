@@ -10,11 +10,19 @@ from adcli.cli.flags import Command, drop_missing, json_flag, megapixels_flag, o
 
 @click.command(cls=Command)
 @operand("reference", "What --data takes: a folder, table:FILE, or NAME[:CATEGORY].", complete="data", metavar="REF")
-@settings("data_options", "workers")
+@settings("data_options", "part", "workers")
 @megapixels_flag
 @json_flag
 @click.pass_context
-def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], as_json: bool, **computing: Any) -> None:
+def check(
+    ctx: click.Context,
+    /,
+    reference: str,
+    data_options: dict[str, str],
+    part: str | None,
+    as_json: bool,
+    **computing: Any,
+) -> None:
     """Look at data, without training.
 
     Decodes and counts images and masks, and lists what is left out. Reports unreadable or transparent images, test
@@ -22,7 +30,9 @@ def check(ctx: click.Context, /, reference: str, data_options: dict[str, str], a
     one line each; the exit code is then 4.
     """
     pipeline = load_pipeline()
-    found = pipeline.inspect_data(reference, data_options, **drop_missing(computing), progress=ConsoleProgress())
+    found = pipeline.inspect_data(
+        reference, data_options, part=part or "", **drop_missing(computing), progress=ConsoleProgress()
+    )
     if as_json:
         print_json(_document(found))
     else:

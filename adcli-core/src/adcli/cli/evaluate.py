@@ -23,13 +23,18 @@ from adcli.errors import DataError
 @click.command(cls=Command)
 @operand("run", RUN, complete="runs")
 @setting("data", "Folder or data set to test on.", otherwise="the run's")
-@settings("data_options")
+@settings("data_options", "part")
 @flag("--name", metavar="NAME", section="Output", help="Folder under RUN/evaluations (test, or the data's name).")
 @settings(*SCORING)
 @megapixels_flag
 @json_flag
 def evaluate(
-    run: str, data: str | None, data_options: dict[str, str], name: str | None, as_json: bool, **scoring: Any
+    run: str,
+    data: str | None,
+    data_options: dict[str, str],
+    name: str | None,
+    as_json: bool,
+    **scoring: Any,
 ) -> None:
     """Score labelled images with a finished run.
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
@@ -33,6 +33,7 @@ from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
     from adcli.pipeline import Export, Prediction, Run
+    from adcli.scoring.part_verdicts import PartVerdicts
     from adcli.scoring.scorer import Scorer
     from adcli.scoring.verdict import VerdictRecord
     from adcli.scoring.verdict_table import VerdictTable
@@ -61,7 +62,8 @@ _NAME_LENGTH = 1000
 @flag("--overlays", is_flag=True, section="Output", help="Draw a picture of each image into --out.")
 @flag(_FAIL, is_flag=True, section="Output", help="Exit with code 3 for a defect, else 4 without a verdict.")
 @setting("false_alarm_rate", otherwise="the run's")
-@setting("skip_unreadable", "Do not fail if images cannot be read.")
+@settings("part", "views")
+@setting("skip_unreadable", "Do not fail if images cannot be read, or parts lack some.")
 @settings(*(name for name in SCORING if name != "skip_unreadable"))
 @megapixels_flag
 @click.pass_context
@@ -235,8 +237,10 @@ class _Answers:
         progress: ConsoleProgress,
     ) -> None:
         self.form, self.out, self.table, self.scorer, self.progress = form, out, table, scorer, progress
-        self.images = self.defects = self.unreadable = 0
+        self.images = self.defects = self.unreadable = self.incomplete = 0
         self._first_problem = ""
+        self._parts = _open_parts(scorer, table)
+        self._found = (0, 0)
 
     def __enter__(self) -> "_Answers":
         return self
@@ -245,6 +249,8 @@ class _Answers:
         if kind is None or self.images:
             from adcli.data.left_out import say
 
+            if self._parts is not None:
+                self._judge_parts(list(self._parts.records()))
             _end(self.form, self.images)
             say(self.scorer.source.left_out, self.progress.note, "note")
             self.progress.note(self._summary())
@@ -259,6 +265,8 @@ class _Answers:
         record = VerdictRecord.of(prediction, picture=picture)
         if self.table is not None:
             self.table.write(record)
+        if self._parts is not None:
+            self._parts.add(record)
         # Counted before it is printed, so that no summary is behind what a reader has seen.
         self.images += 1
         self.defects += record.verdict == "defect"
@@ -268,10 +276,33 @@ class _Answers:
             self._first_problem = self._first_problem or prediction.problem
             self.progress.note(f"unreadable: {printable(prediction.problem)}")
 
+    def _judge_parts(self, records: "Sequence[VerdictRecord]") -> None:
+        """Write and print the verdicts of parts."""
+        from adcli._files import write_atomically
+        from adcli.scoring.part_verdicts import PARTS_FILE, part_lines
+
+        if self.out is not None:
+            write_atomically(self.out / PARTS_FILE, "".join(part_lines(records)).encode())
+        for i, record in enumerate(records):
+            if self.form == "table" and not i:
+                click.echo(click.style(f"{'verdict':<10} {'score':>12} {'p-value':>8}  part", bold=True))
+            _print(self.form, record, first=False)
+        self.incomplete = sum(record.verdict == "incomplete" for record in records)
+        self._found = (len(records), sum(record.verdict == "defect" for record in records))
+        lacking = (record for record in records if record.verdict == "incomplete")
+        for record in lacking:
+            self._first_problem = self._first_problem or f"part {record.part}: {record.problem}"
+            self.progress.note(f"incomplete: part {printable(record.part)}: {printable(record.problem)}")
+
     def _summary(self) -> str:
         words = [f"{self.images} image{'' if self.images == 1 else 's'}"]
         words += [f"{self.defects} with defects"] if self.scorer.calibration.image_threshold is not None else []
         words += [f"{self.unreadable} unreadable"] if self.unreadable else []
+        if self._parts is not None:
+            count, defects = self._found
+            words[-1] += f"; {count} part{'' if count == 1 else 's'}"
+            words += [f"{defects} with defects"] if self.scorer.calibration.image_threshold is not None else []
+            words += [f"{self.incomplete} incomplete"] if self.incomplete else []
         return ", ".join(words) + (f"; written to {self.out}" if self.out else "")
 
     def check(self, skip_unreadable: bool, fail_on_defect: bool) -> None:
@@ -289,6 +320,26 @@ class _Answers:
             raise DataError(
                 f"{self.unreadable} of {self.images} without a verdict: {self._first_problem.rstrip('.')}; {advice}."
             )
+        if self.incomplete and (fail_on_defect or not skip_unreadable):
+            raise DataError(
+                f"{self.incomplete} of {self._found[0]} parts incomplete: {self._first_problem.rstrip('.')}; "
+                "photograph them again, or accept that with --skip-unreadable."
+            )
+
+
+def _open_parts(scorer: "Scorer", table: "VerdictTable | None") -> "PartVerdicts | None":
+    """Return what joins photographs to parts, those of a table that is gone on with among them; None without parts."""
+    from adcli.scoring.part_verdicts import PartVerdicts
+    from adcli.scoring.verdict import read_table
+
+    rule = scorer.calibration.parts
+    if rule is None:
+        return None
+    parts = PartVerdicts(rule.views)
+    if table is not None and table.path.exists():
+        for record, _ in read_table(table.path):
+            parts.add(record)
+    return parts
 
 
 def _print(form: str, record: "VerdictRecord", *, first: bool) -> None:
@@ -328,6 +379,7 @@ def _table_line(record: "VerdictRecord") -> str:
     verdict = style_verdict(record.verdict, padded) if record.verdict else padded
     # Whoever reads on takes csv or json, where names are whole.
     name = record.image if len(record.image) <= _NAME_LENGTH else f"{record.image[:_NAME_LENGTH]}..."
+    name = name or record.part
     zone = f"  ({safe(record.zone)})" if record.zone else ""
     return f"{verdict} {score:>12} {p_value:>8}  {safe(name)}{zone}"
 

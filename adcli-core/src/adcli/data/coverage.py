@@ -10,6 +10,9 @@ from adcli.data.framing import Framing
 from adcli.data.tiling import DENSE, choose_tiles
 from adcli.errors import DataError, OptionError
 
+STEP = 32
+"""What sides of ``--image-size auto`` are multiples of, for networks that take any size: their coarsest stride."""
+
 
 def find_typical(sizes: Iterable[tuple[int, int, int]], framing: Framing) -> Size | None:
     """Return the median height and width of what is looked at in photographs; None if there are none that suit.

@@ -29,7 +29,7 @@ from adcli.data.left_out import (
     no_format,
 )
 from adcli.data.samples import Sample, Splits, count_labels
-from adcli.data.splitting import held_out
+from adcli.data.splitting import choose_tested
 from adcli.data.written import PICTURES_FOLDER, VERDICTS_FILE, find_artefact, is_artefact
 from adcli.errors import DataError, OptionError, one_line
 
@@ -277,7 +277,7 @@ def _read_classes(root: Path, options: FolderOptions) -> Splits:
     defects = [sample for sample in samples if sample.label == "defect"]
     if not defects:
         return Splits(good)
-    tested = held_out([sample.image for sample in good], options.test_share, options.seed)
+    tested = choose_tested(samples, options)
     train = [sample for sample in good if sample.image not in tested]
     return Splits(train, [*(sample for sample in good if sample.image in tested), *defects])
 

@@ -269,9 +269,9 @@ class Framing:
         if self.ignored is not None and self._ignored_at(original)[self.area(original)].all():
             raise self._nothing_left(name)
 
-    @staticmethod
-    def _nothing_left(name: object) -> DataError:
-        return DataError(f"{name}: nothing of it is left to look at; give another image with --ignore.")
+    def _nothing_left(self, name: object) -> DataError:
+        what = "it" if self.region is None else f"--region {self._say_region()}"
+        return DataError(f"{name}: nothing of {what} is left to look at; give another image with --ignore.")
 
     def _check_size(self, original: Size, name: object) -> None:
         height, width = original
@@ -281,8 +281,8 @@ class Framing:
             x, y, *sides = self.region
             inside = (sides[1], sides[0])
             if x + sides[0] > width or y + sides[1] > height:
-                region = ",".join(map(str, self.region))
-                raise DataError(f"{has}, and --region {region} reaches to {x + sides[0]} and {y + sides[1]}.")
+                end = f"reaches to {x + sides[0]} and {y + sides[1]}"
+                raise DataError(f"{has}, and --region {self._say_region()} {end}.")
         if self.crop is not None and (self.crop[0] > inside[0] or self.crop[1] > inside[1]):
             raise DataError(f"{has}, too small for --crop {self.crop[0]}x{self.crop[1]} (height x width).")
         if self.ignored is not None:
@@ -290,6 +290,11 @@ class Framing:
             if not have_same_aspect(original, ignored):
                 shape = f"{ignored[1]} wide and {ignored[0]} high"
                 raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
+
+    def _say_region(self) -> str:
+        """Return the region as it is given, of a zone with its name."""
+        box = "" if self.region is None else ",".join(map(str, self.region))
+        return next((f"{zone.name}={box}" for zone in self.beside if zone.box == self.region), box)
 
     def files(self, size: Size) -> dict[str, bytes]:
         """Return, by name, the files that hold it, and code that follows them without adcli; none where it is plain.
@@ -358,7 +363,8 @@ def parse_zones(text: str) -> Box | tuple[Zone, ...]:
     Raises:
         OptionError: it is neither, or a name is no word, or two are alike.
     """
-    words, zones = text.split(), list[Zone]()
+    # Spaces around commas and equals signs part nothing.
+    words, zones = re.sub(r"\s*([,=])\s*", r"\1", text).split(), list[Zone]()
     if len(words) < 2 and "=" not in text:
         return parse_region(text)
     for word in words:
@@ -425,7 +431,8 @@ def parse_framing(
     centre = None if crop is None else parse_crop(crop)
     boxes = [zone.box for zone in zones] if box is None else [box]
     if centre is not None and not all(_fits(centre, it) for it in boxes):
-        raise OptionError(f"must fit into region {region}, and '{crop}' does not.", option="crop")
+        where = " ".join((region or "").split())
+        raise OptionError(f"must fit into region {where}, and '{crop}' does not.", option="crop")
     columns, rows = (tiles and parse_tiles(tiles)) or (1, 1)
     tiling = Tiling(columns, rows, overlap)
     return Framing(box, centre, fit, ignored, parse_white(white) or WHITE, tiling, zones, reading)

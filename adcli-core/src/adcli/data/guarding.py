@@ -3,7 +3,7 @@
 Images are told apart by the digests of their files, never by their names.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -89,6 +89,19 @@ def guard(
     if subjects and count["fitted"] + count["tested"] == len(subjects):
         raise DataError(f"{where}: {_refuse(count['fitted'], count['tested'])}; {remedy}.")
     return Guarded(kept, **count)
+
+
+def keep_whole(kept: Sequence[T], given: Sequence[T], parts: Mapping[T, str]) -> list[T]:
+    """Return those of the images that are kept whose parts lost none: one of a part that is known is not new.
+
+    Args:
+        kept: images, in their order.
+        given: those, and others that were left out.
+        parts: the part that an image shows, for those that show one together with others.
+    """
+    left_out = set(given) - set(kept)
+    broken = {parts[one] for one in left_out if one in parts}
+    return [one for one in kept if parts.get(one) not in broken]
 
 
 def _refuse(fitted: int, tested: int) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 
 from adcli.data.ahead import load_all
 from adcli.data.bits import WHITE, ceiling
-from adcli.data.coverage import find_typical, say_coverage
-from adcli.data.decoding import Decoding, Size, decode, judge_mask, read_bytes, read_mask
+from adcli.data.coverage import STEP, choose_size, find_typical, say_coverage
+from adcli.data.decoding import Decoding, Pixels, Size, decode, judge_mask, read_bytes, read_mask, resize
 from adcli.data.framing import PLAIN
 from adcli.data.headers import compare_shapes
 from adcli.data.left_out import CLEAR, CLIPPED, COARSE, EMPTY_MASK, LeftOut, Omissions, Reason
+from adcli.data.part_rule import suspect_parts, suspect_repeats
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.errors import DataError
@@ -49,6 +50,7 @@ class Inspection:
         bits: of the images of 16 bits, number of those that need so many of them.
         copies: number of images with the same pixels as another image of their split.
         left_out: what is passed over, and is not wrong for that.
+        suspected_parts: why images seem to show parts together, and what to do; empty if they do not, or say so.
         findings: what is wrong, in the order of the data.
     """
 
@@ -60,6 +62,7 @@ class Inspection:
     bits: Counter[int] = field(default_factory=Counter)
     copies: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
+    suspected_parts: str = ""
     findings: list[Finding] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
@@ -77,6 +80,8 @@ class Inspection:
             yield f"{'copies':<12}{self.copies} images have the same pixels as another image of their split"
         if hint := self._say_coverage():
             yield f"{'hint':<12}{hint}"
+        if self.suspected_parts:
+            yield f"{'parts?':<12}{self.suspected_parts}"
         yield from chain.from_iterable(map(_list_left_out, self.left_out))
         yield from (f"{finding.kind}: {finding.message}" for finding in self.findings)
         yield f"{len(self.findings)} problems" if self.findings else "no problems"
@@ -85,23 +90,33 @@ class Inspection:
         """Say how coarsely a model would look at such images; nothing if finely enough."""
         sizes = [(*map(int, size.split(" x ")), number) for size, number in self.sizes.items()]
         part = find_typical([(height, width, number) for width, height, number in sizes], PLAIN)
-        hint = "" if part is None else say_coverage(part, USUAL_SIZE, PLAIN)
-        return hint and f"at {USUAL_SIZE[0]} x {USUAL_SIZE[1]}, {hint}"
+        if part is None:
+            return ""
+        size = choose_size(part, USUAL_SIZE, PLAIN, STEP)
+        hint = say_coverage(part, size, PLAIN)
+        return hint and f"at --image-size {size[0]}x{size[1]}, {hint}"
 
+
+THUMBNAIL = (16, 16)
+"""Height and width at which images are compared with each other."""
 
 USUAL_SIZE = (256, 256)
-"""Height and width that most models look at by default."""
+"""Height and width whose number of pixels most models look at by default, in the photographs' aspect."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """One sample, decoded: size, mode and bits of its image, a digest of its pixels, and what is odd or wrong."""
+    """One sample, decoded: size, mode and bits of its image, a digest of its pixels, and what is odd or wrong.
+
+    The thumbnail shows whether it is a photograph of what the one before shows.
+    """
 
     split: str
     sample: Sample
     size: str = ""
     mode: str = ""
     digest: bytes = b""
+    thumbnail: Pixels | None = None
     bits: int = 0
     odd: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -111,6 +126,7 @@ def inspect_data(
     reference: str | None,
     options: Mapping[str, Any] | None = None,
     *,
+    part: str = "",
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -122,13 +138,14 @@ def inspect_data(
     Args:
         reference: a folder, ``table:FILE`` or ``NAME[:CATEGORY]``; None for the demo data.
         options: options of the data set.
+        part: a regular expression that finds the part that an image shows in its name.
         workers: threads that decode.
         progress: where progress goes.
 
     Raises:
         DataError: the data cannot be listed at all.
     """
-    data = load_data(reference, dict(options or {}))
+    data = load_data(reference, dict(options or {}), part=part)
     found = Inspection(data.reference or "demo", data.splits.description, _count(data.splits))
     total = sum(len(samples) for samples in _name_splits(data.splits).values())
     for entry in data.splits.left_out:
@@ -136,6 +153,7 @@ def inspect_data(
             found.findings += [Finding("left out", Path(name), f"{name}: {entry.reason}.") for name in entry.examples]
         else:
             found.left_out.append(entry)
+    thumbnails = list[Pixels]()
     looks, odd = _look_at_all(data.splits, workers), Omissions()
     first: dict[bytes, tuple[str, Path]] = {}
     for look in (progress or Silent()).track(looks, total, "reading images"):
@@ -147,7 +165,11 @@ def inspect_data(
             for reason in look.odd:
                 odd.add(reason, look.sample.image)
             _note_copy(look, first, found)
+            thumbnails += [look.thumbnail] if look.split == "train" and look.thumbnail is not None else []
     found.left_out += odd.take()
+    samples = [*chain.from_iterable(_name_splits(data.splits).values())]
+    if not any(sample.part for sample in samples):
+        found.suspected_parts = suspect_parts([sample.image for sample in samples]) or suspect_repeats(thumbnails)
     return found
 
 
@@ -196,6 +218,7 @@ def _look_at(split: str, sample: Sample) -> _Look:
         f"{width} x {height}",
         image.mode,
         digest.digest(),
+        resize(image.pixels, THUMBNAIL),
         0 if image.highest is None else ceiling(image.highest).bit_length(),
         tuple(reason for reason in image.oddities if reason not in (CLEAR, CLIPPED, COARSE)),
         tuple(findings),

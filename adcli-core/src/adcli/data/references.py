@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from adcli import _system
 from adcli._files import check_reachable, exists
+from adcli._plugins.builtin import SplitOptions
 from adcli._plugins.registry import Provided, registry
+from adcli.data.part_rule import assign_parts, check_pattern
 from adcli.data.samples import Splits
 from adcli.errors import DataError, OptionError, PluginError, suggest
 from adcli.options import Options
@@ -41,13 +43,14 @@ LEAST_SHARE = 1e-12
 """A share of the good images for testing that is none of them; a share of 0 is no option's value."""
 
 
-def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool = False) -> Data:
+def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool = False, part: str = "") -> Data:
     """Load what ``--data`` names: a folder, ``table:FILE``, ``NAME[:CATEGORY]``, or the demo data for None.
 
     Args:
         reference: what ``--data`` names.
         options: of the data set.
         all_good: draw no good images for testing, if that is left to the reader; what the data say themselves stays.
+        part: a regular expression that finds the part that an image shows in its name; see :class:`PartRule`.
 
     Raises:
         DataError: no such folder or data set, or it cannot be used.
@@ -58,13 +61,13 @@ def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool 
     if reference is not None and reference.startswith(TABLE) and reference != TABLE:
         _refuse_foreign(reference.removeprefix(TABLE))
         file = make_absolute(reference.removeprefix(TABLE))
-        return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file}, all_good)
+        return _load(f"{TABLE}{file}", file.stem, "table", None, options, {"file": file}, all_good, part)
     if reference is not None:
         check_reachable(reference, DataError)
     if reference is not None and (exists(reference) or _looks_like_path(reference)):
         _refuse_foreign(reference)
         folder = make_absolute(reference)
-        return _load(str(folder), folder.name, "folder", None, options, {"root": folder}, all_good)
+        return _load(str(folder), folder.name, "folder", None, options, {"root": folder}, all_good, part)
     name, _, category = (reference or "demo").partition(":")
     known = registry().datasets
     provided = known.get(name)
@@ -76,7 +79,7 @@ def load_data(reference: str | None, options: dict[str, Any], *, all_good: bool 
             f"--data {reference}: several categories, which 'adcli train' alone takes; name one, such as "
             f"--data {several.reference(several.names[0])}."
         )
-    return _load(reference, category or provided.spec.name, name, category or None, options, {}, all_good)
+    return _load(reference, category or provided.spec.name, name, category or None, options, {}, all_good, part)
 
 
 @dataclass(frozen=True)
@@ -162,14 +165,18 @@ def _load(
     given: Mapping[str, Any],
     implied: Mapping[str, Any],
     all_good: bool,
+    part: str,
 ) -> Data:
     """Load a data set with the options that were given, and those that its reference implies."""
     provided = registry().datasets[name]
+    if part and issubclass(provided.spec.options, SplitOptions):
+        implied = {**implied, "part": part}
     if all_good and hasattr(provided.spec.options, "test_share"):
         implied = {**implied, "test_share": LEAST_SHARE}
     parsed = with_absolute_paths(provided.spec.options.parse({**implied, **given}))
     plain = parsed.to_dict()
-    splits = _read(provided, parsed, category)
+    pattern = part or (parsed.part if isinstance(parsed, SplitOptions) else "")
+    splits = assign_parts(_read(provided, parsed, category), check_pattern(pattern) if pattern else "")
     return Data(reference, label, splits, {key: plain[key] for key in given})
 
 

@@ -25,12 +25,14 @@ class Sample:
         mask: path of an image whose non-zero pixels are the defect, or of a folder of such images, which are merged, or
             of a file of shapes, see :mod:`adcli.data.drawings`; None if there is none.
         defect: the kind of defect, for example ``"scratch"``.
+        part: the part that the image shows, of which there may be other images; empty if the image is all there is.
     """
 
     image: Path
     label: Label | None = None
     mask: Path | None = None
     defect: str | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from adcli.data.decoding import list_marking
 from adcli.data.drawings import entry_of
 from adcli.data.left_out import MARKED_GOOD, LeftOut, Omissions
 from adcli.data.samples import Label, Sample, Splits, count_labels
-from adcli.data.splitting import held_out
+from adcli.data.splitting import choose_tested
 from adcli.data.texts import read_text
 from adcli.errors import DataError, OptionError, one_line
 
-COLUMNS = ("image", "label", "split", "mask", "defect")
+COLUMNS = ("image", "label", "split", "mask", "defect", "part")
 OTHER_COLUMNS = {"image_path": "image", "label_index": "label", "mask_path": "mask"}
 """What anomalib calls columns; beside ``label_index``, its ``label`` is the kind of defect."""
 
@@ -238,16 +238,15 @@ def _make_samples(
 def _make_sample(table: Path, row: Row, labelled: bool) -> Sample:
     if "image" not in row.cells:
         raise DataError(f"{row.where}: names no image.")
-    image, kind = (
-        _find_file(table, row, "image"),
-        (unspell(row.text("defect")) if row.spelt else row.text("defect")) or None,
-    )
+    image = _find_file(table, row, "image")
+    kind, part = (unspell(row.text(name)) if row.spelt else row.text(name) for name in ("defect", "part"))
     label = _read_label(row) if labelled else "defect" if kind or "mask" in row.cells else "good"
     if label != "defect":
-        if kind is not None and LABELS.get(_plain(kind)) != "good" and kind.lower() != "none":
+        if kind and LABELS.get(_plain(kind)) != "good" and kind.lower() != "none":
             raise DataError(f"{row.where}: the label is '{row.text('label')}', but the defect is '{kind}'.")
-        return Sample(image, label)
-    return Sample(image, label, entry_of(_find_file(table, row, "mask"), image) if "mask" in row.cells else None, kind)
+        return Sample(image, label, part=part)
+    mask = entry_of(_find_file(table, row, "mask"), image) if "mask" in row.cells else None
+    return Sample(image, label, mask, kind or None, part)
 
 
 def _plain(text: str) -> str:
@@ -300,8 +299,8 @@ def _find_file(table: Path, row: Row, column: str) -> Path:
 
 def _divide(samples: Sequence[tuple[Split, Sample]], options: TableOptions) -> tuple[list[tuple[Split, Sample]], str]:
     """Split the samples, a share of the good ones for testing if there are others; return how, in words."""
-    good = [sample.image for _, sample in samples if sample.label == "good"]
-    tested = held_out(good, options.test_share, options.seed) if len(good) < len(samples) else set()
+    all_good = all(sample.label == "good" for _, sample in samples)
+    tested = set() if all_good else choose_tested([sample for _, sample in samples], options)
     divided: list[tuple[Split, Sample]] = [
         ("train" if sample.label == "good" and sample.image not in tested else "test", sample) for _, sample in samples
     ]

@@ -11,11 +11,17 @@ def metric_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
     for level in ("image", "pixel"):
         shown = ranking(metrics, level)
         if shown:
-            yield f"{level:<10} {', '.join(f'{name} {value:.3f}' for name, value in shown.items())}"
+            name = _unit(metrics) if level == "image" else level
+            yield f"{name:<10} {', '.join(f'{name} {value:.3f}' for name, value in shown.items())}"
     if unseen(metrics):
         yield f"{'':<10} {unseen(metrics)}"
     for i, line in enumerate(verdict_lines(metrics)):
         yield f"{'' if i else 'verdicts':<10} {line}"
+
+
+def _unit(metrics: Mapping[str, Any] | None) -> str:
+    """Return what was judged: ``"image"``, or ``"part"``."""
+    return str((metrics or {}).get("unit", "image"))
 
 
 def unseen(metrics: Mapping[str, Any] | None) -> str:
@@ -50,7 +56,7 @@ def verdict_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield what the threshold does: ``"1.3% of 75 good test images rejected (95% interval: 0.0% to 7.2%)"``."""
     image = (metrics or {}).get("image") or {}
     for rate, total, what in (
-        ("false_alarm_rate", "n_good", "good test images rejected"),
+        ("false_alarm_rate", "n_good", f"good test {_unit(metrics)}s rejected"),
         ("detection_rate", "n_defect", "defective ones found"),
     ):
         if rate in image and image.get(total):

@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 
 from adcli.data.decoding import Size
 from adcli.data.folder import images_in
+from adcli.data.framing import Framing
 from adcli.data.source import Item
 from adcli.pipeline._open import find, open_scorer
 from adcli.progress import Progress
@@ -97,19 +98,21 @@ def bench(
     Raises:
         AdcliError: the run or export, or an image, cannot be read.
     """
-    with _images(paths) as images:
+    given = list(images_in([Path(path) for path in paths])) if paths else []
+    start = time.perf_counter()
+    opened = find(reference, progress=progress)
+    scorer = open_scorer(opened, device=device, batch_size=BATCH, workers=workers)
+    loading = time.perf_counter() - start
+    with nullcontext(given) if given else draw_for(scorer.source.framing) as images:
         start = time.perf_counter()
-        opened = find(reference, progress=progress)
-        scorer = open_scorer(opened, device=device, batch_size=BATCH, workers=workers)
-        loaded = time.perf_counter()
         _score_file(scorer, images[0])
-        first = time.perf_counter()
+        first = time.perf_counter() - start
         pixels = np.stack([scorer.source.read(Item(images[i % len(images)])).pixels for i in range(BATCH)])
         timings = Timings(
             images=len(images),
             cores=cores(),
-            load=loaded - start,
-            first_image=first - loaded,
+            load=loading,
+            first_image=first,
             latency=_latency(lambda i: scorer.runtime(pixels[i % BATCH][None])),
             latency_decoding=_latency(lambda i: _score_file(scorer, images[i % len(images)])),
             throughput=_throughput(lambda: _calls(scorer, pixels)),
@@ -132,17 +135,31 @@ def _foresee(run: Run, scorer: Scorer) -> tuple[Size, float] | None:
 
 
 @contextmanager
-def _images(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
-    if paths:
-        yield list(images_in([Path(path) for path in paths]))
-        return
+def draw_for(framing: Framing) -> Iterator[list[Path]]:
+    """Draw images that a framing suits."""
     from adcli.data.demo.drawing import draw
 
     with tempfile.TemporaryDirectory() as folder:
         drawn = [Path(folder) / f"{seed:02}.png" for seed in range(DRAWN)]
         for seed, path in enumerate(drawn):
-            Image.fromarray(draw(seed)[0]).save(path)
+            pixels = draw(seed)[0]
+            height, width = _find_size(framing, (pixels.shape[0], pixels.shape[1]))
+            Image.fromarray(pixels).resize((width, height)).save(path, compress_level=1)
         yield drawn
+
+
+def _find_size(framing: Framing, smallest: Size) -> Size:
+    """Return height and width of images that hold all that is looked at, and have the aspect of the ignored areas."""
+    height, width = smallest
+    if framing.crop is not None:
+        height, width = max(height, framing.crop[0]), max(width, framing.crop[1])
+    for x, y, across, down in (one.region for one in framing.of_zones if one.region is not None):
+        height, width = max(height, y + down), max(width, x + across)
+    if framing.ignored is None:
+        return height, width
+    down, across = framing.ignored.shape
+    times = max(-(-height // down), -(-width // across))
+    return down * times, across * times
 
 
 def _score_file(scorer: Scorer, path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adcli._commands import install_command
 from adcli._plugins.registry import registry
-from adcli.data.coverage import choose_size, find_typical, say_coverage
+from adcli.data.coverage import STEP, choose_size, find_typical, say_coverage
 from adcli.data.decoding import Size
 from adcli.data.framing import Framing, parse_size
 from adcli.data.references import Data, make_absolute, with_absolute_paths
@@ -55,10 +55,6 @@ def read_good_images(
     for message in source.skipped.values():
         progress.note(f"skipped: {message}")
     return [item for item in items if item in digests], [digests[item] for item in items if item in digests]
-
-
-STEP = 32
-"""What sides of ``--image-size auto`` are multiples of, for networks that take any size: their coarsest stride."""
 
 
 def choose_sizes(

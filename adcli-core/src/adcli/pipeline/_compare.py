@@ -10,6 +10,7 @@ import numpy as np
 
 from adcli._changes import inside
 from adcli._commands import quote
+from adcli.data.part_rule import Scored, join_scored
 from adcli.errors import RunError, one_line
 from adcli.metrics import image_metrics
 from adcli.metrics.curves import Flags, Floats
@@ -114,14 +115,15 @@ def _is_taken(name: str, runs: Sequence[Run]) -> bool:
 
 
 def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
-    """Return the scores in a table by image and label."""
-    scores: dict[tuple[str, str], float] = {}
+    """Return the scores in a table by image, or by part, and label."""
+    scores: list[tuple[str, Scored]] = []
     try:
         for record, row in read_table(path):
             if row["label"] not in ("good", "defect", ""):
                 raise ValueError(f"label is '{row['label'][:60]}', not 'good', 'defect' or empty")
             if row["label"] and record.score is not None:
-                scores[record.image, row["label"]] = record.score
+                name = f"part {record.part}" if record.part else record.image
+                scores.append((name, Scored(record.score, row["label"] == "defect")))
     except OSError:
         run, name = path.parents[2], path.parent.name
         raise RunError(
@@ -129,7 +131,9 @@ def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
         ) from None
     except (KeyError, ValueError) as error:
         raise RunError(f"{path}: is no table of scores ({one_line(str(error))}); evaluate the run again.") from None
-    return scores
+    names = dict.fromkeys(name for name, _ in scores)
+    joined = zip(names, join_scored(scores), strict=True)
+    return {(name, "defect" if one.is_defect else "good"): one.score for name, one in joined}
 
 
 def _resampled(scores: Floats, is_defect: Flags) -> Floats:

@@ -68,18 +68,22 @@ def evaluate(
         RunError: another process evaluates into the same folder.
     """
     progress = progress or Silent()
+    parts = (run if scorer is None else scorer).calibration.parts
+    pattern = "" if parts is None else parts.pattern
     if name is not None:
         name_folder(run.path, name)
     if data is None:
         given = data_options or {}
         with blaming(run.path, "data_options", given):
-            loaded = load_data(run.settings["data"], {**run.settings["data_options"], **given})
+            loaded = load_data(run.settings["data"], {**run.settings["data_options"], **given}, part=pattern)
     else:
-        loaded = load_data(data, dict(data_options or {}))
+        loaded = load_data(data, dict(data_options or {}), part=pattern)
     progress.note(loaded.splits.description)
     say(loaded.splits.left_out, progress.note)
     if not loaded.splits.test:
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
+    if parts and not any(sample.part for sample in loaded.splits.test):
+        progress.note("warning: the threshold is of parts, and these images name none: each counts as a part.")
     origin = _describe_origin(loaded, data, data_options or {})
     folder = _choose_folder(run, loaded, origin, name)
     with changing(run.path, f"{EVALUATIONS}/{folder.name}", marker=METRICS_FILE) as staged:
@@ -120,7 +124,7 @@ def _read_known(run: Run, calibration: Calibration, progress: Progress) -> Known
         progress.note(
             f"warning: {error.message.rstrip('.')}; whether the model was fitted to test images is not known."
         )
-        return KnownImages(calibrated=calibration.digests if calibration.keeps_a_rate else ())
+        return KnownImages(calibrated=calibration.scored_digests if calibration.keeps_a_rate else ())
 
 
 def _describe_origin(loaded: Data, data: str | None, data_options: Mapping[str, Any]) -> dict[str, Any]:

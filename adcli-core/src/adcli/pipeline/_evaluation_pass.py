@@ -17,6 +17,7 @@ from adcli._spelling import spell
 from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
+from adcli.data.part_rule import Scored, join_scored
 from adcli.data.samples import Sample
 from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
@@ -26,6 +27,7 @@ from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
 from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
+from adcli.scoring.part_verdicts import PARTS_FILE, PartVerdicts, part_lines
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
@@ -79,8 +81,11 @@ def evaluate_samples(
     start = time.perf_counter()
     pixels, tested, unreadable, gallery = PixelMetrics(), list[Tested](), list[Tested](), Gallery()
     without_mask: dict[Path, str] = {}
+    has_parts = scorer.calibration.parts is not None
     predictions = progress.track(scorer(sample.image for sample in samples), len(samples), "evaluating")
     for sample, prediction in zip(samples, predictions, strict=True):
+        if has_parts and sample.part:
+            prediction.part = sample.part
         if prediction.problem:
             progress.note(f"unreadable: {prediction.problem}")
             unreadable.append(Tested(sample, prediction))
@@ -132,16 +137,31 @@ def _count_pixels(pixels: PixelMetrics, prediction: Prediction, sample: Sample, 
 
 
 def _summarise(tested: Sequence[Tested], threshold: float | None, pixels: PixelMetrics) -> dict[str, Any]:
-    labelled = [item for item in tested if item.sample.label is not None]
-    if not labelled:
+    scored = join_tested(tested)
+    if not scored:
         return {}
-    return summarise(
-        np.array([item.prediction.score for item in labelled]),
-        np.array([item.sample.label == "defect" for item in labelled]),
-        [item.sample.defect for item in labelled],
+    summary = summarise(
+        np.array([one.score for one in scored]),
+        np.array([one.is_defect for one in scored]),
+        [one.kind for one in scored],
         threshold,
         pixels,
     )
+    return {**summary, **({"unit": "part"} if show_parts(tested) else {})}
+
+
+def join_tested(tested: Sequence[Tested]) -> list[Scored]:
+    """Return what is known and said of each labelled part: of each photograph, if they show none together."""
+    labelled = [(sample, said) for sample, said in tested if sample.label is not None]
+    return join_scored(
+        (said.part or sample.image, Scored(said.score, sample.label == "defect", sample.defect))
+        for sample, said in labelled
+    )
+
+
+def show_parts(tested: Sequence[Tested]) -> bool:
+    """Tell whether photographs say which part they show."""
+    return any(item.prediction.part for item in tested)
 
 
 def evaluate_into(
@@ -162,6 +182,11 @@ def evaluate_into(
     write_atomically(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2) + "\n")
     lines = "".join(_score_lines(evaluation, samples))
     write_atomically(folder / SCORES_FILE, lines.encode())
+    if show_parts(evaluation.tested):
+        parts = PartVerdicts(0 if scorer.calibration.parts is None else scorer.calibration.parts.views)
+        for _, prediction in (*evaluation.tested, *evaluation.unreadable):
+            parts.add(VerdictRecord.of(prediction))
+        write_atomically(folder / PARTS_FILE, "".join(part_lines(parts.records())).encode())
     return evaluation
 
 
@@ -193,7 +218,8 @@ def make_name(text: str) -> str:
 
 def copy_to_top(folder: Path, top: Path) -> None:
     """Copy a run's own evaluation to where the run's files are."""
-    for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
+    parts = [PARTS_FILE] if (folder / PARTS_FILE).exists() else []
+    for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE, *parts):
         with storing(top / name):
             content = (folder / name).read_bytes()
         write_atomically(top / name, content)

@@ -25,7 +25,7 @@ from adcli.exports.export import Export, ExportSource
 from adcli.exports.writing import keep_first, new_folder, seal_folder, write_graph
 from adcli.nn.runtime import ModelRuntime
 from adcli.pipeline._building import read_good_images
-from adcli.pipeline._good_images import find_again, read_given
+from adcli.pipeline._good_images import GoodImages, find_again, read_given
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._recalibrate import note_doubt
 from adcli.progress import Progress, Silent
@@ -33,7 +33,7 @@ from adcli.runs.calibrations import KeptCalibration, is_first, now, read_kept
 from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.run import EXPORTS, Run, blaming
 from adcli.runs.settings import BATCH_SIZE, NOT_SETTINGS, TrainSettings
-from adcli.scoring.calibration import Calibration, Method
+from adcli.scoring.calibration import Calibration
 from adcli.scoring.parts import of_one_zone, of_parts
 from adcli.scoring.runtime import Runtime, cores
 from adcli.scoring.scorer import score_inputs
@@ -150,7 +150,7 @@ def _count_tested(run: Run, calibration: Calibration) -> int:
     if not calibration.keeps_a_rate:
         return 0
     tested = {image.digest for image in read_images(run.path) if image.role == "test"}
-    return sum(digest in tested for digest in calibration.digests)
+    return sum(digest in tested for digest in calibration.scored_digests)
 
 
 def _inputs(items: Sequence[Item], source: ImageSource) -> Iterator[Pixels]:
@@ -184,8 +184,8 @@ def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, 
         framing=run.framing,
     )
     if data is not None:
-        given = read_given(data, fitted_digests(run.path), progress)
-        plan = _plan_on_other_data(run, given.items)
+        given = read_given(data, fitted_digests(run.path), progress, run.calibration.parts)
+        plan = _plan_on_other_data(run, given)
         return Evidence(plan, _compared(given.splits, plan), source, own=False, left_out=given.left_out)
     if run.calibration.given is not None:
         splits, plan = _find_given_images(run)
@@ -198,11 +198,12 @@ def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, 
 def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     """Find the images again that 'adcli calibrate' was given."""
     calibration, reference = run.calibration, "images that are not recorded"
-    plan = CalibrationPlan(method="folder", rate=calibration.rate)
+    plan = CalibrationPlan(method="folder", rate=calibration.rate, parts=calibration.parts)
     try:
         reference = one_line(read_kept(run.path, calibration.number).data)
-        splits = load_data(reference, {}, all_good=True).splits
-        good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.digests)
+        pattern = "" if plan.parts is None else plan.parts.pattern
+        splits = load_data(reference, {}, all_good=True, part=pattern).splits
+        good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.scored_digests)
     except (DataError, RunError) as error:
         known = f", such as {one_line(calibration.images[0])}," if calibration.images else ""
         raise DataError(
@@ -210,7 +211,8 @@ def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
             f"({error.message.rstrip('.')}); give them, or other good images that the model has not seen, with --data "
             "DIR."
         ) from None
-    return splits, replace(plan, good=good)
+    part_of = {sample.image: sample.part for sample in splits.train if plan.parts and sample.part}
+    return splits, replace(plan, good=good, part_of=part_of)
 
 
 def _find_own_images(
@@ -219,14 +221,14 @@ def _find_own_images(
     """Derive the run's images again; raises :class:`DataError` if they are not those of the run."""
     try:
         with blaming(run.path, "data_options"):
-            data = load_data(settings.data, settings.data_options)
+            data = load_data(settings.data, settings.data_options, part=settings.part or "")
         items, digests = read_good_images(data.splits, spec, source, progress)
         if fingerprint([item.path for item in items], digests) != run.record["data"]["fingerprint"]:
             raise DataError(f"{data.reference or data.name}: the training images have changed since")
         plan = plan_calibration(settings, spec, data.splits, items, digests, progress)
         if plan.good:
             # Some could not be read, perhaps.
-            plan = replace(plan, good=find_again(plan.good, run.calibration.digests))
+            plan = replace(plan, good=find_again(plan.good, run.calibration.scored_digests))
     except DataError as error:
         raise DataError(
             f"{run.path}: its images cannot be used ({error.message.rstrip('.')}); give good images that the model has "
@@ -256,13 +258,20 @@ def _is_first(run: Run) -> bool:
         return False
 
 
-def _plan_on_other_data(run: Run, items: Sequence[Item]) -> CalibrationPlan:
+def _plan_on_other_data(run: Run, given: GoodImages) -> CalibrationPlan:
     calibration, rate = run.calibration, run.calibration.rate
     if calibration.method == "none":
-        return CalibrationPlan(method="none", rate=rate, fit=items)
-    given = calibration.image_threshold if calibration.method in ("value", "f1") else None
-    method: Method = "folder" if given is None else "value"
-    return CalibrationPlan(method=method, rate=rate, good=items, value=given, chosen_by="folder")
+        return CalibrationPlan(method="none", rate=rate, fit=given.items, parts=calibration.parts)
+    value = calibration.image_threshold if calibration.method in ("value", "f1") else None
+    return CalibrationPlan(
+        method="folder" if value is None else "value",
+        rate=rate,
+        good=given.items,
+        value=value,
+        chosen_by="folder",
+        parts=calibration.parts,
+        part_of=given.part_of,
+    )
 
 
 def _compared(splits: Splits, plan: CalibrationPlan) -> Sequence[Sample]:

@@ -35,6 +35,7 @@ from adcli.runs.find import finishing_time
 from adcli.runs.images import IMAGES_FILE, SeenImage, format_images
 from adcli.runs.partial import LOG_FILE, PartialRun
 from adcli.runs.run import FORMAT, RUN_FILE, Run
+from adcli.scoring.part_verdicts import PARTS_FILE
 from adcli.scoring.scorer import Scorer
 
 
@@ -111,7 +112,7 @@ class Ending:
         # Before anything is logged: the disk may be full.
         folder = self.partial.folder / EVALUATIONS / OWN
         for place in (folder, self.partial.folder):
-            for name in (METRICS_FILE, SCORES_FILE, REPORT_FILE):
+            for name in (METRICS_FILE, SCORES_FILE, PARTS_FILE, REPORT_FILE):
                 with contextlib.suppress(OSError):
                     (place / name).unlink()
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ import numpy as np
 
 from adcli.data.fingerprint import fingerprint, relative_names
 from adcli.data.folder import images_in
-from adcli.data.guarding import digests_of, guard
+from adcli.data.guarding import digests_of, guard, keep_whole
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.errors import AdcliError, DataError, RunError
@@ -63,12 +63,14 @@ def find_held_out(opened: Run | Export, data: str | None, seed: int, progress: P
         DataError: there are no good ones that the model was not fitted to.
         RunError: an export lies in no run, and no data are given.
     """
+    parts = opened.calibration.parts
+    pattern = "" if parts is None else parts.pattern
     if data is not None:
-        splits = load_data(data, {}, all_good=True).splits
+        splits = load_data(data, {}, all_good=True, part=pattern).splits
         good, where, source = _list_good(splits), f"--data {data}", f"good photographs of {data}"
     else:
         run = _find_run(opened)
-        splits, good = _of_run(run, progress)
+        splits, good = _of_run(run, pattern, progress)
         where, source = f"{run.path}", "good photographs that calibrated the run, or are among its test images"
     if not good:
         raise DataError(f"{where}: has no good photographs that the model is not fitted to; give some with --data DIR.")
@@ -76,10 +78,15 @@ def find_held_out(opened: Run | Export, data: str | None, seed: int, progress: P
     guarded = guard(good, digests, fitted_to(opened), where, "give good photographs that it has not seen with --data")
     for line in guarded.notes(where):
         progress.note(line)
-    chosen = _choose(guarded.kept, seed)
+    samples = (*splits.train, *splits.test, *splits.validation)
+    part_of = {sample.image: sample.part for sample in samples if parts is not None and sample.part}
+    kept = keep_whole(guarded.kept, good, part_of)
+    if not kept:
+        raise DataError(f"{where}: the model is fitted to a photograph of each part; give others with --data DIR.")
+    chosen = _choose(kept, seed)
     known = dict(zip(good, digests, strict=True))
     defects = [sample for sample in (*splits.test, *splits.validation) if sample.label == "defect"]
-    return HeldOut(chosen, relative_names(chosen), [known[path] for path in chosen], defects, source, len(guarded.kept))
+    return HeldOut(chosen, relative_names(chosen), [known[path] for path in chosen], defects, source, len(kept))
 
 
 def _list_good(splits: Splits) -> list[Path]:
@@ -108,10 +115,10 @@ def _find_run(opened: Run | Export) -> Run:
     return run
 
 
-def _of_run(run: Run, progress: Progress) -> tuple[Splits, list[Path]]:
+def _of_run(run: Run, pattern: str, progress: Progress) -> tuple[Splits, list[Path]]:
     """Return the data of a run, and its good photographs that were held out, calibrated or tested."""
     with blaming(run.path, "data_options"):
-        splits = load_data(run.settings["data"], dict(run.settings["data_options"])).splits
+        splits = load_data(run.settings["data"], dict(run.settings["data_options"]), part=pattern).splits
     apart = parse_calibration(str(run.settings["calibration"]))
     beside = images_in([apart]) if isinstance(apart, Path) else ()
     good = [*_list_good(splits), *beside, *_of_calibration(run, progress)]

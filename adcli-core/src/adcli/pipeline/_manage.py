@@ -31,8 +31,9 @@ from adcli.runs.run import (
     Run,
     read_run_file,
 )
+from adcli.scoring.part_verdicts import PARTS_FILE
 
-_EVALUATION = (METRICS_FILE, SCORES_FILE, REPORT_FILE, ORIGIN_FILE)
+_EVALUATION = (METRICS_FILE, SCORES_FILE, PARTS_FILE, REPORT_FILE, ORIGIN_FILE)
 _TOP = (
     RUN_FILE,
     WEIGHTS_FILE,
@@ -42,6 +43,7 @@ _TOP = (
     LOG_FILE,
     METRICS_FILE,
     SCORES_FILE,
+    PARTS_FILE,
     REPORT_FILE,
     f"{CHECKPOINTS}/{CHECKPOINT_FILE}",
 )

@@ -1,10 +1,13 @@
 """Finding runs and exports, and opening them to score. Nothing here imports torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from adcli._changes import inside
+from adcli._commands import quote
+from adcli.data.part_rule import PartRule
 from adcli.data.source import ImageSource
-from adcli.errors import RunError, one_line
+from adcli.errors import OptionError, RunError, one_line
 from adcli.exports.export import MANIFEST_FILE, Export
 from adcli.progress import Progress, Silent
 from adcli.runs.find import find_folder, settle_run
@@ -79,10 +82,22 @@ def open_scorer(
     batch_size: int = 16,
     workers: int = 2,
     skip_unreadable: bool = False,
+    part: str | None = None,
+    views: int | None = None,
 ) -> Scorer:
     """Restore a run's model, or load an exported graph, ready to score; nothing is downloaded and nothing unpickled.
 
+    Args:
+        opened: a finished run or an export.
+        device: what computes.
+        batch_size: images computed at a time.
+        workers: threads that decode.
+        skip_unreadable: go on after images that cannot be read, where a command would end.
+        part: a regular expression that finds the part that an image shows, if not the one that was calibrated with.
+        views: images of a complete part, if not as many as was said then.
+
     Raises:
+        OptionError: parts are told, and the threshold is of single images.
         RunError: the weights are damaged or do not fit.
         PluginError: the plugin of the model, or of the exporter, is missing or incompatible.
     """
@@ -96,7 +111,22 @@ def open_scorer(
         framing=opened.framing,
         learnt_from=opened.origin.learnt_from,
     )
-    return Scorer(runtime, source, opened.calibration, batch_size, opened.origin)
+    calibration = opened.calibration
+    if part is not None or views is not None:
+        calibration = replace(calibration, parts=_find_parts(opened, part, views))
+    return Scorer(runtime, source, calibration, batch_size, opened.origin)
+
+
+def _find_parts(opened: Opened, pattern: str | None, views: int | None) -> PartRule:
+    """Return how parts are told: as was said when the threshold was set, but for what is given."""
+    rule = opened.calibration.parts
+    if rule is None:
+        given = f"--views {views}" if pattern is None else f"--part {pattern}"
+        command = quote("adcli", "calibrate", opened.path, "--data", "DIR", "--part", pattern or "REGEX")
+        raise OptionError(
+            f"{given}: the threshold of {opened.path} is of single images; set one of parts with: {command}"
+        )
+    return PartRule(rule.pattern if pattern is None else pattern, rule.views if views is None else views)
 
 
 def _check_zones(opened: Opened) -> None:

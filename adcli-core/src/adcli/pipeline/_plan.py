@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.folder import images_in, labelled_images, list_left_out
-from adcli.data.guarding import digests_of, guard
+from adcli.data.guarding import digests_of, guard, keep_whole
 from adcli.data.left_out import Omissions, say
+from adcli.data.part_rule import PartRule, join_linked
 from adcli.data.samples import Sample, Splits
 from adcli.data.source import Item, items_of
 from adcli.errors import DataError, OptionError
@@ -47,19 +48,23 @@ def plan_calibration(
     files = {} if files is None else files
     tested = set() if chosen is None and settings.threshold != "f1" else _digests_of_samples(splits.test, files)
     known = dict(zip(items, digests, strict=True))
-    plan = CalibrationPlan(method="none", rate=settings.false_alarm_rate, fit=items)
+    rule, part_of = find_rule(settings, splits), {sample.image: sample.part for sample in splits.train if sample.part}
+    plan = CalibrationPlan(
+        method="none", rate=settings.false_alarm_rate, fit=items, parts=rule, part_of=part_of if rule else {}
+    )
     if isinstance(chosen, float):
-        fit, good = _hold_out(items, chosen, settings.seed)
+        fit, good = _hold_out(plan, chosen, settings.seed)
         plan = replace(plan, method="held-out", fit=fit)
         fitted = {known[item] for item in fit}
         plan = _guard_good(plan, good, [known[item] for item in good], settings, note, fitted, tested)
     elif isinstance(chosen, int):
         plan = _guard_good(plan, items, digests, settings, note, (), tested)
-        folds = _fold(items, digests, chosen, settings.seed, spec)
+        folds = _fold(plan, digests, chosen, settings.seed, spec)
         plan = replace(plan, method="k-fold", folds=folds, good=(), counted=plan.good)
     elif chosen is not None:
         good, found = _list_folder(chosen, settings, files, note)
-        plan = _guard_good(replace(plan, method="folder"), good, found, settings, note, set(digests), tested)
+        plan = replace(plan, method="folder", part_of={**plan.part_of, **name_parts(rule, good)})
+        plan = _guard_good(plan, good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
     if settings.threshold is None:
@@ -95,36 +100,61 @@ def _guard_good(
     guarded = guard(good, digests, fitted, where, remedy, tested=tested)
     for line in guarded.notes(where):
         note(line)
-    return replace(plan, good=guarded.kept, left_out=guarded.left_out)
+    parts = {item: plan.part_of[item.path] for item in good if item.path in plan.part_of}
+    kept, left_out = keep_whole(guarded.kept, good, parts), dict(guarded.left_out)
+    if len(kept) < len(guarded.kept):
+        left_out["parts of those"] = len(guarded.kept) - len(kept)
+        note(f"{where}: left out {len(guarded.kept) - len(kept)} other images of the parts that those show.")
+    return replace(plan, good=kept, left_out=left_out)
 
 
-def _hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    if len(items) < 2:
+def find_rule(settings: TrainSettings, splits: Splits) -> PartRule | None:
+    """Return how the parts of a data set are told; None if each of its photographs is a part."""
+    if not any(sample.part for sample in (*splits.train, *splits.test)):
+        if settings.views is not None:
+            raise OptionError(f"--views {settings.views}: the images name no parts; say which they show with --part.")
+        return None
+    return PartRule(settings.part or str(settings.data_options.get("part", "")), settings.views or 0)
+
+
+def name_parts(rule: PartRule | None, items: Sequence[Item]) -> dict[Path, str]:
+    """Return the parts that images show, as far as their names say it."""
+    return {} if rule is None else {item.path: part for item in items if (part := rule.find(item.path))}
+
+
+def _hold_out(plan: CalibrationPlan, share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Return the images of most parts to fit on, and those of the others."""
+    groups = join_linked([plan.tell_part(item.path)] for item in plan.fit)
+    total = len(set(groups))
+    if total < 2:
+        what = "good image(s)" if plan.parts is None else "good part(s)"
         raise DataError(
-            f"{len(items)} good image(s): too few to hold some out for calibration; add images, "
+            f"{total} {what}: too few to hold some out for calibration; add images, "
             "or use --calibration none for no verdicts."
         )
-    count = min(max(round(share * len(items)), 1), len(items) - 1)
-    held_out = set(_shuffle(len(items), seed)[:count].tolist())
+    count = min(max(round(share * total), 1), total - 1)
+    held_out = set(_shuffle(total, seed)[:count].tolist())
     return (
-        [item for i, item in enumerate(items) if i not in held_out],
-        [item for i, item in enumerate(items) if i in held_out],
+        [item for item, group in zip(plan.fit, groups, strict=True) if group not in held_out],
+        [item for item, group in zip(plan.fit, groups, strict=True) if group in held_out],
     )
 
 
-def _fold(items: Sequence[Item], digests: Sequence[str], k: int, seed: int, spec: ModelSpec) -> list[list[Item]]:
-    """Return k lists of images; copies of one image are in the same."""
+def _fold(plan: CalibrationPlan, digests: Sequence[str], k: int, seed: int, spec: ModelSpec) -> list[list[Item]]:
+    """Return k lists of images; copies of one image are in the same, and the images of a part."""
     if not spec.one_pass:
         raise OptionError(
             f"--calibration {k}-fold: {spec.name} trains for many epochs, and folds would take {k} times as long; "
             "use a share such as 0.2."
         )
-    copies: dict[str, list[int]] = {}
-    for i, digest in enumerate(digests):
-        copies.setdefault(digest or f"image {i}", []).append(i)
-    groups = list(copies.values())
+    items, names = plan.fit, [plan.tell_part(item.path) for item in plan.fit]
+    linked = join_linked([name, *([digest] if digest else [])] for name, digest in zip(names, digests, strict=True))
+    groups: dict[int, list[int]] = {}
+    for i, group in enumerate(linked):
+        groups.setdefault(group, []).append(i)
     if len(groups) < k:
-        raise DataError(f"--calibration {k}-fold: needs at least {k} different good images, there are {len(groups)}.")
+        what = "images" if plan.parts is None else "parts"
+        raise DataError(f"--calibration {k}-fold: needs at least {k} different good {what}, there are {len(groups)}.")
     order = _shuffle(len(groups), seed)
     return [[items[i] for i in sorted(i for group in order[fold::k] for i in groups[group])] for fold in range(k)]
 
@@ -143,7 +173,8 @@ def _validation_samples(
 ) -> list[Sample]:
     samples, where = list(splits.validation), "validation images"
     if settings.validation is not None:
-        samples, where = list_labelled(Path(settings.validation), note), f"--validation {settings.validation}"
+        where = f"--validation {settings.validation}"
+        samples = list_labelled(Path(settings.validation), note, find_rule(settings, splits))
     kept = guard_samples(
         samples,
         fitted,
@@ -176,11 +207,11 @@ def _digests_of_samples(samples: Sequence[Sample], files: dict[Path, str]) -> se
     return set(digests_of([sample.image for sample in samples], skip_unreadable=True, known=files)) - {""}
 
 
-def list_labelled(folder: Path, note: Callable[[str], None]) -> list[Sample]:
+def list_labelled(folder: Path, note: Callable[[str], None], rule: PartRule | None = None) -> list[Sample]:
     """Return the images in a folder of ``--validation``, and note what else lies there."""
     samples = labelled_images(folder)
     say(list_left_out(folder, samples), note)
-    return samples
+    return samples if rule is None else [replace(sample, part=rule.find(sample.image)) for sample in samples]
 
 
 def guard_samples(

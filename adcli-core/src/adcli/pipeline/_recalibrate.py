@@ -16,6 +16,7 @@ from adcli._files import read_bytes
 from adcli.data.fingerprint import fingerprint
 from adcli.data.guarding import digests_of
 from adcli.data.left_out import say
+from adcli.data.part_rule import PartRule
 from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
@@ -42,7 +43,7 @@ from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
-from adcli.scoring.thresholds import CalibrationPlan, calibrate
+from adcli.scoring.thresholds import CalibrationPlan, calibrate, join_validation
 
 _LARGEST_PICTURE, _LARGEST_LOG = 16 << 20, 64 << 20
 """Bytes of files that are copied or continued."""
@@ -68,6 +69,8 @@ def recalibrate(
     rate: float | None = None,
     threshold: float | Literal["f1"] | None = None,
     validation: str | Path | None = None,
+    part: str | None = None,
+    views: int | None = None,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -82,16 +85,23 @@ def recalibrate(
         rate: the false-alarm rate; the one there is when None.
         threshold: a value, or ``"f1"`` for the one that separates the good images and ``validation`` best.
         validation: a folder with a folder for each kind of defect, and perhaps one ``good``.
+        part: a regular expression that finds the part that an image shows, so that the threshold is of parts; what was
+            said for the one before when None.
+        views: images of a complete part; as many as for the one before when None.
         scorer: of ``opened``, if other than the default device, batch size or threads are wanted.
         progress: receives progress and notes.
         command: the command line, for the record.
 
     Raises:
-        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images.
+        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images, or
+            parts without images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
     progress = progress or Silent()
+    if data is None and (part is not None or views is not None):
+        option = "--views" if part is None else "--part"
+        raise OptionError("needs --data: only images say which parts they show.", option=option)
     _check_request(opened, data, rate, threshold, validation)
     with _changing(opened) as staged:
         before = _find_before(opened, progress)
@@ -99,7 +109,9 @@ def recalibrate(
         if data is None:
             found = _from_scores(opened, before, rate)
         else:
-            found = _from_images(opened, data, before.rate if rate is None and before else rate, load(), progress)
+            rule = _choose_rule(before, part, views)
+            rate = before.rate if rate is None and before else rate
+            found = _from_images(opened, data, rate, rule, load(), progress)
         if threshold == "f1":
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
@@ -206,10 +218,30 @@ def _check_request(
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
 
 
-def _from_images(opened: Run | Export, data: str, rate: float | None, scorer: Scorer, progress: Progress) -> _Found:
+def _choose_rule(before: Calibration | None, pattern: str | None, views: int | None) -> PartRule | None:
+    """Return how parts are told: as before, but for what is given; None if images are judged by themselves."""
+    rule = (before.parts if before else None) or PartRule()
+    chosen = PartRule(rule.pattern if pattern is None else pattern, rule.views if views is None else views)
+    return None if chosen == PartRule() and (before is None or before.parts is None) else chosen
+
+
+def _from_images(
+    opened: Run | Export,
+    data: str,
+    rate: float | None,
+    rule: PartRule | None,
+    scorer: Scorer,
+    progress: Progress,
+) -> _Found:
     """Calibrate with good images that the model has not seen."""
-    given = read_given(data, fitted_to(opened), progress)
-    plan = CalibrationPlan(method="folder", rate=_default_rate(opened) if rate is None else rate, good=given.items)
+    given = read_given(data, fitted_to(opened), progress, rule)
+    plan = CalibrationPlan(
+        method="folder",
+        rate=_default_rate(opened) if rate is None else rate,
+        good=given.items,
+        parts=rule,
+        part_of=given.part_of,
+    )
     found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
     if not found.n:
         raise DataError(f"--data {data}: none of its {len(given.items)} good images can be read; give others.")
@@ -238,22 +270,20 @@ def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Score
     calibration = found.calibration
     where = f"--validation {folder}"
     samples = guard_samples(
-        list_labelled(folder, progress.note),
+        list_labelled(folder, progress.note, calibration.parts),
         fitted_to(opened),
         where,
         progress.note,
-        counted=calibration.digests,
+        counted=calibration.scored_digests,
         skip_unreadable=scorer.source.skip_unreadable,
     )
-    defective = {sample.image for sample in samples if sample.label == "defect"}
-    inputs = scorer.source.stream(items_of(sample.image for sample in samples))
-    scored = [
-        (item.path in defective, score)
-        for item, score in score_joined(
-            scorer.runtime, progress.track(inputs, len(samples), "validating"), scorer.batch_size, calibration
-        )
-    ]
-    labels = [False] * calibration.n + [label for label, _ in scored]
+    inputs = progress.track(
+        scorer.source.stream(items_of(sample.image for sample in samples)), len(samples), "validating"
+    )
+    scores, found_defective = join_validation(
+        samples, score_joined(scorer.runtime, inputs, scorer.batch_size, calibration)
+    )
+    labels = [False] * calibration.n + found_defective
     if True not in labels:
         raise DataError(f"{where}: has no defective images; give a folder with a folder for each kind of defect.")
     if False not in labels:
@@ -261,7 +291,7 @@ def _at_best_f1(opened: Run | Export, found: _Found, folder: Path, scorer: Score
             f"{where}: has no good images, and neither has the calibration; add a folder 'good', or give some with "
             "--data DIR."
         )
-    calibration = calibration.at_best_f1([*calibration.image_scores, *(score for _, score in scored)], labels)
+    calibration = calibration.at_best_f1([*calibration.image_scores, *scores], labels)
     digests = digests_of([sample.image for sample in samples], skip_unreadable=True)
     return replace(found, calibration=calibration, validated=digests)
 
@@ -276,7 +306,7 @@ def _count_tested(opened: Run | Export, found: _Found, progress: Progress) -> in
         # Scores that there are can be used without it.
         progress.note(f"warning: {error.message.rstrip('.')}; whether test images set the threshold is not known.")
         return 0
-    return sum(digest in tested for digest in (*found.calibration.digests, *found.validated))
+    return sum(digest in tested for digest in (*found.calibration.scored_digests, *found.validated))
 
 
 def note_doubt(kept: KeptCalibration, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from adcli._files import write_atomically
 from adcli._locking import open_regular
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
-from adcli.pipeline._evaluation_pass import Evaluation
+from adcli.pipeline._evaluation_pass import Evaluation, join_tested
 from adcli.report.cards import embed
 from adcli.report.page import Card, Cause, Page, render
 from adcli.runs.calibrations import entry_path, read_kept
@@ -55,7 +55,7 @@ def shows(path: Path, calibration: Calibration) -> bool:
 
 def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page:
     tested = evaluation.tested if evaluation else ()
-    labelled = [item for item in tested if item.sample.label is not None]
+    scored = join_tested(tested)
     subtitle = f"evaluated on {on or 'the test images'}" if evaluation else _why_untested(run)
     return Page(
         title=f"{run.settings['model']} on {_name(run.settings['data'])}",
@@ -65,8 +65,8 @@ def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page
         facts=_facts(run, [item.sample for item in tested]),
         calibration=run.calibration,
         metrics=evaluation.metrics if evaluation else {},
-        scores=np.array([item.prediction.score for item in labelled]),
-        is_defect=np.array([item.sample.label == "defect" for item in labelled], bool),
+        scores=np.array([one.score for one in scored]),
+        is_defect=np.array([one.is_defect for one in scored], bool),
         cards=_cards(evaluation) if evaluation else (),
         tested=len(tested),
         details=_details(run),
@@ -133,7 +133,16 @@ def _calibrate_command(path: Path) -> str:
 def _cards(evaluation: Evaluation) -> Sequence[Card]:
     names = _names(evaluation)
     return [
-        Card(names[sample.image], sample.label, sample.defect, said.score, said.p_value, said.is_defect, picture)
+        Card(
+            names[sample.image],
+            sample.label,
+            sample.defect,
+            said.score,
+            said.p_value,
+            said.is_defect,
+            picture,
+            said.zones,
+        )
         for sample, said, picture in evaluation.shown
     ]
 

@@ -65,7 +65,9 @@ class KnownImages:
         roles: dict[str, set[str]] = {}
         for image in seen:
             roles.setdefault(image.role, set()).add(image.digest)
-        calibrated = set(calibration.digests) if calibration.keeps_a_rate or calibration.method == "f1" else set()
+        calibrated = (
+            set(calibration.scored_digests) if calibration.keeps_a_rate or calibration.method == "f1" else set()
+        )
         if calibration.method == "f1":
             calibrated |= roles.get("validation", set())
         return cls(roles.get("fitted", set()), calibrated - roles.get("fitted", set()))

@@ -287,7 +287,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     spec = provided.spec
     chosen = _choose_options(spec, settings, progress)
     device = pick_device(settings.device)
-    data = load_data(settings.data, settings.data_options)
+    data = load_data(settings.data, settings.data_options, part=settings.part or "")
     progress.note(data.splits.description)
     say(data.splits.left_out, progress.note)
     _note_rate(settings, progress)

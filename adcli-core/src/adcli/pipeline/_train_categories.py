@@ -144,7 +144,7 @@ def _existing(settings: TrainSettings, asked: Categories, progress: Progress) ->
 def _problem(settings: TrainSettings, reference: str) -> DataError | None:
     """Return why a category cannot be read, or None."""
     try:
-        load_data(reference, settings.data_options)
+        load_data(reference, settings.data_options, part=settings.part or "")
     except DataError as error:
         return error
     return None

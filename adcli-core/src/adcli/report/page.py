@@ -29,6 +29,7 @@ class Card:
         p_value: share of good images that score at least as high; None without calibration.
         is_defect: the verdict; None without a threshold.
         picture: what it looks like.
+        zones: names of the zones that are found defective.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Card:
     p_value: float | None
     is_defect: bool | None
     picture: Picture
+    zones: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

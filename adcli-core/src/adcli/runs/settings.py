@@ -84,6 +84,12 @@ def parse_threshold(text: str) -> float | None:
     return value
 
 
+def _check_part(text: str) -> object:
+    from adcli.data.part_rule import check_pattern
+
+    return check_pattern(text)
+
+
 class TrainSettings(Options):
     """The settings of ``adcli train``; a config file and ``run.yaml`` use the same names.
 
@@ -194,6 +200,23 @@ class TrainSettings(Options):
     )
     validation: str | None = declare(
         None, "Labelled images for --threshold f1.", "Calibration", "DIR", complete="folders", check=_refuse_empty
+    )
+    part: str | None = declare(
+        None,
+        "Regular expression that finds in an image's name the part it shows: the images of a part are judged together.",
+        "Data",
+        "REGEX",
+        check=_check_part,
+        otherwise="each image is a part",
+    )
+    views: int | None = declare(
+        None,
+        "Images of a complete part; with fewer, it is no pass.",
+        "Data",
+        "N",
+        ge=1,
+        le=MOST,
+        otherwise="any number",
     )
     skip_unreadable: bool = declare(False, "List unreadable images instead of stopping at the first.", "Data")
 

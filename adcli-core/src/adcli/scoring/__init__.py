@@ -2,6 +2,7 @@
 
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Opened, Origin
+from adcli.scoring.part_verdicts import PartVerdicts
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
 from adcli.scoring.runtime import ImageBatch, Runtime, Scored, cores, in_batches_of
@@ -13,6 +14,7 @@ __all__ = [
     "ImageBatch",
     "Opened",
     "Origin",
+    "PartVerdicts",
     "Prediction",
     "Region",
     "Runtime",

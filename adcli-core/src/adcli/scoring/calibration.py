@@ -10,7 +10,7 @@ import math
 import statistics
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from adcli._artefacts import Artefact, digest_of
 from adcli._artefacts.declaring import Count, NotNegative, Rate, closed
 from adcli._artefacts.parsing import parse_json
+from adcli.data.part_rule import PartRule
 from adcli.errors import OptionError, RunError
 from adcli.scoring.zones import count_below, find_score, find_standing
 
@@ -54,6 +55,15 @@ class _StoredZone(TypedDict):
 
 
 @closed
+class _StoredParts(TypedDict):
+    """What is written of parts of several photographs."""
+
+    pattern: str
+    views: Count
+    others: list[str]
+
+
+@closed
 class _Stored(TypedDict):
     """A calibration as it is written."""
 
@@ -73,6 +83,7 @@ class _Stored(TypedDict):
     weights: str
     given: NotRequired[str]
     zones: NotRequired[dict[str, _StoredZone]]
+    parts: NotRequired[_StoredParts]
     digest: str
 
 
@@ -129,6 +140,10 @@ class Calibration:
         weights: digest of the model that scored; empty if it is not kept.
         number: of the calibration among those of its run or export; 0 if it is not one of them.
         zones: what is kept of each zone, by name; empty without zones.
+        parts: how parts of several photographs are told; None if a photograph is a part. With parts, the scores are
+            theirs, each the largest of its photographs', and so are the promise and the p-values; the images are those
+            with the largest scores.
+        others: digests of the other photographs of those parts.
     """
 
     method: Method
@@ -146,6 +161,8 @@ class Calibration:
     weights: str = ""
     number: int = 0
     zones: Mapping[str, ZoneScores] = field(default_factory=dict)
+    parts: PartRule | None = None
+    others: tuple[str, ...] = ()
 
     @classmethod
     def conformal(
@@ -193,7 +210,15 @@ class Calibration:
             for image, digest, score in zip(zone.images, zone.digests, zone.image_scores, strict=True):
                 standing = find_standing(zone.image_scores, score)
                 standings[image, digest] = max(standing, standings.get((image, digest), standing))
-        joined = cls(first.method, rate, zones=kept, chosen_by=first.chosen_by, map_range=find_span(zones.values()))
+        joined = cls(
+            first.method,
+            rate,
+            zones=kept,
+            chosen_by=first.chosen_by,
+            map_range=find_span(zones.values()),
+            parts=first.parts,
+            others=first.others,
+        )
         scored = [(standing, image, digest) for (image, digest), standing in standings.items()]
         return joined.of_images(scored)._at_rank()
 
@@ -284,8 +309,18 @@ class Calibration:
 
     @property
     def n(self) -> int:
-        """Number of good images that calibrate."""
+        """Number of good images, or of parts, that calibrate."""
         return len(self.image_scores)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: ``"image"``, or ``"part"``."""
+        return "image" if self.parts is None else "part"
+
+    @property
+    def scored_digests(self) -> tuple[str, ...]:
+        """Digests of all the images that were scored for it."""
+        return (*self.digests, *self.others)
 
     @property
     def keeps_a_rate(self) -> bool:
@@ -349,10 +384,14 @@ class Calibration:
             how = "as given" if self.method == "value" else "the best F1 on the validation images"
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
         asked, kept = _in_words(Fraction(str(self.rate))), _in_words(self._achievable)
-        source = f"{self.n} {_MADE_BY[self.method]}" + (f" in {self.shares} zones" if self.zones else "")
+        goods = f"good {self.unit}s"
+        zones = f" in {self.shares} zone{'s' * (self.shares != 1)}" if self.zones else ""
+        source = f"{self.n} {_MADE_BY[self.method].replace('image', self.unit)}{zones}"
+        if self._achievable == 1:
+            return f"{value}: promises nothing about false alarms (from {source}, too few){self._too_few(asked)}"
         if self.method == "k-fold":
-            return f"{value}: about {kept} good images is rejected (an estimate from {source}){self._too_few(asked)}"
-        return f"{value}: at most {kept} good images is rejected (from {source}){self._too_few(asked)}"
+            return f"{value}: about {kept} {goods} is rejected (an estimate from {source}){self._too_few(asked)}"
+        return f"{value}: at most {kept} {goods} is rejected (from {source}){self._too_few(asked)}"
 
     @property
     def threshold_image(self) -> str | None:
@@ -427,7 +466,8 @@ class Calibration:
     def _share_above(self) -> str:
         if not self.n or self.image_threshold is None:
             return ""
-        return f" ({self._count_above()} of {self.n} {_MADE_BY.get(self.chosen_by, 'good images')} lie above it)"
+        goods = _MADE_BY.get(self.chosen_by, "good images").replace("image", self.unit)
+        return f" ({self._count_above()} of {self.n} {goods} lie above it)"
 
     def _count_above(self) -> int:
         threshold = math.inf if self.image_threshold is None else self.image_threshold
@@ -459,6 +499,7 @@ class Calibration:
             "weights": self.weights,
             **({} if self.given is None else {"given": self.given}),
             **({"zones": {name: self._describe_zone(zone) for name, zone in self.zones.items()}} if self.zones else {}),
+            **({} if self.parts is None else {"parts": {**asdict(self.parts), "others": list(self.others)}}),
         }
 
     def _describe_zone(self, zone: ZoneScores) -> dict[str, Any]:
@@ -503,11 +544,18 @@ def make_calibration(content: Any, file: Artefact) -> Calibration:
         weights=stored["weights"],
         number=stored["number"],
         zones={name: _make_zone(zone) for name, zone in stored.get("zones", {}).items()},
+        **_make_parts(stored.get("parts")),
     )
     fault = _find_fault(made)
     if fault:
         raise file.wrong(fault)
     return made
+
+
+def _make_parts(stored: _StoredParts | None) -> dict[str, Any]:
+    if stored is None:
+        return {}
+    return {"parts": PartRule(stored["pattern"], stored["views"]), "others": tuple(stored["others"])}
 
 
 def _make_zone(stored: _StoredZone) -> ZoneScores:

@@ -41,6 +41,7 @@ class Prediction:
         calibration: what the verdict comes from.
         model_map: the anomaly map at the model's input size, (h, w), or None for a model that only classifies.
         picture: the file of its picture, if one was drawn.
+        part: the part that it shows, if there may be other photographs of it; empty otherwise.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class Prediction:
         self.p_value = None if self.problem else calibration.p_value(score)
         self.is_defect = None if self.problem else calibration.is_defect(score)
         self.zone_scores = tuple(zone_scores)
-        self.zones = calibration.list_found(self.zone_scores) if self.is_defect else ()
         self.calibration = calibration
         self.model_map = model_map
         self.framing = framing
+        self.zones = self._list_zones() if self.is_defect else ()
         self.origin = origin
         self.picture: Path | None = None
+        self.part = "" if calibration.parts is None else calibration.parts.find(photograph.path or photograph.name)
         self._photograph = None if isinstance(photograph, Unreadable) else photograph
 
     @property
@@ -117,6 +119,13 @@ class Prediction:
             return self.map_at(size)
         return enlarge(self.model_map, size)
 
+    def _list_zones(self) -> tuple[str, ...]:
+        """Return the names of the zones that are found defective: without good scores, by their own scores."""
+        if self.calibration.zones or not self.zone_scores:
+            return self.calibration.list_found(self.zone_scores)
+        zones = zip(self.framing.zones, self.zone_scores, strict=True)
+        return tuple(zone.name for zone, score in zones if self.calibration.is_defect(score))
+
     @cached_property
     def marked(self) -> Marked | None:
         """Which pixels (H, W) of a defect ``adcli.scoring.regions.mark`` marks; None of others, or without a map."""
@@ -132,8 +141,8 @@ class Prediction:
         marked = np.zeros(whole.shape, bool)
         for zone, framing in zip(self.framing.zones, self.framing.of_zones, strict=True):
             if zone.name in self.zones:
-                area = framing.area(self.size)
-                marked[area] |= mark(whole[area], self.calibration.zones[zone.name].pixel_threshold)
+                area, kept = framing.area(self.size), self.calibration.zones.get(zone.name)
+                marked[area] |= mark(whole[area], kept.pixel_threshold if kept else self.calibration.pixel_threshold)
         return marked
 
     @cached_property

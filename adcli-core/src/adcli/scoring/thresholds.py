@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from adcli.data.fingerprint import relative_names
 from adcli.data.framing import Framing
+from adcli.data.part_rule import PartRule, Scored, join_scored
 from adcli.data.samples import Sample
 from adcli.data.source import Decoded, ImageSource, Item, items_of
-from adcli.errors import OptionError
+from adcli.errors import DataError, OptionError
 from adcli.progress import Progress
 from adcli.scoring.calibration import Calibration, Method, find_span
 from adcli.scoring.parts import of_one_zone
@@ -37,6 +39,8 @@ class CalibrationPlan:
         validation: labelled images for ``--threshold f1``.
         chosen_by: how the good images were chosen, if the method does not say it.
         left_out: number of images that were not let calibrate, by reason.
+        parts: how parts of several photographs are told; None if each photograph is a part.
+        part_of: the part that an image shows, for those that show one together with others.
     """
 
     method: Method
@@ -49,6 +53,12 @@ class CalibrationPlan:
     validation: Sequence[Sample] = ()
     chosen_by: Method = "none"
     left_out: Mapping[str, int] = field(default_factory=dict)
+    parts: PartRule | None = None
+    part_of: Mapping[Path, str] = field(default_factory=dict)
+
+    def tell_part(self, path: Path) -> str | Path:
+        """Return what tells the part that an image shows: its name, or the image if it is all there is of the part."""
+        return self.part_of.get(path) or path
 
     @property
     def calibrating(self) -> Sequence[Item]:
@@ -92,23 +102,77 @@ class GoodImage(NamedTuple):
 
 @dataclass
 class GoodScores:
-    """Scores of good images, and the extremes of their maps; of images with equal files, one counts."""
+    """Scores of good images, and the extremes of their maps; of images with equal files, one counts.
+
+    Of a part, the largest score of its photographs counts, and the largest value of their maps.
+    """
 
     runtime: Runtime
     source: ImageSource
     batch_size: int
+    plan: CalibrationPlan
     scored: list[GoodImage] = field(default_factory=list)
     lowest: float = float("inf")
 
     @property
     def scores(self) -> list[float]:
-        """The scores, in the order of the images."""
-        return [one.score for one in self.scored]
+        """The scores, in the order of the images or of the parts."""
+        return [one.score for one in self.units]
 
     @property
     def maxima(self) -> list[float]:
-        """The largest values of the maps, in the order of the images; empty for models without maps."""
-        return [one.maximum for one in self.scored if one.maximum is not None]
+        """The largest values of the maps, in the order of the images or of the parts; empty for models without maps."""
+        return [one.maximum for one in self.units if one.maximum is not None]
+
+    @property
+    def units(self) -> list[GoodImage]:
+        """What calibrates: each image, or the joined images of each part, none of which lacks one."""
+        return self.scored if self.plan.parts is None else [self._join(images) for images in self._list_complete()]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Digests of the images of parts that do not stand for their part."""
+        if self.plan.parts is None:
+            return ()
+        shown = {one.item for one in self.units}
+        return tuple(one.digest for images in self._list_complete() for one in images if one.item not in shown)
+
+    def _list_complete(self) -> list[list[GoodImage]]:
+        assert self.plan.parts is not None
+        return [images for images in self._group() if len(images) >= self.plan.parts.views]
+
+    def _group(self) -> list[list[GoodImage]]:
+        groups: dict[str | Path, list[GoodImage]] = {}
+        for one in self.scored:
+            groups.setdefault(self.plan.tell_part(one.item.path), []).append(one)
+        return list(groups.values())
+
+    def _join(self, images: Sequence[GoodImage]) -> GoodImage:
+        """Return what counts of the images of a part."""
+        best = max(images, key=lambda one: one.score)
+        # Zones are joined by their images, so that all have the same.
+        shown = images[0] if self.source.framing.zones else best
+        maxima = [one.maximum for one in images if one.maximum is not None]
+        return GoodImage(shown.item, shown.digest, best.score, max(maxima, default=None))
+
+    def check_views(self, progress: Progress) -> None:
+        """Say how many parts lack photographs and do not calibrate.
+
+        Raises:
+            DataError: all do.
+        """
+        if self.plan.parts is None or not self.scored:
+            return
+        groups, views = self._group(), self.plan.parts.views
+        lacking = [images for images in groups if len(images) < views]
+        if len(lacking) == len(groups):
+            raise DataError(f"--views {views}: none of the {len(groups)} parts that calibrate has so many photographs.")
+        if lacking:
+            name = self.plan.tell_part(lacking[0][0].item.path)
+            progress.note(
+                f"--views {views}: {len(lacking)} of {len(groups)} parts have fewer photographs, and do not calibrate "
+                f"(such as {name})."
+            )
 
     def add(self, items: Iterable[Item], runtime: Runtime | None = None) -> None:
         """Score good images and keep what the thresholds and the colours come from."""
@@ -196,11 +260,12 @@ def calibrate(
     Raises:
         OptionError: the scores of the folds' models do not measure the final model's.
     """
-    of_zones = [GoodScores(of_one_zone(runtime), one, batch_size) for one in source.of_zones()]
+    of_zones = [GoodScores(of_one_zone(runtime), one, batch_size, plan) for one in source.of_zones()]
     _score_folds(plan, of_zones, refit, progress)
     for number, good in enumerate(of_zones, 1):
         what = "calibrating" if len(of_zones) == 1 else f"calibrating zone {number} of {len(of_zones)}"
         good.add(progress.track(plan.good, len(plan.good), what))
+    of_zones[0].check_views(progress)
     if source.framing.zones:
         return _join_zones(plan, of_zones, runtime, source)
     (good,) = of_zones
@@ -228,10 +293,11 @@ def _score_folds(
 
 
 def _add_colours(calibration: Calibration, plan: CalibrationPlan, good: GoodScores) -> Calibration:
-    if not good.maxima:
+    if not good.scored:
         # Without calibration images, the colours come from images that were fitted.
         good.add(plan.fit[:COLOUR_SAMPLE])
-    return calibration.with_colours(good.lowest, max(good.maxima)) if good.maxima else calibration
+    maxima = [one.maximum for one in good.scored if one.maximum is not None]
+    return calibration.with_colours(good.lowest, max(maxima)) if maxima else calibration
 
 
 def _join_zones(
@@ -246,15 +312,25 @@ def _join_zones(
     if set_ones[0].n:
         joined = Calibration.of_zones(dict(zip(names, set_ones, strict=True)), plan.rate)
     else:
-        joined = replace(Calibration.none(plan.rate), map_range=find_span(set_ones))
+        joined = replace(Calibration.none(plan.rate), map_range=find_span(set_ones), parts=plan.parts)
     if plan.value is not None:
         return joined.with_value(plan.value)
     if plan.method != "f1":
         return joined
-    defective = {sample.image for sample in plan.validation if sample.label == "defect"}
     inputs = source.stream(items_of(sample.image for sample in plan.validation))
-    scored = list(score_joined(runtime, inputs, of_zones[0].batch_size, joined))
-    return joined.at_best_f1([score for _, score in scored], [item.path in defective for item, _ in scored])
+    return joined.at_best_f1(
+        *join_validation(plan.validation, score_joined(runtime, inputs, of_zones[0].batch_size, joined))
+    )
+
+
+def join_validation(samples: Sequence[Sample], scored: Iterable[tuple[Item, float]]) -> tuple[list[float], list[bool]]:
+    """Return the scores of labelled images, joined by part, and whether they have a defect."""
+    known = {sample.image: sample for sample in samples}
+    rows = ((known[item.path], score) for item, score in scored)
+    joined = join_scored(
+        (sample.part or sample.image, Scored(score, sample.label == "defect")) for sample, score in rows
+    )
+    return [one.score for one in joined], [one.is_defect for one in joined]
 
 
 def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
@@ -266,10 +342,13 @@ def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
     """
     folds = Calibration.conformal(good.scores, None, plan.rate, "k-fold")
     assert folds.image_threshold is not None
-    above = sum(score > folds.image_threshold for _, _, score, _ in good.stream(plan.fit))
+    fitted = good.stream(plan.fit)
+    scores = join_scored((plan.tell_part(item.path), Scored(score, False)) for item, _, score, _ in fitted)
+    above = sum(one.score > folds.image_threshold for one in scores)
     if above > 2 * folds.achievable_rate * folds.n + 1:
+        unit = "images" if plan.parts is None else "parts"
         raise OptionError(
-            f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {len(plan.fit)} images "
+            f"--calibration {len(plan.folds)}-fold: its threshold would reject {above} of the {len(scores)} {unit} "
             "that the model was fitted to, since this model's scores differ in scale from fit to fit; use a share like "
             "0.2."
         )
@@ -278,24 +357,23 @@ def _check_folds(plan: CalibrationPlan, good: GoodScores) -> None:
 def _set_thresholds(plan: CalibrationPlan, good: GoodScores) -> Calibration:
     scores, maxima = good.scores, good.maxima or None
     if plan.method == "f1":
-        defective = {sample.image for sample in plan.validation if sample.label == "defect"}
-        items = [Item(sample.image) for sample in plan.validation]
-        scored = [(item.path in defective, score) for item, _, score, _ in good.stream(items)]
-        labels, validated = [label for label, _ in scored], [score for _, score in scored]
+        stream = good.stream([Item(sample.image) for sample in plan.validation])
+        validated, labels = join_validation(plan.validation, ((item, score) for item, _, score, _ in stream))
         calibration = Calibration.f1_optimal(validated, labels, scores, maxima, plan.rate)
     elif plan.value is not None:
         calibration = Calibration.at_value(plan.value, scores, maxima, plan.rate)
     elif scores:
         calibration = Calibration.conformal(scores, maxima, plan.rate, plan.method)
     else:
-        return Calibration.none(plan.rate)
+        return replace(Calibration.none(plan.rate), parts=plan.parts)
     return _describe_images(calibration, plan, good)
 
 
 def _describe_images(calibration: Calibration, plan: CalibrationPlan, good: GoodScores) -> Calibration:
     """Return the calibration with the names of its images, above what rounding does."""
     names = plan.names()
-    named = calibration.of_images([(one.score, names[one.item], one.digest) for one in good.scored])
+    named = calibration.of_images([(one.score, names[one.item], one.digest) for one in good.units])
+    named = replace(named, parts=plan.parts, others=good.others)
     chosen_by = plan.chosen_by if calibration.chosen_by == "none" else calibration.chosen_by
     rounding = good.measure_rounding(of_other_models=bool(plan.folds))
     return replace(named, chosen_by=chosen_by).above_rounding(*rounding)

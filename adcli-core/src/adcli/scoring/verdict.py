@@ -18,7 +18,7 @@ from adcli.scoring.regions import Region
 FORMAT = 1
 """Raised when a field changes its meaning or goes; fields may be added at the end."""
 
-Verdict = Literal["good", "defect", "unreadable", ""]
+Verdict = Literal["good", "defect", "unreadable", "incomplete", ""]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -57,7 +57,7 @@ class VerdictRecord:
     """What is kept of one photograph.
 
     Attributes:
-        image: its name.
+        image: its name; empty in the record of a part, which joins those of its photographs.
         part, category: what it shows, if anybody has said.
         zone: the names of the zones that are found defective.
         time: when it was scored, UTC, in ISO 8601 with milliseconds and ``Z``.
@@ -67,7 +67,7 @@ class VerdictRecord:
         score: None if it could not be read.
         p_value: None without calibration scores.
         threshold: None if none was set.
-        verdict: ``"good"``, ``"defect"``, ``"unreadable"``, or empty without a threshold.
+        verdict: ``"good"``, ``"defect"``, ``"unreadable"``, ``"incomplete"`` of parts, or empty without a threshold.
         regions: where a defect is.
         picture: the file of its picture, relative to the table; empty if there is none.
         problem: what could not be read, and why; empty if all could.
@@ -94,6 +94,7 @@ class VerdictRecord:
         """Return the record of a prediction; ``more`` gives or replaces fields that are texts."""
         stated = {
             "image": prediction.name,
+            "part": prediction.part,
             "time": f"{prediction.time:%Y-%m-%dT%H:%M:%S}.{prediction.time.microsecond // 1000:03}Z",
             "run": prediction.origin.run,
             "model": prediction.origin.model,
@@ -132,7 +133,9 @@ class VerdictRecord:
         except ValueError as error:
             raise ValueError(f"is no verdict record: {error}") from None
         values: dict[str, Any] = {name: stored[name] for name in COLUMNS if name != "format"}  # type: ignore[literal-required]
-        if (values["score"] is None) != (values["verdict"] == "unreadable"):
+        lacks, verdict = values["score"] is None, values["verdict"]
+        # Of an incomplete part, no photograph may be there that could be read.
+        if lacks != (verdict == "unreadable") and not (lacks and verdict == "incomplete"):
             raise ValueError("is no verdict record: it has a score and is unreadable, or neither")
         regions = tuple(Region(*(region[name] for name in _SIDES)) for region in values.pop("regions"))
         return cls(**values, regions=regions)

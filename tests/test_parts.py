@@ -1,0 +1,216 @@
+"""Parts of several photographs, from end to end: the part is the unit."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import Adcli, assert_one_line
+
+from adcli import pipeline
+from adcli.scoring.calibration import Calibration
+
+RULE = r"(\d+)_"
+
+
+def shot(part: int, view: str, *, defect: bool = False) -> Image.Image:
+    """Draw a view of a part, whose brightness all of its views share."""
+    random = np.random.default_rng([part, ord(view)])
+    tone = np.random.default_rng([part, 7]).normal(0, 10)
+    pixels = 120 + tone + random.normal(0, 4, (64, 64)) + 20 * np.sin(np.arange(64) / (3 + ord(view) % 3))
+    if defect:
+        pixels[24:36, 24:36] += 90
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def write(folder: Path, part: int, views: str = "abc", *, defect: str = "") -> None:
+    for view in views:
+        place = folder / ("spot" if view == defect else "good")
+        place.mkdir(parents=True, exist_ok=True)
+        shot(part, view, defect=view == defect).save(place / f"{part:03}_{view}.png")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 good parts and 6 whose defect shows in one of three views; read only."""
+    root = tmp_path_factory.mktemp("parts") / "data"
+    for part in range(20):
+        write(root, part)
+    for part in range(100, 106):
+        write(root, part, defect="abc"[part % 3])
+    return root
+
+
+GIVEN = ["-m", "dfm", "--backbone", "embedded", "--image-size", 64, "--false-alarm-rate", 0.2, "--calibration", 0.4]
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained with parts of three views; read only."""
+    settings = pipeline.TrainSettings(
+        model="dfm",
+        data=str(data),
+        options={"backbone": "embedded"},
+        image_size="64",
+        false_alarm_rate=0.2,
+        calibration="0.4",
+        part=RULE,
+        views=3,
+    )
+    return pipeline.train(settings, out=tmp_path_factory.mktemp("runs") / "run").run.path
+
+
+def test_a_part_is_in_one_place_and_everything_counts_parts(run: Path, data: Path) -> None:
+    with (run / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    roles: dict[str, set[str]] = {}
+    for row in rows:
+        roles.setdefault(Path(row["name"]).name[:3], set()).add(row["role"])
+    assert len(roles) == 26
+    assert all(len(found) == 1 for found in roles.values())
+    calibrating = sum(found == {"held-out"} for found in roles.values())
+    opened = pipeline.load(run)
+    assert opened.calibration.n == calibrating
+    assert len(opened.calibration.scored_digests) == 3 * calibrating
+    assert "good parts is rejected" in opened.calibration.promise()
+    metrics = json.loads((run / "metrics.json").read_text())
+    tested = sum(found == {"test"} for found in roles.values())
+    assert metrics["unit"] == "part"
+    assert metrics["image"]["n_good"] + metrics["image"]["n_defect"] == tested
+    # Good views of a part that has a defect are no good parts.
+    assert metrics["image"]["n_defect"] == 6
+
+
+def test_the_threshold_is_of_the_largest_scores_of_parts(run: Path, data: Path) -> None:
+    opened = pipeline.load(run)
+    with (run / "images.csv").open(newline="") as file:
+        names = [Path(row["name"]).name for row in csv.DictReader(file) if row["role"] == "held-out"]
+    largest: dict[str, float] = {}
+    for said in pipeline.predict(opened, [data / "good" / name for name in names]):
+        largest[said.part] = max(said.score, largest.get(said.part, said.score))
+    assert opened.calibration.image_scores == pytest.approx(sorted(largest.values()), rel=1e-5)
+
+
+def test_calibration_of_parts_reads_as_it_was_written(run: Path) -> None:
+    text = (run / "calibration.json").read_text()
+    read = Calibration.from_json(text, source=run / "calibration.json")
+    assert read.to_json() == text
+    assert read.parts is not None
+    assert (read.parts.pattern, read.parts.views) == (RULE, 3)
+
+
+def test_prediction_gives_one_verdict_a_part_beside_the_rows_of_its_photographs(
+    adcli: Adcli, run: Path, data: Path, tmp_path: Path
+) -> None:
+    images = [*sorted((data / "good").glob("00[01]_*")), *sorted(data.glob("*/100_*"))]
+    outcome = adcli("predict", run, *images, "--out", "said", "--format", "jsonl")
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    photographs, parts = [row for row in rows if row["image"]], [row for row in rows if not row["image"]]
+    assert [row["part"] for row in photographs] == ["000"] * 3 + ["001"] * 3 + ["100"] * 3
+    assert [row["part"] for row in parts] == ["000", "001", "100"]
+    for part in parts:
+        assert part["score"] == max(row["score"] for row in photographs if row["part"] == part["part"])
+    assert parts[2]["verdict"] == "defect"
+    with (tmp_path / "said" / "parts.csv").open(newline="") as file:
+        assert [row["part"] for row in csv.DictReader(file)] == ["000", "001", "100"]
+    with (tmp_path / "said" / "predictions.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 9
+
+
+def test_a_part_without_all_of_its_views_is_no_pass(adcli: Adcli, run: Path, data: Path) -> None:
+    images = sorted((data / "good").glob("000_[ab]*"))
+    assert_one_line(adcli("predict", run, *images), 4, "part 000: 2 of 3 photographs")
+    assert_one_line(adcli("predict", run, *images, "--fail-on-defect", "--skip-unreadable"), 4, "2 of 3")
+    assert adcli("predict", run, *images, "--skip-unreadable").code == 0
+    assert adcli("predict", run, *images, "--views", 2).code == 0
+
+
+def test_photographs_that_come_later_complete_a_part(adcli: Adcli, run: Path, data: Path, tmp_path: Path) -> None:
+    adcli("predict", run, *sorted((data / "good").glob("000_[ab]*")), "--out", "said", "--skip-unreadable")
+    outcome = adcli("predict", run, data / "good" / "000_c.png", "--out", "said", "--append")
+    assert outcome.code == 0, outcome.err
+    with (tmp_path / "said" / "parts.csv").open(newline="") as file:
+        assert [(row["part"], row["verdict"]) for row in csv.DictReader(file)] == [("000", "good")]
+
+
+def test_calibrating_an_export_counts_parts_and_leaves_out_those_that_are_known(
+    adcli: Adcli, run: Path, data: Path, tmp_path: Path
+) -> None:
+    fresh = tmp_path / "fresh"
+    for part in range(200, 208):
+        write(fresh, part, "ab" if part == 207 else "abc")
+    outcome = adcli("export", run, "--to", "onnx", "--out", "exported")
+    assert outcome.code == 0, outcome.err
+    outcome = adcli("calibrate", "exported", "--data", fresh / "good")
+    assert outcome.code == 0, outcome.err
+    assert "1 of 8 parts have fewer photographs" in outcome.err
+    calibration = pipeline.find("exported").calibration
+    assert calibration.n == 7
+    assert calibration.parts is not None
+    outcome = adcli("predict", "exported", *sorted((data / "good").glob("000_*")), "--json")
+    assert [row["part"] for row in json.loads(outcome.out)] == ["000"] * 4
+
+
+def test_a_threshold_of_images_is_none_of_parts_until_it_is_set_so(adcli: Adcli, data: Path, tmp_path: Path) -> None:
+    outcome = adcli("train", *GIVEN, "--data", data, "--out", "single")
+    assert outcome.code == 0, outcome.err
+    assert_one_line(adcli("predict", "single", data, "--part", RULE), 2, "--part", "single images", "adcli calibrate")
+    assert_one_line(adcli("calibrate", "single", "--part", RULE), 2, "--part needs --data")
+    for part in range(200, 206):
+        write(tmp_path / "fresh", part)
+    outcome = adcli("calibrate", "single", "--data", "fresh/good", "--part", RULE, "--views", 3)
+    assert outcome.code == 0, outcome.err
+    assert pipeline.load("single").calibration.n == 6
+    outcome = adcli("evaluate", "single", "--data", data)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("part ")
+
+
+def test_a_table_names_parts_in_a_column(adcli: Adcli, data: Path, tmp_path: Path) -> None:
+    lines = [
+        f"{image},{'good' if image.parent.name == 'good' else 'defect'},part {image.name[:3]}"
+        for image in sorted(data.glob("*/*.png"))
+    ]
+    (tmp_path / "parts.csv").write_text("\n".join(["image,label,part", *lines]) + "\n")
+    outcome = adcli("train", *GIVEN, "--data", "table:parts.csv", "--views", 3, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert "columns ignored" not in outcome.err
+    opened = pipeline.load("run")
+    assert opened.calibration.parts is not None
+    assert {row["part"][:5] for row in csv.DictReader((tmp_path / "run/scores.csv").open(newline=""))} == {"part "}
+    outcome = adcli("predict", "run", *sorted((data / "good").glob("000_*")), "--part", RULE, "--json")
+    assert [row["part"] for row in json.loads(outcome.out)] == ["000"] * 4
+
+
+def test_folds_hold_the_views_of_a_part_together(adcli: Adcli, data: Path) -> None:
+    outcome = adcli("train", *GIVEN[:-1], "4-fold", "--data", data, "--part", RULE, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    calibration = pipeline.load("run").calibration
+    assert 12 <= calibration.n <= 20
+    assert "parts in folds" in calibration.promise()
+
+
+def test_runs_are_compared_by_parts(adcli: Adcli, run: Path) -> None:
+    outcome = adcli("compare", run, run, "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["n_defect"] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--part", "("], ["--part must be a regular expression"]),
+        (["--part", "view(\\d)"], ["--part view(\\d): finds no part in the names of"]),
+        (["--views", "3"], ["--views 3: the images name no parts"]),
+        (["--part", RULE, "--views", "4"], ["--views 4: none of the"]),
+    ],
+)
+def test_what_is_wrong_with_parts_is_one_line(
+    adcli: Adcli, data: Path, options: list[str], words: list[str], tmp_path: Path
+) -> None:
+    outcome = adcli("train", *GIVEN, "--data", data, *options, "--out", "run")
+    assert outcome.code in (2, 4)
+    assert_one_line(outcome, outcome.code, *words)
+    assert not (tmp_path / "run").exists()
