@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from support import Adcli, assert_one_line, draw_part
 from test_export import train
+from test_parts import GIVEN, RULE
+from test_parts import write as write_views
 
 from adcli import pipeline
 from adcli.data.splitting import content_digest
@@ -241,3 +243,18 @@ def test_tiles_and_zones_are_qualified_as_they_are_looked_at(
     outcome = adcli("qualify", "run", *QUICK, "--out", "a.html", "--json")
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["data"]["drawn_defects"] > 0
+
+
+def test_photographs_of_parts_that_are_fitted_are_not_held_out(adcli: Adcli, tmp_path: Path) -> None:
+    for part in range(12):
+        write_views(tmp_path / "data", part)
+    given = [*GIVEN, "--part", RULE, "--views", 3, "--data", "data", "--out", "run"]
+    assert adcli("train", *given).code == 0
+    for where in ((), ("--data", "data")):
+        outcome = adcli("qualify", "run", *QUICK, *where, "--out", f"{len(where)}.html", "--json")
+        assert outcome.code == 0, outcome.err
+        used = {name.partition("_")[0] for name, _ in json.loads(outcome.out)["data"]["images"]}
+        fitted = {image.name.partition("_")[0] for image in pipeline_images(Path("run")) if image.role == "fitted"}
+        assert used
+        assert fitted
+        assert not used & fitted
