@@ -1,12 +1,16 @@
 """Every model in every format, against the model itself, on pixels of any size."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import adcli
 from adcli._plugins.registry import registry
 from adcli.data.decoding import read_image, resize
 from adcli.testing.exporters import Subject, subject_of
@@ -52,6 +56,15 @@ def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> N
         assert expected_maps is not None
         np.testing.assert_allclose(scores, expected, rtol=1e-4)
         np.testing.assert_allclose(maps, expected_maps, rtol=1e-3, atol=1e-4 * np.ptp(expected_maps))
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_an_export_names_no_folder_of_the_machine_that_wrote_it(exporter: str) -> None:
+    folder = subject_of(exporter, {}, "dfm").export.path
+    places = {Path(module.__file__ or "").parent for module in (adcli, torch, pytest)} | {Path.home(), folder.parent}
+    for path in filter(Path.is_file, folder.rglob("*")):
+        content = path.read_bytes()
+        assert [place for place in places if f"{place}{os.sep}".encode() in content] == [], path
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)

@@ -395,3 +395,10 @@ def test_an_image_too_small_to_predict_is_named_and_costs_no_other(
     small, other = json.loads(outcome.out)
     assert (small["verdict"], other["problem"]) == ("unreadable", "")
     assert "--region 20,40,120,70" in small["problem"]
+
+
+def test_if_no_photograph_suits_that_is_said(data: Path, adcli: Adcli, tmp_path: Path) -> None:
+    zones = ("--region", "a=0,0,40,40", "--region", "b=9000,0,40,40")
+    outcome = adcli("train", "-m", "padim", "--data", data, *zones, "--skip-unreadable", "--out", "run")
+    assert_one_line(outcome, 4, "none of the", "good images can be used", "b=9000,0,40,40")
+    assert not (tmp_path / "run").exists()

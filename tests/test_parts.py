@@ -119,6 +119,16 @@ def test_prediction_gives_one_verdict_a_part_beside_the_rows_of_its_photographs(
         assert len(list(csv.DictReader(file))) == 9
 
 
+def test_what_was_printed_of_photographs_and_parts_is_a_table_of_photographs(
+    adcli: Adcli, run: Path, data: Path, tmp_path: Path
+) -> None:
+    outcome = adcli("predict", run, *sorted((data / "good").glob("00[0-6]_*")), "--format", "csv")
+    (tmp_path / "said.csv").write_text(outcome.out)
+    outcome = adcli("datasets", "check", "table:said.csv")
+    assert "21 good images to train on" in outcome.out
+    assert "parts: 7 training" in outcome.out
+
+
 def test_a_part_without_all_of_its_views_is_no_pass(adcli: Adcli, run: Path, data: Path) -> None:
     images = sorted((data / "good").glob("000_[ab]*"))
     assert_one_line(adcli("predict", run, *images), 4, "part 000: 2 of 3 photographs")
@@ -192,10 +202,12 @@ def test_folds_hold_the_views_of_a_part_together(adcli: Adcli, data: Path) -> No
     assert "parts in folds" in calibration.promise()
 
 
-def test_runs_are_compared_by_parts(adcli: Adcli, run: Path) -> None:
+def test_runs_are_compared_by_parts(adcli: Adcli, run: Path, data: Path) -> None:
     outcome = adcli("compare", run, run, "--json")
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["n_defect"] == 6
+    adcli("train", *GIVEN, "--data", data, "--out", "single")
+    assert_one_line(adcli("compare", run, "single"), 5, "run was evaluated on parts, and single on images")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ WRITTEN = sorted(FOUND - MENTIONED)
 @pytest.mark.parametrize("line", WRITTEN)
 def test_every_command_in_a_message_can_be_typed(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Folders that are read have to be there.
+    (tmp_path / "masters").mkdir()
     given = parse(line).params
     assert is_known(given.get("model") or HOLE, registry().models)
     assert is_known(given.get("to") or HOLE, registry().exporters)

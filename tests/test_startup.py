@@ -31,6 +31,7 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["train", "--help"],
         ["export", "--help"],
         ["bench", "--help"],
+        ["verify", "--help"],
         ["plugin", "check", "--help"],
         ["plugin", "new", "--help"],
         ["--version"],

@@ -176,7 +176,7 @@ def test_the_number_of_tiles_is_chosen_and_kept(data: Path, tmp_path: Path, adcl
     )
     outcome = adcli("train", *given, "--image-size", 48, "--tiles", "auto", "--out", "run")
     assert outcome.code == 0, outcome.err
-    assert "--tiles 4x3, of 48 x 48 pixels each." in outcome.err
+    assert "--tiles 4x3, of 48 x 48 pixels each: 168 to learn from." in outcome.err
     assert "hint:" not in outcome.err
     run = pipeline.load("run")
     assert run.settings["tiles"] == "4x3"

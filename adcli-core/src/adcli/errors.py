@@ -122,6 +122,9 @@ class TooManyFilesError(AdcliError):
 DEFECT_FOUND = 3
 """Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
 
+DIFFERENCE_FOUND = 3
+"""Exit code of ``adcli verify`` when a verdict changed or scores moved: what it looked for was found, as above."""
+
 
 _NO_RIGHT = "look at its rights, and at those of the folders on the way"
 _REFUSALS = {

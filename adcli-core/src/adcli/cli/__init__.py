@@ -43,6 +43,7 @@ from adcli.cli.qualify import qualify
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
+from adcli.cli.verify import verify
 from adcli.errors import (
     NO_DESCRIPTORS,
     LackOfMemoryError,
@@ -173,6 +174,7 @@ for _command in (
     export,
     report,
     bench,
+    verify,
     runs,
     models,
     datasets,

@@ -143,6 +143,9 @@ def _print_outcome(found: "Qualification", out: Path) -> None:
     print_fact("drawn", f"{data['drawn_defects']} defects in {data['photographs']} good photographs that else pass")
     if rejected:
         print_fact("", f"{rejected} photographs are rejected without a defect, and were not used")
+    if data["background"] >= BACKGROUND:
+        said = f"{data['background']:.0%} of what is looked at counts as background, where none were drawn"
+        print_fact("", f"{said}; see --anywhere")
     for one in found.missed:
         low, high = one.bounds
         share = f"{one.count} of {len(one.defects)} missed ({low:.1%} to {high:.1%} with 95 % confidence)"
@@ -152,9 +155,6 @@ def _print_outcome(found: "Qualification", out: Path) -> None:
         print_fact("repeated", f"verdicts agree for {agreement.agreeing} of {len(agreement.parts)} parts")
         said = f"scores of one part spread by {agreement.spread:.4g}; {agreement.close} parts lie within two of these"
         print_fact("", f"{said} of the threshold")
-    if data["background"] >= BACKGROUND:
-        said = f"{data['background']:.0%} of what is looked at counts as background, where none were drawn"
-        print_fact("", f"{said}; see --anywhere")
     print_fact("look at", relative(out))
 
 

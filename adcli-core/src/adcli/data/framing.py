@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,6 +291,25 @@ class Framing:
                 shape = f"{ignored[1]} wide and {ignored[0]} high"
                 raise DataError(f"{has}, another shape than the image of --ignore, which is {shape}.")
 
+    def describe(self, size: Size) -> dict[str, Any]:
+        """Return it as plain values; of ignored areas, the name of their file.
+
+        Args:
+            size: height and width of the model's input.
+        """
+        return {
+            "region": self.region,
+            "crop": self.crop,
+            "fit": self.fit,
+            "ignore": None if self.ignored is None else IGNORE_FILE,
+            "grey": GREY,
+            "image_size": size,
+            "white": self.white,
+            "tiles": None if len(self.tiling) == 1 else asdict(self.tiling),
+            "zones": dict(self.zones),
+            "reading": self.reading,
+        }
+
     def _say_region(self) -> str:
         """Return the region as it is given, of a zone with its name."""
         box = "" if self.region is None else ",".join(map(str, self.region))
@@ -305,20 +324,8 @@ class Framing:
         tiling = self.tiling
         if self.is_plain and self.white == WHITE and len(tiling) == 1 and self.reading == "full":
             return {}
-        described = {
-            "region": self.region,
-            "crop": self.crop,
-            "fit": self.fit,
-            "ignore": None if self.ignored is None else IGNORE_FILE,
-            "grey": GREY,
-            "image_size": size,
-            "white": self.white,
-            "tiles": None if len(tiling) == 1 else asdict(tiling),
-            "zones": dict(self.zones),
-            "reading": self.reading,
-        }
         files = {
-            FRAMING_FILE: f"{json.dumps(described)}\n".encode(),
+            FRAMING_FILE: f"{json.dumps(self.describe(size))}\n".encode(),
             CODE_FILE: Path(prepare.__file__).read_bytes(),
         }
         return files if self.ignored is None else {**files, IGNORE_FILE: ignored_png(self.ignored)}

@@ -84,6 +84,8 @@ def load(options: TableOptions, category: str | None) -> Splits:
         lack = "no entry has an 'image'" if is_json else "line 1: no column 'image'"
         raise DataError(f"{table}: {lack}; found {', '.join(columns) or 'nothing'}.")
     idle = list[Path]()
+    # In what 'adcli predict' prints, parts have rows of their own, after those of their photographs.
+    rows = [row for row in rows if "image" in row.cells or not ("part" in row.cells and "verdict" in row.cells)]
     samples = _make_samples(table, rows, columns, idle)
     how = ""
     if "split" not in columns:

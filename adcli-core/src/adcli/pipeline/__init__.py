@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
+    from adcli.pipeline._verify import Verification, record_masters, verify
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
@@ -60,6 +61,7 @@ __all__ = [
     "TrainSettings",
     "Trained",
     "TrainedCategories",
+    "Verification",
     "annotate_run",
     "bench",
     "calibrated_since",
@@ -77,6 +79,7 @@ __all__ = [
     "preview",
     "qualify",
     "recalibrate",
+    "record_masters",
     "remove_run",
     "rename_run",
     "report",
@@ -84,6 +87,7 @@ __all__ = [
     "resume",
     "train",
     "train_categories",
+    "verify",
 ]
 
 _HOMES = {
@@ -105,6 +109,7 @@ _HOMES = {
     "adcli.pipeline._job": ("Trained",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
+    "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
     "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),

@@ -14,7 +14,7 @@ from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
 from adcli.data.tiling import choose_tiles
-from adcli.errors import AdcliError
+from adcli.errors import AdcliError, DataError
 from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, spread_layers
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
@@ -54,6 +54,9 @@ def read_good_images(
     digests = {item: image.digest for item, image in read}
     for message in source.skipped.values():
         progress.note(f"skipped: {message}")
+    if items and not digests:
+        first = next(iter(source.skipped.values()), "")
+        raise DataError(f"none of the {len(items)} good images can be used: {first}")
     return [item for item in items if item in digests], [digests[item] for item in items if item in digests]
 
 
@@ -85,9 +88,12 @@ def choose_sizes(
         size = _choose_size(part, size, looked_at, options, progress, is_asked_for=settings.image_size is not None)
     if settings.tiles == "auto":
         columns, rows = (1, 1) if part is None else choose_tiles(part, size, settings.tile_overlap)
-        progress.note(f"--tiles {columns}x{rows}, of {size[1]} x {size[0]} pixels each.")
         settings = replace(settings, tiles=f"{columns}x{rows}")
-    hint = "" if part is None else say_coverage(part, size, framing(settings, None))
+    chosen = framing(settings, None)
+    if settings.tiles:
+        count = len(chosen.tiling) * len(chosen.of_zones) * sum(number for *_, number in sizes)
+        progress.note(f"--tiles {settings.tiles}, of {size[1]} x {size[0]} pixels each: {count:,} to learn from.")
+    hint = "" if part is None else say_coverage(part, size, chosen)
     if hint:
         progress.note(f"hint: {hint}")
     return settings, size

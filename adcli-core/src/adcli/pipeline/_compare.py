@@ -77,6 +77,7 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
         RunError: a run has no such evaluation, or they share no good or no defective images.
     """
     tables = [_labelled_scores(inside(name_folder(run.path, evaluation), SCORES_FILE)) for run in runs]
+    _refuse_mixture(runs, tables)
     shared = sorted(set.intersection(*(set(table) for table in tables)))
     is_defect = np.array([label == "defect" for _, label in shared], bool)
     if not is_defect.any() or is_defect.all():
@@ -94,6 +95,22 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
         for run, auroc, column in zip(runs, aurocs, found.T, strict=True)
     ]
     return Standings(standings, int((~is_defect).sum()), int(is_defect.sum()), everything - len(shared))
+
+
+_PART = "part "
+"""What the name of a part begins with, beside those of images."""
+
+
+def _refuse_mixture(runs: Sequence[Run], tables: Sequence[Mapping[tuple[str, str], float]]) -> None:
+    """Refuse evaluations of parts beside those of images."""
+    of_parts = [any(name.startswith(_PART) for name, _ in table) for table in tables]
+    if any(of_parts) and not all(of_parts):
+        whole, single = runs[of_parts.index(True)], runs[of_parts.index(False)]
+        command = quote("adcli", "calibrate", single.path, "--data", "DIR", "--part", "REGEX")
+        raise RunError(
+            f"{whole.name} was evaluated on parts, and {single.name} on images; set a threshold of parts, and then "
+            f"evaluate it again: {command}"
+        )
 
 
 def _say_commands(runs: Sequence[Run], evaluation: str) -> str:
@@ -122,7 +139,7 @@ def _labelled_scores(path: Path) -> Mapping[tuple[str, str], float]:
             if row["label"] not in ("good", "defect", ""):
                 raise ValueError(f"label is '{row['label'][:60]}', not 'good', 'defect' or empty")
             if row["label"] and record.score is not None:
-                name = f"part {record.part}" if record.part else record.image
+                name = f"{_PART}{record.part}" if record.part else record.image
                 scores.append((name, Scored(record.score, row["label"] == "defect")))
     except OSError:
         run, name = path.parents[2], path.parent.name

@@ -55,6 +55,9 @@ def metrics_in_force(run: Run) -> tuple[dict[str, Any], str]:
         return without_verdicts(metrics), f"{run.path / SCORES_FILE}: {words}; evaluate it again: {command}"
     if all(record.threshold == threshold for record, _, _ in labelled):
         return metrics, ""
+    if (metrics.get("unit") == "part") != (run.calibration.parts is not None):
+        words = f"its scores are not of {run.calibration.unit}s, which the threshold is of now; evaluate it again"
+        return without_verdicts(metrics), f"{run.path / SCORES_FILE}: {words}: {command}"
     return judge_again(metrics, scores, is_defect, [one.kind for one in joined], threshold), ""
 
 

@@ -36,6 +36,7 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
     graph = build(source.model, source.image_size, options.batch)
     import onnx
 
+    forget_places(graph)
     if options.precision == "fp16":
         halve(graph)
     file = Path(source.name) / "1" / "model.onnx"
@@ -59,6 +60,13 @@ def export(source: ExportSource, folder: Path, options: OnnxOptions) -> dict[str
         "opset": OPSET,
         "versions": {"onnx": onnx.__version__, "torch": torch.__version__},
     }
+
+
+def forget_places(graph: Any) -> None:
+    """Remove from an ``onnx.ModelProto`` what torch notes of each part, in place: it has paths of this machine."""
+    inner = graph.graph
+    for part in (inner, *inner.node, *inner.input, *inner.output, *inner.value_info, *inner.initializer):
+        del part.metadata_props[:]
 
 
 def halve(graph: Any) -> None:
