@@ -173,8 +173,8 @@ def broken_promise(calibration: Calibration, metrics: Mapping[str, Any], command
         return ""
     return (
         f"More good test {unit}s were rejected than the {bound:.1%} that the threshold allows with "
-        f"{100 * calibration.stated_confidence:.6g}% confidence: they differ from the good {unit}s that set it, in lot, "
-        f"light or camera perhaps. Set it anew from good images of today: {command} --data DIR"
+        f"{100 * calibration.stated_confidence:.6g}% confidence: they differ from the good {unit}s that set it, in "
+        f"lot, light or camera perhaps. Set it anew from good images of today: {command} --data DIR"
     )
 
 
