@@ -9,8 +9,9 @@ are the models' own, on features in place of images, with their defaults but for
 grid of 4 x 4 positions of their maps, not at all, and do not blur.
 
 A cell is, in percent, the promised rate: the mean realised rate ± its standard error (the share of draws whose realised
-rate is more than twice the promised). The standard error is that of the draws: how far the mean of as many other draws
-from the same images may lie. Other images may differ by more.
+rate is more than twice the promised; the 95 % bound of the rate, and the share of draws beyond it); the mean share of
+the defective images found, and its standard deviation over the draws. The standard error is that of the draws: how far
+the mean of as many other draws from the same images may lie. Other images may differ by more.
 """
 
 import argparse
@@ -94,11 +95,15 @@ class Case:
 
     Attributes:
         promised: the rates that it can promise, (R,).
+        bound: what their calibrations say that the rates do not exceed with 95 % confidence, (R,).
         realised: shares of the images not drawn that lie above the threshold, (draws, R).
+        found: shares of the defective images that do, (draws, R); NaN without any.
     """
 
     promised: NDArray[np.float64]
+    bound: NDArray[np.float64]
     realised: NDArray[np.float64]
+    found: NDArray[np.float64]
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -111,23 +116,35 @@ class Case:
         return self.realised.std(axis=0, ddof=1) / math.sqrt(len(self.realised))
 
     @property
+    def beyond_bound(self) -> NDArray[np.float64]:
+        """Shares of the draws whose realised rate is more than the bound, (R,)."""
+        return (self.realised > self.bound).mean(axis=0)
+
+    @property
     def beyond_twice(self) -> NDArray[np.float64]:
         """Shares of the draws whose realised rate is more than twice the promised, (R,)."""
         return (self.realised > 2 * self.promised).mean(axis=0)
 
 
 def simulate(
-    fit: Fit, count: int, n: int, ways: Sequence[str], draws: int, rates: Sequence[float] = RATES
+    fit: Fit,
+    count: int,
+    n: int,
+    ways: Sequence[str],
+    draws: int,
+    rates: Sequence[float] = RATES,
+    defects: int = 0,
 ) -> dict[str, Case]:
     """Draw n of ``count`` images again and again, calibrate on them, and score others: SCORED, or all there are.
 
     Args:
         fit: fits the model.
-        count: number of images there are.
+        count: number of good images there are.
         n: number of images drawn; the same ones for every model and way.
         ways: what ``--calibration`` is given.
         draws: how often.
         rates: what ``--false-alarm-rate`` is given.
+        defects: number of defective images, whose numbers follow those of the good ones.
 
     Raises:
         TrainingError: the model does not fit to so few images, whole or in folds.
@@ -136,37 +153,50 @@ def simulate(
     source = Numbered([Path(f"{number:05}") for number in range(count)])
     # One seed does: it shuffles images that are drawn in a random order.
     settings = {way: TrainSettings(model="folds", calibration=way) for way in ways}
-    found: dict[str, list[tuple[list[float], list[float]]]] = {way: [] for way in ways}
+    outcomes: dict[str, list[list[list[float]]]] = {way: [] for way in ways}
+    defective = np.arange(count, count + defects)
     for draw in range(draws):
         order = np.random.default_rng([draw, n]).permutation(count)
-        whole = functools.lru_cache(maxsize=1)(functools.partial(_fit_and_score, fit, order[n : n + SCORED]))
+        whole = functools.lru_cache(maxsize=1)(functools.partial(_fit_and_score, fit, order[n : n + SCORED], defective))
         for way in ways:
-            calibration, scores = _calibrated(fit, whole, source, order[:n], settings[way])
-            at_rates = [calibration.at_rate(rate) for rate in rates]
-            realised = [float((scores > at.image_threshold).mean()) for at in at_rates]
-            found[way].append(([at.achievable_rate for at in at_rates], realised))
-    return {
-        way: Case(np.array(outcomes[0][0]), np.array([realised for _, realised in outcomes]))
-        for way, outcomes in found.items()
-    }
+            calibration, good, bad = _calibrated(fit, whole, source, order[:n], settings[way])
+            outcomes[way].append(_judge([calibration.at_rate(rate) for rate in rates], good, bad))
+    return {way: _gather(drawn) for way, drawn in outcomes.items()}
 
 
-def _fit_and_score(fit: Fit, others: Numbers, numbers: tuple[int, ...]) -> tuple[Score, Scores]:
+def _judge(at_rates: Sequence[Calibration], good: Scores, bad: Scores) -> list[list[float]]:
+    """Return, for each rate, what is promised, its bound, and the shares of good and defective images above."""
+    above = [
+        [float((scores > at.image_threshold).mean()) if len(scores) else math.nan for at in at_rates]
+        for scores in (good, bad)
+    ]
+    return [[at.achievable_rate for at in at_rates], [at.bound or 0.0 for at in at_rates], *above]
+
+
+def _gather(drawn: Sequence[list[list[float]]]) -> Case:
+    promised, bound, realised, found = np.array(drawn).swapaxes(0, 1)
+    return Case(promised[0], bound[0], realised, found)
+
+
+def _fit_and_score(
+    fit: Fit, others: Numbers, defective: Numbers, numbers: tuple[int, ...]
+) -> tuple[Score, Scores, Scores]:
     score = fit(np.array(numbers))
-    return score, score(others)
+    bad = score(defective) if len(defective) else np.empty(0, np.float32)
+    return score, score(others), bad
 
 
 def _calibrated(
     fit: Fit,
-    whole: Callable[[tuple[int, ...]], tuple[Score, Scores]],
+    whole: Callable[[tuple[int, ...]], tuple[Score, Scores, Scores]],
     source: Numbered,
     chosen: Numbers,
     settings: TrainSettings,
-) -> tuple[Calibration, Scores]:
-    """Return a calibration as ``adcli train`` makes it, and the final model's scores of images not drawn."""
+) -> tuple[Calibration, Scores, Scores]:
+    """Return a calibration as ``adcli train`` makes it, and the final model's scores of other images, good and bad."""
     items = [source.items[i] for i in chosen]
     plan = plan_calibration(settings, ONE_PASS, Splits([], []), items, [item.path.name for item in items])
-    score, scores = whole(tuple(source.of(plan.fit).tolist()))
+    score, good, bad = whole(tuple(source.of(plan.fit).tolist()))
     calibration = calibrate(
         plan,
         _as_runtime(score),
@@ -175,7 +205,7 @@ def _calibrated(
         batch_size=len(chosen),
         progress=Silent(),
     )
-    return calibration, scores
+    return calibration, good, bad
 
 
 def _as_runtime(score: Score) -> Callable[[Numbers], tuple[Scores, None]]:
@@ -189,6 +219,8 @@ class Given(nn.Module):
         super().__init__()
         self.channels = (channels,)
         self.covers = (Cover(1.0),)
+        # PatchCore asks a blank photograph for the shape of its map.
+        self.register_buffer("mean", torch.zeros(1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [images]
@@ -198,8 +230,9 @@ class GivenPatches(PatchCore):
     """PatchCore that takes its embedding for the image."""
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return what it was given."""
-        return images
+        """Return what it was given; of a blank photograph, a blank map."""
+        channels = self.backbone.channels[0]
+        return images if images.shape[1] == channels else images.new_zeros(len(images), channels, *images.shape[2:])
 
 
 class GivenBatches(Batches):
@@ -213,6 +246,11 @@ class GivenBatches(Batches):
     def count(self) -> int:
         """Number of images."""
         return len(self.features)
+
+    @property
+    def photographs(self) -> int:
+        """Number of photographs: each is an image."""
+        return self.count
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter([self.features])
@@ -319,25 +357,51 @@ SCORERS = {
 
 def good_images(folder: str) -> Batches:
     """Return all good images of a data set, those to train on and those to test."""
-    splits = load_data(folder, {}).splits
-    paths = [sample.image for sample in [*splits.train, *splits.test] if sample.label == "good"]
+    return _images(folder, "good")
+
+
+def defective_images(folder: str) -> Batches:
+    """Return all defective images of a data set."""
+    return _images(folder, "defect")
+
+
+def _images(folder: str, label: str) -> Batches:
+    splits = load_data(None if folder == "demo" else folder, {}).splits
+    paths = [sample.image for sample in [*splits.train, *splits.test] if sample.label == label]
     return Batches(items_of(paths), ImageSource(SIZE), batch_size=32)
+
+
+def _joined(good: Batches, bad: Batches) -> Batches:
+    return Batches([*good.items, *bad.items], good.source, batch_size=32)
 
 
 def cells(case: Case) -> str:
     """Return the cells of a line of the table, in percent."""
-    values = zip(case.promised, case.mean, case.standard_error, case.beyond_twice, strict=True)
+    values = zip(
+        case.promised,
+        case.mean,
+        case.standard_error,
+        case.beyond_twice,
+        case.bound,
+        case.beyond_bound,
+        case.found.mean(axis=0),
+        case.found.std(axis=0),
+        strict=True,
+    )
     return " | ".join(
-        f"{100 * promised:.2f}: {100 * mean:.2f} ± {100 * error:.2f} ({beyond:.0%})"
-        for promised, mean, error, beyond in values
+        f"{100 * promised:.2f}: {100 * mean:.2f} ± {100 * error:.2f} ({beyond:.0%}; > {bound:.1%}: {out:.1%}); "
+        f"found {100 * found:.1f} (sd {100 * spread:.1f})"
+        for promised, mean, error, beyond, bound, out, found, spread in values
     )
 
 
-def lines(name: str, fit: Fit, count: int, n: int, draws: int) -> Iterator[str]:
+def lines(
+    name: str, fit: Fit, count: int, n: int, draws: int, ways: Sequence[str] = WAYS, defects: int = 0
+) -> Iterator[str]:
     """Yield a line of the table for each way to calibrate, or why there is none."""
-    refused = {way: _refusal(fit, count, n, way) for way in WAYS}
-    cases = simulate(fit, count, n, [way for way in WAYS if not refused[way]], draws)
-    for way in WAYS:
+    refused = {way: _refusal(fit, count, n, way) for way in ways}
+    cases = simulate(fit, count, n, [way for way in ways if not refused[way]], draws, defects=defects)
+    for way in ways:
         yield f"| {name} | {n} | {way} | {refused[way] or cells(cases[way])} |"
 
 
@@ -356,16 +420,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", nargs="*", default=list(SCORERS), choices=list(SCORERS))
     parser.add_argument("--n", nargs="*", type=int, default=[20, 50, 200], help="images drawn to calibrate on")
     parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--left", type=int, default=100, help="images that a draw leaves to score, at least")
+    parser.add_argument("--way", nargs="*", default=list(WAYS), choices=WAYS)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Simulate and print; sizes that leave fewer than a hundred images to score are left out."""
+    """Simulate and print; sizes that leave too few images to score are left out."""
     arguments = parse_arguments()
     torch.set_num_threads(1)
     for folder in arguments.data:
-        batches = good_images(folder)
-        print(f"\n**{Path(folder).name}**, {batches.count} good images, {arguments.draws} draws\n")
+        good, bad = good_images(folder), defective_images(folder)
+        count = good.count
+        print(f"\n**{Path(folder).name}**, {count} good images, {bad.count} defective, {arguments.draws} draws\n")
         print(f"| model | n | calibration | {' | '.join(f'{rate:.0%} asked for' for rate in RATES)} |")
         print("|---|---|---|---|---|---|")
         known: dict[Callable[[Batches], Tensor], Tensor] = {}
@@ -373,10 +440,10 @@ def main() -> None:
             scorer = SCORERS[name]
             if scorer.features not in known:
                 with torch.inference_mode():
-                    known[scorer.features] = scorer.features(batches)
+                    known[scorer.features] = scorer.features(_joined(good, bad))
             fit = scorer.fit_on(known[scorer.features])
-            for n in (n for n in arguments.n if batches.count - n >= 100):
-                for line in lines(name, fit, batches.count, n, arguments.draws):
+            for n in (n for n in arguments.n if count - n >= arguments.left):
+                for line in lines(name, fit, count, n, arguments.draws, arguments.way, bad.count):
                     print(line, flush=True)
 
 

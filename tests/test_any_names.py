@@ -107,6 +107,7 @@ def test_the_commands_on_it_end_well_and_show_nothing_that_a_terminal_obeys(
         ("datasets", "check", odd),
         ("preview", odd, "--out", os.fsdecode(b"\xe4us.html")),
         ("evaluate", odd_run, "--data", odd, "--name", "again"),
+        ("drift", odd_run, "--data", odd, "--out", os.fsdecode(b"\xe4d.html"), "--alarms", "1/10"),
         ("runs", "--dir", odd_run.parent),
         ("runs", "show", odd_run),
         ("report", odd_run),

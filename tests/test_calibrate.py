@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from scipy.stats import beta
 from support import Adcli, assert_one_line, draw_part
 from test_export import train, without_torch
 
@@ -67,6 +68,155 @@ def states(root: Path) -> dict[str, bytes]:
 
 def thresholds(subject: Run | Export) -> list[float | None]:
     return [kept.calibration.image_threshold for kept in pipeline.calibrations(subject)]
+
+
+# --- how sure it is
+
+
+def test_every_command_states_the_bound_beside_the_mean(adcli: Adcli, subject: Run | Export, good: Path) -> None:
+    words = "at most 1 in 5 good images is rejected on average, with 95% confidence at most 0.32 of all (from 8 "
+    assert words in adcli("calibrate", subject.path, "--data", good).out
+    (listed,) = json.loads(adcli("calibrate", subject.path, "--list", "--json").out)[-1:]
+    bound = 1 - 0.05 ** (1 / 8)
+    assert listed["false_alarms"]["on_average"] == 0.2
+    assert listed["false_alarms"]["at_most"] == pytest.approx(bound)
+    assert listed["false_alarms"]["confidence"] == 0.95
+    assert "on average 1 in 5, with 95% confidence 0.32 of all" in adcli("calibrate", subject.path, "--list").out
+
+
+def test_a_confidence_is_kept_by_later_calibrations(adcli: Adcli, subject: Run | Export, tmp_path: Path) -> None:
+    root, many = subject.path, draw_good(tmp_path / "many", range(600, 630))
+    out = adcli("calibrate", root, "--data", many, "--false-alarm-rate", 0.2, "--confidence", 0.9).out
+    assert "with 90% confidence at most 1 in 5 (from 30" in out
+    # Of the fourth, it would be 21 %.
+    assert "number 3 from the top of 30" in out
+    out = adcli("calibrate", root, "--false-alarm-rate", 0.02).out
+    assert "1 in 50 with 90% confidence would need 114" in out
+    out = adcli("calibrate", root, "--false-alarm-rate", 0.2, "--confidence", 0).out
+    assert "number 6 from the top" in out
+    adcli("calibrate", root, "--undo")
+    assert type(subject).open(root).calibration.confidence == 0.9
+    outcome = adcli("calibrate", root, "--threshold", 3, "--confidence", 0.9)
+    assert_one_line(outcome, 2, "--threshold 3", "--confidence 0.9")
+
+
+def test_the_note_on_images_chosen_by_their_score_is_one_line(adcli: Adcli, run: Run, good: Path) -> None:
+    lines = adcli("calibrate", run.path, "--data", good).err.splitlines()
+    assert sum("chosen by their score" in line for line in lines) == 1
+    assert "chosen by" not in adcli("calibrate", run.path, "--false-alarm-rate", 0.3).err
+
+
+# --- audits
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """Twelve good and four defective parts, as if drawn at random."""
+    folder = tmp_path / "drawn"
+    draw_good(folder / "good", range(700, 712))
+    (folder / "hole").mkdir()
+    for seed in range(800, 804):
+        draw_part(seed, defect=True)[0].save(folder / "hole" / f"{seed}.png")
+    return folder
+
+
+def test_an_audit_calibrates_with_the_good_parts_and_bounds_the_defective_ones(
+    adcli: Adcli, subject: Run | Export, drawn: Path
+) -> None:
+    before = subject.calibration
+    found = json.loads(adcli("calibrate", subject.path, "--audit", drawn, "--json").out)
+    assert found["images"] == 12
+    old, new = found["audits"]
+    assert (old["threshold"], old["estimated"]) == (before.image_threshold, False)
+    assert (new["threshold"], new["estimated"]) == (found["threshold"], True)
+    scores = {
+        item.path: item.score
+        for item in pipeline.predict(type(subject).open(subject.path), sorted(drawn.glob("*/*.png")))
+    }
+    bad = [score for path, score in scores.items() if path.parent.name == "hole"]
+    assert (old["good"], old["defective"]) == (12, 4)
+    assert old["missed"] == sum(score <= before.image_threshold for score in bad)
+    assert old["alarms"] == sum(score > before.image_threshold for score in scores.values()) - 4 + old["missed"]
+    assert old["at_most"] == pytest.approx(beta.ppf(0.95, old["missed"] + 1, old["accepted"] - old["missed"]))
+    listed = adcli("calibrate", subject.path, "--list").out.splitlines()[-1]
+    assert f"of {old['accepted']} accepted by {before.image_threshold:.6g}, at most {old['at_most']:.2%}" in listed
+
+
+def test_the_page_shows_the_audit(adcli: Adcli, run: Run, drawn: Path) -> None:
+    said = next(line for line in adcli("calibrate", run.path, "--audit", drawn).out.splitlines() if "audit " in line)
+    adcli("report", run.path)
+    assert said.removeprefix("audit").strip() in (run.path / "report.html").read_text()
+
+
+def test_parts_that_calibrated_before_make_an_audit_an_estimate(adcli: Adcli, run: Run, drawn: Path) -> None:
+    adcli("calibrate", run.path, "--audit", drawn)
+    out = adcli("calibrate", run.path, "--audit", drawn).out
+    assert out.count("Of the ") == out.count("an estimate") == 1
+
+
+def test_a_value_is_audited_exactly(adcli: Adcli, run: Run, drawn: Path) -> None:
+    found = json.loads(adcli("calibrate", run.path, "--audit", drawn, "--threshold", 1e9, "--json").out)
+    (audit,) = found["audits"]
+    assert (audit["missed"], audit["accepted"], audit["estimated"]) == (4, 16, False)
+    rejected = json.loads(adcli("calibrate", run.path, "--audit", drawn, "--threshold", -1e9, "--json").out)
+    assert rejected["audits"][0]["at_most"] == 1
+    assert "rejects all 16 parts" in adcli("calibrate", run.path, "--audit", drawn, "--threshold", -1e9).out
+
+
+def test_a_run_is_exported_with_the_images_of_its_audit(adcli: Adcli, run: Run, drawn: Path, tmp_path: Path) -> None:
+    adcli("calibrate", run.path, "--audit", drawn)
+    adcli("export", run.path, "--to", "npz", "--out", tmp_path / "out")
+    assert Export.open(tmp_path / "out").calibration.n == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--audit", "DRAWN", "--data", "DRAWN"), 2, "each gives the images"),
+        (("--audit", "DRAWN", "--threshold", "f1", "--validation", "DRAWN"), 2, "an audit is of a threshold"),
+        (("--audit", "DRAWN", "--list"), 2, "stands alone"),
+        (("--audit", "DRAWN/table.csv"), 4, "table.csv"),
+        (("--audit", "nowhere/"), 4, "nowhere"),
+    ],
+)
+def test_audits_that_cannot_be_are_one_line_and_change_nothing(
+    adcli: Adcli, run: Run, drawn: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    before = states(run.path)
+    given = [word.replace("DRAWN", str(drawn)) for word in arguments]
+    assert_one_line(adcli("calibrate", run.path, *given), code, words)
+    assert states(run.path) == before
+
+
+def test_an_audit_of_parts_counts_parts_and_one_bad_photograph_makes_one_defective(
+    adcli: Adcli, run: Run, tmp_path: Path
+) -> None:
+    good, parts = ("--part", r"(\d+)_"), draw_good(tmp_path / "calibrating", range(700, 712))
+    for i, path in enumerate(sorted(parts.iterdir())):
+        path.rename(path.with_name(f"{i // 2}_{i % 2}.png"))
+    assert "from 6 good parts" in adcli("calibrate", run.path, "--data", parts, *good, "--views", 2).out
+    drawn = draw_good(tmp_path / "drawn/good", range(720, 733))
+    for i, path in enumerate(sorted(drawn.iterdir())):
+        path.rename(path.with_name(f"{10 + i // 2}_{i % 2}.png"))
+    (drawn.parent / "hole").mkdir()
+    (drawn / "10_0.png").unlink()
+    draw_part(800, defect=True)[0].save(drawn.parent / "hole/10_0.png")
+    outcome = adcli("calibrate", run.path, "--audit", drawn.parent, "--json")
+    audit = json.loads(outcome.out)["audits"][0]
+    # Part 16 lacks a view, which is no pass.
+    assert (audit["good"], audit["defective"]) == (5, 1)
+    assert json.loads(outcome.out)["images"] == 5
+    assert "left out 1 other images" in outcome.err
+    other = adcli("calibrate", run.path, "--audit", drawn.parent, "--part", r"_(\d)")
+    assert_one_line(other, 2, "tells parts in another way")
+
+
+def test_parts_without_a_label_and_defects_alone_are_no_audit(adcli: Adcli, run: Run, drawn: Path) -> None:
+    paths, table = sorted(drawn.glob("*/*.png")), drawn / "drawn.csv"
+    for labels, words in ((["good"] * 12 + [""] * 4, "4 of 16 images have no label"), (["bad"] * 16, "no good images")):
+        rows = [f"{path},{label}" for path, label in zip(paths, labels, strict=True)]
+        table.write_text("\n".join(["image,label", *rows]))
+        assert_one_line(adcli("calibrate", run.path, "--audit", f"table:{table}"), 4, words)
 
 
 # --- which images calibrate
@@ -186,6 +336,38 @@ def test_a_training_shows_the_image_that_sets_its_threshold(parts: Path, good: P
     folder = good if how == "FOLDER" else parts / "train/good"
     for name, known in zip(calibration.images, calibration.digests, strict=True):
         assert content_digest(folder / name) == known
+
+
+def test_folds_name_and_show_the_training_images_least_like_the_others(
+    adcli: Adcli, good: Path, tmp_path: Path
+) -> None:
+    folder = draw_good(tmp_path / "data/train/good", range(900, 912))
+    Image.new("RGB", (64, 64), (255, 0, 255)).save(folder / "odd.png")
+    data, root = tmp_path / "data", tmp_path / "run"
+    out = adcli("train", "-m", "mean_image", "--data", data, "--calibration", "3-fold", "--out", root).out
+    (line,) = [line for line in out.splitlines() if line.startswith("unlike")]
+    run = Run.open(root)
+    scores = dict(zip(run.calibration.images, run.calibration.image_scores, strict=True))
+    top = sorted(scores, key=scores.__getitem__)[:-4:-1]
+    assert top[0] == "odd.png"
+    assert all(f"{name} ({scores[name]:.6g})" in line for name in top)
+    assert "half of which score at most" in line
+    adcli("calibrate", root, "--data", good)
+    adcli("report", root)
+    shown = (root / "report.html").read_text().partition("Training images least like the others")[2]
+    # They are those of the training, whatever set the threshold since.
+    assert re.findall(r'alt="(.*?), and its heat map"', shown.partition("</section>")[0]) == top
+    for place in (1, 2, 3):
+        with Image.open(root / f"calibrations/0001-{place}.jpg") as picture:
+            assert max(picture.size) <= 720
+    adcli("runs", "rm", root, "--yes")
+    assert not root.exists()
+
+
+def test_without_folds_or_with_few_images_none_is_said_to_be_unlike(parts: Path, tmp_path: Path) -> None:
+    assert not train(parts, tmp_path / "held", calibration="0.4").calibration.unlike
+    draw_good(tmp_path / "few/train/good", range(9))
+    assert not train(tmp_path / "few", tmp_path / "folds", calibration="3-fold").calibration.say_unlike()
 
 
 def test_verdicts_on_identical_renderings_do_not_depend_on_the_batch_size(adcli: Adcli, tmp_path: Path) -> None:

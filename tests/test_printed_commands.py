@@ -19,7 +19,15 @@ SOURCES = [*ROOT.glob("adcli-core/src/adcli/**/*.py"), *ROOT.glob("plugins/*/src
 HOLE = "X"
 """What stands for the values in a message."""
 
-MENTIONED = {"adcli bench", "adcli calibrate", "adcli evaluate", "adcli plugin new", "adcli predict", "adcli preview"}
+MENTIONED = {
+    "adcli bench",
+    "adcli calibrate",
+    "adcli drift",
+    "adcli evaluate",
+    "adcli plugin new",
+    "adcli predict",
+    "adcli preview",
+}
 """What sentences speak about, and do not ask anyone to type."""
 
 PRINTED = re.compile(

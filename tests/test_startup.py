@@ -43,6 +43,7 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["datasets", "check", "--help"],
         ["preview", "--help"],
         ["qualify", "--help"],
+        ["drift", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:

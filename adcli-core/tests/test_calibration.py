@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
+from adcli._artefacts import digest_of
 from adcli.errors import OptionError, RunError
 from adcli.scoring.calibration import Calibration, Method, conformal_threshold, f1_threshold
 
@@ -51,6 +53,74 @@ def test_too_few_images_weaken_the_promise_and_say_so() -> None:
     assert calibration.image_threshold == 19
     assert "at most 1 in 21" in calibration.promise()
     assert "1 in 100 would need 99" in calibration.promise()
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "words"),
+    [
+        (20, 0.01, "at most 1 in 21 good images is rejected on average, with 95% confidence at most 1 in 7"),
+        (42, 0.01, "at most 1 in 43 good images is rejected on average, with 95% confidence at most 1 in 14"),
+        (99, 0.01, "at most 1 in 100 good images is rejected on average, with 95% confidence at most 1 in 33"),
+        (299, 1 / 300, "on average, with 95% confidence at most 1 in 100"),
+        (5, 0.01, "on average, with 95% confidence at most 0.46 of all"),
+        (1, 0.01, "on average, with 95% confidence at most 0.95 of all"),
+    ],
+)
+def test_a_threshold_states_its_bound_beside_its_mean(n: int, rate: float, words: str) -> None:
+    calibration = Calibration.conformal(np.arange(float(n)), None, rate, "held-out")
+    assert words in calibration.promise()
+    assert "confidence" not in calibration.promise(brief=True)
+    assert "about at most" in replace(calibration, method="k-fold").promise()
+    assert calibration.bound == pytest.approx(1 - 0.05 ** (1 / n))
+    assert not calibration.confidence
+
+
+@pytest.mark.parametrize("n", [1, 7, 43, 100, 500])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_a_confidence_takes_the_lowest_threshold_with_that_bound(n: int, rate: float, confidence: float) -> None:
+    calibration = Calibration.conformal(np.arange(1.0, n + 1), np.arange(1.0, n + 1), rate, "folder", confidence)
+    assert calibration.image_threshold is not None
+    assert calibration.pixel_threshold == calibration.image_threshold
+    from_top = n + 1 - int(calibration.image_threshold)
+    needed = "would need" in calibration.promise()
+    assert needed == (calibration.bound > rate)
+    assert from_top == 1 or beta.cdf(rate, from_top, n + 1 - from_top) >= confidence - 1e-9
+    assert from_top + 1 > n or beta.cdf(rate, from_top + 1, n - from_top) < confidence
+    assert calibration.achievable_rate == pytest.approx(from_top / (n + 1))
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.1, 29), (0.05, 59), (0.02, 149), (0.01, 299), (0.005, 598)])
+def test_too_few_images_for_a_confidence_say_how_many_it_takes(rate: float, needed: int) -> None:
+    few = Calibration.conformal(np.arange(needed - 1.0), None, rate, "folder", 0.95)
+    assert few.image_threshold == needed - 2
+    assert f"with 95% confidence would need {needed} of them" in few.promise()
+    enough = Calibration.conformal(np.arange(float(needed)), None, rate, "folder", 0.95)
+    assert "would need" not in enough.promise()
+
+
+def test_a_confidence_is_kept_until_another_is_asked_for() -> None:
+    scores = np.random.default_rng(0).normal(size=400)
+    sure = Calibration.conformal(scores, scores, 0.05, "folder", 0.95).with_colours(0.0)
+    assert sure.at_rate(0.1) == Calibration.conformal(scores, scores, 0.1, "folder", 0.95).with_colours(0.0)
+    assert sure.with_value(1.0).at_rate(0.05) == sure
+    usual = sure.at_rate(0.05, 0.0)
+    assert usual == Calibration.conformal(scores, scores, 0.05, "folder").with_colours(0.0)
+    assert usual.at_rate(0.05, 0.95) == sure
+    assert sure.image_threshold > usual.image_threshold
+
+
+def test_a_confidence_is_written_only_if_it_was_asked_for() -> None:
+    scores = np.random.default_rng(0).normal(size=40)
+    usual, sure = (Calibration.conformal(scores, None, 0.05, "folder", given) for given in (0.0, 0.9))
+    assert "confidence" not in json.loads(usual.to_json())
+    for one in (usual, sure):
+        assert Calibration.from_json(one.to_json(), source=Path("calibration.json")) == one
+    content = json.loads(sure.to_json())
+    content["confidence"] = 1.0
+    content["digest"] = digest_of({k: v for k, v in content.items() if k not in ("number", "digest")})
+    with pytest.raises(RunError, match=r"confidence is 1\.0, not a confidence from 0 to below 1"):
+        Calibration.from_json(json.dumps(content), source=Path("calibration.json"))
 
 
 def test_folds_and_given_thresholds_promise_no_more_than_they_can() -> None:

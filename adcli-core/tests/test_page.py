@@ -174,7 +174,7 @@ def test_a_part_of_the_images_is_called_that() -> None:
     assert "5 of 900 images are shown" in " ".join(checked(render(page(tested=900))).words)
 
 
-@pytest.mark.parametrize(("rejected", "warned"), [(5, False), (9, False), (12, True), (40, True)])
+@pytest.mark.parametrize(("rejected", "warned"), [(5, False), (9, False), (12, False), (16, True), (40, True)])
 def test_a_broken_promise_is_said_where_chance_does_not_explain_it(rejected: int, warned: bool) -> None:
     calibration = Calibration.conformal(np.linspace(0, 1, 99), None, 0.05, "held-out")
     scores = np.array([2.0] * rejected + [0.0] * (100 - rejected))

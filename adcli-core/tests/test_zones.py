@@ -87,12 +87,37 @@ def test_good_photographs_are_rejected_no_more_often_than_promised() -> None:
 def test_too_few_images_promise_as_much_less_as_there_are_zones() -> None:
     calibration = calibrate(np.random.default_rng(0).normal(size=(19, 4)), 0.01)
     assert calibration.achievable_rate == 4 / 20
-    assert "at most 1 in 5 good images is rejected (from 19 held-out good images in 4 zones)" in calibration.promise()
+    brief = calibration.promise(brief=True)
+    assert "at most 1 in 5 good images is rejected (from 19 held-out good images in 4 zones)" in brief
     assert "1 in 100 would need 399 of them" in calibration.promise()
     few = calibrate(np.random.default_rng(0).normal(size=(3, 4)), 0.01)
     assert "promises nothing about false alarms (from 3 held-out good images in 4 zones, too few)" in few.promise()
     alone = calibrate(np.random.default_rng(0).normal(size=(19, 1)), 0.01)
     assert "(from 19 held-out good images in 1 zone)" in alone.promise()
+
+
+def test_zones_share_the_confidence_out_and_their_bounds_add_up() -> None:
+    random = np.random.default_rng(0)
+    calibration = calibrate(random.normal(size=(100, 4)), 0.04)
+    assert calibration.bound == pytest.approx(4 * (1 - (0.05 / 4) ** (1 / 100)))
+    sure = calibrate(random.normal(size=(19, 4)), 0.05).at_rate(0.05, 0.95)
+    # A zone needs 1 - (1 - 0.05 / 4) ** n above a confidence of 1 - 0.05 / 4.
+    assert "with 95% confidence would need 349 of them" in sure.promise()
+    assert "would need" not in calibrate(random.normal(size=(349, 4)), 0.05).at_rate(0.05, 0.95).promise()
+
+
+def test_the_bound_of_zones_holds_whether_or_not_they_say_the_same() -> None:
+    random = np.random.default_rng(4)
+    for same in (False, True):
+        held = 0
+        for _ in range(300):
+            scores = random.random((60, 1 if same else 3)).repeat(3 if same else 1, axis=1)
+            calibration = calibrate(scores, 0.2)
+            # Scores are uniform, so that each zone's rate is what lies above its threshold.
+            passed = [zone.find_score(calibration.image_threshold or 0) for zone in calibration.zones.values()]
+            true = 1 - (min(passed) if same else np.prod(np.minimum(passed, 1)))
+            held += bool(true <= (calibration.bound or 0))
+        assert held / 300 >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
 def test_another_rate_is_that_of_a_calibration_at_that_rate() -> None:

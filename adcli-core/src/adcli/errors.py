@@ -120,7 +120,7 @@ class TooManyFilesError(AdcliError):
 
 
 DEFECT_FOUND = 3
-"""Exit code of ``adcli predict --fail-on-defect`` when a defect was found."""
+"""Exit code of ``adcli predict --fail-on-defect`` when a defect was found, and of ``adcli drift --fail-on-drift``."""
 
 DIFFERENCE_FOUND = 3
 """Exit code of ``adcli verify`` when a verdict changed or scores moved: what it looked for was found, as above."""

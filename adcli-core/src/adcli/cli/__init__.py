@@ -32,6 +32,7 @@ from adcli.cli.console import (
     wants_colour,
 )
 from adcli.cli.crash import keep_off_terminal, show_crash
+from adcli.cli.drift import drift
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.flags import Group, operand
@@ -169,6 +170,7 @@ for _command in (
     evaluate,
     predict,
     calibrate,
+    drift,
     compare,
     qualify,
     export,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
+from adcli.cli.console import (
+    ConsoleProgress,
+    describe_promise,
+    load_pipeline,
+    print_fact,
+    print_json,
+    print_table,
+    relative,
+)
 from adcli.cli.flags import (
     OPENED,
     SCORING,
@@ -36,8 +44,16 @@ if TYPE_CHECKING:
     section="Calibration",
 )
 @setting("false_alarm_rate", otherwise="the run's")
+@setting("confidence", otherwise="the run's")
 @setting("threshold", "A number, or f1 for what separates the good images and --validation best.")
 @setting("validation", "Folder with a folder for each kind of defect, for --threshold f1; 'good' may be missing.")
+@flag(
+    "--audit",
+    metavar="REF",
+    complete="data",
+    section="Calibration",
+    help="Labelled parts drawn at random, good and defective: bounds the share of defective ones that pass.",
+)
 @settings("part", "views")
 @flag("--list", "listed", is_flag=True, section="Calibration", help="List every calibration that there was.")
 @flag("--undo", is_flag=True, section="Calibration", help="Go back to the calibration before this one.")
@@ -49,8 +65,10 @@ def calibrate(
     run: str,
     data: str | None,
     false_alarm_rate: float | None,
+    confidence: float | None,
     threshold: str | None,
     validation: str | None,
+    audit: str | None,
     part: str | None,
     views: int | None,
     listed: bool,
@@ -62,12 +80,14 @@ def calibrate(
     """Set the threshold of a run or an export again, without training.
 
     With --data, the threshold comes from good images of today's line; without, from the scores that there are, for
-    another --false-alarm-rate. An export has a threshold of its own. Every calibration is kept.
+    another --false-alarm-rate or --confidence. An export has a threshold of its own. Every calibration is kept.
 
     \b
     Examples:
       adcli calibrate last --data photos/new-good
       adcli calibrate last --false-alarm-rate 0.05
+      adcli calibrate last --confidence 0.95
+      adcli calibrate last --audit photos/drawn-at-random
       adcli calibrate last --list
       adcli calibrate last --undo
       adcli calibrate last --restore 2
@@ -76,8 +96,10 @@ def calibrate(
     wanted = {
         "data": data,
         "rate": false_alarm_rate,
+        "confidence": confidence,
         "threshold": threshold if threshold in (None, "f1") else parse_threshold(threshold),
         "validation": validation,
+        "audit": audit,
         "part": part,
         "views": views,
     }
@@ -93,7 +115,7 @@ def calibrate(
         restored = pipeline.restore_calibration(opened, restore, progress=progress, command=command)
         _print_outcome(opened, restored, as_json, undone=undo)
         return
-    needs_images = data is not None or threshold == "f1"
+    needs_images = data is not None or audit is not None or threshold == "f1"
     scorer = pipeline.open_scorer(opened, **drop_missing(scoring)) if needs_images else None
     calibrated = pipeline.recalibrate(opened, **wanted, scorer=scorer, progress=progress, command=command)
     for message in scorer.source.skipped.values() if scorer else ():
@@ -108,16 +130,18 @@ def _check_alone(alone: dict[str, bool], wanted: dict[str, Any]) -> None:
 
 
 def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: bool, *, undone: bool = False) -> None:
-    from adcli.runs.calibrations import find_way_back
+    from adcli.runs.calibrations import find_way_back, read_kept
 
     before, after = opened.calibration, calibrated.calibration
+    audits = () if undone else read_kept(calibrated.path, after.number).audits
     if as_json:
         thresholds = {"before": before.image_threshold, "threshold": after.image_threshold}
         explained = {
             "number": after.number,
             "images": after.n,
-            "promise": after.promise(),
+            **describe_promise(after),
             "explained": after.explain(),
+            "audits": [audit.describe() for audit in audits],
         }
         print_json({"run": str(opened.path), **thresholds, **explained})
         return
@@ -125,6 +149,8 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
     print_fact("threshold", after.promise())
     for sentence in after.explain():
         print_fact("", sentence)
+    for i, audit in enumerate(audits):
+        print_fact("" if i else "audit", audit.say())
     picture = opened.path / "calibrations" / f"{after.number:04}.jpg"
     if picture.is_file():
         print_fact("look at", relative(picture))
@@ -140,7 +166,13 @@ def _print_outcome(opened: "Run | Export", calibrated: "Run | Export", as_json: 
 
 def _print_list(kept: Sequence["KeptCalibration"], in_force: int, as_json: bool) -> None:
     if as_json:
-        print_json([{**one.to_dict(), "in_force": one.number == in_force} for one in kept])
+        rates = [{"false_alarms": one.calibration.describe_rate()} for one in kept]
+        print_json(
+            [
+                {**one.to_dict(), **rate, "in_force": one.number == in_force}
+                for one, rate in zip(kept, rates, strict=True)
+            ]
+        )
         return
     names = ("number", "time", "threshold", "images", "how", "command")
     print_table(names, (_row(one, in_force) for one in kept), "no calibration is kept.", typed=("number", "time"))
@@ -148,9 +180,11 @@ def _print_list(kept: Sequence["KeptCalibration"], in_force: int, as_json: bool)
 
 def _row(kept: "KeptCalibration", in_force: int) -> Sequence[str]:
     calibration = kept.calibration
-    how = f"{calibration.method}, rate {calibration.rate:g}" if calibration.keeps_a_rate else calibration.method
+    how = calibration.method + calibration.say_rate()
     if kept.restores is not None:
         how += f"; {kept.restores} brought back"
+    for audit in kept.audits:
+        how += f"; {audit.say_briefly()}"
     if kept.tested:
         how += f"; {kept.tested} are test images"
     if kept.left_out:

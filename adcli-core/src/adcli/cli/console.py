@@ -22,6 +22,7 @@ from adcli.errors import one_line, printable
 
 if TYPE_CHECKING:
     from adcli.progress import ProgressEvent
+    from adcli.scoring.calibration import Calibration
 
 T = TypeVar("T")
 
@@ -186,6 +187,11 @@ def print_path(path: Path) -> None:
         click.echo(safe(str(path)))
     else:
         click.echo(os.fsencode(path))
+
+
+def describe_promise(calibration: "Calibration") -> dict[str, Any]:
+    """Return what a threshold promises, in a sentence and as numbers, as every command's JSON says it."""
+    return {"promise": calibration.promise(), "false_alarms": calibration.describe_rate()}
 
 
 def print_fact(name: str, value: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adcli._commands import quote
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, relative
+from adcli.cli.console import ConsoleProgress, describe_promise, load_pipeline, print_fact, print_json, relative
 from adcli.cli.flags import (
     RUN,
     Command,
@@ -68,15 +68,14 @@ def export(
         **drop_missing(computing),
     )
     manifest = exported.manifest
-    promise = exported.calibration.promise()
     if as_json:
-        print_json({"export": str(exported.path), **manifest, "promise": promise})
+        print_json({"export": str(exported.path), **manifest, **describe_promise(exported.calibration)})
         return
     path = relative(exported.path)
     print_fact("export", path)
     for name, measured in _describe_measured(manifest["measured"]):
         print_fact(name, measured)
-    print_fact("threshold", promise)
+    print_fact("threshold", exported.calibration.promise())
     for sentence in exported.calibration.explain():
         print_fact("", sentence)
     print_fact("go on", quote("adcli", "predict", path, "IMAGES"))

@@ -105,7 +105,7 @@ def predict(
         scorer = pipeline.open_scorer(opened, **drop_missing(scoring))
         if false_alarm_rate is not None:
             scorer = replace(scorer, calibration=scorer.calibration.at_rate(false_alarm_rate))
-        progress.note(f"threshold {scorer.calibration.promise()}")
+        progress.note(f"threshold {scorer.calibration.promise(brief=True)}")
         with _Answers("json" if as_json else form, out, table, scorer, progress) as answers:
             # A bar between the lines of a table on the same terminal would be noise.
             predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
-from adcli.cli.console import ConsoleProgress, print_fact, print_json, print_line, print_table, relative, safe
+from adcli.cli.console import (
+    ConsoleProgress,
+    describe_promise,
+    print_fact,
+    print_json,
+    print_line,
+    print_table,
+    relative,
+    safe,
+)
 from adcli.cli.flags import RUN, Folder, Group, flag, json_flag, operand
 from adcli.errors import OptionError, RunError
 
@@ -109,7 +118,7 @@ def show(run: str, as_json: bool) -> None:
     progress.note(problem)
     if as_json:
         content = {"path": str(opened.path), **opened.settings, "record": opened.record, "metrics": metrics}
-        print_json(content | {"promise": opened.calibration.promise(), "note": opened.note or None})
+        print_json(content | describe_promise(opened.calibration) | {"note": opened.note or None})
         return
     import yaml
 

@@ -11,7 +11,16 @@ import click
 
 from adcli._commands import quote
 from adcli._process import torchrun
-from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_line, print_table, relative
+from adcli.cli.console import (
+    ConsoleProgress,
+    describe_promise,
+    load_pipeline,
+    print_fact,
+    print_json,
+    print_line,
+    print_table,
+    relative,
+)
 from adcli.cli.flags import Command, Place, flag, json_flag, megapixels_flag, name_key, out_flag, settings
 from adcli.errors import AdcliError, OptionError
 from adcli.runs.settings import FIELDS, TrainSettings, merge, read_config
@@ -143,7 +152,9 @@ def _command() -> str:
 
 def _describe_run(run: "Run", metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     threshold = {"image": run.calibration.image_threshold, "pixel": run.calibration.pixel_threshold}
-    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, "promise": run.calibration.promise()}
+    unlike = [{"image": name, "score": score} for name, score in run.calibration.unlike]
+    promised = describe_promise(run.calibration)
+    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, **promised, "unlike": unlike}
 
 
 def _print_outcome(trained: "Trained", as_json: bool) -> None:
@@ -162,6 +173,8 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
     print_fact("threshold", run.calibration.promise())
     for sentence in run.calibration.explain():
         print_fact("", sentence)
+    if run.calibration.unlike:
+        print_fact("unlike", run.calibration.say_unlike())
     print_fact("look at", f"{path / 'report.html'}    ({quote('adcli', 'report', path, '--open')})")
     print_fact("go on", quote("adcli", "predict", path, "IMAGES"))
 

@@ -121,6 +121,12 @@ def _unwrap(root: Path) -> Path:
     return inner[0] if _holds_layout(inner[0]) else root
 
 
+def holds_layout(root: Path) -> bool:
+    """Tell whether the folders in a folder, or in the only one in it, tell good images from others."""
+    with reading(root):
+        return _holds_layout(_unwrap(root))
+
+
 def _holds_layout(folder: Path) -> bool:
     return _find_folder(folder, (*TRAIN, *GOOD_NAMES)) is not None
 

@@ -94,6 +94,12 @@ def load(options: TableOptions, category: str | None) -> Splits:
     return replace(_describe(table, samples, how, ignored), left_out=_list_marked(idle))
 
 
+def list_images(table: Path) -> list[Path]:
+    """Return the images that a table names, in the order of its rows; raises as :func:`load`, which checks the rest."""
+    _, rows = _read_rows(table)
+    return [_find_file(table, row, "image") for row in rows]
+
+
 def _list_marked(masks: Sequence[Path]) -> tuple[LeftOut, ...]:
     """Return what contradicts the label of good images: masks of theirs that mark something."""
     left_out = Omissions()

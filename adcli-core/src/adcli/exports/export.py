@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from adcli._artefacts import Artefact
-from adcli._artefacts.declaring import Digest, FileName, Positive, Rate, Side
+from adcli._artefacts.declaring import Confidence, Digest, FileName, Positive, Rate, Side
 from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside, noticing_removal, settle
 from adcli._commands import quote
@@ -56,6 +56,7 @@ class _Graph(TypedDict):
 
 class _Summary(TypedDict):
     rate: Rate
+    confidence: NotRequired[Confidence]
 
 
 class _Manifest(TypedDict):
@@ -298,6 +299,7 @@ def summarise(calibration: Calibration) -> dict[str, Any]:
             "images": calibration.n,
             "rate": calibration.rate,
             "achievable_rate": calibration.achievable_rate,
+            **({"confidence": calibration.confidence} if calibration.confidence else {}),
             "scored_by": "run" if calibration.chosen_by == "k-fold" else "export",
         },
         "map_range": list(calibration.map_range),

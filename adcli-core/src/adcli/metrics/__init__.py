@@ -13,7 +13,16 @@ from adcli.metrics.curves import Flags, Floats, tabulate
 from adcli.metrics.pixels import PixelMetrics
 from adcli.metrics.table import compute_all
 
-__all__ = ["PixelMetrics", "image_metrics", "interval", "judge_again", "rates", "summarise", "without_verdicts"]
+__all__ = [
+    "PixelMetrics",
+    "image_metrics",
+    "interval",
+    "judge_again",
+    "rates",
+    "summarise",
+    "upper_bound",
+    "without_verdicts",
+]
 
 CONFIDENCE = 0.95
 
@@ -71,6 +80,12 @@ def interval(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[fl
     low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, tail))
     high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
     return low, high
+
+
+def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """Return what a share, counted ``count`` times in ``total``, does not exceed with a confidence; exact."""
+    # Its tail is the upper one of an interval that leaves out as much on either side.
+    return interval(count, total, 2 * confidence - 1)[1]
 
 
 def summarise(

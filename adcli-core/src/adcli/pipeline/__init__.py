@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._backbones import DescribedBackbone, describe_backbone
     from adcli.pipeline._bench import Timings, bench
     from adcli.pipeline._compare import Standing, Standings, compare_runs
+    from adcli.pipeline._drift import Drifting, drift
     from adcli.pipeline._evaluate import evaluate
     from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CategoryResult",
     "DescribedBackbone",
+    "Drifting",
     "Evaluation",
     "Export",
     "Finding",
@@ -69,6 +71,7 @@ __all__ = [
     "compare_runs",
     "describe_backbone",
     "draw",
+    "drift",
     "evaluate",
     "export",
     "find",
@@ -96,6 +99,7 @@ _HOMES = {
     "adcli.pipeline._backbones": ("DescribedBackbone", "describe_backbone"),
     "adcli.pipeline._bench": ("Timings", "bench"),
     "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
+    "adcli.pipeline._drift": ("Drifting", "drift"),
     "adcli.pipeline._evaluate": ("evaluate",),
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),

@@ -198,12 +198,17 @@ def _gather_evidence(run: Run, spec: ModelSpec, data: str | None, workers: int, 
 def _find_given_images(run: Run) -> tuple[Splits, CalibrationPlan]:
     """Find the images again that 'adcli calibrate' was given."""
     calibration, reference = run.calibration, "images that are not recorded"
-    plan = CalibrationPlan(method="folder", rate=calibration.rate, parts=calibration.parts)
+    plan = CalibrationPlan(
+        method="folder", rate=calibration.rate, confidence=calibration.confidence, parts=calibration.parts
+    )
     try:
         reference = one_line(read_kept(run.path, calibration.number).data)
         pattern = "" if plan.parts is None else plan.parts.pattern
         splits = load_data(reference, {}, all_good=True, part=pattern).splits
-        good = find_again(list(items_of(sample.image for sample in splits.train)), calibration.scored_digests)
+        # Those of an audit may lie anywhere among its parts.
+        labelled = [*splits.train, *splits.test, *splits.validation]
+        images = [sample.image for sample in labelled if sample.label == "good"]
+        good = find_again(list(items_of(images)), calibration.scored_digests)
     except (DataError, RunError) as error:
         known = f", such as {one_line(calibration.images[0])}," if calibration.images else ""
         raise DataError(
@@ -240,7 +245,7 @@ def _find_own_images(
 def _as_calibrated_since(run: Run, plan: CalibrationPlan) -> CalibrationPlan:
     """Return the plan with the rate and the kind of threshold that 'adcli calibrate' may have set."""
     calibration = run.calibration
-    plan = replace(plan, rate=calibration.rate)
+    plan = replace(plan, rate=calibration.rate, confidence=calibration.confidence)
     if plan.method == calibration.method and (plan.method != "f1" or _is_first(run)):
         return plan
     chosen_by = plan.method if plan.chosen_by == "none" else plan.chosen_by
@@ -259,17 +264,19 @@ def _is_first(run: Run) -> bool:
 
 
 def _plan_on_other_data(run: Run, given: GoodImages) -> CalibrationPlan:
-    calibration, rate = run.calibration, run.calibration.rate
+    calibration = run.calibration
+    promised = CalibrationPlan(
+        method="none", rate=calibration.rate, confidence=calibration.confidence, parts=calibration.parts
+    )
     if calibration.method == "none":
-        return CalibrationPlan(method="none", rate=rate, fit=given.items, parts=calibration.parts)
+        return replace(promised, fit=given.items)
     value = calibration.image_threshold if calibration.method in ("value", "f1") else None
-    return CalibrationPlan(
+    return replace(
+        promised,
         method="folder" if value is None else "value",
-        rate=rate,
         good=given.items,
         value=value,
         chosen_by="folder",
-        parts=calibration.parts,
         part_of=given.part_of,
     )
 

@@ -15,7 +15,7 @@ from adcli.exports.export import list_files as list_export
 from adcli.pipeline._evaluate import ORIGIN_FILE, read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, METRICS_FILE, OWN, REPORT_FILE, SCORES_FILE
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
-from adcli.runs.calibrations import list_files, list_numbers, read_kept, read_stored
+from adcli.runs.calibrations import list_files, list_numbers, number_of, read_kept, read_stored
 from adcli.runs.find import check_run_name
 from adcli.runs.images import IMAGES_FILE
 from adcli.runs.partial import CHECKPOINT_FILE, CHECKPOINTS, LOG_FILE, TRAINING_FILE, list_unfinished
@@ -103,7 +103,7 @@ def _list_history(root: Path) -> list[str]:
         names, known = list_files(root), _find_newest(root)
     except RunError:
         return []
-    return [name for name in names if int(Path(name).stem) <= known]
+    return [name for name in names if number_of(name) <= known]
 
 
 def _find_newest(root: Path) -> int:

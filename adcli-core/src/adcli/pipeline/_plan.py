@@ -50,7 +50,12 @@ def plan_calibration(
     known = dict(zip(items, digests, strict=True))
     rule, part_of = find_rule(settings, splits), {sample.image: sample.part for sample in splits.train if sample.part}
     plan = CalibrationPlan(
-        method="none", rate=settings.false_alarm_rate, fit=items, parts=rule, part_of=part_of if rule else {}
+        method="none",
+        rate=settings.false_alarm_rate,
+        confidence=settings.confidence,
+        fit=items,
+        parts=rule,
+        part_of=part_of if rule else {},
     )
     if isinstance(chosen, float):
         fit, good = _hold_out(plan, chosen, settings.seed)

@@ -1,6 +1,5 @@
 """A page on which one looks at photographs before training."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from adcli import _system
 from adcli._commands import quote
-from adcli._files import check_reachable, exists, read_bytes, storing, write_atomically
+from adcli._files import storing, write_atomically
 from adcli._plugins.registry import Provided, registry
 from adcli.data.ahead import load_all
 from adcli.data.fingerprint import relative_names
@@ -18,8 +17,9 @@ from adcli.data.photograph import open_photograph
 from adcli.data.references import load_data
 from adcli.data.samples import Sample, Splits
 from adcli.data.survey import Survey, survey
-from adcli.errors import DataError, OptionError, PluginError, StorageError
+from adcli.errors import DataError, OptionError, PluginError
 from adcli.pipeline._building import has_their_aspect
+from adcli.pipeline._pages import check_out
 from adcli.progress import Progress, Silent
 from adcli.report.preview import GENERATOR, ModelInput, PreviewPage, Shot, Start, render_preview, shrink
 from adcli.runs.settings import TrainSettings, check_places, framing
@@ -27,11 +27,6 @@ from adcli.specs import ModelSpec
 
 MOST = 24
 """Photographs on a page, so that a browser opens it quickly."""
-
-_HEAD = 4096
-"""Bytes of a page within which it says what made it."""
-
-_LARGEST = 64 << 20
 
 
 def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Progress | None = None) -> Path:
@@ -51,7 +46,7 @@ def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Pro
     if not 1 <= count <= MOST:
         raise OptionError(f"must be from 1 to {MOST}, not {count}.", option="count")
     progress = progress or Silent()
-    check_out(out)
+    check_out(out, GENERATOR)
     check_places(settings)
     data = load_data(settings.data, settings.data_options)
     progress.note(data.splits.description)
@@ -74,32 +69,6 @@ def preview(settings: TrainSettings, out: Path, *, count: int = 6, progress: Pro
         out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, render_preview(page))
     return out
-
-
-def check_out(out: Path, replaced: str | None = GENERATOR) -> None:
-    """Check that a page can be written, before photographs are read.
-
-    Args:
-        out: the file.
-        replaced: what a page that may be written over says made it; None if none may.
-
-    Raises:
-        OptionError: its name is no page's.
-        StorageError: it is a folder, or a file that is no such page.
-    """
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise OptionError(f"must be a file that ends in .html, not '{out}'.", option="out")
-    check_reachable(out, StorageError)
-    if out.is_dir():
-        raise StorageError(f"{out}: is a folder; choose another name.")
-    with storing(out):
-        if out.exists() and replaced is None:
-            raise StorageError(f"{out}: is there already; choose another name.")
-        if out.exists() and replaced is not None and replaced.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
-            raise StorageError(f"{out}: is there already, and is no page of {replaced}; choose another name.")
-    parent = next(folder for folder in out.absolute().parents if exists(folder))
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise StorageError(f"{out}: cannot be written, as {parent} may not be changed; choose another place.")
 
 
 def choose_samples(splits: Splits, count: int) -> list[Sample]:

@@ -26,7 +26,7 @@ from adcli.pipeline._drawing_pass import DrawingPass
 from adcli.pipeline._evaluation_pass import read_sample_mask
 from adcli.pipeline._held_out import HeldOut, find_held_out
 from adcli.pipeline._open import open_scorer
-from adcli.pipeline._preview import check_out
+from adcli.pipeline._pages import check_out
 from adcli.progress import Progress, Silent
 from adcli.report.qualification import Example, QualificationPage, render_qualification, shrink_ground
 from adcli.runs.calibrations import now
@@ -128,7 +128,7 @@ def qualify(
     """
     progress = progress or Silent()
     _check(opened, sizes, contrasts, draws)
-    check_out(out, replaced=None)
+    check_out(out, None)
     parts = _list_repeats(repeat) if repeat is not None else {}
     held_out = find_held_out(opened, data, seed, progress)
     scorer = scorer or open_scorer(opened)

@@ -4,7 +4,7 @@ Nothing here imports torch.
 """
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,8 @@ from adcli.data.source import items_of
 from adcli.errors import DataError, OptionError, RunError, one_line
 from adcli.exports.export import Export
 from adcli.exports.writing import TARGET, format_calibrated
-from adcli.pipeline._good_images import read_given
+from adcli.pipeline._audit import Drawn, read_drawn
+from adcli.pipeline._good_images import GoodImages, read_given
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._plan import guard_samples, list_labelled
 from adcli.pipeline._threshold_picture import draw_threshold_image
@@ -41,9 +42,14 @@ from adcli.runs.calibrations import (
 from adcli.runs.images import fitted_digests, read_images
 from adcli.runs.partial import LOG_FILE
 from adcli.runs.run import CALIBRATION_FILE, Run
+from adcli.runs.settings import FIELDS
+from adcli.scoring.audits import Audit
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.scorer import Scorer, score_joined
 from adcli.scoring.thresholds import CalibrationPlan, calibrate, join_validation
+
+UNCHOSEN = "note: images chosen by their score, such as rejects or near misses, void the promise: give all of a day."
+"""What is said of images that are given to calibrate."""
 
 _LARGEST_PICTURE, _LARGEST_LOG = 16 << 20, 64 << 20
 """Bytes of files that are copied or continued."""
@@ -60,6 +66,7 @@ class _Found:
     left_out: dict[str, int] = field(default_factory=dict)
     picture: bytes | None = None
     validated: Collection[str] = ()
+    audits: Sequence[Audit] = ()
 
 
 def recalibrate(
@@ -67,8 +74,10 @@ def recalibrate(
     data: str | None = None,
     *,
     rate: float | None = None,
+    confidence: float | None = None,
     threshold: float | Literal["f1"] | None = None,
     validation: str | Path | None = None,
+    audit: str | None = None,
     part: str | None = None,
     views: int | None = None,
     scorer: Scorer | None = None,
@@ -83,8 +92,11 @@ def recalibrate(
         opened: a finished run, or an export.
         data: good images that the model has not seen, as ``--data`` takes them; the scores that there are when None.
         rate: the false-alarm rate; the one there is when None.
+        confidence: that the rate is kept with, 0 for on average; the one there is when None.
         threshold: a value, or ``"f1"`` for the one that separates the good images and ``validation`` best.
         validation: a folder with a folder for each kind of defect, and perhaps one ``good``.
+        audit: labelled parts that were drawn at random, good and defective: the good ones take the place of ``data``,
+            and all of them say how many defective ones are accepted.
         part: a regular expression that finds the part that an image shows, so that the threshold is of parts; what was
             said for the one before when None.
         views: images of a complete part; as many as for the one before when None.
@@ -93,30 +105,39 @@ def recalibrate(
         command: the command line, for the record.
 
     Raises:
-        OptionError: nothing is asked for, or a rate as well as a threshold, or a rate without scores of good images, or
-            parts without images.
+        OptionError: nothing is asked for, or a rate or a confidence as well as a threshold, or one of these two without
+            scores of good images, or parts without images.
         DataError: no images are left that may set a threshold.
         RunError: another process calibrates it.
     """
     progress = progress or Silent()
-    if data is None and (part is not None or views is not None):
+    _check_audit(audit, data, threshold)
+    images = data if audit is None else audit
+    if images is None and (part is not None or views is not None):
         option = "--views" if part is None else "--part"
         raise OptionError("needs --data: only images say which parts they show.", option=option)
-    _check_request(opened, data, rate, threshold, validation)
+    _check_request(opened, images, {"--false-alarm-rate": rate, "--confidence": confidence}, threshold, validation)
     with _changing(opened) as staged:
         before = _find_before(opened, progress)
         load = cache(lambda: scorer or open_scorer(opened))
-        if data is None:
-            found = _from_scores(opened, before, rate)
+        rule, asked = _choose_rule(before, part, views), _complete_promise(opened, before, rate, confidence)
+        drawn = None if audit is None else _read_drawn(opened, audit, before, threshold, rule, progress)
+        if images is not None:
+            progress.note(UNCHOSEN)
+        if drawn is not None:
+            found = _from_images(drawn.given, asked, rule, load(), progress, f"--audit {audit}")
+        elif data is not None:
+            given = read_given(data, fitted_to(opened), progress, rule)
+            found = _from_images(given, asked, rule, load(), progress, f"--data {data}")
         else:
-            rule = _choose_rule(before, part, views)
-            rate = before.rate if rate is None and before else rate
-            found = _from_images(opened, data, rate, rule, load(), progress)
+            found = _from_scores(opened, before, rate, confidence)
         if threshold == "f1":
             found = _at_best_f1(opened, found, Path(validation or ""), load(), progress)
         elif threshold is not None:
             found.calibration = found.calibration.with_value(threshold)
-        if data is not None or threshold == "f1":
+        if drawn is not None:
+            found.audits = _audit(drawn, before, found.calibration, load(), progress)
+        if data is not None or drawn is not None or threshold == "f1":
             say(load().source.left_out, progress.note, "note")
         kept = replace(_keep(opened, found, before, command), tested=_count_tested(opened, found, progress))
         note_doubt(kept, progress)
@@ -200,20 +221,19 @@ def _graph_files(opened: Run | Export) -> dict[str, str]:
 def _check_request(
     opened: Run | Export,
     data: str | None,
-    rate: float | None,
+    promised: Mapping[str, float | None],
     threshold: float | Literal["f1"] | None,
     validation: str | Path | None,
 ) -> None:
-    if data is None and rate is None and threshold is None:
+    given = [f"{flag} {value:g}" for flag, value in promised.items() if value is not None]
+    if data is None and not given and threshold is None:
         raise OptionError(
-            "give good images with --data, another --false-alarm-rate, or a --threshold; "
+            "give good images with --data, another --false-alarm-rate or --confidence, or a --threshold; "
             f"'{quote('adcli', 'calibrate', opened.path, '--list')}' lists what there was, and --undo and "
             "--restore bring it back."
         )
-    if threshold is not None and rate is not None:
-        raise OptionError(
-            f"--threshold {threshold} and --false-alarm-rate {rate:g}: each sets the threshold; give one of them."
-        )
+    if threshold is not None and given:
+        raise OptionError(f"--threshold {threshold} and {given[0]}: each sets the threshold; give one of them.")
     if (threshold == "f1") != (validation is not None):
         raise OptionError("--threshold f1 and --validation DIR belong together; give both or neither.")
 
@@ -225,40 +245,77 @@ def _choose_rule(before: Calibration | None, pattern: str | None, views: int | N
     return None if chosen == PartRule() and (before is None or before.parts is None) else chosen
 
 
-def _from_images(
+def _check_audit(audit: str | None, data: str | None, threshold: float | Literal["f1"] | None) -> None:
+    if audit is not None and data is not None:
+        raise OptionError(f"--audit {audit} and --data {data}: each gives the images; give one of them.")
+    if audit is not None and threshold == "f1":
+        raise OptionError(
+            f"--audit {audit} and --threshold f1: an audit is of a threshold that was there before; give one of them."
+        )
+
+
+def _read_drawn(
     opened: Run | Export,
-    data: str,
-    rate: float | None,
+    audit: str,
+    before: Calibration | None,
+    threshold: float | Literal["f1"] | None,
+    rule: PartRule | None,
+    progress: Progress,
+) -> Drawn:
+    """Return the parts of an audit; raises :class:`OptionError` if there is no threshold that they could audit."""
+    if threshold is None and (before is None or before.image_threshold is None):
+        raise OptionError(f"--audit {audit}: no threshold is in force; set one with --data DIR, or give a --threshold.")
+    if before is not None and before.n and rule != before.parts:
+        raise OptionError(f"--audit {audit}: audits the threshold in force, which tells parts in another way.")
+    return read_drawn(audit, fitted_to(opened), rule, progress)
+
+
+def _audit(
+    drawn: Drawn, before: Calibration | None, after: Calibration, scorer: Scorer, progress: Progress
+) -> Sequence[Audit]:
+    """Audit the threshold that was in force, for which the bound is exact, and the new one that these parts set."""
+    if after.method == "value":
+        # With zones, what a value means depends on the good parts.
+        return drawn.audit(scorer, [(after, bool(after.zones))], progress)
+    assert before is not None
+    # Parts that calibrated already set the threshold that there was: it is the same one again.
+    same = before.image_scores == after.image_scores and before.image_threshold == after.image_threshold
+    return drawn.audit(scorer, [(before, False)] if same else [(before, False), (after, True)], progress)
+
+
+def _from_images(
+    given: GoodImages,
+    promised: tuple[float, float],
     rule: PartRule | None,
     scorer: Scorer,
     progress: Progress,
+    where: str,
 ) -> _Found:
     """Calibrate with good images that the model has not seen."""
-    given = read_given(data, fitted_to(opened), progress, rule)
+    rate, confidence = promised
     plan = CalibrationPlan(
-        method="folder",
-        rate=_default_rate(opened) if rate is None else rate,
-        good=given.items,
-        parts=rule,
-        part_of=given.part_of,
+        method="folder", rate=rate, confidence=confidence, good=given.items, parts=rule, part_of=given.part_of
     )
     found = calibrate(plan, scorer.runtime, scorer.source, batch_size=scorer.batch_size, progress=progress)
     if not found.n:
-        raise DataError(f"--data {data}: none of its {len(given.items)} good images can be read; give others.")
+        raise DataError(f"{where}: none of its {len(given.items)} good images can be read; give others.")
     paths = [item.path for item in given.items]
     found = replace(found, given=fingerprint(paths, digests_of(paths, skip_unreadable=True)))
     picture = draw_threshold_image(found, plan, scorer.runtime, scorer.source)
     return _Found(found, given.reference, given.left_out, picture)
 
 
-def _from_scores(opened: Run | Export, before: Calibration | None, rate: float | None) -> _Found:
-    """Take the scores that there are, perhaps at another rate."""
+def _from_scores(
+    opened: Run | Export, before: Calibration | None, rate: float | None, confidence: float | None
+) -> _Found:
+    """Take the scores that there are, perhaps at another rate, or with another confidence."""
     if before is None:
         raise RunError(
             f"{opened.path / CALIBRATION_FILE}: cannot be used, and no calibration is kept that could take its "
             "place; give good images with --data DIR."
         )
-    found = _Found(before if rate is None else before.at_rate(rate))
+    other = rate is not None or confidence is not None
+    found = _Found(before.at_rate(before.rate if rate is None else rate, confidence) if other else before)
     with contextlib.suppress(RunError):
         # Without a history, the scores are there all the same.
         found.data = read_kept(opened.path, before.number).data
@@ -315,10 +372,17 @@ def note_doubt(kept: KeptCalibration, progress: Progress) -> None:
         progress.note(f"warning: {kept.doubt()}.")
 
 
-def _default_rate(opened: Run | Export) -> float:
-    if isinstance(opened, Run):
-        return float(opened.settings["false_alarm_rate"])
-    return float(opened.manifest.get("calibration", {}).get("rate", 0.01))
+def _complete_promise(
+    opened: Run | Export, before: Calibration | None, rate: float | None, confidence: float | None
+) -> tuple[float, float]:
+    """Return a rate and its confidence: what is not given is as in force, or as it was asked for first."""
+    if before is not None:
+        default = before.rate, before.confidence
+    else:
+        asked = opened.settings if isinstance(opened, Run) else opened.manifest.get("calibration", {})
+        name = "rate" if isinstance(opened, Export) else "false_alarm_rate"
+        default = float(asked.get(name, FIELDS["false_alarm_rate"].default)), float(asked.get("confidence", 0.0))
+    return default[0] if rate is None else rate, default[1] if confidence is None else confidence
 
 
 def fitted_to(opened: Run | Export) -> Collection[str]:
@@ -335,7 +399,15 @@ def _keep(opened: Run | Export, found: _Found, before: Calibration | None, comma
     number = next_number(opened.path, before)
     calibration = replace(found.calibration, weights=_weights(opened), number=number)
     replaced = before.number if before else number - 1
-    return KeptCalibration(calibration, now(), command, found.data, found.left_out, replaced=replaced or None)
+    return KeptCalibration(
+        calibration,
+        now(),
+        command,
+        found.data,
+        found.left_out,
+        replaced=replaced or None,
+        audits=found.audits,
+    )
 
 
 def _stage(opened: Run | Export, staged: Path, kept: KeptCalibration, picture: bytes | None) -> None:

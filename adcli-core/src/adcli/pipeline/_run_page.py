@@ -17,11 +17,11 @@ from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
 from adcli.pipeline._evaluation_pass import Evaluation, join_tested
 from adcli.report.cards import embed
-from adcli.report.page import Card, Cause, Page, render
-from adcli.runs.calibrations import entry_path, read_kept
+from adcli.report.page import Card, Cause, Page, Unlike, render
+from adcli.runs.calibrations import entry_path, read_kept, unlike_path
 from adcli.runs.find import runs_folder
 from adcli.runs.run import Run
-from adcli.scoring.calibration import Calibration
+from adcli.scoring.calibration import UNLIKE, Calibration
 
 _HEAD = 4096
 """Bytes of a page within which it says which calibration it shows."""
@@ -73,6 +73,7 @@ def _page(run: Run, evaluation: Evaluation | None, on: str, files: Path) -> Page
         unreadable=_unreadable(evaluation) if evaluation else {},
         made=_describe_making(run.calibration, files),
         cause=_cause(run.calibration, files),
+        unlike=_list_unlike(files),
     )
 
 
@@ -108,6 +109,15 @@ def _cause(calibration: Calibration, files: Path) -> Cause | None:
     return Cause(name, scores[at], below, calibration.explain(), embed(picture) if picture.is_file() else "")
 
 
+def _list_unlike(files: Path) -> Sequence[Unlike]:
+    """Return the fitted images that look least like the others, whatever set the threshold since."""
+    if not inside(files, entry_path(1)).is_file():
+        return ()
+    pictures = [inside(files, unlike_path(place)) for place in range(1, UNLIKE + 1)]
+    found = zip(read_kept(files, 1).calibration.unlike, pictures, strict=False)
+    return [Unlike(name, score, embed(picture) if picture.is_file() else "") for (name, score), picture in found]
+
+
 def _describe_making(calibration: Calibration, files: Path) -> str:
     """Return which of a run's calibrations this is, when and how it was made; empty if that is not kept."""
     if not inside(files, entry_path(calibration.number)).is_file():
@@ -116,6 +126,7 @@ def _describe_making(calibration: Calibration, files: Path) -> str:
     how = f" by '{kept.command}'" if kept.command else ""
     back = f"; it brings back calibration {kept.restores}" if kept.restores is not None else ""
     doubt = f" {kept.doubt()}." if kept.tested else ""
+    doubt += "".join(f" Audit: {audit.say()}" for audit in kept.audits)
     return f"Calibration {kept.number}, made {kept.time[:16].replace('T', ' ')} UTC{how}{back}.{doubt}"
 
 

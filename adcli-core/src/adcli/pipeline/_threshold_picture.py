@@ -1,4 +1,4 @@
-"""The picture of the image that sets the threshold."""
+"""The pictures of images that calibrate: of the one that sets the threshold, and of those least like the others."""
 
 import io
 
@@ -22,8 +22,21 @@ def draw_threshold_image(
     Its score is that of the calibration; in folds, the map is nevertheless that of the final model.
     """
     name = calibration.threshold_image
+    return None if name is None else _draw(name, calibration, plan, runtime, source)
+
+
+def draw_unlike_images(
+    calibration: Calibration, plan: CalibrationPlan, runtime: Runtime, source: ImageSource
+) -> list[bytes | None]:
+    """Return JPEGs of the fitted images that look least like the others, as :func:`draw_threshold_image` does."""
+    return [_draw(name, calibration, plan, runtime, source) for name, _ in calibration.unlike]
+
+
+def _draw(
+    name: str, calibration: Calibration, plan: CalibrationPlan, runtime: Runtime, source: ImageSource
+) -> bytes | None:
     item = next((item for item, called in plan.names().items() if called == name), None)
-    if name is None or item is None:
+    if item is None:
         return None
     try:
         photograph = source.open(item)

@@ -67,7 +67,7 @@ from adcli.pipeline._job import BEGAN_WITH, Job, KeptFit, Trained
 from adcli.pipeline._manage import list_made
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
-from adcli.pipeline._threshold_picture import draw_threshold_image
+from adcli.pipeline._threshold_picture import draw_threshold_image, draw_unlike_images
 from adcli.pipeline._usable import keep_usable
 from adcli.progress import Progress, Silent
 from adcli.runs.calibrations import KeptCalibration, kept_files, now
@@ -353,10 +353,19 @@ def _declare_white(settings: TrainSettings, found: Survey, progress: Progress) -
 
 def _note_rate(settings: TrainSettings, progress: Progress) -> None:
     """Say what a false-alarm rate is still for beside a threshold."""
-    if settings.threshold is None or settings.false_alarm_rate == FIELDS["false_alarm_rate"].default:
+    asked = {"--false-alarm-rate": "false_alarm_rate", "--confidence": "confidence"}
+    given = [
+        f"{flag} {value:g}" for flag, name in asked.items() if (value := getattr(settings, name)) != _default(name)
+    ]
+    if settings.threshold is None or not given:
         return
-    rate = f"--false-alarm-rate {settings.false_alarm_rate:g}"
-    progress.note(f"{rate}: sets the threshold of maps alone; that of images is --threshold {settings.threshold}.")
+    sets = "sets" if len(given) == 1 else "set"
+    said, other = " and ".join(given), f"--threshold {settings.threshold}"
+    progress.note(f"{said}: {sets} the threshold of maps alone; that of images is {other}.")
+
+
+def _default(name: str) -> Any:
+    return FIELDS[name].default
 
 
 def _name_training(items: Sequence[Item], digests: Sequence[str]) -> list[SeenImage]:
@@ -520,7 +529,8 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
     picture = draw_threshold_image(calibration, job.plan, runtime, job.source)
     reference = job.settings.calibration if job.plan.method == "folder" else job.settings.data or ""
     first = KeptCalibration(calibration, now(), content["command"], reference, job.plan.left_out)
-    for name, data in kept_files(first, picture).items():
+    unlike = draw_unlike_images(calibration, job.plan, runtime, job.source)
+    for name, data in kept_files(first, picture, unlike).items():
         partial.write(name, data)
     laps.end("calibrate")
     origin = Origin(partial.final.name, kept["weights"], job.record["learnt_from"])

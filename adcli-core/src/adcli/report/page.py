@@ -83,6 +83,21 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class Unlike:
+    """A fitted image that looks unlike the others.
+
+    Attributes:
+        name: of the image.
+        score: by a model that was fitted without it.
+        picture: what it looks like, as a data URI; empty if there is none.
+    """
+
+    name: str
+    score: float
+    picture: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """What a page shows.
 
@@ -102,6 +117,7 @@ class Page:
         unreadable: why an image has no verdict, by name.
         made: which of the run's calibrations this is, when and how it was made; empty if that is not known.
         cause: what sets the threshold; None if no good image does.
+        unlike: the fitted images that look least like the others, the least first; none without folds.
     """
 
     title: str
@@ -119,6 +135,7 @@ class Page:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     made: str = ""
     cause: Cause | None = None
+    unlike: Sequence[Unlike] = ()
 
 
 def render(page: Page) -> str:
@@ -128,6 +145,7 @@ def render(page: Page) -> str:
         "page.html",
         page=page,
         version=__version__,
+        unit=page.metrics.get("unit", "image"),
         image=ranking(page.metrics, "image"),
         pixel=ranking(page.metrics, "pixel"),
         meanings=MEANINGS,
@@ -149,12 +167,14 @@ def render(page: Page) -> str:
 def broken_promise(calibration: Calibration, metrics: Mapping[str, Any], command: str) -> str:
     """Say so if more good test images were rejected than chance explains; ``command`` begins one that calibrates."""
     low, _ = (metrics.get("image") or {}).get("false_alarm_rate_interval", (0.0, 1.0))
-    if not calibration.keeps_a_rate or low <= calibration.achievable_rate:
+    bound = calibration.bound
+    unit = metrics.get("unit", "image")
+    if bound is None or low <= bound or unit != calibration.unit:
         return ""
     return (
-        f"More good test images were rejected than the {calibration.achievable_rate:.1%} of the threshold allows: they "
-        f"differ from the good images that set it, in lot, light or camera perhaps. Set it anew "
-        f"from good images of today: {command} --data DIR"
+        f"More good test {unit}s were rejected than the {bound:.1%} that the threshold allows with "
+        f"{100 * calibration.stated_confidence:.6g}% confidence: they differ from the good {unit}s that set it, in "
+        f"lot, light or camera perhaps. Set it anew from good images of today: {command} --data DIR"
     )
 
 

@@ -18,6 +18,9 @@ BINS = 40
 FAR = 8
 """Scores whose largest is this many times their median are drawn on a logarithmic axis."""
 
+DOTS = 2000
+"""Scores of a stream that are drawn, at most."""
+
 THRESHOLD = "threshold"
 """What shows the threshold in a drawing; its identifier ends so, and the page's script moves it."""
 
@@ -115,6 +118,72 @@ def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None) 
         axes.set_title(f"Precision and recall, AP {average_precision(counts):.3f}", fontsize=11)
 
     return _drawn("precision", draw, (3.6, 3.4))
+
+
+def course(scores: Floats, calibrating: Floats, threshold: float | None, span: tuple[int, int, int] | None) -> str:
+    """Return the scores of a stream in the order of time, with their running median.
+
+    Args:
+        scores: of the stream, (M,).
+        calibrating: scores of the good images that it began with, (C,); the middle nine tenths of them are a band.
+        threshold: above it lies a defect; None where there is none.
+        span: the first image after a change, and between which ones it may have been; None without a change.
+    """
+    numbers = np.arange(1, len(scores) + 1)
+    first = len(scores) if span is None else span[0]
+    # A dot more would be seen in no drawing, and all would be slow to open.
+    shown = np.linspace(0, len(scores) - 1, min(len(scores), DOTS)).astype(int)
+
+    def draw(axes: "Axes") -> None:
+        if len(calibrating):
+            low, high = np.quantile(calibrating, [0.05, 0.95])
+            axes.axhspan(low, high, color=COLOURS["held"], alpha=0.15, linewidth=0, label="90 % of what calibrates")
+        for label, colour, part in (
+            ("image", "good", shown[shown < first]),
+            ("after the change", "defect", shown[shown >= first]),
+        ):
+            if len(part):
+                axes.plot(
+                    numbers[part], scores[part], ".", color=COLOURS[colour], markersize=3.5, alpha=0.7, label=label
+                )
+        middle = _running_median(scores)
+        axes.plot(numbers[shown], middle[shown], color=COLOURS["ink"], linewidth=1.4, label="running median")
+        if threshold is not None:
+            axes.axhline(threshold, color=COLOURS["ink"], linestyle="--", linewidth=1.2, label="threshold")
+        _show_span(axes, span)
+        if scores.min() > 0 and scores.max() > FAR * np.median(scores):
+            axes.set_yscale("log")
+        axes.set(xlabel="image", ylabel="image score", xlim=(0.5, len(scores) + 0.5))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+
+    return _drawn("course", draw, (9.0, 3.4))
+
+
+def evidence(statistics: Floats, alarm: float, span: tuple[int, int, int] | None) -> str:
+    """Return the statistic R of a stream (M,) in the order of time, with the value that is an alarm."""
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(np.arange(1, len(statistics) + 1), statistics, color=COLOURS["good"], linewidth=1.6, label="R")
+        axes.axhline(alarm, color=COLOURS["ink"], linestyle="--", linewidth=1.2, label="alarm")
+        _show_span(axes, span)
+        axes.set_yscale("log")
+        axes.set(xlabel="image", ylabel="R, logarithmic", xlim=(0.5, len(statistics) + 0.5))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+
+    return _drawn("evidence", draw, (9.0, 2.6))
+
+
+def _show_span(axes: "Axes", span: tuple[int, int, int] | None) -> None:
+    """Mark where a change was, and where it may have been: before images with these indices."""
+    if span is not None:
+        axes.axvspan(span[1] + 0.5, span[2] + 0.5, color=COLOURS["defect"], alpha=0.15, linewidth=0)
+        axes.axvline(span[0] + 0.5, color=COLOURS["defect"], linewidth=1.2, label="change")
+
+
+def _running_median(scores: Floats) -> Floats:
+    """Return the median of each score and its neighbours (M,)."""
+    half = min(max(len(scores) // 40, 5), 100)
+    return np.array([np.median(scores[max(i - half, 0) : i + half + 1]) for i in range(len(scores))])
 
 
 def _cumulated(counts: Counts) -> tuple[Floats, Floats]:

@@ -16,12 +16,14 @@ from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import LARGEST
 from adcli.errors import RunError
+from adcli.scoring.audits import Audit, StoredAudit
 from adcli.scoring.calibration import Calibration, make_calibration
 
 CALIBRATION_FILE = "calibration.json"
 FOLDER = "calibrations"
 FORMAT = 1
 _NUMBER = re.compile(r"[0-9]{4}|[1-9][0-9]{4,8}")
+_PICTURE = re.compile(rf"({_NUMBER.pattern})(-[1-9])?")
 
 
 @closed
@@ -38,6 +40,7 @@ class _Stored(TypedDict):
     replaced: Ordinal | None
     restores: Ordinal | None
     undoes: NotRequired[bool]
+    audits: NotRequired[list[StoredAudit]]
     calibration: dict[str, Any]
     digest: str
 
@@ -56,6 +59,7 @@ class KeptCalibration:
         replaced: number of the calibration that was in force until then; None for the first.
         restores: number of the calibration that it brings back; None if it is a new one.
         undoes: whether it takes back a step, so that the next ``--undo`` takes back the one before.
+        audits: what the parts of ``--audit`` say of thresholds: of the one in force until then, and of the new one.
     """
 
     calibration: Calibration
@@ -67,6 +71,7 @@ class KeptCalibration:
     replaced: int | None = None
     restores: int | None = None
     undoes: bool = False
+    audits: Sequence[Audit] = ()
 
     @property
     def number(self) -> int:
@@ -77,7 +82,8 @@ class KeptCalibration:
         """Say that test images set the threshold; nothing if none did."""
         if not self.tested:
             return ""
-        some = f"{self.tested} of {self.calibration.n}" if self.calibration.keeps_a_rate else f"{self.tested}"
+        images = max(len(self.calibration.scored_digests), self.calibration.n)
+        some = f"{self.tested} of {images}" if self.calibration.keeps_a_rate else f"{self.tested}"
         return (
             f"{some} images that set the threshold are the run's test images: its evaluation no longer says what new "
             "images would show"
@@ -101,6 +107,7 @@ class KeptCalibration:
             "replaced": self.replaced,
             "restores": self.restores,
             "undoes": self.undoes,
+            **({"audits": [audit.to_dict() for audit in self.audits]} if self.audits else {}),
             "calibration": json.loads(self.calibration.to_json()),
         }
 
@@ -135,6 +142,7 @@ class KeptCalibration:
             stored["restores"],
             # Until this was written down, what brought a calibration back was taken for an undo.
             stored.get("undoes", stored["restores"] is not None),
+            tuple(Audit(**audit) for audit in stored.get("audits", ())),
         )
 
 
@@ -148,31 +156,46 @@ def entry_path(number: int, suffix: str = ".json") -> str:
     return f"{FOLDER}/{number:04}{suffix}"
 
 
-def kept_files(kept: KeptCalibration, picture: bytes | None) -> dict[str, bytes]:
+def unlike_path(place: int) -> str:
+    """Return the name of the picture of a fitted image that looks unlike the others; the least like them is 1."""
+    return entry_path(1, f"-{place}.jpg")
+
+
+def kept_files(kept: KeptCalibration, picture: bytes | None, unlike: Sequence[bytes | None] = ()) -> dict[str, bytes]:
     """Return what a calibration adds to its run or export, and changes there, by name.
 
     Args:
         kept: the calibration that comes into force.
         picture: a JPEG of the image that sets the threshold, if there is one.
+        unlike: of the first calibration of a run, JPEGs of the fitted images that look least like the others.
     """
     files = {
         entry_path(kept.number): kept.to_json().encode(),
         CALIBRATION_FILE: kept.calibration.to_json().encode(),
     }
-    return files if picture is None else {**files, entry_path(kept.number, ".jpg"): picture}
+    pictures = {entry_path(kept.number, ".jpg"): picture}
+    pictures |= {unlike_path(place): content for place, content in enumerate(unlike, 1)}
+    return files | {name: content for name, content in pictures.items() if content is not None}
 
 
 def list_files(root: Path) -> list[str]:
     """Return the names of all that is kept of the calibrations of a run or an export, whatever state it is in."""
     folder = inside(root, FOLDER)
     found = folder.iterdir() if folder.is_dir() else ()
-    names = [f"{FOLDER}/{path.name}" for path in found if _NUMBER.fullmatch(path.stem)]
-    return sorted(name for name in names if name.endswith((".json", ".jpg")))
+    rules = {".json": _NUMBER, ".jpg": _PICTURE}
+    return sorted(
+        f"{FOLDER}/{path.name}" for path in found if path.suffix in rules and rules[path.suffix].fullmatch(path.stem)
+    )
 
 
 def list_numbers(root: Path) -> list[int]:
     """Return the numbers of the calibrations that are kept, ascending."""
-    return sorted(int(Path(name).stem) for name in list_files(root) if name.endswith(".json"))
+    return sorted(number_of(name) for name in list_files(root) if name.endswith(".json"))
+
+
+def number_of(name: str) -> int:
+    """Return the number of the calibration that a file, of those that :func:`list_files` names, is kept of."""
+    return int(Path(name).stem.partition("-")[0])
 
 
 def read_kept(root: Path, number: int) -> KeptCalibration:

@@ -187,6 +187,14 @@ class TrainSettings(Options):
     false_alarm_rate: float = declare(
         0.01, "Share of good images that may be called defective.", "Calibration", "RATE", ge=1e-9, lt=1
     )
+    confidence: float = declare(
+        0.0,
+        "Confidence that this rate is kept with, such as 0.95; 0: it is kept on average.",
+        "Calibration",
+        "SHARE",
+        ge=0,
+        lt=1,
+    )
     calibration: str = declare(
         "0.2",
         "What sets the threshold: a SHARE of the good images held out, a DIR of good images, K-fold, or none.",

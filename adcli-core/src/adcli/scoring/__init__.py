@@ -1,6 +1,7 @@
 """From pixels to a verdict: runtimes, predictions, thresholds and p-values. Nothing here imports torch."""
 
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.drift import Change, Drift, Step, find_change
 from adcli.scoring.opened import Opened, Origin
 from adcli.scoring.part_verdicts import PartVerdicts
 from adcli.scoring.prediction import Prediction
@@ -11,6 +12,8 @@ from adcli.scoring.verdict import VerdictRecord
 
 __all__ = [
     "Calibration",
+    "Change",
+    "Drift",
     "ImageBatch",
     "Opened",
     "Origin",
@@ -20,7 +23,9 @@ __all__ = [
     "Runtime",
     "Scored",
     "Scorer",
+    "Step",
     "VerdictRecord",
     "cores",
+    "find_change",
     "in_batches_of",
 ]

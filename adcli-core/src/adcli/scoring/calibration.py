@@ -2,7 +2,8 @@
 
 Split conformal prediction (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005): with n
 exchangeable scores of good images, a new good image exceeds the k-th smallest with a probability of at most
-1 - k / (n + 1).
+1 - k / (n + 1). That is a mean over all such n images. With those that there are, it is Beta(n + 1 - k, k) distributed
+for continuous scores (Vovk, Conditional validity of inductive conformal predictors, 2012), which bounds it.
 """
 
 import json
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adcli._artefacts import Artefact, digest_of
-from adcli._artefacts.declaring import Count, NotNegative, Rate, closed
+from adcli._artefacts.declaring import Confidence, Count, NotNegative, Rate, closed
 from adcli._artefacts.parsing import parse_json
 from adcli.data.part_rule import PartRule
 from adcli.errors import OptionError, RunError
@@ -32,6 +33,12 @@ Floats = NDArray[np.float64]
 
 FEWEST_JUDGED = 10
 """Scores that it takes to say that one of them lies far from the others."""
+
+UNLIKE = 3
+"""Fitted images that are named as those least like the others."""
+
+USUAL_CONFIDENCE = 0.95
+"""Confidence that a threshold's bound is stated with if no other is asked for."""
 
 VISIBLE = 1e-3
 """What rounding does is mentioned if it is a larger share of the range of good scores."""
@@ -82,6 +89,7 @@ class _Stored(TypedDict):
     chosen_by: Method
     weights: str
     given: NotRequired[str]
+    confidence: NotRequired[Confidence]
     zones: NotRequired[dict[str, _StoredZone]]
     parts: NotRequired[_StoredParts]
     digest: str
@@ -110,9 +118,9 @@ class ZoneScores(NamedTuple):
         """Return the score that stands at a place."""
         return find_score(self.image_scores, standing) + self.rounding[0]
 
-    def at_rate(self, rate: float) -> "ZoneScores":
-        """Return the same with the threshold of maps at another rate of the zone."""
-        found = conformal_threshold(self.map_maxima, rate)
+    def at_rate(self, rate: float, confidence: float) -> "ZoneScores":
+        """Return the same with the threshold of maps at another rate of the zone; see :func:`conformal_threshold`."""
+        found = conformal_threshold(self.map_maxima, rate, confidence)
         return self._replace(pixel_threshold=None if found is None else found + self.rounding[1])
 
 
@@ -139,6 +147,7 @@ class Calibration:
         chosen_by: how the good images were chosen, whatever sets the threshold now.
         weights: digest of the model that scored; empty if it is not kept.
         number: of the calibration among those of its run or export; 0 if it is not one of them.
+        confidence: that the rate is kept with, at least, if there are enough good images; 0 if it is kept on average.
         zones: what is kept of each zone, by name; empty without zones.
         parts: how parts of several photographs are told; None if a photograph is a part. With parts, the scores are
             theirs, each the largest of its photographs', and so are the promise and the p-values; the images are those
@@ -160,25 +169,37 @@ class Calibration:
     chosen_by: Method = "none"
     weights: str = ""
     number: int = 0
+    confidence: float = 0.0
     zones: Mapping[str, ZoneScores] = field(default_factory=dict)
     parts: PartRule | None = None
     others: tuple[str, ...] = ()
 
     @classmethod
     def conformal(
-        cls, image_scores: ArrayLike, map_maxima: ArrayLike | None, rate: float, method: Method
+        cls,
+        image_scores: ArrayLike,
+        map_maxima: ArrayLike | None,
+        rate: float,
+        method: Method,
+        confidence: float = 0.0,
     ) -> "Calibration":
         """Set both thresholds so that at most ``rate`` of good images exceed them; see :func:`conformal_threshold`."""
         scores, maxima = _ascending(image_scores), _ascending(map_maxima)
-        image, pixel = conformal_threshold(scores, rate), conformal_threshold(maxima, rate)
-        return cls(method, rate, scores, maxima, image, pixel, chosen_by=method if method in _MADE_BY else "none")
+        image, pixel = (conformal_threshold(values, rate, confidence) for values in (scores, maxima))
+        chosen_by = method if method in _MADE_BY else "none"
+        return cls(method, rate, scores, maxima, image, pixel, chosen_by=chosen_by, confidence=confidence)
 
     @classmethod
     def at_value(
-        cls, value: float, image_scores: ArrayLike, map_maxima: ArrayLike | None, rate: float
+        cls,
+        value: float,
+        image_scores: ArrayLike,
+        map_maxima: ArrayLike | None,
+        rate: float,
+        confidence: float = 0.0,
     ) -> "Calibration":
         """Take the user's image threshold; good scores, if any, still give p-values and the pixel threshold."""
-        return cls.conformal(image_scores, map_maxima, rate, "value").with_value(value)
+        return cls.conformal(image_scores, map_maxima, rate, "value", confidence).with_value(value)
 
     @classmethod
     def f1_optimal(
@@ -188,17 +209,20 @@ class Calibration:
         image_scores: ArrayLike,
         map_maxima: ArrayLike | None,
         rate: float,
+        confidence: float = 0.0,
     ) -> "Calibration":
         """Set the image threshold that maximises F1 on labelled validation images."""
-        return cls.conformal(image_scores, map_maxima, rate, "f1").at_best_f1(validation_scores, is_defect)
+        good = cls.conformal(image_scores, map_maxima, rate, "f1", confidence)
+        return good.at_best_f1(validation_scores, is_defect)
 
     @classmethod
-    def of_zones(cls, zones: "Mapping[str, Calibration]", rate: float) -> "Calibration":
+    def of_zones(cls, zones: "Mapping[str, Calibration]", rate: float, confidence: float = 0.0) -> "Calibration":
         """Join the calibrations of several zones on the same images, each at its part of the rate.
 
         Args:
             zones: by name; with the names of their images.
             rate: of photographs.
+            confidence: likewise; :func:`share_confidence` says what a zone's is.
         """
         first = next(iter(zones.values()))
         kept = {
@@ -216,6 +240,7 @@ class Calibration:
             zones=kept,
             chosen_by=first.chosen_by,
             map_range=find_span(zones.values()),
+            confidence=confidence,
             parts=first.parts,
             others=first.others,
         )
@@ -229,31 +254,40 @@ class Calibration:
         return replace(self, image_threshold=float(rank), pixel_threshold=max(thresholds, default=None))
 
     @classmethod
-    def none(cls, rate: float = 0.01) -> "Calibration":
+    def none(cls, rate: float = 0.01, confidence: float = 0.0) -> "Calibration":
         """Give no verdicts."""
-        return cls("none", rate)
+        return cls("none", rate, confidence=confidence)
 
-    def at_rate(self, rate: float) -> "Calibration":
+    def at_rate(self, rate: float, confidence: float | None = None) -> "Calibration":
         """Return both thresholds at another false-alarm rate, from the same scores.
+
+        Args:
+            rate: the rate.
+            confidence: that it is kept with; None for that which there is.
 
         Raises:
             OptionError: there are no scores of good images, or it is not known how they were chosen.
         """
         if not self.n or self.chosen_by not in _MADE_BY:
+            only_surer = confidence is not None and rate == self.rate
+            asked = f"--confidence {confidence:g}" if only_surer else f"--false-alarm-rate {rate:g}"
             raise OptionError(
-                f"--false-alarm-rate {rate:g}: the threshold does not come from good images; calibrate with some first "
+                f"{asked}: the threshold does not come from good images; calibrate with some first "
                 "('adcli calibrate --help': --data)."
             )
+        sure = self.confidence if confidence is None else confidence
         if self.zones:
-            zones = {name: zone.at_rate(rate / self.shares) for name, zone in self.zones.items()}
-            other = replace(self, method=self.chosen_by, rate=rate, zones=zones)._at_rank()
+            part, of_zone = rate / self.shares, share_confidence(sure, self.shares)
+            zones = {name: zone.at_rate(part, of_zone) for name, zone in self.zones.items()}
+            other = replace(self, method=self.chosen_by, rate=rate, confidence=sure, zones=zones)._at_rank()
             return other.with_colours(self.map_range[0])
         other = replace(
             self,
             method=self.chosen_by,
             rate=rate,
-            image_threshold=conformal_threshold(self.image_scores, rate),
-            pixel_threshold=conformal_threshold(self.map_maxima, rate),
+            confidence=sure,
+            image_threshold=conformal_threshold(self.image_scores, rate, sure),
+            pixel_threshold=conformal_threshold(self.map_maxima, rate, sure),
         )
         return other._raised().with_colours(self.map_range[0])
 
@@ -329,12 +363,50 @@ class Calibration:
 
     @property
     def achievable_rate(self) -> float:
-        """The rate that n images can promise: the one asked for, or 1 in n + 1, for each zone, if they are too few."""
+        """The rate that n images can promise on average, summed over the zones.
+
+        It is the one asked for, or 1 in n + 1 if they are too few; with a confidence, what its threshold has.
+        """
         return float(self._achievable)
 
     @property
     def _achievable(self) -> Fraction:
+        if self.confidence and self.n:
+            return min(Fraction(self.shares * self._from_top, self.n + 1), Fraction(1))
         return min(_achievable(self.n, self.rate, self.shares), Fraction(1))
+
+    @property
+    def _from_top(self) -> int:
+        """The rank of the threshold among the good scores, from the largest, which has 1."""
+        return self.n + 1 - self._rank
+
+    @property
+    def stated_confidence(self) -> float:
+        """The confidence that :attr:`bound` has: the one asked for, or a usual one."""
+        return self.confidence or USUAL_CONFIDENCE
+
+    @property
+    def bound(self) -> float | None:
+        """What the true false-alarm rate does not exceed, with :attr:`stated_confidence`; None if no rate is kept.
+
+        For folds, it is an estimate. Zones share the confidence out, and their bounds add up.
+        """
+        if not self.keeps_a_rate:
+            return None
+        of_zone = bound_rate(self._from_top, self.n, share_confidence(self.stated_confidence, self.shares))
+        return min(self.shares * of_zone, 1.0)
+
+    def describe_rate(self) -> dict[str, Any] | None:
+        """Return what the threshold promises of good images as plain values; None if that is nothing."""
+        if not self.keeps_a_rate:
+            return None
+        return {
+            "asked": self.rate,
+            "on_average": self.achievable_rate,
+            "at_most": self.bound,
+            "confidence": self.stated_confidence,
+            "estimated": self.method == "k-fold",
+        }
 
     @property
     def shares(self) -> int:
@@ -375,23 +447,47 @@ class Calibration:
         """Return the verdict on one score; None without a threshold."""
         return None if self.image_threshold is None else score > self.image_threshold
 
-    def promise(self) -> str:
-        """Say in a sentence what the threshold promises."""
+    def say_rate(self) -> str:
+        """Return the rate that was asked for, and what became of it, in a few words; nothing without any."""
+        if not self.keeps_a_rate:
+            return ""
+        asked = f", rate {self.rate:g}" + (f" with {self._sure}" if self.confidence else "")
+        return (
+            f"{asked}: on average {say_at_most(self.achievable_rate)}, with {self._sure} {say_at_most(self.bound or 0)}"
+        )
+
+    @property
+    def _sure(self) -> str:
+        return f"{100 * self.stated_confidence:.6g}% confidence"
+
+    def promise(self, *, brief: bool = False) -> str:
+        """Say in a sentence what the threshold promises.
+
+        Args:
+            brief: leave out the bound, which takes a third of a second to import what computes it.
+        """
         if self.method == "none":
             return "none: no good images were held out, so there are no verdicts"
         value = f"{self.image_threshold:.6g}"
         if self.method in ("value", "f1"):
             how = "as given" if self.method == "value" else "the best F1 on the validation images"
             return f"{value}, {how}; it promises nothing about false alarms{self._share_above()}"
-        asked, kept = _in_words(Fraction(str(self.rate))), _in_words(self._achievable)
         goods = f"good {self.unit}s"
         zones = f" in {self.shares} zone{'s' * (self.shares != 1)}" if self.zones else ""
         source = f"{self.n} {_MADE_BY[self.method].replace('image', self.unit)}{zones}"
         if self._achievable == 1:
-            return f"{value}: promises nothing about false alarms (from {source}, too few){self._too_few(asked)}"
+            return f"{value}: promises nothing about false alarms (from {source}, too few){self._too_few()}"
+        # With a confidence, it is the rate of a rank.
+        kept = say_at_most(self.achievable_rate) if self.confidence else _in_words(self._achievable)
+        bound = "" if brief else self._say_bound()
         if self.method == "k-fold":
-            return f"{value}: about {kept} {goods} is rejected (an estimate from {source}){self._too_few(asked)}"
-        return f"{value}: at most {kept} {goods} is rejected (from {source}){self._too_few(asked)}"
+            return f"{value}: about {kept} {goods} is rejected{bound} (an estimate from {source}){self._too_few()}"
+        return f"{value}: at most {kept} {goods} is rejected{bound} (from {source}){self._too_few()}"
+
+    def _say_bound(self) -> str:
+        """Return how sure the rate is, as the rest of a sentence."""
+        about = "about " * (self.method == "k-fold")
+        return f" on average, with {self._sure} {about}at most {say_at_most(self.bound or 0.0)}"
 
     @property
     def threshold_image(self) -> str | None:
@@ -400,7 +496,26 @@ class Calibration:
 
     @property
     def _rank(self) -> int:
+        if self.confidence:
+            return _sure_rank(self.n, self.rate / self.shares, share_confidence(self.confidence, self.shares))
         return _rank(self.n, self.rate, self.shares)
+
+    @property
+    def unlike(self) -> Sequence[tuple[str, float]]:
+        """Name and score of the fitted images that look least like the others, by folds; none without."""
+        if self.chosen_by != "k-fold" or self.n < FEWEST_JUDGED or not self.images:
+            return ()
+        return list(zip(self.images, self.image_scores, strict=True))[: -UNLIKE - 1 : -1]
+
+    def say_unlike(self) -> str:
+        """Name those images in a sentence; nothing without any."""
+        if not self.unlike:
+            return ""
+        named = ", ".join(f"{name} ({score:.6g})" for name, score in self.unlike)
+        return (
+            f"{named} look least like the other training images, half of which score at most "
+            f"{statistics.median_low(self.image_scores):.6g}: see whether they are good."
+        )
 
     def explain(self) -> list[str]:
         """Return sentences: which image sets the threshold, whether it lies far from the others, and what helps then.
@@ -450,18 +565,27 @@ class Calibration:
     def _remedy(self) -> str:
         # Rounded up, by less than 1 in n + 1: 2 in 21 is a little more than 0.095.
         digits = 10 ** (len(str(self.n)) + 1)
-        rate = math.ceil(Fraction(self.n + 2 - self._rank, self.n + 1) * digits) / digits
+        rate = math.ceil(self._rate_of_next() * digits) / digits
         folds = "" if self.method == "k-fold" else ", or train with --calibration 5-fold if the model fits in one pass"
         return (
             "Look at that image: if it is not good, remove it and train again. If it is, defects below its score are "
             f"missed: calibrate with more good images{folds}, or take the next score with --false-alarm-rate {rate:g}."
         )
 
-    def _too_few(self, asked: str) -> str:
-        if self._achievable == Fraction(str(self.rate)):
-            return ""
-        needed = math.ceil(self.shares / Fraction(str(self.rate))) - 1
-        return f"; {asked} would need {needed} of them"
+    def _rate_of_next(self) -> Fraction:
+        """Return the rate that makes the next lower score the threshold."""
+        if self.confidence:
+            return Fraction(bound_rate(self._from_top + 1, self.n, self.confidence))
+        return Fraction(self._from_top + 1, self.n + 1)
+
+    def _too_few(self) -> str:
+        asked = _in_words(Fraction(str(self.rate)))
+        if self.confidence:
+            needed = _count_needed(self.rate / self.shares, share_confidence(self.confidence, self.shares))
+            kept = f" with {100 * self.confidence:.6g}% confidence"
+        else:
+            needed, kept = math.ceil(self.shares / Fraction(str(self.rate))) - 1, ""
+        return "" if self.n >= needed else f"; {asked}{kept} would need {needed} of them"
 
     def _share_above(self) -> str:
         if not self.n or self.image_threshold is None:
@@ -498,6 +622,7 @@ class Calibration:
             "chosen_by": self.chosen_by,
             "weights": self.weights,
             **({} if self.given is None else {"given": self.given}),
+            **({"confidence": self.confidence} if self.confidence else {}),
             **({"zones": {name: self._describe_zone(zone) for name, zone in self.zones.items()}} if self.zones else {}),
             **({} if self.parts is None else {"parts": {**asdict(self.parts), "others": list(self.others)}}),
         }
@@ -543,6 +668,7 @@ def make_calibration(content: Any, file: Artefact) -> Calibration:
         chosen_by=stored["chosen_by"],
         weights=stored["weights"],
         number=stored["number"],
+        confidence=stored.get("confidence", 0.0),
         zones={name: _make_zone(zone) for name, zone in stored.get("zones", {}).items()},
         **_make_parts(stored.get("parts")),
     )
@@ -588,13 +714,70 @@ def _find_fault(made: Calibration) -> str:
     return "map_range is not ascending" if made.map_range[0] > made.map_range[1] else ""
 
 
-def conformal_threshold(ascending: tuple[float, ...], rate: float) -> float | None:
-    """Return the order statistic ceil((n + 1)(1 - rate)) of n good scores; the largest where n is too small for it."""
-    return ascending[_rank(len(ascending), rate) - 1] if ascending else None
+def conformal_threshold(ascending: tuple[float, ...], rate: float, confidence: float = 0.0) -> float | None:
+    """Return the order statistic ceil((n + 1)(1 - rate)) of n good scores; the largest where n is too small for it.
+
+    With a confidence, return the lowest one above which, with it, at most the rate of good images lies.
+    """
+    if not ascending:
+        return None
+    n = len(ascending)
+    return ascending[(_sure_rank(n, rate, confidence) if confidence else _rank(n, rate)) - 1]
 
 
 def _rank(n: int, rate: float, shares: int = 1) -> int:
     return math.ceil((n + 1) * (1 - _achievable(n, rate, shares) / shares))
+
+
+def bound_rate(from_top: int, n: int, confidence: float) -> float:
+    """Return what the share of good images above one of n good scores does not exceed, with a confidence.
+
+    Args:
+        from_top: the rank of that score from the largest, which has 1.
+        n: number of scores.
+        confidence: between 0 and 1.
+    """
+    from adcli.metrics import upper_bound
+
+    # As many of n new ones above it would have the same bound.
+    return upper_bound(from_top - 1, n, confidence)
+
+
+def share_confidence(confidence: float, shares: int) -> float:
+    """Return the confidence that each of several bounds needs so that all hold with a confidence; 0 if that is 0."""
+    return 1 - (1 - confidence) / shares if confidence else 0.0
+
+
+def _sure_rank(n: int, rate: float, confidence: float) -> int:
+    """Return the rank of the lowest of n scores above which, with a confidence, at most a rate lies; n without one.
+
+    The k-th score from the top is such a one if fewer than k of n new ones would lie above a threshold of that rate
+    with a probability of at most 1 - confidence. To predict, this must not import what computes the bound.
+    """
+    from_top, fewer = 0, 0.0
+    while from_top < n:
+        fewer += _binomial(from_top, n, rate)
+        if fewer > 1 - confidence:
+            break
+        from_top += 1
+    return n + 1 - max(from_top, 1)
+
+
+def _count_needed(rate: float, confidence: float) -> int:
+    """Return how many good images it takes for a rate with a confidence: their largest score is the threshold then."""
+    count = max(math.ceil(math.log1p(-confidence) / math.log1p(-rate)), 1)
+    # Rounding may have been the wrong way.
+    while count > 1 and _binomial(0, count - 1, rate) <= 1 - confidence:
+        count -= 1
+    while _binomial(0, count, rate) > 1 - confidence:
+        count += 1
+    return count
+
+
+def _binomial(count: int, n: int, rate: float) -> float:
+    """Return the probability that so many of n are of a kind that has that rate."""
+    ways = math.lgamma(n + 1) - math.lgamma(count + 1) - math.lgamma(n - count + 1)
+    return math.exp(ways + count * math.log(rate) + (n - count) * math.log1p(-rate))
 
 
 def f1_threshold(scores: Floats, is_defect: NDArray[np.bool_]) -> float:
@@ -621,3 +804,10 @@ def _achievable(n: int, rate: float, shares: int = 1) -> Fraction:
 
 def _in_words(rate: Fraction) -> str:
     return f"1 in {rate.denominator}" if rate.numerator == 1 else f"{float(rate):.3g} of all"
+
+
+def say_at_most(rate: float) -> str:
+    """Return a rate in words, rounded up."""
+    if rate > 1 / 4:
+        return f"{math.ceil(rate * 100) / 100:g} of all"
+    return f"1 in {math.floor(1 / rate + 1e-9)}" if rate > 0 else "none"

@@ -15,7 +15,7 @@ from adcli.data.samples import Sample
 from adcli.data.source import Decoded, ImageSource, Item, items_of
 from adcli.errors import DataError, OptionError
 from adcli.progress import Progress
-from adcli.scoring.calibration import Calibration, Method, find_span
+from adcli.scoring.calibration import Calibration, Method, find_span, share_confidence
 from adcli.scoring.parts import of_one_zone
 from adcli.scoring.runtime import Runtime
 from adcli.scoring.scorer import score_inputs, score_joined
@@ -31,6 +31,7 @@ class CalibrationPlan:
     Attributes:
         method: how the threshold is set, as :class:`Calibration` names it.
         rate: the false-alarm rate asked for.
+        confidence: that the rate is kept with; 0 if on average.
         fit: images the final model is fitted to.
         good: good images that it is not fitted to; empty for folds and without calibration.
         folds: k lists of images, each scored by a model fitted to the others; empty unless k-fold.
@@ -45,6 +46,7 @@ class CalibrationPlan:
 
     method: Method
     rate: float
+    confidence: float = 0.0
     fit: Sequence[Item] = ()
     good: Sequence[Item] = ()
     folds: Sequence[Sequence[Item]] = ()
@@ -307,12 +309,13 @@ def _join_zones(
     names = [zone.name for zone in source.framing.zones]
     # What the user gave, or labelled images say, is of photographs; each zone has what its good images say.
     method = plan.method if plan.value is None and plan.method != "f1" else plan.chosen_by
-    shared = replace(plan, method=method, value=None, rate=plan.rate / len(names), validation=())
+    part, of_zone = plan.rate / len(names), share_confidence(plan.confidence, len(names))
+    shared = replace(plan, method=method, value=None, rate=part, confidence=of_zone, validation=())
     set_ones = [_add_colours(_set_thresholds(shared, good), shared, good) for good in of_zones]
     if set_ones[0].n:
-        joined = Calibration.of_zones(dict(zip(names, set_ones, strict=True)), plan.rate)
+        joined = Calibration.of_zones(dict(zip(names, set_ones, strict=True)), plan.rate, plan.confidence)
     else:
-        joined = replace(Calibration.none(plan.rate), map_range=find_span(set_ones), parts=plan.parts)
+        joined = replace(Calibration.none(plan.rate, plan.confidence), map_range=find_span(set_ones), parts=plan.parts)
     if plan.value is not None:
         return joined.with_value(plan.value)
     if plan.method != "f1":
@@ -359,13 +362,13 @@ def _set_thresholds(plan: CalibrationPlan, good: GoodScores) -> Calibration:
     if plan.method == "f1":
         stream = good.stream([Item(sample.image) for sample in plan.validation])
         validated, labels = join_validation(plan.validation, ((item, score) for item, _, score, _ in stream))
-        calibration = Calibration.f1_optimal(validated, labels, scores, maxima, plan.rate)
+        calibration = Calibration.f1_optimal(validated, labels, scores, maxima, plan.rate, plan.confidence)
     elif plan.value is not None:
-        calibration = Calibration.at_value(plan.value, scores, maxima, plan.rate)
+        calibration = Calibration.at_value(plan.value, scores, maxima, plan.rate, plan.confidence)
     elif scores:
-        calibration = Calibration.conformal(scores, maxima, plan.rate, plan.method)
+        calibration = Calibration.conformal(scores, maxima, plan.rate, plan.method, plan.confidence)
     else:
-        return replace(Calibration.none(plan.rate), parts=plan.parts)
+        return replace(Calibration.none(plan.rate, plan.confidence), parts=plan.parts)
     return _describe_images(calibration, plan, good)
 
 
