@@ -22,6 +22,7 @@ NAVIGATION = {
         "docs/thresholds",
         "docs/verdicts",
         "docs/parts",
+        "docs/qualify",
         "docs/runs",
         "docs/report",
         "docs/metrics",

@@ -49,6 +49,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "5-fold",
     ),
     "ganomaly": ("-m", "ganomaly", *SMALL),
+    "confidence": ("-m", "ganomaly", *SMALL, "--confidence", "0.8", "--false-alarm-rate", "0.3"),
     "parts": ("-m", "ganomaly", *SMALL, "--part", r"(\w+/\w+/\d\d)-\d", "--views", "3"),
 }
 """Options of ``adcli train``."""
@@ -117,6 +118,8 @@ def make(target: Path, work: Path, runs: Collection[str]) -> None:
         adcli("train", *RUNS[name], "--data", parts, "--out", target / "runs" / name)
     if "ganomaly" in runs:
         adcli("calibrate", target / "runs/ganomaly", "--data", parts / "test/good")
+    if "confidence" in runs:
+        adcli("calibrate", target / "runs/confidence", "--audit", parts / "test")
     for name, (run, *options) in EXPORTS.items():
         if run in runs:
             adcli("export", target / "runs" / run, *options, "--out", target / "exports" / name)

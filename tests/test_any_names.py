@@ -112,6 +112,7 @@ def test_the_commands_on_it_end_well_and_show_nothing_that_a_terminal_obeys(
         ("runs", "show", odd_run),
         ("report", odd_run),
         ("compare", odd_run, odd_run),
+        ("qualify", odd_run, "--sizes", "9", "--contrasts", "99", "--draws", "72", "--out", os.fsdecode(b"\xe4.html")),
         ("predict", odd_run, odd / "test", "--overlays", "--out", os.fsdecode(b"\xe4us")),
     ]
     for command in commands:

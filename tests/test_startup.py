@@ -42,6 +42,7 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["datasets", "show", "real_iad"],
         ["datasets", "check", "--help"],
         ["preview", "--help"],
+        ["qualify", "--help"],
         ["drift", "--help"],
     ],
 )

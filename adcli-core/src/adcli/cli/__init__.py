@@ -40,6 +40,7 @@ from adcli.cli.listing import backbones, datasets, exporters, models, plugins
 from adcli.cli.plugin import plugin
 from adcli.cli.predict import predict
 from adcli.cli.preview import preview
+from adcli.cli.qualify import qualify
 from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.train import train
@@ -171,6 +172,7 @@ for _command in (
     calibrate,
     drift,
     compare,
+    qualify,
     export,
     report,
     bench,

@@ -327,3 +327,20 @@ def _describe(table: Path, samples: Sequence[tuple[Split, Sample]], how: str, ig
     if ignored:
         words += f"; columns ignored: {', '.join(ignored)}"
     return Splits(train, test, validation, words)
+
+
+def list_parts(table: Path) -> list[tuple[Path, str]]:
+    """Return the image of each row of a table, and the part that its column ``part`` names.
+
+    Raises:
+        DataError: the table or an image is missing, or a row names no part.
+    """
+    check_reachable(table, DataError)
+    columns, rows = _read_rows(table)
+    for column in ("image", "part"):
+        if column not in columns:
+            raise DataError(f"{table}: has no column '{column}'; found {', '.join(columns) or 'nothing'}.")
+        lacking = next((row for row in rows if not row.text(column)), None)
+        if lacking is not None:
+            raise DataError(f"{lacking.where}: names no {column}.")
+    return [(_find_file(table, row, "image"), row.text("part")) for row in rows]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._open import calibrated_since, find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._preview import preview
+    from adcli.pipeline._qualify import Qualification, qualify
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
     from adcli.pipeline._report import report
     from adcli.pipeline._train import resume, train
@@ -54,6 +55,7 @@ __all__ = [
     "Inspection",
     "KeptCalibration",
     "Prediction",
+    "Qualification",
     "Run",
     "Standing",
     "Standings",
@@ -78,6 +80,7 @@ __all__ = [
     "open_scorer",
     "predict",
     "preview",
+    "qualify",
     "recalibrate",
     "record_masters",
     "remove_run",
@@ -104,6 +107,7 @@ _HOMES = {
     "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._preview": ("preview",),
+    "adcli.pipeline._qualify": ("Qualification", "qualify"),
     "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "restore_calibration"),
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._job": ("Trained",),

@@ -90,7 +90,7 @@ def evaluate_samples(
             progress.note(f"unreadable: {prediction.problem}")
             unreadable.append(Tested(sample, prediction))
             continue
-        mask, problem = _read_mask(sample, prediction.size)
+        mask, problem = read_sample_mask(sample, prediction.size)
         reason = None if mask is None else judge_mask(mask)
         if reason is not None:
             scorer.source.left_out.add(reason, sample.mask)
@@ -113,7 +113,7 @@ def evaluate_samples(
     return Evaluation(tested, metrics, gallery.shown(), unreadable, without_mask)
 
 
-def _read_mask(sample: Sample, size: Size) -> tuple[NDArray[np.bool_] | None, str]:
+def read_sample_mask(sample: Sample, size: Size) -> tuple[NDArray[np.bool_] | None, str]:
     """Return a sample's mask, if it has one that can be used, and else what is wrong with it, without its path."""
     if sample.mask is None:
         return None, ""

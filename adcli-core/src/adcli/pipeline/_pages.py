@@ -12,12 +12,12 @@ _HEAD = 4096
 _LARGEST = 64 << 20
 
 
-def check_out(out: Path, generator: str) -> None:
+def check_out(out: Path, generator: str | None) -> None:
     """Check that a page can be written, before photographs are read.
 
     Args:
         out: the file.
-        generator: what made the page that may be replaced.
+        generator: what made the page that may be replaced; None if none may.
 
     Raises:
         OptionError: its name is no page's.
@@ -29,7 +29,9 @@ def check_out(out: Path, generator: str) -> None:
     if out.is_dir():
         raise StorageError(f"{out}: is a folder; choose another name.")
     with storing(out):
-        if out.exists() and generator.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
+        if out.exists() and generator is None:
+            raise StorageError(f"{out}: is there already; choose another name.")
+        if out.exists() and generator is not None and generator.encode() not in read_bytes(out, _LARGEST)[:_HEAD]:
             raise StorageError(f"{out}: is there already, and is no page of {generator}; choose another name.")
     parent = next(folder for folder in out.absolute().parents if exists(folder))
     if not os.access(parent, os.W_OK | os.X_OK):

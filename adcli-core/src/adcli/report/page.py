@@ -145,6 +145,7 @@ def render(page: Page) -> str:
         "page.html",
         page=page,
         version=__version__,
+        unit=page.metrics.get("unit", "image"),
         image=ranking(page.metrics, "image"),
         pixel=ranking(page.metrics, "pixel"),
         meanings=MEANINGS,
@@ -167,12 +168,13 @@ def broken_promise(calibration: Calibration, metrics: Mapping[str, Any], command
     """Say so if more good test images were rejected than chance explains; ``command`` begins one that calibrates."""
     low, _ = (metrics.get("image") or {}).get("false_alarm_rate_interval", (0.0, 1.0))
     bound = calibration.bound
-    if bound is None or low <= bound:
+    unit = metrics.get("unit", "image")
+    if bound is None or low <= bound or unit != calibration.unit:
         return ""
     return (
-        f"More good test images were rejected than the {bound:.1%} that the threshold allows with "
-        f"{100 * calibration.stated_confidence:.6g}% confidence: they differ from the good images that set it, in lot, "
-        f"light or camera perhaps. Set it anew from good images of today: {command} --data DIR"
+        f"More good test {unit}s were rejected than the {bound:.1%} that the threshold allows with "
+        f"{100 * calibration.stated_confidence:.6g}% confidence: they differ from the good {unit}s that set it, in "
+        f"lot, light or camera perhaps. Set it anew from good images of today: {command} --data DIR"
     )
 
 
