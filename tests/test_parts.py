@@ -190,6 +190,13 @@ def test_parts_of_which_a_photograph_is_a_copy_leave_none_to_calibrate(adcli: Ad
     write(tmp_path / "copied", 34)
     (tmp_path / "copied/good/034_c.png").write_bytes((tmp_path / "copied/good/034_b.png").read_bytes())
     assert_one_line(adcli("calibrate", run, "--data", "copied/good"), 4, "no part is left")
+    # Each part shares a photograph with another, so that none that is held out is new.
+    for part in range(12):
+        write(tmp_path / "shared", part, "ab")
+        shot(part // 2, "c").save(tmp_path / "shared" / "good" / f"{part:03}_c.png")
+    outcome = adcli("train", *GIVEN[:-1], 0.1, "--data", "shared", "--part", RULE, "--views", 3, "--out", "none")
+    assert_one_line(outcome, 4, "--calibration 0.1: no part is left", "--calibration none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_photographs_that_come_later_complete_a_part(adcli: Adcli, run: Path, data: Path, tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ def _guard_good(
         note(line)
     parts = {item: plan.part_of[item.path] for item in good if item.path in plan.part_of}
     kept, left_out = keep_whole(guarded.kept, good, parts), dict(guarded.left_out)
+    if guarded.kept and not kept:
+        raise DataError(
+            f"{where}: no part is left: each shows an image that the model is fitted to, a test image, or a copy; "
+            f"{remedy}."
+        )
     if len(kept) < len(guarded.kept):
         left_out["parts of those"] = len(guarded.kept) - len(kept)
         note(f"{where}: left out {len(guarded.kept) - len(kept)} other images of the parts that those show.")
