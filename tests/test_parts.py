@@ -367,3 +367,16 @@ def test_zones_have_thresholds_of_parts(adcli: Adcli, tmp_path: Path) -> None:
     outcome = adcli("predict", "run", *sorted((tmp_path / "wide" / "spot").glob("100_*")), "--format", "jsonl")
     *_, part = (json.loads(line) for line in outcome.out.splitlines())
     assert (part["part"], part["verdict"], part["zone"]) == ("100", "defect", "right")
+
+
+def test_the_page_counts_parts_and_shows_photographs(run: Path) -> None:
+    page, metrics = (run / "report.html").read_text(), json.loads((run / "metrics.json").read_text())
+    known = json.loads(page.split('id="known"', 1)[1].split(">", 1)[1].split("</script>", 1)[0])
+    counts = {label: known["parts"]["labels"].count(label) for label in "dg"}
+    assert counts == {"d": metrics["image"]["n_defect"], "g": metrics["image"]["n_good"]}
+    called = sum(score > known["threshold"] for score in known["parts"]["scores"])
+    assert called == metrics["image"]["true_positives"] + metrics["image"]["false_positives"]
+    assert len(known["scores"]) == 3 * sum(counts.values())
+    for words in ("Ranking of parts", "share of good parts rejected", ">parts</th>"):
+        assert words in page
+    assert "share of good images rejected" not in page

@@ -58,8 +58,10 @@ dialog.addEventListener("click", (event) => {
 
 const known = JSON.parse($("#known").textContent);
 const ascending = (values) => Float64Array.from(values).sort();
-const good = ascending(known.scores.filter((_, i) => known.labels[i] === "g"));
-const defective = ascending(known.scores.filter((_, i) => known.labels[i] === "d"));
+// Parts count, if images are judged together.
+const counted = known.parts ?? known;
+const good = ascending(counted.scores.filter((_, i) => counted.labels[i] === "g"));
+const defective = ascending(counted.scores.filter((_, i) => counted.labels[i] === "d"));
 const calibrating = ascending(known.calibration);
 const own = known.threshold;
 const steps = [...new Set(ascending([...known.scores, ...known.calibration, ...(own === null ? [] : [own])]))];

@@ -158,7 +158,13 @@ def render(page: Page) -> str:
         kinds=_kinds(page.metrics),
         groups=groups,
         counts=count_verdicts(page.scores, page.is_defect, threshold),
-        tried=list_scores(page.calibration, page.scores, page.is_defect, [card for g in groups for card in g.cards]),
+        tried=list_scores(
+            page.calibration,
+            page.scores,
+            page.is_defect,
+            [card for g in groups for card in g.cards],
+            of_parts=page.metrics.get("unit") == "part",
+        ),
         interval=interval,
         scale=gradient(),
     )
@@ -181,19 +187,20 @@ def broken_promise(calibration: Calibration, metrics: Mapping[str, Any], command
 def _drawings(page: Page) -> Iterator[tuple[str, str]]:
     """Yield what each plot shows, in words, and the plot."""
     held_out, threshold = np.array(page.calibration.image_scores), page.calibration.image_threshold
+    unit = page.metrics.get("unit", "image")
     if len(page.scores) or len(held_out):
-        described = "Histogram of image scores: good and defective test images, and the threshold"
-        yield described, plots.histogram(page.scores, page.is_defect, held_out, threshold)
+        described = f"Histogram of {unit} scores: good and defective test {unit}s, and the threshold"
+        yield described, plots.histogram(page.scores, page.is_defect, held_out, threshold, unit)
     if page.is_defect.any() and not page.is_defect.all():
-        yield "Receiver operating characteristic", plots.roc(page.scores, page.is_defect, threshold)
-        yield "Precision against recall", plots.precision_recall(page.scores, page.is_defect, threshold)
+        yield "Receiver operating characteristic", plots.roc(page.scores, page.is_defect, threshold, unit)
+        yield "Precision against recall", plots.precision_recall(page.scores, page.is_defect, threshold, unit)
 
 
 MEANINGS = {
     "AUROC": "how often a defective one scores above a good one: 1 is always, 0.5 is chance",
     "AP": "average precision: how pure the highest scores are in defective ones; 1 is perfect",
     "F1-max": "the best balance of defects found and false alarms that any threshold would reach; 1 is perfect",
-    "FPR at 95% TPR": "share of good images rejected by a threshold that finds 95% of the defective ones; 0 is perfect",
+    "FPR at 95% TPR": "share of good ones rejected by a threshold that finds 95% of the defective ones; 0 is perfect",
     "AUPRO": "share of each defective region found, all alike, while up to 30% of good pixels are marked; 1 is best",
     "AUPRO to 0.05": "the same while up to 5% of good pixels are marked; 1 is best",
     "AUPIMO": "share of each defect found while at most 1 in 10,000 pixels of good images is marked; 1 is best",

@@ -44,14 +44,15 @@ STYLE: Any = {
 }
 
 
-def histogram(scores: Floats, is_defect: Flags, held_out: Floats, threshold: float | None) -> str:
-    """Return a histogram of image scores by class, with the threshold.
+def histogram(scores: Floats, is_defect: Flags, held_out: Floats, threshold: float | None, unit: str = "image") -> str:
+    """Return a histogram of scores by class, with the threshold.
 
     Args:
         scores: of labelled test images, (N,).
         is_defect: their labels, (N,).
         held_out: scores of the good images that set the threshold, (C,).
         threshold: above it lies a defect; None where there is none.
+        unit: what has a score, ``"image"`` or ``"part"``.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -75,16 +76,16 @@ def histogram(scores: Floats, is_defect: Flags, held_out: Floats, threshold: flo
             line.set_gid(THRESHOLD)
         if logarithmic:
             axes.set_xscale("log")
-        axes.set_xlabel("image score, logarithmic" if logarithmic else "image score")
-        axes.set_ylabel("images")
+        axes.set_xlabel(f"{unit} score, logarithmic" if logarithmic else f"{unit} score")
+        axes.set_ylabel(f"{unit}s")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
 
     return _drawn("histogram", draw, (5.9, 3.4))
 
 
-def roc(scores: Floats, is_defect: Flags, threshold: float | None) -> str:
-    """Return the receiver operating characteristic of image scores (N,), with the point of the threshold."""
+def roc(scores: Floats, is_defect: Flags, threshold: float | None, unit: str = "image") -> str:
+    """Return the receiver operating characteristic of scores (N,), with the point of the threshold."""
     counts = tabulate(scores, is_defect)
     false_positives, true_positives = _cumulated(counts)
 
@@ -96,14 +97,14 @@ def roc(scores: Floats, is_defect: Flags, threshold: float | None) -> str:
             _mark(axes, called[~is_defect].mean(), called[is_defect].mean())
             axes.plot([], [], "o", color=COLOURS["defect"], label="threshold")
             axes.legend(loc="lower right")
-        _unit(axes, "share of good images rejected", "share of defective images found")
+        _unit(axes, f"share of good {unit}s rejected", f"share of defective {unit}s found")
         axes.set_title(f"ROC, area {auroc(counts):.3f}", fontsize=11)
 
     return _drawn("roc", draw, (3.6, 3.4))
 
 
-def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None) -> str:
-    """Return the precision-recall curve of image scores (N,), with the point of the threshold."""
+def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None, unit: str = "image") -> str:
+    """Return the precision-recall curve of scores (N,), with the point of the threshold."""
     counts = tabulate(scores, is_defect)
     hits, calls = np.cumsum(counts.defect), np.cumsum(counts.good + counts.defect)
 
@@ -114,7 +115,7 @@ def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None) 
         called = scores > threshold if threshold is not None else np.zeros(len(scores), bool)
         if called.any():
             _mark(axes, called[is_defect].mean(), is_defect[called].mean())
-        _unit(axes, "recall: share of defective images found", "precision: defective among rejected")
+        _unit(axes, f"recall: share of defective {unit}s found", "precision: defective among rejected")
         axes.set_title(f"Precision and recall, AP {average_precision(counts):.3f}", fontsize=11)
 
     return _drawn("precision", draw, (3.6, 3.4))

@@ -47,24 +47,30 @@ def count_verdicts(scores: Floats, is_defect: Flags, threshold: float | None) ->
     return Verdicts(found, defective - found, alarms, good - alarms, defective, good)
 
 
-def list_scores(calibration: Calibration, scores: Floats, is_defect: Flags, shown: Sequence[Scored]) -> dict[str, Any]:
+def list_scores(
+    calibration: Calibration, scores: Floats, is_defect: Flags, shown: Sequence[Scored], *, of_parts: bool = False
+) -> dict[str, Any]:
     """Return the scores behind a page, for its script.
 
     Args:
         calibration: its threshold, and its scores of good images.
-        scores: of labelled test images, (N,).
+        scores: of labelled test images or parts, (N,).
         is_defect: their labels, (N,).
         shown: the images on the page, in its order; their scores come first, and then those of the others.
+        of_parts: whether the scores are those of parts, which count apart from the images that are shown.
     """
     of_shown = [(float(image.score), (image.label or "unknown")[0]) for image in shown]
-    tested = zip(np.asarray(scores, np.float64).tolist(), np.where(is_defect, "d", "g").tolist(), strict=True)
-    others = Counter(tested) - Counter(of_shown)
-    listed = [*of_shown, *sorted(others.elements())]
+    tested = list(zip(np.asarray(scores, np.float64).tolist(), np.where(is_defect, "d", "g").tolist(), strict=True))
+    others = [] if of_parts else sorted((Counter(tested) - Counter(of_shown)).elements())
     return {
         "threshold": calibration.image_threshold,
         "calibration": list(calibration.image_scores),
-        "scores": [score for score, _ in listed],
-        "labels": "".join(label for _, label in listed),
+        **_in_columns([*of_shown, *others]),
         "folds": calibration.method == "k-fold",
         "zones": len(calibration.zones),
+        **({"parts": _in_columns(sorted(tested))} if of_parts else {}),
     }
+
+
+def _in_columns(listed: Sequence[tuple[float, str]]) -> dict[str, Any]:
+    return {"scores": [score for score, _ in listed], "labels": "".join(label for _, label in listed)}
