@@ -137,6 +137,7 @@ class Loud(Model):
 """
 
 
+@pytest.mark.thorough
 def test_what_a_model_prints_goes_to_stderr_whatever_it_is_asked(parts: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     install(site, "adcli-loud", LOUD)

@@ -114,6 +114,7 @@ def test_a_batch_decides_nothing(run: Run, data: Path) -> None:
         assert scores == pytest.approx(some[0], rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_training_goes_on_to_the_same_scores(
     data: Path, tmp_path: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +140,7 @@ def test_an_interrupted_training_goes_on_to_the_same_scores(
     assert scores[0] == scores[1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_fit_what_one_fits(data: Path, tmp_path: Path) -> None:
     found = {}
     for processes in (1, 2):

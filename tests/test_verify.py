@@ -436,7 +436,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are measured in Linux's units")
 def test_many_exports_take_no_more_memory_than_few(masters: Path, openvino: Path, onnx: Path, adcli: Adcli) -> None:
     many = [

@@ -133,7 +133,7 @@ def test_a_drift_of_any_length_gives_a_number() -> None:
     assert all(0 < capital < 1 for capital in state.capitals)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("calibrating", [43, 300])
 def test_at_most_one_good_stream_in_ten_raises_an_alarm_and_a_shift_is_found_within_35(calibrating: int) -> None:
     alarmed, delays = 0, []

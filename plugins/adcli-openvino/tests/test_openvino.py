@@ -62,6 +62,7 @@ def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
     assert (difference > 0).mean() < 1e-4
 
 
+@pytest.mark.thorough
 @needs_nncf
 def test_integers_agree_on_good_images_and_are_smaller() -> None:
     whole = Checked("openvino", model="padim").subject()

@@ -80,7 +80,7 @@ def drift(
     Examples:
       adcli drift last --data photos/line3 --out drift.html
       adcli drift last --scores checked/predictions.csv
-      adcli drift last --data photos/line3 --alarms 1/90d --rate 500/d
+      adcli drift last --data in --alarms 1/90d --rate 500/d
     """
     for name in ("out", "alarms"):
         name_key(ctx, name, f"--{name}")

@@ -81,8 +81,8 @@ def qualify(
     \b
     Examples:
       adcli qualify last
-      adcli qualify last --data photos/new-good --out record.html
-      adcli qualify last/exports/openvino --repeat photos/repeated
+      adcli qualify last --data new-good --out a.html
+      adcli qualify exports/a --repeat photos/twice
     """
     for name in NAMED:
         name_key(ctx, name, f"--{name}")
