@@ -46,6 +46,7 @@ def test_every_model_agrees_on_images_of_other_sizes(exporter: str, model: str) 
     assert largest_difference(subject_of(exporter, model=model)) <= AGREES
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> None:
     fixed, dynamic = (subject_of(exporter, options, "dfm") for options in ({"batch": "4"}, {}))

@@ -87,6 +87,7 @@ def test_a_clash_names_both_and_both_ways_out(
     )
 
 
+@pytest.mark.thorough
 def test_provider_and_name_choose_everywhere(parts: Path, tmp_path: Path) -> None:
     install_twins(tmp_path / "site", parts)
     trained = run(
@@ -250,6 +251,7 @@ def test_what_a_disabled_plugin_might_offer_is_said_to_be_disabled(
     assert_one_line(outcome, code, words, "is disabled by ADCLI_DISABLE")
 
 
+@pytest.mark.thorough
 def test_a_run_whose_plugin_is_disabled_or_broken_says_so(parts: Path, tmp_path: Path) -> None:
     shutil.copytree(THIRD_PARTY, tmp_path / "site")
     trained = run(

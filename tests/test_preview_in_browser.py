@@ -570,6 +570,7 @@ def test_without_scripts_the_page_says_what_it_needs(
     opened.view.close()
 
 
+@pytest.mark.thorough
 def test_large_photographs_are_as_fine_on_the_page_as_in_as_many_tiles_as_it_takes(
     browser: Any, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ MENTIONED = {
     "adcli plugin new",
     "adcli predict",
     "adcli preview",
+    "adcli qualify",
 }
 """What sentences speak about, and do not ask anyone to type."""
 

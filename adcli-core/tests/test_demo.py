@@ -123,6 +123,7 @@ def test_a_defect_of_a_large_board_is_small_and_changes_it_within_its_mask_alone
         assert SMALLEST / 4 <= max(sides) <= LARGEST / 4 + 4
 
 
+@pytest.mark.thorough
 def test_large_boards_are_photographs_of_12_megapixels_as_many_as_documented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

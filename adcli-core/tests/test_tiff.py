@@ -287,6 +287,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is known there")
 @pytest.mark.parametrize("layout", ["strips", "one strip", "packed tiles"])
 def test_a_region_of_600_megapixels_takes_little_memory(layout: str, tmp_path: Path) -> None:
