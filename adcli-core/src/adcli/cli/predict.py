@@ -280,7 +280,7 @@ class _Answers:
     def _judge_parts(self, records: "Sequence[VerdictRecord]") -> None:
         """Write and print the verdicts of parts."""
         from adcli._files import write_atomically
-        from adcli.scoring.part_verdicts import PARTS_FILE, part_lines
+        from adcli.scoring.part_verdicts import NAMELESS, PARTS_FILE, part_lines
 
         if self.out is not None:
             write_atomically(self.out / PARTS_FILE, "".join(part_lines(records)).encode())
@@ -289,7 +289,7 @@ class _Answers:
                 click.echo(click.style(f"{'verdict':<10} {'score':>12} {'p-value':>8}  part", bold=True))
             _print(self.form, record, first=False)
         if records and not self._named:
-            self.progress.note("warning: the threshold is of parts, and these images name none: each counts as a part.")
+            self.progress.note(NAMELESS)
         self.incomplete = sum(record.verdict == "incomplete" for record in records)
         self._found = (len(records), sum(record.verdict == "defect" for record in records))
         lacking = (record for record in records if record.verdict == "incomplete")

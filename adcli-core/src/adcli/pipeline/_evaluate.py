@@ -30,6 +30,7 @@ from adcli.progress import Progress, Silent
 from adcli.runs.images import read_images
 from adcli.runs.run import Run, blaming
 from adcli.scoring.calibration import Calibration
+from adcli.scoring.part_verdicts import NAMELESS
 from adcli.scoring.scorer import Scorer
 
 ORIGIN_FILE = "evaluation.json"
@@ -85,7 +86,7 @@ def evaluate(
         raise DataError(f"{loaded.reference or 'the data'}: has no test images; evaluation needs some.")
     refuse_more_views(loaded.splits.test, parts)
     if parts and not any(sample.part for sample in loaded.splits.test):
-        progress.note("warning: the threshold is of parts, and these images name none: each counts as a part.")
+        progress.note(NAMELESS)
     origin = _describe_origin(loaded, data, data_options or {})
     folder = _choose_folder(run, loaded, origin, name)
     with changing(run.path, f"{EVALUATIONS}/{folder.name}", marker=METRICS_FILE) as staged:

@@ -48,15 +48,8 @@ def plan_calibration(
     files = {} if files is None else files
     tested = set() if chosen is None and settings.threshold != "f1" else _digests_of_samples(splits.test, files)
     known = dict(zip(items, digests, strict=True))
-    rule, part_of = find_rule(settings, splits), {sample.image: sample.part for sample in splits.train if sample.part}
-    plan = CalibrationPlan(
-        method="none",
-        rate=settings.false_alarm_rate,
-        confidence=settings.confidence,
-        fit=items,
-        parts=rule,
-        part_of=part_of if rule else {},
-    )
+    plan = _begin(settings, splits, items)
+    rule = plan.parts
     if isinstance(chosen, float):
         fit, good = _hold_out(plan, chosen, settings.seed)
         plan = replace(plan, method="held-out", fit=fit)
@@ -72,12 +65,28 @@ def plan_calibration(
         plan = _guard_good(plan, good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
-    if settings.threshold is None:
-        return plan
-    if settings.threshold != "f1":
-        return replace(plan, method="value", chosen_by=plan.method, value=parse_threshold(settings.threshold))
-    validation = _validation_samples(settings, splits, {known[item] for item in plan.fit}, tested, files, note)
-    return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
+    if settings.threshold == "f1":
+        fitted = {known[item] for item in plan.fit}
+        validation = _validation_samples(settings, splits, fitted, tested, files, note)
+        return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
+    return plan if settings.threshold is None else _with_value(plan, settings.threshold)
+
+
+def _begin(settings: TrainSettings, splits: Splits, items: Sequence[Item]) -> CalibrationPlan:
+    """Return a plan that does not calibrate yet, and knows the parts."""
+    rule, part_of = find_rule(settings, splits), {sample.image: sample.part for sample in splits.train if sample.part}
+    return CalibrationPlan(
+        method="none",
+        rate=settings.false_alarm_rate,
+        confidence=settings.confidence,
+        fit=items,
+        parts=rule,
+        part_of=part_of if rule else {},
+    )
+
+
+def _with_value(plan: CalibrationPlan, threshold: str) -> CalibrationPlan:
+    return replace(plan, method="value", chosen_by=plan.method, value=parse_threshold(threshold))
 
 
 def _list_folder(

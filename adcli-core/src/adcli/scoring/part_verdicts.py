@@ -8,6 +8,9 @@ from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 PARTS_FILE = "parts.csv"
 """The table of the parts' records, beside that of the photographs'."""
 
+NAMELESS = "warning: the threshold is of parts, and these images name none: each counts as a part."
+"""What is said of images without parts, of which the threshold is."""
+
 
 @dataclass
 class _Part:
