@@ -104,13 +104,7 @@ def _values_of(key: str, kind: str, allowed: str) -> Iterable[str]:
 
 
 def _everything(ctx: click.Context, incomplete: str) -> Items:
-    for names in (
-        registry().models,
-        registry().datasets,
-        registry().backbones,
-        registry().exporters,
-        registry().executors,
-    ):
+    for names in registry().by_kind.values():
         yield from (provided.spec.name for provided in names.offered)
 
 

@@ -52,9 +52,7 @@ def _collect(ctx: click.Context, parameter: click.Parameter, values: Sequence[st
     complete="model_options",
     help="Option of the models that have it, or MODEL.KEY=VALUE of one; given again with another value, both.",
 )
-@flag(
-    "--data", section="Data", metavar="REF,...", complete="data", help="Folders, tables or data sets (the demo data)."
-)
+@flag("--data", section="Data", metavar="REF,...", complete="data", help="What to train on (the demo data).")
 @flag(
     "-d",
     "data_options",
@@ -75,7 +73,7 @@ def _collect(ctx: click.Context, parameter: click.Parameter, values: Sequence[st
 @flag("--replace", is_flag=True, section="Run", help="Drop runs that the folder had and this grid does not.")
 @flag("--shard", metavar="I/N", section="Run", default="", help="Make every N-th run alone, from the I-th.")
 @flag(
-    "--executor", metavar="NAME", section="Run", complete="executors", default="local", help="What makes runs (local)."
+    "--executor", metavar="NAME", section="Run", complete="executors", default="local", help="What makes them (local)."
 )
 @flag(
     "-x",

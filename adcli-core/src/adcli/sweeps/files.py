@@ -75,7 +75,7 @@ def read_sweep_file(path: Path) -> SweepFile:
         raise _wrong(path, f"'{one_line(unknown[0])[:60]}' is not known; settings stand in the grids")
     try:
         known = compare(content, _File)
-        published = known.get("published", {"source": "", "values": []})
+        published: _Published = known["published"] if "published" in known else {"source": "", "values": []}
         values = [_read_published(value) for value in published["values"]]
     except ValueError as error:
         raise _wrong(path, str(error)) from None
