@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from adcli.runs.settings import TrainSettings
 
@@ -41,16 +40,7 @@ class Cell:
 def name_cell(settings: TrainSettings) -> str:
     """Return the name of a run's folder, such as ``padim-bottle-s0-1f3a9c04``."""
     values = {key: value for key, value in settings.to_dict().items() if key not in _OF_MACHINE}
-    digest = hashlib.sha256(json.dumps(_as_text(values), sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     data = re.sub(r"[^A-Za-z0-9._]+", "-", (settings.data or "demo").rstrip("/").rpartition("/")[2].rpartition(":")[2])
     model = settings.model.rpartition("/")[2]
     return f"{model}-{data[-40:].strip('-.') or 'data'}-s{settings.seed}-{digest}"
-
-
-def _as_text(value: Any) -> Any:
-    """Return values in one form, whether they were typed or read from YAML: options are texts on the command line."""
-    if isinstance(value, Mapping):
-        return {key: _as_text(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(_as_text(inner)) for inner in value)
-    return str(value)
