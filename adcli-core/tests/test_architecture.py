@@ -42,7 +42,7 @@ ALLOWED = {
     "scoring": "contract data metrics",
     "nn": "contract _plugins _process data scoring",
     "runs": "contract _process data scoring nn",
-    "sweeps": "contract metrics runs",
+    "sweeps": "contract _plugins data metrics scoring runs",
     "report": "contract data metrics scoring sweeps",
     "exports": "contract _plugins data metrics scoring runs",
     "pipeline": "contract _plugins _process data metrics scoring nn report runs sweeps exports",

@@ -89,8 +89,13 @@ def label_factor(factor: str) -> str:
 def format_value(metric: str, value: float) -> str:
     """Return a value as tables show it."""
     if metric.startswith(SECONDS):
-        return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+        return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
     return f"{value:.0f}" if metric.partition(".")[2] in _COUNTS and value == int(value) else f"{value:.3f}"
+
+
+def format_spread(metric: str, value: float, spread: float) -> str:
+    """Return the standard deviation of a value, with as many digits after the point as the value has."""
+    return f"{spread:.{len(format_value(metric, value).partition('.')[2])}f}"
 
 
 def format_factor(value: Factor) -> str:

@@ -1,7 +1,5 @@
 """Results as tables: the long one with every number, and means for the terminal, Markdown, LaTeX, CSV and JSON."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adcli._files import write_atomically
+from adcli._spelling import spell
 from adcli.errors import OptionError, printable
+from adcli.scoring.verdict import csv_line
 from adcli.sweeps.cells import Factor
-from adcli.sweeps.naming import format_factor, format_value, label_factor, label_metric
+from adcli.sweeps.naming import format_factor, format_spread, format_value, label_factor, label_metric
 from adcli.sweeps.results import Row, SweepResults
 from adcli.sweeps.summary import Line, Mean, Summary
 
@@ -61,15 +61,14 @@ def _end(row: Row) -> tuple[str | None, float | None, str | None]:
 
 
 def _to_csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([["" if cell is None else _exactly(cell) for cell in row] for row in rows])
-    return text.getvalue()
+    lines = [names, *([_exactly(cell) for cell in row] for row in rows)]
+    return "".join(map(csv_line, lines))
 
 
 def _exactly(cell: Any) -> str:
-    return repr(cell) if isinstance(cell, float) else str(cell)
+    if cell is None:
+        return ""
+    return repr(cell) if isinstance(cell, float) else spell(str(cell))
 
 
 class Shown(NamedTuple):
@@ -162,7 +161,10 @@ def _show_group(
 
 def show(metric: str, mean: Mean, is_best: bool = False) -> Shown:
     """Return a mean as tables show it."""
-    value, spread = ("" if number is None else format_value(metric, number) for number in (mean.value, mean.deviation))
+    if mean.value is None:
+        return Shown("", mark=f"0/{mean.expected}" if mean.expected else "")
+    value = format_value(metric, mean.value)
+    spread = "" if mean.deviation is None else format_spread(metric, mean.value, mean.deviation)
     mark = "" if mean.is_complete else f"{mean.runs}/{mean.expected}"
     return Shown(value, spread, mark, is_best)
 
