@@ -1,5 +1,7 @@
 """Sweeps made in memory, for the tests of their results: runs with metrics, and with scores in files where asked."""
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +70,8 @@ def scored(
     folder: Path, which: Cell, scores: Scores, is_defect: NDArray[np.bool_], threshold: float | None = 0.5
 ) -> Outcome:
     """Return a run with scores in a file, and the metrics that these have."""
-    path = folder / which.name
+    is_plain = re.fullmatch(r"[\w-]{1,100}", which.name)
+    path = folder / (which.name if is_plain else hashlib.sha256(which.name.encode()).hexdigest())
     write_scores(path, scores, is_defect, threshold)
     metrics = dict(image_metrics(scores, is_defect))
     if threshold is not None:

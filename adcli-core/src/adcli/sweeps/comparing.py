@@ -393,7 +393,10 @@ def _note(grouped: Grouped, metric: str, units: Sequence[Unit], evidence: _Evide
         notes.append(f"{evidence.left_out} images that some run has not scored are left out.")
     several = [len(values[0]) > 1 for values in evidence.values.values()]
     if not all(several):
-        notes.append(f"With one run of a category, nothing is said about other {repeats}.")
+        which = f"Some {images} have" if any(several) else "There is"
+        notes.append(
+            f"{which} one run of each group alone: of other {repeats}, nothing is said{' there' * any(several)}."
+        )
     if evidence.drawn is None:
         said = f"{label_metric(metric)} keeps no number per image"
         if all(several):

@@ -37,11 +37,13 @@ class Grouped:
     Attributes:
         by: the factors that make the groups.
         over: the factors that are averaged over.
+        images: the factors that tell the sets of images apart, ``data`` and ``category`` as far as averaged over.
         groups: the runs of each group by unit, in the order of the grid.
     """
 
     by: Sequence[str]
     over: Sequence[str]
+    images: Sequence[str]
     groups: Mapping[Group, Mapping[Unit, Outcome]]
 
     @property
@@ -90,7 +92,7 @@ def group_runs(results: SweepResults, by: Sequence[str] = ("model",), over: Sequ
     for group, outcomes in seen.items():
         _refuse_more(group, outcomes, [name for name in results.factors if name not in (*by, *images, *repeats)])
         groups[group] = {Unit(_values(one, images), _values(one, repeats)): one for one in outcomes}
-    return Grouped(by, over, groups)
+    return Grouped(by, over, images, groups)
 
 
 def _values(outcome: Outcome, names: Sequence[str]) -> tuple[Factor, ...]:
