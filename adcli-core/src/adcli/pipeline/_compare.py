@@ -12,14 +12,19 @@ from adcli._changes import inside
 from adcli._commands import quote
 from adcli.errors import OptionError, RunError, suggest
 from adcli.metrics.chance import OF_THRESHOLD, REDRAWN, Difference, judge_draws, redraw
+from adcli.metrics.curves import Flags, Floats
 from adcli.pipeline._evaluate import read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, OWN, make_name, name_folder
+from adcli.pipeline._sweep_page import write_sweep_page
+from adcli.runs.find import read_timings
 from adcli.runs.metrics import read_metrics
 from adcli.runs.run import Run
 from adcli.runs.scores import LabelledScores, read_scores, say_missing
+from adcli.runs.settings import TrainSettings
+from adcli.sweeps.cells import Cell
 from adcli.sweeps.comparing import measure
 from adcli.sweeps.naming import find_metric
-from adcli.sweeps.results import flatten_metrics
+from adcli.sweeps.results import Outcome, SweepResults, flatten_metrics
 
 AUROC = "image.auroc"
 
@@ -30,17 +35,19 @@ class Standing:
 
     Attributes:
         run: the run.
-        value: of the metric that is compared.
-        difference: its value less that of the first run; 0 for the first.
+        auroc: its image AUROC.
+        difference: its value of the metric less that of the first run; 0 for the first.
         interval: where that difference lies with 95 % confidence; zero within says that it may be chance. None if the
             metric keeps no number per image, so that one pair of runs cannot tell.
+        value: of the metric that is compared.
         p_value: how often chance alone makes so large a difference; None likewise.
     """
 
     run: Run
-    value: float
+    auroc: float
     difference: float
     interval: tuple[float, float] | None
+    value: float
     p_value: float | None = None
 
     @property
@@ -95,29 +102,68 @@ def compare_runs(runs: Sequence[Run], evaluation: str = "test", metric: str = AU
             f"{names}: their evaluations '{evaluation}' share no good and defective images; compare them on the data "
             f"of {runs[0].name}: {_say_commands(runs, evaluation)}"
         )
+    scores = np.array([[table.scores[image] for image in shared] for table in tables])
+    aurocs = measure("auroc", scores, is_defect, []).tolist()
     redrawn = [f"image.{key}" for key in REDRAWN]
     if metric in (*REDRAWN, *redrawn):
         metric = find_metric(metric, redrawn)
-        values, differences = _redraw(runs, tables, shared, metric.partition(".")[2])
+        key = metric.partition(".")[2]
+        values, differences = _redraw(key, scores, is_defect, _name_thresholds(runs, tables, key))
     else:
         metric, values = _read_metric(runs, evaluation, metric, redrawn)
         differences = [Difference(value - values[0]) for value in values]
     standings = [
-        Standing(run, value, found.value, found.interval, found.p_value)
-        for run, value, found in zip(runs, values, differences, strict=True)
+        Standing(run, auroc, found.value, found.interval, value, found.p_value)
+        for run, auroc, value, found in zip(runs, aurocs, values, differences, strict=True)
     ]
     everything = len(set.union(*(set(table.scores) for table in tables)))
     n_good, n_defect = int((~is_defect).sum()), int(is_defect.sum())
     return Standings(standings, n_good, n_defect, everything - len(shared), metric)
 
 
+def write_comparison(
+    runs: Sequence[Run], out: Path, evaluation: str = "test", metric: str = AUROC, *, command: str = ""
+) -> None:
+    """Write runs that were compared as a page that needs no network.
+
+    Args:
+        runs, evaluation, metric: as for :func:`compare_runs`.
+        out: the file, ``NAME.html``; an earlier page of its kind is replaced.
+        command: the command line, for the page's end.
+
+    Raises:
+        RunError, OptionError: as :func:`compare_runs`.
+        StorageError: the file is something else, or cannot be written.
+    """
+    names = _name_apart(runs)
+    outcomes = [
+        Outcome(
+            Cell(name, {"run": name}, TrainSettings.parse({"model": run.settings["model"]})),
+            name_folder(run.path, evaluation),
+            flatten_metrics(read_metrics(name_folder(run.path, evaluation))),
+            read_timings(run.path),
+        )
+        for name, run in zip(names, runs, strict=True)
+    ]
+    results = SweepResults(runs[0].path.parent, outcomes)
+    title = f"{len(runs)} runs, compared on their evaluations '{evaluation}'"
+    write_sweep_page(results, out, ["run"], [], [metric], against=names[0], title=title, command=command)
+
+
+def _name_apart(runs: Sequence[Run]) -> list[str]:
+    """Return a name for each run; those of one name in several folders get numbers."""
+    names: list[str] = []
+    for run in runs:
+        start = f"{run.name} ({run.settings['model']})"
+        numbered = (start if number == 1 else f"{start} {number}" for number in itertools.count(1))
+        names.append(next(name for name in numbered if name not in names))
+    return names
+
+
 def _redraw(
-    runs: Sequence[Run], tables: Sequence[LabelledScores], shared: Sequence[tuple[str, str]], key: str
+    key: str, scores: Floats, is_defect: Flags, thresholds: Sequence[float | None]
 ) -> tuple[list[float], list[Difference]]:
     """Return a metric of images of each run, and how it differs from that of the first."""
-    is_defect = np.array([label == "defect" for _, label in shared])
-    scores = np.array([[table.scores[image] for image in shared] for table in tables])
-    thresholds = _name_thresholds(runs, tables, key)
     drawn = redraw(key, scores, is_defect, thresholds, np.random.default_rng(0))
     values = measure(key, scores, is_defect, thresholds).tolist()
     return values, [

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from adcli._commands import quote
 from adcli._files import write_atomically
 from adcli.errors import RunError
 from adcli.pipeline._pages import check_out
@@ -24,6 +23,8 @@ def write_sweep_page(
     metrics: Sequence[str] | None = None,
     *,
     against: str | None = None,
+    title: str = "",
+    command: str = "",
 ) -> None:
     """Write the results of a sweep as a page that needs no network.
 
@@ -33,6 +34,8 @@ def write_sweep_page(
         by, over: as for :func:`adcli.sweeps.summary.summarise`.
         metrics: what is shown; groups are ranked and compared by the first.
         against: the name of the group that the others are compared with; the best when None.
+        title: of the page; the sweep's name if empty.
+        command: the command line, for the page's end.
 
     Raises:
         OptionError: a factor, metric or group is unknown, or a factor varies that nobody named.
@@ -50,7 +53,7 @@ def write_sweep_page(
     comparison, why_not = _compare(results, grouped, metric, against)
     curves, averaged = average_rocs(results, grouped.by, grouped.over)
     page = SweepPage(
-        results.folder.absolute().name,
+        title or f"Sweep {results.folder.absolute().name}",
         results,
         summarise(results, grouped.by, grouped.over, shown),
         metric,
@@ -60,7 +63,7 @@ def write_sweep_page(
         curves,
         averaged,
         time_groups(grouped.groups),
-        quote("adcli", "sweep", "show", results.folder, "--by", ",".join(grouped.by), "--html", out),
+        command,
     )
     write_atomically(out, render_sweep(page))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from adcli import __version__
 from adcli.report._templates import fill_template
-from adcli.sweeps.comparing import Comparison, Contrast
+from adcli.sweeps.comparing import UNKNOWN, UNSURE, Comparison, Contrast, say_verdict
 from adcli.sweeps.curves import RATES, Curve
 from adcli.sweeps.grouping import Group
 from adcli.sweeps.naming import (
@@ -20,6 +20,7 @@ from adcli.sweeps.naming import (
     label_factor,
     label_metric,
     name_group,
+    say_p,
 )
 from adcli.sweeps.results import Outcome, SweepResults
 from adcli.sweeps.summary import Summary
@@ -50,7 +51,7 @@ class SweepPage:
     """What a page shows.
 
     Attributes:
-        name: of the sweep.
+        title: what was compared.
         results: its runs.
         summary: their means.
         metric: what groups are ranked by, one of the summary's.
@@ -63,7 +64,7 @@ class SweepPage:
         command: that makes this page again.
     """
 
-    name: str
+    title: str
     results: SweepResults
     summary: Summary
     metric: str
@@ -240,7 +241,8 @@ def _rank(page: SweepPage, group: Group, style: Style, values: Scale, difference
         reach = values.place(mean.value - mean.deviation), values.place(mean.value + mean.deviation)
     here = contrast and contrast.here.interval
     elsewhere = contrast and contrast.elsewhere and contrast.elsewhere.interval
-    verdict, tone = judge(page.metric, contrast) if contrast else ("", "chance")
+    verdict = say_verdict(page.metric, contrast) if contrast else ""
+    tone = "sure" if contrast and contrast.is_shown else "chance"
     if is_reference:
         verdict, tone = ("the best" if found and found.is_best else "the others are compared with it"), "best"
     return Ranked(
@@ -266,23 +268,6 @@ def _clip(interval: tuple[float, float] | None, scale: Scale) -> tuple[float, fl
     return low, high
 
 
-def judge(metric: str, contrast: Contrast) -> tuple[str, str]:
-    """Return in words whether a group's difference is more than chance, and the tone of that."""
-    worse = (contrast.here.value > 0) == is_lower_better(metric)
-    word = "behind" if worse else "ahead"
-    if contrast.is_shown_elsewhere:
-        return f"{word} by more than chance, on other categories too", "sure"
-    if contrast.is_shown_here:
-        return f"{word} by more than chance{'' if contrast.elsewhere is None else ', on these categories'}", "sure"
-    known = contrast.here_adjusted is not None or contrast.elsewhere_adjusted is not None
-    return ("may be chance" if known else "chance cannot be told"), "chance"
-
-
-def say_p(p_value: float) -> str:
-    """Return a p-value in words."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
-
-
 def _answer(page: SweepPage) -> Iterator[str]:
     """Yield, in sentences, which group to take."""
     found, label = page.comparison, label_metric(page.metric)
@@ -292,18 +277,17 @@ def _answer(page: SweepPage) -> Iterator[str]:
     better = "lowest" if is_lower_better(page.metric) else "highest"
     value = format_value(page.metric, found.value)
     if found.is_best:
-        yield f"{name_group(found.against)} has the {better} mean {label}, {value}, on the runs that all have."
+        lacking = any(not line.means[page.metric].is_complete for line in page.summary.lines)
+        on = ", on the runs that all have" if lacking else ""
+        yield f"{name_group(found.against)} has the {better} {label}: {value}{on}."
     else:
-        yield f"The others are compared with {name_group(found.against)}, whose mean {label} is {value}."
+        yield f"The others are compared with {name_group(found.against)}, whose {label} is {value}."
     by_verdict: dict[str, list[str]] = {}
     for contrast in found.contrasts:
-        by_verdict.setdefault(judge(page.metric, contrast)[0], []).append(name_group(contrast.group))
+        by_verdict.setdefault(say_verdict(page.metric, contrast), []).append(name_group(contrast.group))
     for verdict, names in by_verdict.items():
         said = "their differences to it" if len(names) > 1 else "its difference to it"
-        unsure = {
-            "may be chance": f"{said} may be chance",
-            "chance cannot be told": f"for {said}, chance cannot be told",
-        }
+        unsure = {UNSURE: f"{said} may be chance", UNKNOWN: f"whether {said} is chance cannot be told"}
         yield f"{_join(names)}: {unsure.get(verdict, verdict)}."
     yield from _say_faster(page, found)
 
@@ -312,7 +296,7 @@ def _say_faster(page: SweepPage, found: Comparison) -> Iterator[str]:
     """Yield which of the groups that may be as good takes the least time, if that is not the best itself."""
     if not found.is_best:
         return
-    equal = [c.group for c in found.contrasts if judge(page.metric, c)[1] == "chance" and c.here_adjusted is not None]
+    equal = [c.group for c in found.contrasts if not c.is_shown and c.here_adjusted is not None]
     times = {group: page.seconds[group] for group in (found.against, *equal) if group in page.seconds}
     if found.against not in times or len(times) < 2:
         return

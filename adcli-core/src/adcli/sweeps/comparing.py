@@ -54,6 +54,11 @@ class Contrast(NamedTuple):
     elsewhere_adjusted: float | None
 
     @property
+    def is_shown(self) -> bool:
+        """Tell whether the difference is more than chance, at least on these categories."""
+        return self.is_shown_here or self.is_shown_elsewhere
+
+    @property
     def is_shown_here(self) -> bool:
         """Tell whether the difference is more than chance on these categories."""
         return self.here_adjusted is not None and self.here_adjusted < SURE
@@ -62,6 +67,19 @@ class Contrast(NamedTuple):
     def is_shown_elsewhere(self) -> bool:
         """Tell whether the difference is more than chance on categories of this kind."""
         return self.elsewhere_adjusted is not None and self.elsewhere_adjusted < SURE
+
+
+UNSURE, UNKNOWN = "may be chance", "chance cannot be told"
+
+
+def say_verdict(metric: str, contrast: Contrast) -> str:
+    """Return in words whether a group's difference is more than chance."""
+    word = "behind" if (contrast.here.value > 0) == is_lower_better(metric) else "ahead"
+    if contrast.is_shown_elsewhere:
+        return f"{word} by more than chance, on other categories too"
+    if contrast.is_shown_here:
+        return f"{word} by more than chance{'' if contrast.elsewhere is None else ', on these categories'}"
+    return UNKNOWN if contrast.here_adjusted is None and contrast.elsewhere_adjusted is None else UNSURE
 
 
 @dataclass(frozen=True)
@@ -393,9 +411,9 @@ def _note(grouped: Grouped, metric: str, units: Sequence[Unit], evidence: _Evide
         notes.append(f"{evidence.left_out} images that some run has not scored are left out.")
     several = [len(values[0]) > 1 for values in evidence.values.values()]
     if not all(several):
-        which = f"Some {images} have" if any(several) else "There is"
+        which = f"Some {images} have" if any(several) else "There is" if len(several) == 1 else f"The {images} have"
         notes.append(
-            f"{which} one run of each group alone: of other {repeats}, nothing is said{' there' * any(several)}."
+            f"{which} one run of each group: of other {repeats}, nothing is said{' there' if any(several) else ''}."
         )
     if evidence.drawn is None:
         said = f"{label_metric(metric)} keeps no number per image"

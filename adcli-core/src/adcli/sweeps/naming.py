@@ -106,3 +106,8 @@ def format_factor(value: Factor) -> str:
 def name_group(group: Iterable[Factor]) -> str:
     """Return the name of a group of runs."""
     return ", ".join(map(format_factor, group))
+
+
+def say_p(p_value: float) -> str:
+    """Return a p-value as tables show it."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
