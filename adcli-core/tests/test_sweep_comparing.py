@@ -176,8 +176,8 @@ def test_images_that_one_run_has_not_scored_are_left_out(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("asked", "error", "words"),
     [
-        ({"against": "aa"}, OptionError, "against has no 'aa'"),
-        ({"metric": "image.nothing"}, OptionError, "metric has no 'image.nothing'"),
+        ({"against": "aa"}, OptionError, "against names 'aa', and no group is called so"),
+        ({"metric": "image.nothing"}, OptionError, "metric names 'image.nothing', which no run has"),
         ({"by": ("seed",), "over": ("category",)}, OptionError, "'model', which varies"),
         ({"by": ("category",), "over": ("model",)}, RunError, "one group by category"),
     ],

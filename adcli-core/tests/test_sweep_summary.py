@@ -68,11 +68,14 @@ def test_data_sets_are_averaged_over_like_categories() -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"by": ("modle",)}, ("by has no 'modle'", "Did you mean 'model'?")),
-        ({"over": ("category", "sede")}, ("over has no 'sede'", "Did you mean 'seed'?")),
+        ({"by": ("modle",)}, ("by names 'modle', which no run has", "Did you mean 'model'?")),
+        ({"over": ("category", "sede")}, ("over names 'sede', which no run has", "Did you mean 'seed'?")),
         ({"by": ("model", "seed"), "over": ("seed",)}, ("both name 'seed'",)),
         ({"by": ()}, ("names no factor",)),
-        ({"metrics": ("image.aurok",)}, ("metric has no 'image.aurok'", "Did you mean 'image.auroc'?")),
+        (
+            {"metrics": ("image.aurok",)},
+            ("metric names 'image.aurok', which no run has", "Did you mean 'image.auroc'?"),
+        ),
         ({"over": ("seed",)}, ("leave out 'category'", "bottle, cable, tile", "runs of padim")),
         ({"by": ("category",)}, ("leave out 'model'", "padim, dfm")),
     ],

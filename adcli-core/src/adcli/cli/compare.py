@@ -132,7 +132,8 @@ def _print_runs(found: "Standings") -> None:
     width = max(len(label), 6)
     click.echo(f"{label:>{width}} {'difference':>11} {'95% interval':>18}  run")
     for i, standing in enumerate(found.standings):
-        verdict = "" if i == 0 or standing.shown else "  (may be chance)"
+        unsure = "may be chance" if standing.interval else "chance cannot be told"
+        verdict = "" if i == 0 or standing.shown else f"  ({unsure})"
         difference, interval = "" if i == 0 else f"{standing.difference:+.3f}", ""
         if i and standing.interval:
             interval = f"{standing.interval[0]:>+8.3f} to {standing.interval[1]:>+6.3f}"
@@ -212,9 +213,11 @@ def _print_groups(found: "Comparison") -> None:
     """Print a table of groups, and what has to be known to read it."""
     from adcli.sweeps.naming import format_value, label_metric, name_group
 
-    images = f" and {found.images} test images" if found.images else ""
     kind = "the best" if found.is_best else "as asked"
-    click.echo(f"{found.pairs} runs of each group, {found.sets} categories{images}")
+    counts = [f"{found.pairs} run{'s' * (found.pairs > 1)} of each group"]
+    counts += [f"{found.sets} categories"] if found.sets > 1 else []
+    counts += [f"{found.images} test images"] if found.images else []
+    click.echo(", ".join(counts))
     names = (", ".join(found.by), label_metric(found.metric), "difference", "95% interval", "p", "is it chance?")
     rows = [[name_group(found.against), format_value(found.metric, found.value), "", "", "", kind]]
     rows += [_show_contrast(found, contrast) for contrast in found.contrasts]

@@ -15,6 +15,10 @@ _BLOCK = 2_000_000
 """Numbers that are drawn at a time, so that memory does not grow with the images."""
 
 
+_DIGITS = 12
+"""Digits after the point of a difference; further ones depend on the order of sums."""
+
+
 class Difference(NamedTuple):
     """A difference, and how much of it may be chance.
 
@@ -164,12 +168,18 @@ OF_THRESHOLD = ("false_alarm_rate", "detection_rate")
 """Those of them that depend on a threshold."""
 
 
+def _settle(value: float) -> float:
+    """Return a difference without what is left of rounding, which would be more than no variance."""
+    return round(value, _DIGITS) + 0.0
+
+
 def judge_draws(value: float, drawn: Floats) -> Difference:
     """Judge a difference by those on redrawn images (B,): the middle 95 %, and how often they have the other sign.
 
     Percentile interval (Efron and Tibshirani 1993, section 13.3); the p-value inverts it, with one added to the counts
     (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
     """
+    value, drawn = _settle(value), np.round(drawn, _DIGITS) + 0.0
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return Difference(value, (float(low), float(high)), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
@@ -183,7 +193,7 @@ def judge_variances(value: float, parts: Sequence[Variance]) -> Difference:
     """
     from scipy.special import stdtr, stdtrit
 
-    total = sum(part.value for part in parts)
+    value, total = _settle(value), sum(part.value for part in parts)
     if total <= 0:
         return Difference(value, (0.0, 0.0), 1.0) if value == 0 else Difference(value)
     uncertain = sum(part.value**2 / part.freedom for part in parts)

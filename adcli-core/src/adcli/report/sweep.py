@@ -223,7 +223,7 @@ def _name_images(page: SweepPage, images: Group) -> str:
     several = {line.group[len(page.summary.by)] for line in page.each.lines} if "data" in names else set()
     values = dict(zip(names, images, strict=True))
     data, category = values.get("data"), values.get("category")
-    if category is None:
+    if category in (None, ""):
         return format_factor(data)
     return f"{data}: {category}" if len(several) > 1 else str(category)
 

@@ -202,7 +202,9 @@ def find_group(name: str, groups: Sequence[Group]) -> Group:
     """Return the group that has a name; raises :class:`OptionError` with the nearest."""
     named = {name_group(group): group for group in groups}
     if name not in named:
-        raise OptionError(f"has no '{printable(name)[:60]}'.{suggest(name, named)}", option="against")
+        raise OptionError(
+            f"names '{printable(name)[:60]}', and no group is called so.{suggest(name, named)}", option="against"
+        )
     return named[name]
 
 
@@ -397,8 +399,9 @@ def _contrast(group: Group, value: float, judged: _Judged, one: int, reference: 
 
 def turn(difference: Difference) -> Difference:
     """Return a difference the other way round."""
-    interval = difference.interval and (-difference.interval[1], -difference.interval[0])
-    return Difference(-difference.value, interval, difference.p_value)
+    # Zero has no sign.
+    interval = difference.interval and (0.0 - difference.interval[1], 0.0 - difference.interval[0])
+    return Difference(0.0 - difference.value, interval, difference.p_value)
 
 
 def _note(grouped: Grouped, metric: str, units: Sequence[Unit], evidence: _Evidence) -> list[str]:

@@ -45,7 +45,7 @@ def find_metric(name: str, known: Sequence[str], option: str = "metric") -> str:
     for whole in (name, *(f"{level}{name}" for level in LEVELS)):
         if whole in known:
             return whole
-    raise OptionError(f"has no '{printable(name)[:60]}'.{suggest(name, known)}", option=option)
+    raise OptionError(f"names '{printable(name)[:60]}', which no run has.{suggest(name, known)}", option=option)
 
 
 def find_factor(name: str, known: Sequence[str], option: str) -> str:
@@ -57,7 +57,7 @@ def find_factor(name: str, known: Sequence[str], option: str) -> str:
     for whole in (name, f"{OPTION}{name}", name.replace("-", "_")):
         if whole in known:
             return whole
-    raise OptionError(f"has no '{printable(name)[:60]}'.{suggest(name, known)}", option=option)
+    raise OptionError(f"names '{printable(name)[:60]}', which no run has.{suggest(name, known)}", option=option)
 
 
 def split_names(text: str, option: str) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def format_spread(metric: str, value: float, spread: float) -> str:
 
 def format_factor(value: Factor) -> str:
     """Return a value of a factor as tables show it."""
-    return "-" if value is None else str(value)
+    return "-" if value in (None, "") else str(value)
 
 
 def name_group(group: Iterable[Factor]) -> str:
