@@ -154,7 +154,7 @@ def render_sweep(page: SweepPage) -> str:
         generator=GENERATOR,
         label=label_metric(page.metric),
         by=" and ".join(map(label_factor, page.summary.by)),
-        over=" and ".join(map(label_factor, page.summary.over)) or "nothing",
+        over=" and ".join(map(label_factor, page.summary.over)),
         better="lower" if is_lower_better(page.metric) else "higher",
         meaning=list(explain(page.summary, [page.metric])),
         answers=list(_answer(page)),

@@ -58,7 +58,7 @@ class Grouped:
     def name_repeats(self) -> str:
         """Return what the repetitions are called, such as ``"seeds"``."""
         others = [name for name in self.over if name not in _OF_IMAGES]
-        return "seeds" if others == ["seed"] else "runs"
+        return "seeds" if others in ([], ["seed"]) else "runs"
 
 
 def group_runs(results: SweepResults, by: Sequence[str] = ("model",), over: Sequence[str] | None = None) -> Grouped:
