@@ -1,6 +1,9 @@
 """Print what the peer reached on a data set as the published values of a recipe, from the lines of ``accuracy.py``.
 
-    python benchmarks/peer_values.py --results benchmarks/results.jsonl --data bottle --backbone embedded
+    python benchmarks/peer_values.py --results benchmarks/*results.jsonl --data bottle --backbone embedded
+
+``recipe_results.jsonl`` has what was run for the recipe alone, on cores that did other work as well: its times are left
+out, and the tables of ``accuracy.py`` do not have it.
 
 A value is the mean over the peer's seeds. Where these differ, twice their standard deviation is the tolerance; where
 that is less than a hundredth, none is printed, and a check of the recipe takes its own.
@@ -10,7 +13,7 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +26,20 @@ LEAST = 0.01
 Row = dict[str, Any]
 
 
-def read_peer(results: Path, data: str, backbone: str) -> dict[str, list[Row]]:
+def read_peer(results: Iterable[Path], data: str, backbone: str) -> dict[str, list[Row]]:
     """Return the peer's rows of each model on a data set, of a backbone or of none.
 
     Raises:
         SystemExit: a model was run there with several settings, whose mean would be of nothing.
     """
     found: dict[str, list[Row]] = {}
-    for row in map(json.loads, results.read_text().splitlines()):
+    for row in (json.loads(line) for file in results for line in file.read_text().splitlines()):
         if row["tool"] == "peer" and row["data"] == data and row["backbone"] in (backbone, "-"):
             found.setdefault(row["model"], []).append(row)
     for model, rows in found.items():
         settings = {(row["options"], row["size"], row["epochs"]) for row in rows}
         if len(settings) > 1:
-            raise SystemExit(f"{results}: {model} on {data} has several settings: {sorted(map(str, settings))}.")
+            raise SystemExit(f"{model} on {data} has several settings: {sorted(map(str, settings))}.")
     return dict(sorted(found.items()))
 
 
@@ -60,7 +63,7 @@ def _tolerance(found: Sequence[float]) -> Row:
 def main() -> None:
     """Print the values, a line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--results", type=Path, nargs="+", required=True)
     parser.add_argument("--data", required=True, help="as the results name it")
     parser.add_argument("--backbone", required=True, help="as the results name it")
     arguments = parser.parse_args()
