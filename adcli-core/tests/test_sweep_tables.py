@@ -14,7 +14,7 @@ from adcli._spelling import unspell
 from adcli.errors import OptionError
 from adcli.sweeps.results import Outcome, SweepResults
 from adcli.sweeps.summary import Summary, summarise
-from adcli.sweeps.tables import Shown, tabulate, to_csv, to_json, to_latex, to_markdown, write_long_table
+from adcli.sweeps.tables import Shown, tabulate, to_csv, to_json, to_latex, to_markdown, write_as, write_long_table
 
 HOSTILE = (
     'a|b*_`<b>"x"',
@@ -177,3 +177,15 @@ def test_tables_agree_with_metrics_of_the_runs() -> None:
             == number
         )
         assert line.means["image.auroc"].value == number
+
+
+def test_a_format_is_written_by_its_name() -> None:
+    found, table = small(), tabulate(small())
+    assert [write_as(kind, found) for kind in ("markdown", "latex", "csv")] == [
+        to_markdown(table),
+        to_latex(table),
+        to_csv(found),
+    ]
+    assert json.loads(write_as("json", found)) == to_json(found)
+    with pytest.raises(OptionError, match="must be one of markdown, latex, csv, json, not 'word'"):
+        write_as("word", found)

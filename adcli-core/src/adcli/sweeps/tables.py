@@ -184,6 +184,26 @@ def explain(summary: Summary, metrics: Sequence[str]) -> Iterator[str]:
         yield f"{', '.join(labels)}: {sentence}." if len(said) > 1 else f"{sentence[0].upper()}{sentence[1:]}."
 
 
+FORMATS = ("markdown", "latex", "csv", "json")
+"""In which a summary can be written, besides the table for the terminal."""
+
+
+def write_as(kind: str, summary: Summary, pivot: str | None = None) -> str:
+    """Return a summary as one of :data:`FORMATS`; ``pivot`` as for :func:`tabulate`, and for the first two alone.
+
+    Raises:
+        OptionError: there is no such format, or a table of that kind has two factors, and the summary has not.
+    """
+    if kind == "csv":
+        return to_csv(summary)
+    if kind == "json":
+        return json.dumps(to_json(summary), indent=2) + "\n"
+    if kind not in FORMATS:
+        raise OptionError(f"must be one of {', '.join(FORMATS)}, not '{printable(kind)[:60]}'.", option="format")
+    table = tabulate(summary, pivot)
+    return to_markdown(table) if kind == "markdown" else to_latex(table)
+
+
 def to_markdown(table: Table) -> str:
     """Return a table as Markdown, the best of each column bold."""
     lines = [[_escape_markdown(name) for name in table.names]]
