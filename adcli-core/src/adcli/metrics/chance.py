@@ -104,6 +104,8 @@ class _Ranked(NamedTuple):
     def tally(self, drawn: Floats, is_defect: Flags) -> tuple[Floats, Floats]:
         """Return how many good ones and defects have each distinct score, both (B, T)."""
         drawn, flags = drawn[:, self.order], is_defect[self.order]
+        if len(self.starts) == len(flags):
+            return drawn * ~flags, drawn * flags
         good, defect = (np.add.reduceat(drawn * part, self.starts, axis=1) for part in (~flags, flags))
         return good, defect
 

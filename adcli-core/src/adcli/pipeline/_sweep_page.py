@@ -1,12 +1,14 @@
 """The page of a sweep: its means, comparisons and curves, written to a file."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adcli._files import write_atomically
 from adcli.errors import RunError
 from adcli.pipeline._pages import check_out
 from adcli.report.sweep import GENERATOR, SweepPage, render_sweep, time_groups
+from adcli.runs.scores import LabelledScores, read_scores
 from adcli.sweeps.comparing import Comparison, compare_groups
 from adcli.sweeps.curves import average_rocs
 from adcli.sweeps.grouping import Grouped, group_runs
@@ -50,8 +52,10 @@ def write_sweep_page(
         raise RunError(f"{results.folder}: no run has metrics yet; nothing can be shown.")
     metric = chosen[0]
     shown = list(dict.fromkeys([*chosen, *default_metrics(results)]))
-    comparison, why_not = _compare(results, grouped, metric, against)
-    curves, averaged = average_rocs(results, grouped.by, grouped.over)
+    # Reading hundreds of tables takes seconds.
+    read = functools.cache(read_scores)
+    comparison, why_not = _compare(results, grouped, metric, against, read)
+    curves, averaged = average_rocs(results, grouped.by, grouped.over, read=read)
     page = SweepPage(
         title or f"Sweep {results.folder.absolute().name}",
         results,
@@ -69,13 +73,13 @@ def write_sweep_page(
 
 
 def _compare(
-    results: SweepResults, grouped: Grouped, metric: str, against: str | None
+    results: SweepResults, grouped: Grouped, metric: str, against: str | None, read: Callable[[Path], LabelledScores]
 ) -> tuple[Comparison | None, str]:
     """Return the comparison of the groups, or None and why there is none."""
     if len(grouped.groups) < 2:
         return None, ""
     try:
-        return compare_groups(results, grouped.by, grouped.over, metric, against=against), ""
+        return compare_groups(results, grouped.by, grouped.over, metric, against=against, read=read), ""
     except RunError as error:
         return None, error.format_message()
 

@@ -1,8 +1,9 @@
 """Which groups of a sweep's runs differ by more than chance, paired over images, seeds and categories."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, variance
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from adcli.metrics.chance import (
 from adcli.metrics.curves import Floats
 from adcli.runs.scores import LabelledScores, read_scores
 from adcli.sweeps.cells import Factor
+from adcli.sweeps.curves import read_run
 from adcli.sweeps.grouping import Group, Grouped, Unit, group_runs
 from adcli.sweeps.naming import find_metric, is_lower_better, label_metric, list_metrics, name_group
 from adcli.sweeps.results import Outcome, SweepResults
@@ -143,6 +145,7 @@ def compare_groups(
     metric: str = "image.auroc",
     *,
     against: str | None = None,
+    read: Callable[[Path], LabelledScores] = read_scores,
 ) -> Comparison:
     """Compare groups of runs, paired over images, repeats (seeds) and categories.
 
@@ -161,6 +164,7 @@ def compare_groups(
         by, over: as for :func:`adcli.sweeps.summary.summarise`.
         metric: any metric of the runs.
         against: the name of the group that the others are compared with; the best when None.
+        read: returns the scores in the folder of a run.
 
     Raises:
         OptionError: a factor, metric or group is unknown, or a factor varies that nobody named.
@@ -174,7 +178,7 @@ def compare_groups(
     chosen = None if against is None else find_group(against, groups)
     units = _pair(results, grouped, metric)
     pairs = len(groups) * (len(groups) - 1) // 2
-    evidence = _gather(grouped, units, metric, max(RESAMPLES, 100 * pairs))
+    evidence = _gather(grouped, units, metric, max(RESAMPLES, 100 * pairs), read)
     means = evidence.means
     best = int(np.argmin(means) if is_lower_better(metric) else np.argmax(means))
     reference = best if chosen is None else groups.index(chosen)
@@ -226,7 +230,13 @@ def _pair(results: SweepResults, grouped: Grouped, metric: str) -> list[Unit]:
     raise RunError(f"{results.folder}: its groups cannot be compared by {metric}: {printable(why)[:200]}.")
 
 
-def _gather(grouped: Grouped, units: Sequence[Unit], metric: str, resamples: int) -> _Evidence:
+def _gather(
+    grouped: Grouped,
+    units: Sequence[Unit],
+    metric: str,
+    resamples: int,
+    read: Callable[[Path], LabelledScores],
+) -> _Evidence:
     """Read what is known of the groups; of metrics of images, score by score."""
     level, _, key = metric.partition(".")
     rows = list(grouped.groups.values())
@@ -242,7 +252,7 @@ def _gather(grouped: Grouped, units: Sequence[Unit], metric: str, resamples: int
     values, drawn, images, left_out = {}, np.zeros((resamples, len(rows))), 0, 0
     for name, same in _by_images(units).items():
         seen = _Redrawn(key, resamples, random)
-        for tables in ([_read(runs[unit]) for runs in rows] for unit in same):
+        for tables in ([(runs[unit], read_run(runs[unit], read)) for runs in rows] for unit in same):
             seen.add(tables)
         values[name], redrawn = seen.finish()
         drawn += redrawn
@@ -255,14 +265,6 @@ def _by_images(units: Sequence[Unit]) -> dict[Images, list[Unit]]:
     for unit in units:
         found.setdefault(unit.images, []).append(unit)
     return found
-
-
-def _read(outcome: Outcome) -> tuple[Outcome, LabelledScores]:
-    assert outcome.path is not None
-    try:
-        return outcome, read_scores(outcome.path)
-    except OSError as error:
-        raise RunError(f"{outcome.path}: its scores cannot be read ({error.strerror}); evaluate it again.") from None
 
 
 class _Redrawn:

@@ -1,6 +1,7 @@
 """Curves of groups of runs: one for each, the mean over what the group is averaged over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from adcli.metrics.curves import Floats, tabulate
 from adcli.runs.scores import LabelledScores, read_scores
 from adcli.sweeps.cells import Factor
 from adcli.sweeps.grouping import Group, group_runs
-from adcli.sweeps.results import SweepResults
+from adcli.sweeps.results import Outcome, SweepResults
 from adcli.sweeps.summary import value_of
 
 RATES = np.linspace(0, 1, 201)
@@ -30,13 +31,22 @@ class Curve(NamedTuple):
 
 
 def average_rocs(
-    results: SweepResults, by: Sequence[str] = ("model",), over: Sequence[str] | None = None
+    results: SweepResults,
+    by: Sequence[str] = ("model",),
+    over: Sequence[str] | None = None,
+    *,
+    read: Callable[[Path], LabelledScores] = read_scores,
 ) -> tuple[list[Curve], int]:
     """Return a curve for each group, and over how many runs each is averaged: those that all groups have.
 
     Curves are averaged vertically (Fawcett, An Introduction to ROC Analysis, 2006, section 8.1): at each false-positive
     rate the mean share of defects found, over the repeats of a category, and then over the categories. So a run's
     scores are compared with its own alone.
+
+    Args:
+        results: of the sweep.
+        by, over: as for :func:`adcli.sweeps.summary.summarise`.
+        read: returns the scores in the folder of a run.
 
     Raises:
         RunError: a run's scores cannot be read.
@@ -50,14 +60,18 @@ def average_rocs(
     for group, runs in grouped.groups.items() if units else ():
         sets: dict[tuple[Factor, ...], list[Floats]] = {}
         for unit in units:
-            path = runs[unit].path
-            assert path is not None
-            try:
-                sets.setdefault(unit.images, []).append(roc_of(read_scores(path)))
-            except OSError as error:
-                raise RunError(f"{path}: its scores cannot be read ({error.strerror}); evaluate it again.") from None
+            sets.setdefault(unit.images, []).append(roc_of(read_run(runs[unit], read)))
         curves.append(Curve(group, _mean(sets)))
     return curves, len(units)
+
+
+def read_run(outcome: Outcome, read: Callable[[Path], LabelledScores] = read_scores) -> LabelledScores:
+    """Return the scores of a run that is made; raises :class:`RunError` if they cannot be read."""
+    assert outcome.path is not None
+    try:
+        return read(outcome.path)
+    except OSError as error:
+        raise RunError(f"{outcome.path}: its scores cannot be read ({error.strerror}); evaluate it again.") from None
 
 
 def _mean(sets: Mapping[tuple[Factor, ...], Sequence[Floats]]) -> Floats:
