@@ -111,10 +111,12 @@ def _begin_tiff(size: Size) -> bytes:
         (339, _SHORT, 3),  # floating point
     ]
     resolution = 8 + 2 + _FIELDS.size * len(tags) + 4
-    places = {273: resolution + 8, 282: resolution, 283: resolution}
+    # Where values lie at multiples of their size, a reader need not copy them.
+    values = -(-(resolution + 8) // 4) * 4
+    places = {273: values, 282: resolution, 283: resolution}
     fields = [_FIELDS.pack(tag, kind, 1, places.get(tag, value) & _LARGEST_TIFF) for tag, kind, value in tags]
     directory = struct.pack("<H", len(tags)) + b"".join(fields) + struct.pack("<I", 0)
-    return b"II" + struct.pack("<HI", 42, 8) + directory + struct.pack("<II", 1, 1)
+    return (b"II" + struct.pack("<HI", 42, 8) + directory + struct.pack("<II", 1, 1)).ljust(values, b"\0")
 
 
 _BEGINNINGS: Mapping[str, Callable[[Size], bytes]] = {".tiff": _begin_tiff, ".tif": _begin_tiff, ".npy": _begin_npy}

@@ -1,6 +1,6 @@
 """Pictures of one prediction: the photograph beside its heat map, with a caption; or one of them alone."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -25,6 +25,8 @@ CLOSE = 2
 
 Alone = Literal["overlay", "heatmap", "outlines"]
 """What may be drawn alone: the heat map over the photograph, the colours of the map, or the photograph outlined."""
+
+ALONE: tuple[Alone, ...] = get_args(Alone)
 
 _LINES = 500
 """How many lines beside each other are as wide as the longest side of a picture that is drawn alone."""
@@ -106,7 +108,7 @@ def _outline_slabs(drawn: Pixels, marked: Mask) -> None:
         start = max(top - around, 0)
         near = slice(start, top + _SLAB + around)
         if marked[near].any():
-            outlined = _outline(drawn[near], marked[near], _PREDICTED, width)
+            outlined = _outline(drawn[near], marked[near], _PREDICTED, width, inside=False)
             drawn[top : top + _SLAB] = outlined[top - start : top - start + _SLAB]
 
 
@@ -126,14 +128,24 @@ def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -
     return drawn
 
 
-def _outline(image: Pixels, region: Mask | None, colour: Colour, width: int = _LINE) -> Pixels:
-    """Draw a line of some pixels around a region, with a dark edge half as wide that shows on any ground."""
+def _outline(image: Pixels, region: Mask | None, colour: Colour, width: int = _LINE, *, inside: bool = True) -> Pixels:
+    """Draw a line of some pixels around a region, with a dark edge half as wide that shows on any ground.
+
+    Args:
+        image: what is drawn on; it is left as it is.
+        region: what to outline, if anything.
+        colour: of the line.
+        width: of the line, at least 2.
+        inside: whether the edge is drawn on the region as well.
+    """
     if region is None or not region.any():
         return image
     from scipy.ndimage import binary_dilation
 
     line = binary_dilation(region, iterations=width) & ~region
     edge = binary_dilation(line, iterations=width // 2) & ~line
+    if not inside:
+        edge &= ~region
     drawn = image.copy()
     drawn[edge] = drawn[edge] // 3
     drawn[line] = colour
