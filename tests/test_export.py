@@ -155,7 +155,8 @@ def without_torch(cwd: Path, *arguments: object) -> Outcome:
 def test_prediction_with_an_export_never_imports_torch(exported: Path, parts: Path, tmp_path: Path) -> None:
     assert without_torch(tmp_path, "--help").code == 0
     assert "adcli-mean" in without_torch(tmp_path, "plugins").out
-    outcome = without_torch(tmp_path, "predict", exported, parts / "test", "--out", "seen", "--pictures", "overlay", "--maps", "tiff", "--json")
+    files = ("--out", "seen", "--pictures", "overlay", "--maps", "tiff")
+    outcome = without_torch(tmp_path, "predict", exported, parts / "test", *files, "--json")
     assert outcome.code == 0, outcome.err
     assert len(json.loads(outcome.out)) == len(list((tmp_path / "seen/maps").rglob("*.png"))) == 12
     outcome = without_torch(tmp_path, "bench", exported, parts / "test/good", "--json")
