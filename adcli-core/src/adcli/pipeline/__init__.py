@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._export import export
     from adcli.pipeline._job import Trained
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
-    from adcli.pipeline._open import calibrated_since, find, load, open_scorer
+    from adcli.pipeline._open import calibrated_since, find, has_maps, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._preview import preview
     from adcli.pipeline._qualify import Qualification, qualify
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline._verify import Verification, record_masters, verify
+    from adcli.report.map_files import write_map, write_mask
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
@@ -93,6 +94,7 @@ __all__ = [
     "evaluate",
     "export",
     "find",
+    "has_maps",
     "inspect_data",
     "load",
     "open_scorer",
@@ -114,6 +116,8 @@ __all__ = [
     "train_categories",
     "verify",
     "write_comparison",
+    "write_map",
+    "write_mask",
     "write_sweep_page",
 ]
 
@@ -128,7 +132,7 @@ _HOMES = {
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
-    "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
+    "adcli.pipeline._open": ("calibrated_since", "find", "has_maps", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._preview": ("preview",),
     "adcli.pipeline._qualify": ("Qualification", "qualify"),
@@ -140,6 +144,7 @@ _HOMES = {
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
+    "adcli.report.map_files": ("write_map", "write_mask"),
     "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
