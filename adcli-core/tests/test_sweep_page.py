@@ -86,6 +86,14 @@ def test_the_first_sentences_say_which_model_to_take(page: Path) -> None:
     assert "Higher is better. Each faint dot is a category." in words
 
 
+def test_of_models_that_may_be_as_good_the_fastest_is_named(tmp_path: Path) -> None:
+    models = {"slow": (2.5, 100.0), "quick": (2.2, 2.0), "bad": (0.1, 1.0)}
+    swept = sweep(tmp_path / "runs", models, ("a", "b", "c"), 1)
+    write_sweep_page(swept, tmp_path / "a.html")
+    assert "quick is the fastest: 2.2 s a run instead of" in words_of(tmp_path / "a.html")
+    assert "bad is the fastest" not in words_of(tmp_path / "a.html")
+
+
 @pytest.mark.parametrize(
     "sentence",
     [
