@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import Shown, contrast, launched
+from scipy.integrate import trapezoid
 from sweep_results import cell, made, results, scored
 
 from adcli.errors import OptionError, RunError, StorageError
@@ -182,14 +183,14 @@ def test_a_curve_is_the_roc_of_the_scores(digits: int) -> None:
         at = found[np.argmin(abs(RATES - rate))]
         assert at >= best - 1e-9
         assert digits == 0 or at == pytest.approx(best)
-    assert np.trapezoid(found, RATES) == pytest.approx(auroc(tabulate(scores, LABELS)), abs=0.02)
+    assert trapezoid(found, RATES) == pytest.approx(auroc(tabulate(scores, LABELS)), abs=0.02)
 
 
 def test_curves_are_averaged_over_the_runs_that_all_have(swept: SweepResults) -> None:
     curves, count = average_rocs(swept)
     assert [curve.group[0] for curve in curves] == list(MODELS)
     assert count == 4
-    by_model = {curve.group[0]: np.trapezoid(curve.found, RATES) for curve in curves}
+    by_model = {curve.group[0]: trapezoid(curve.found, RATES) for curve in curves}
     assert by_model["patchcore"] > by_model["dfm"] > by_model["draem"]
 
 
