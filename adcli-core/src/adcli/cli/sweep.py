@@ -111,9 +111,8 @@ def sweep(
 
     \b
     Examples:
-      adcli sweep -m padim,dfm --data mvtec_ad --seed 0..4 --out S
-      adcli sweep -m patchcore --data photos -o coreset=0.01 \\
-          -o coreset=0.1 --out S
+      adcli sweep -m padim,dfm --data visa --seed 0..4 --out S
+      adcli sweep -m padim -o sigma=2 -o sigma=4 --out S
       adcli sweep --out S --shard 1/8
     """
     if ctx.invoked_subcommand is not None:

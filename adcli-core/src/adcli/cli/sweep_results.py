@@ -52,8 +52,7 @@ def show(
     \b
     Examples:
       adcli sweep show S
-      adcli sweep show S --by model,category --pivot \\
-          --metric auroc --over seed
+      adcli sweep show S --by model,category --metric aupro
       adcli sweep show S --html S.html
     """
     for option, name in (("by", ""), ("over", ""), ("metric", ""), ("against", ""), ("out", "--html"), ("format", "")):
