@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import calibrated_since, find, load, open_scorer
     from adcli.pipeline._predict import draw, predict
+    from adcli.pipeline._predictions import Predictions
     from adcli.pipeline._preview import preview
     from adcli.pipeline._qualify import Qualification, qualify
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
@@ -55,6 +56,7 @@ __all__ = [
     "Inspection",
     "KeptCalibration",
     "Prediction",
+    "Predictions",
     "Qualification",
     "Run",
     "Standing",
@@ -106,6 +108,7 @@ _HOMES = {
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
+    "adcli.pipeline._predictions": ("Predictions",),
     "adcli.pipeline._preview": ("preview",),
     "adcli.pipeline._qualify": ("Qualification", "qualify"),
     "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "restore_calibration"),

@@ -5,11 +5,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adcli._changes import inside
 from adcli._commands import quote
+from adcli._frames import FLAG, NUMBER, TEXT, to_frame
+from adcli._showing import count, introduce, join_blocks, tabulate
 from adcli.data.part_rule import Scored, join_scored
 from adcli.errors import RunError, one_line
 from adcli.metrics import image_metrics
@@ -18,6 +21,9 @@ from adcli.pipeline._evaluate import read_origin
 from adcli.pipeline._evaluation_pass import EVALUATIONS, OWN, SCORES_FILE, make_name, name_folder
 from adcli.runs.run import Run
 from adcli.scoring.verdict import read_table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -38,6 +44,12 @@ class Standing:
     auroc: float
     difference: float
     interval: tuple[float, float]
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        chance = "" if self.shown else "may be chance"
+        difference = f"{self.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+        return introduce(self, self.run.path, f"AUROC {self.auroc:.3f}", difference, chance)
 
     @property
     def shown(self) -> bool:
@@ -60,6 +72,60 @@ class Standings:
     n_good: int
     n_defect: int
     left_out: int
+
+    def __repr__(self) -> str:
+        best = max(self.standings, key=lambda one: one.auroc, default=None)
+        found = "" if best is None else f"best {best.run.path.name[-40:]} with AUROC {best.auroc:.3f}"
+        images = f"{self.n_good} good, {self.n_defect} defective"
+        return introduce(self, "", count(len(self.standings), "run"), images, found)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                one.run.path.name,
+                one.run.settings.get("model", ""),
+                f"{one.auroc:.3f}",
+                "" if i == 0 else f"{one.difference:+.3f}",
+                "" if i == 0 else "{:+.3f} to {:+.3f}".format(*one.interval),
+                "" if i == 0 or one.shown else "may be chance",
+            )
+            for i, one in enumerate(self.standings)
+        ]
+        left_out = f"; {self.left_out} that some run has not scored are left out" if self.left_out else ""
+        head = ("run", "model", "AUROC", "difference", "95% interval", "")
+        said = f"{self.n_good} good and {self.n_defect} defective images{left_out}"
+        return join_blocks(said, tabulate(head, rows))
+
+    def to_pandas(self) -> "DataFrame":
+        """Return a row for each run: its AUROC, the difference to the first, and the ends of the interval.
+
+        Raises:
+            PluginError: pandas is not installed.
+        """
+        rows = [
+            {
+                "run": one.run.path,
+                "model": one.run.settings.get("model", ""),
+                "auroc": one.auroc,
+                "difference": one.difference,
+                "lower": one.interval[0],
+                "upper": one.interval[1],
+                "shown": one.shown,
+            }
+            for one in self.standings
+        ]
+        return to_frame(_COLUMNS, rows)
+
+
+_COLUMNS = {
+    "run": TEXT,
+    "model": TEXT,
+    "auroc": NUMBER,
+    "difference": NUMBER,
+    "lower": NUMBER,
+    "upper": NUMBER,
+    "shown": FLAG,
+}
 
 
 def compare_runs(runs: Sequence[Run], evaluation: str = "test") -> Standings:
