@@ -27,6 +27,7 @@ NAVIGATION = {
         "docs/report",
         "docs/metrics",
         "docs/exports",
+        "docs/python",
         "docs/verify",
         "docs/scaling",
         "docs/offline",

@@ -106,8 +106,8 @@ class _Bar:
             self._handle.update(self._content(), raw=True)
 
     def end(self) -> None:
-        """Leave a line that says what was done, and how long it took."""
-        line = f"{self._count()} in {time.monotonic() - self._begun:.1f} s"
+        """Leave a line that says what was done, and how long it took; nothing if nothing was."""
+        line = f"{self._count()} in {time.monotonic() - self._begun:.1f} s" if self.done else ""
         self._handle.update({"text/html": escape(line), "text/plain": line}, raw=True)
 
     def _count(self) -> str:

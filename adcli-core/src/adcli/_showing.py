@@ -75,7 +75,8 @@ def _cell(tag: str, value: object) -> str:
 
 def show_image(uri: str, name: str) -> Markup:
     """Return an image that is in a data URI, with a name for those who do not see it."""
-    return Markup(f'<img src="{uri}" alt="{escape(name)}" style="display:inline-block;margin:0 6px 6px 0">')
+    style = "display:inline-block;margin:0 6px 6px 0;max-width:none"
+    return Markup(f'<img src="{uri}" alt="{escape(name)}" style="{style}">')
 
 
 def join_blocks(*blocks: str) -> Markup:

@@ -62,6 +62,11 @@ class Splits:
         return introduce(self, "", *(f"{len(samples)} {what}" for what, samples in counts.items() if samples))
 
 
+def say_label(sample: Sample) -> str:
+    """Return what is known of a sample, as a fact."""
+    return f"labelled {sample.label}" if sample.label else "no label"
+
+
 def have_same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
     """Tell whether two sizes, (height, width), have the same aspect but for rounding."""
     first, second = size[0] * other[1], size[1] * other[0]

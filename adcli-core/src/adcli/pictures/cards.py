@@ -20,6 +20,9 @@ Part = tuple[slice, slice]
 LONG_SIDE = 360
 """Longest side of a photograph, in pixels."""
 
+DRAWN_SIDE = 240
+"""Longest side of a drawing of all parts, in pixels of a screen."""
+
 HEAT_SIDE = 96
 """Longest side of a heat map; browsers interpolate it, as maps are smooth."""
 
@@ -76,11 +79,14 @@ class Picture:
 
     def to_drawing(self) -> str:
         """Return all of it in one drawing, a data URI: predicted regions are outlined in white, true ones in cyan."""
+        scale = DRAWN_SIDE / max(self.width, self.height)
+        shown = f'width="{self.width * scale:.0f}" height="{self.height * scale:.0f}"'
         size = f'width="{self.width}" height="{self.height}"'
         layers = [f'<image {size} preserveAspectRatio="none" href="{uri}"/>' for uri in (self.photo, self.heat) if uri]
+        view = f'viewBox="0 0 {self.width} {self.height}"'
         lines = (self.true, TRUE), (self.predicted, PREDICTED)
         layers += [_draw_line(path, colour) for path, colour in lines if path]
-        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(layers)}</svg>'
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {shown} {view}>{"".join(layers)}</svg>'
         return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
 
 

@@ -47,9 +47,10 @@ class Standing:
 
     def __repr__(self) -> str:
         low, high = self.interval
-        chance = "" if self.shown else "may be chance"
-        difference = f"{self.difference:+.3f} ({low:+.3f} to {high:+.3f})"
-        return introduce(self, self.run.path, f"AUROC {self.auroc:.3f}", difference, chance)
+        difference = f"{self.difference:+.3f} ({low:+.3f} to {high:+.3f}{'' if self.shown else ', may be chance'})"
+        # The first is compared with itself.
+        told = "" if low == self.difference == high else difference
+        return introduce(self, self.run.path, f"AUROC {self.auroc:.3f}", told)
 
     @property
     def shown(self) -> bool:

@@ -20,7 +20,7 @@ from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
 from adcli.data.part_rule import Scored, join_scored
-from adcli.data.samples import Sample
+from adcli.data.samples import Sample, say_label
 from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
 from adcli.metrics.words import known as describe_known
@@ -61,7 +61,7 @@ class Tested(NamedTuple):
     def __repr__(self) -> str:
         said = self.prediction.verdict or "no verdict"
         score = say_number("score", self.prediction.score)
-        return introduce(self, self.sample.image, self.sample.label or "no label", f"said: {said}", score)
+        return introduce(self, self.sample.image, say_label(self.sample), f"said: {said}", score)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Predictions(Iterator[Prediction]):
         return frame_records((VerdictRecord.of(each, picture=str(each.picture or "")), {}) for each in self)
 
     def close(self) -> None:
-        """Score no more: threads that read ahead end, and images are let go."""
+        """Score no more, and end the threads that read ahead."""
         close = getattr(self._predictions, "close", None)
         if close is not None:
             close()

@@ -6,7 +6,7 @@ from itertools import count
 from typing import NamedTuple
 
 from adcli._showing import introduce
-from adcli.data.samples import Sample
+from adcli.data.samples import Sample, say_label
 from adcli.pictures.cards import CLOSE_SIDE, Picture, fitted, picture
 from adcli.pictures.colours import Mask
 from adcli.report.closeups import choose_part
@@ -24,7 +24,7 @@ class Shown(NamedTuple):
     picture: Picture
 
     def __repr__(self) -> str:
-        return introduce(self, self.sample.image, self.sample.label or "no label", self.prediction.verdict)
+        return introduce(self, self.sample.image, say_label(self.sample), f"said: {self.prediction.verdict}")
 
 
 class Gallery:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adcli._showing import Markup, join_blocks, list_facts, show_image
+from adcli.data.samples import say_label
 from adcli.metrics.words import describe_level, describe_ranking, known, unseen, verdict_lines
+from adcli.pictures.cards import DRAWN_SIDE
 from adcli.report.gallery import Shown
 
 FEW = 3
@@ -29,7 +31,8 @@ def show_some(shown: Sequence[Shown]) -> Markup:
 
 
 def _show(shown: Shown) -> str:
-    said = f"{shown.sample.label or 'no label'}, said: {shown.prediction.verdict or 'no verdict'}"
+    said = f"{say_label(shown.sample)}, said: {shown.prediction.verdict or 'no verdict'}"
     picture = show_image(shown.picture.to_drawing(), shown.sample.image.name)
     caption = join_blocks(shown.sample.image.name, f"{said}, score {shown.prediction.score:.4g}")
-    return f'<div style="display:inline-block;vertical-align:top;max-width:370px">{picture}{caption}</div>'
+    style = f"display:inline-block;vertical-align:top;margin:0 12px 12px 0;max-width:{DRAWN_SIDE}px"
+    return f'<div style="{style}">{picture}{caption}</div>'

@@ -181,7 +181,7 @@ class Calibration:
     others: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        kept = f"for {self.rate:.3g} false alarms" if self.keeps_a_rate else ""
+        kept = f"false-alarm rate {self.rate:.3g}" if self.keeps_a_rate else ""
         good = f"from {count(self.n, f'good {self.unit}')}" if self.n else ""
         zones = count(len(self.zones), "zone") if self.zones else ""
         return introduce(self, self.method, say_threshold(self.image_threshold), kept, good, zones)
