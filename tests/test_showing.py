@@ -26,6 +26,8 @@ from adcli.pipeline._verify import ChangedVerdict, Difference, LargestDifference
 from adcli.scoring import Calibration, Origin, Prediction, Region, Step, VerdictRecord
 from adcli.scoring.detection import Count, Detection, Draw, Drawn, Missed, Real
 from adcli.scoring.repeats import Agreement, Repeated
+from adcli.sweeps.cells import Cell
+from adcli.sweeps.results import Outcome
 
 LONGEST = 120
 
@@ -101,7 +103,14 @@ def make_all(name: str) -> Iterator[Any]:
     yield pipeline.KeptCalibration(calibration, name, name, name, {name: 2})
     yield pipeline.DescribedBackbone(name, name, name, 4, "stage", (4.0,) * 300, (64,) * 300, ())
     yield pipeline.Predictions([], name)
-    yield pipeline.TrainSettings(model=name, data=name)
+    settings = pipeline.TrainSettings(model=name, data=name)
+    yield settings
+    cell = Cell(name, {"model": name, "option.rank": 3}, settings)
+    failed = Outcome(cell, error=name)
+    yield pipeline.SweepResults(path, [Outcome(cell, path, {"image.auroc": 1 / 3}, {"fit": 1 / 3}), failed] * 40)
+    yield pipeline.SweepPlan(path, [cell] * 40, [cell], [cell], 100 / 3, [name] * 40)
+    yield from (pipeline.Task(name, name, {}, name), pipeline.TaskOutcome(name, "failed", 1.0, name))
+    yield pipeline.ExecutorRequest(settings, 40)
     yield from (Splits([sample] * 300), Unreadable(name, name), Photograph(name, np.zeros((9, 9, 3), np.uint8), ""))
     yield from (VerdictRecord.of(make_prediction(name)), parse_framing("0,0,40,40", "16x16", "letterbox", None, "255"))
 
@@ -364,6 +373,25 @@ def test_comparisons_and_categories_are_tables(finished: pipeline.Trained) -> No
     assert [*table["error"]] == ["", "no images."]
     assert table["image_auroc"][0] == finished.evaluation.metrics["image"]["auroc"]
     assert np.isnan(table["image_auroc"][1])
+
+
+def test_a_sweep_is_a_long_table(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    cells = [
+        Cell(
+            name,
+            {"model": name, "data": "parts", "category": None, "seed": 0, **more},
+            pipeline.TrainSettings(model=name),
+        )
+        for name, more in (("padim", {"option.rank": 3}), ("dfm", {}))
+    ]
+    outcomes = [Outcome(cells[0], tmp_path, {"image.auroc": 0.5}, {"fit": 2.0}), Outcome(cells[1], error="no room")]
+    table = pipeline.SweepResults(tmp_path, outcomes).to_pandas()
+    assert [*table.columns] == ["run", "model", "data", "category", "seed", "option.rank", "metric", "value", "error"]
+    assert [*table["option.rank"]] == ["3", "3", ""]
+    assert [*table["metric"]] == ["image.auroc", "seconds.fit", ""]
+    assert [*table["value"][:2]] == [0.5, 2.0]
+    assert [*table["error"]] == ["", "", "no room"]
 
 
 def test_regions_are_named_by_their_sides() -> None:

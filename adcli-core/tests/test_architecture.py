@@ -47,10 +47,11 @@ ALLOWED = {
     "nn": "contract _plugins _process data scoring",
     "report": "contract data metrics pictures scoring",
     "runs": "contract _process data metrics scoring nn",
+    "sweeps": "contract _plugins data runs",
     "exports": "contract _plugins data metrics scoring runs",
-    "pipeline": "contract _plugins _process data metrics pictures scoring nn report runs exports",
+    "pipeline": "contract _plugins _process data metrics pictures scoring nn report runs sweeps exports",
     "testing": "contract _plugins data scoring nn runs exports pipeline",
-    "cli": "contract _plugins _process data metrics scoring runs pipeline testing",
+    "cli": "contract _plugins _process data metrics scoring runs sweeps pipeline testing",
 }
 """By folder, the folders it may import: only such as stand above it here."""
 
@@ -93,6 +94,7 @@ WITHOUT_TORCH = (
     "report",
     "runs",
     "scoring",
+    "sweeps",
 )
 """Folders that import nothing heavy when they are imported themselves."""
 

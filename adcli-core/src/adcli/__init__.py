@@ -24,7 +24,7 @@ from adcli.errors import (
 from adcli.hookspecs import hookimpl
 from adcli.options import BackboneOptions, Options, option
 from adcli.progress import Progress, ProgressEvent, Silent
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
+from adcli.specs import BackboneSpec, DatasetSpec, ExecutorSpec, ExporterSpec, ModelSpec
 
 __version__ = version("adcli-core")
 """The core's version."""
@@ -36,6 +36,7 @@ __all__ = [
     "BackboneSpec",
     "DataError",
     "DatasetSpec",
+    "ExecutorSpec",
     "ExportError",
     "ExporterSpec",
     "LackOfMemoryError",

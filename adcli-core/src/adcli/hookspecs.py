@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec
+from adcli.specs import BackboneSpec, DatasetSpec, ExecutorSpec, ExporterSpec, ModelSpec
 
 if TYPE_CHECKING:
     import click
@@ -108,6 +108,30 @@ def adcli_exporters() -> list[ExporterSpec]:  # type: ignore[empty-body]
                     runtime="adcli_plain.runtime:load",
                     options=Options,
                     summary="A plain archive of arrays",
+                )
+            ]
+    """
+
+
+@hookspec
+def adcli_executors() -> list[ExecutorSpec]:  # type: ignore[empty-body]
+    """Return what this plugin can have the runs of a sweep carried out by.
+
+    ``target`` is a function ``(tasks: Sequence[Task], request: ExecutorRequest) -> Iterator[TaskOutcome]``; see
+    :func:`adcli.pipeline.carry_out`, which makes one run. :func:`adcli.testing.conformance` checks it.
+
+    Example::
+
+        from adcli import ExecutorSpec, Options, hookimpl
+
+        @hookimpl
+        def adcli_executors():
+            return [
+                ExecutorSpec(
+                    name="in_turn",
+                    target="adcli_in_turn.executing:execute",
+                    options=Options,
+                    summary="One run after the other, in the process of the command",
                 )
             ]
     """

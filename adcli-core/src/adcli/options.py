@@ -181,6 +181,11 @@ _hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints
 """Returns the annotations of a class; to resolve them for each option takes most of the time of reading a run."""
 
 
+def takes_list(cls: type[Options], name: str) -> bool:
+    """Tell whether an option takes several values, such as ``layers``."""
+    return get_origin(_hints(cls)[name]) is tuple
+
+
 def _convert(value: Any, annotation: Any) -> Any:
     """Return the value as the annotation wants it; raises ValueError or TypeError if it does not fit."""
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -115,9 +115,29 @@ class ExporterSpec:
     summary: str
 
 
-Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSpec:
+    """What ``adcli sweep --executor NAME`` has its runs carried out by.
 
-Kind = Literal["model", "dataset", "backbone", "exporter", "command"]
+    Attributes:
+        name: what users type.
+        target: a function ``(tasks: Sequence[Task], request: ExecutorRequest) -> Iterator[TaskOutcome]`` that has
+            :func:`adcli.pipeline.carry_out` called with each task, in whatever process on whatever machine, and yields
+            what became of each as it is known, in any order. If the iterator is closed, what is under way is ended. It
+            need not import torch.
+        options: its options class.
+        summary: one line for ``adcli executors``.
+    """
+
+    name: str
+    target: str
+    options: type[Options]
+    summary: str
+
+
+Spec = ModelSpec | DatasetSpec | BackboneSpec | ExporterSpec | ExecutorSpec
+
+Kind = Literal["model", "dataset", "backbone", "exporter", "executor", "command"]
 """What a plugin can offer."""
 
 KINDS: Mapping[type[Any], Kind] = {
@@ -125,6 +145,7 @@ KINDS: Mapping[type[Any], Kind] = {
     DatasetSpec: "dataset",
     BackboneSpec: "backbone",
     ExporterSpec: "exporter",
+    ExecutorSpec: "executor",
 }
 """The kind that each spec describes."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adcli.hookspecs import hookimpl
 from adcli.options import Options, option
-from adcli.specs import BackboneSpec, DatasetSpec
+from adcli.specs import BackboneSpec, DatasetSpec, ExecutorSpec
 
 
 class SplitOptions(Options):
@@ -27,6 +27,14 @@ class TableOptions(SplitOptions):
     """Options of ``--data table:FILE``."""
 
     file: Path | None = option(None, "The table; --data table:FILE sets it.")
+
+
+class LocalOptions(Options):
+    """Options of ``--executor local``."""
+
+    jobs: int | None = option(
+        None, "Runs at a time; by default as many as there are GPUs, or else cores and memory for.", ge=1, le=4096
+    )
 
 
 FOLDER_LAYOUT = """\
@@ -65,6 +73,18 @@ def adcli_datasets() -> list[DatasetSpec]:
             summary="A machined part drawn by code: 100 good to train on, 30 good and 60 defective to test; "
             "demo:large, a board of 12 megapixels with small defects: 40, 20 and 30",
         ),
+    ]
+
+
+@hookimpl
+def adcli_executors() -> list[ExecutorSpec]:
+    return [
+        ExecutorSpec(
+            name="local",
+            target="adcli.pipeline._local:execute",
+            options=LocalOptions,
+            summary="Processes on this machine, one for each GPU, or with a share of the cores each",
+        )
     ]
 
 

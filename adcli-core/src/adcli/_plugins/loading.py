@@ -14,13 +14,14 @@ from adcli import hookspecs
 from adcli._plugins.offers import Plugin
 from adcli._plugins.tracing import trace
 from adcli.errors import PluginError, one_line, suggest
-from adcli.specs import BackboneSpec, DatasetSpec, ExporterSpec, ModelSpec, Spec, find_problem
+from adcli.specs import BackboneSpec, DatasetSpec, ExecutorSpec, ExporterSpec, ModelSpec, Spec, find_problem
 
 SPEC_HOOKS: Mapping[str, type[Spec]] = {
     "adcli_models": ModelSpec,
     "adcli_datasets": DatasetSpec,
     "adcli_backbones": BackboneSpec,
     "adcli_exporters": ExporterSpec,
+    "adcli_executors": ExecutorSpec,
 }
 """Hooks that return lists of specs."""
 

@@ -17,7 +17,7 @@ from adcli._plugins.loading import defined_at, load_plugin
 from adcli._plugins.offers import DISABLE, Names, Plugin, Provided
 from adcli._plugins.tracing import trace
 from adcli.errors import PluginError, suggest
-from adcli.specs import KINDS, BackboneSpec, DatasetSpec, ExporterSpec, Kind, ModelSpec, kind_in_words
+from adcli.specs import KINDS, BackboneSpec, DatasetSpec, ExecutorSpec, ExporterSpec, Kind, ModelSpec, kind_in_words
 
 __all__ = ["CORE", "Names", "Plugin", "Provided", "Registry", "load", "registry"]
 
@@ -88,11 +88,13 @@ class Registry:
         self.datasets = Names(DatasetSpec, plugins)
         self.backbones = Names(BackboneSpec, plugins)
         self.exporters = Names(ExporterSpec, plugins)
+        self.executors = Names(ExecutorSpec, plugins)
         self.by_kind: Mapping[Kind, Names[Any]] = {
             "model": self.models,
             "dataset": self.datasets,
             "backbone": self.backbones,
             "exporter": self.exporters,
+            "executor": self.executors,
         }
         self._commands: dict[str, click.Command] | None = None
         # What the user has not been told yet. Failures in hooks are told even by commands that use no other plugin.

@@ -43,6 +43,7 @@ from adcli.cli.preview import preview
 from adcli.cli.qualify import qualify
 from adcli.cli.report import report
 from adcli.cli.runs import runs
+from adcli.cli.sweep import sweep
 from adcli.cli.train import train
 from adcli.cli.verify import verify
 from adcli.errors import (
@@ -167,6 +168,7 @@ def show_help(ctx: click.Context, command: tuple[str, ...]) -> None:
 for _command in (
     preview,
     train,
+    sweep,
     evaluate,
     predict,
     calibrate,

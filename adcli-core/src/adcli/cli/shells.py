@@ -104,7 +104,7 @@ def _values_of(key: str, kind: str, allowed: str) -> Iterable[str]:
 
 
 def _everything(ctx: click.Context, incomplete: str) -> Items:
-    for names in (registry().models, registry().datasets, registry().backbones, registry().exporters):
+    for names in registry().by_kind.values():
         yield from (provided.spec.name for provided in names.offered)
 
 
@@ -120,6 +120,7 @@ KINDS: dict[str, Callable[[click.Context, str], Items]] = {
     "datasets": _names(lambda: registry().datasets),
     "backbones": _names(lambda: registry().backbones),
     "exporters": _names(lambda: registry().exporters),
+    "executors": _names(lambda: registry().executors),
     "everything": _everything,
     "commands": _commands,
     "data": _list_data,

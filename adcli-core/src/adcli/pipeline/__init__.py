@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from adcli.pipeline._qualify import Qualification, qualify
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
     from adcli.pipeline._report import report
+    from adcli.pipeline._sweep import SweepPlan, plan_sweep, read_results, sweep
+    from adcli.pipeline._task import carry_out
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline._verify import Verification, record_masters, verify
@@ -45,12 +47,15 @@ if TYPE_CHECKING:
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
     from adcli.scoring.prediction import Prediction
+    from adcli.sweeps.results import SweepResults
+    from adcli.sweeps.tasks import ExecutorRequest, Task, TaskOutcome
 
 __all__ = [
     "CategoryResult",
     "DescribedBackbone",
     "Drifting",
     "Evaluation",
+    "ExecutorRequest",
     "Export",
     "Finding",
     "Inspection",
@@ -61,6 +66,10 @@ __all__ = [
     "Run",
     "Standing",
     "Standings",
+    "SweepPlan",
+    "SweepResults",
+    "Task",
+    "TaskOutcome",
     "Timings",
     "TrainSettings",
     "Trained",
@@ -70,6 +79,7 @@ __all__ = [
     "bench",
     "calibrated_since",
     "calibrations",
+    "carry_out",
     "compare_runs",
     "describe_backbone",
     "draw",
@@ -80,9 +90,11 @@ __all__ = [
     "inspect_data",
     "load",
     "open_scorer",
+    "plan_sweep",
     "predict",
     "preview",
     "qualify",
+    "read_results",
     "recalibrate",
     "record_masters",
     "remove_run",
@@ -90,6 +102,7 @@ __all__ = [
     "report",
     "restore_calibration",
     "resume",
+    "sweep",
     "train",
     "train_categories",
     "verify",
@@ -114,6 +127,8 @@ _HOMES = {
     "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "restore_calibration"),
     "adcli.pipeline._report": ("report",),
     "adcli.pipeline._job": ("Trained",),
+    "adcli.pipeline._sweep": ("SweepPlan", "plan_sweep", "read_results", "sweep"),
+    "adcli.pipeline._task": ("carry_out",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
@@ -121,6 +136,8 @@ _HOMES = {
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),
+    "adcli.sweeps.results": ("SweepResults",),
+    "adcli.sweeps.tasks": ("ExecutorRequest", "Task", "TaskOutcome"),
 }
 
 if not TYPE_CHECKING:

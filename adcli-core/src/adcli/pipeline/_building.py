@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from adcli._commands import install_command
 from adcli._plugins.registry import registry
 from adcli.data.coverage import STEP, choose_size, find_typical, say_coverage
 from adcli.data.decoding import Size
 from adcli.data.framing import Framing, parse_size
-from adcli.data.references import Data, make_absolute, with_absolute_paths
+from adcli.data.references import Data, with_absolute_paths
 from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
@@ -19,24 +18,13 @@ from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, sp
 from adcli.nn.weights import weights_unavailable
 from adcli.options import BackboneOptions, Options
 from adcli.progress import Progress
-from adcli.runs.settings import BATCH_SIZE, TrainSettings, framing, parse_calibration
+from adcli.runs.settings import BATCH_SIZE, TrainSettings, anchor_paths, framing
 from adcli.specs import ModelSpec
 
 
 def name_absolutely(settings: TrainSettings, data: Data) -> TrainSettings:
     """Return settings that name their data and folders so that they mean the same from any folder."""
-    return replace(
-        settings,
-        data=data.reference,
-        data_options=dict(data.options),
-        calibration=_place(settings.calibration),
-        validation=None if settings.validation is None else str(make_absolute(settings.validation)),
-    )
-
-
-def _place(calibration: str) -> str:
-    folder = parse_calibration(calibration)
-    return str(make_absolute(calibration)) if isinstance(folder, Path) else calibration
+    return replace(anchor_paths(settings), data=data.reference, data_options=dict(data.options))
 
 
 def read_good_images(

@@ -65,6 +65,9 @@ def plan_calibration(
         plan = _guard_good(plan, good, found, settings, note, set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
+    if settings.shots is not None:
+        plan = replace(plan, fit=_draw_shots(plan, settings.shots, settings.seed))
+        note(f"--shots {settings.shots}: fitted to {len(plan.fit)} of {len(items)} good images.")
     if settings.threshold == "f1":
         fitted = {known[item] for item in plan.fit}
         validation = _validation_samples(settings, splits, fitted, tested, files, note)
@@ -166,6 +169,18 @@ def _hold_out(plan: CalibrationPlan, share: float, seed: int) -> tuple[list[Item
     )
 
 
+def _draw_shots(plan: CalibrationPlan, shots: int, seed: int) -> list[Item]:
+    """Return as many of the images to fit on, by the seed: of one seed, fewer are always among more."""
+    if plan.folds:
+        raise OptionError(
+            f"--shots {shots}: fits on few of the images, and folds on most; use --calibration with a share or none."
+        )
+    if shots > len(plan.fit):
+        raise DataError(f"--shots {shots}: there are {len(plan.fit)} good images to fit on; give no more.")
+    drawn = sorted(_shuffle(len(plan.fit), seed, _SHOTS)[:shots].tolist())
+    return [plan.fit[i] for i in drawn]
+
+
 def _fold(plan: CalibrationPlan, digests: Sequence[str], k: int, seed: int, spec: ModelSpec) -> list[list[Item]]:
     """Return k lists of images; copies of one image are in the same, and the images of a part."""
     if not spec.one_pass:
@@ -185,8 +200,12 @@ def _fold(plan: CalibrationPlan, digests: Sequence[str], k: int, seed: int, spec
     return [[items[i] for i in sorted(i for group in order[fold::k] for i in groups[group])] for fold in range(k)]
 
 
-def _shuffle(count: int, seed: int) -> NDArray[np.intp]:
-    return np.random.default_rng([seed, 0xCA11B]).permutation(count)
+_CALIBRATION, _SHOTS = 0xCA11B, 0x5407
+"""What is drawn, so that draws of one seed have nothing to do with each other."""
+
+
+def _shuffle(count: int, seed: int, what: int = _CALIBRATION) -> NDArray[np.intp]:
+    return np.random.default_rng([seed, what]).permutation(count)
 
 
 def _validation_samples(

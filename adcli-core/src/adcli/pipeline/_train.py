@@ -338,7 +338,6 @@ def _complete(settings: TrainSettings, options: Options, size: Size, batch_size:
         batch_size=batch_size,
         options=options.to_dict(),
         image_size=f"{size[0]}x{size[1]}",
-        ignore=None if settings.ignore is None else str(Path(settings.ignore).absolute()),
     )
 
 

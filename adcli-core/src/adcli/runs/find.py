@@ -21,6 +21,7 @@ from adcli.runs.removing import call_off, finish_removals, is_being_removed
 from adcli.runs.run import PARTIAL, RUN_FILE, Run
 
 _FINISHED = re.compile(rb"^  finished: '?([0-9T:.Z-]+)'?\r?$", re.MULTILINE)
+_TIMING = re.compile(rb"^    (\w+)_seconds: ([0-9.]+)\r?$", re.MULTILINE)
 _TAIL = 1 << 16
 """Bytes at the end of ``run.yaml`` in which the time is looked for: parsing hundreds of files would take seconds."""
 
@@ -107,13 +108,22 @@ def finishing_time(folder: Path) -> str:
 
 def read_finished(path: Path) -> str:
     """Return when a run was finished, from its ``run.yaml``, without verifying that; nothing if it does not say."""
+    found = _FINISHED.findall(_read_tail(path))
+    return found[-1].decode() if found else ""
+
+
+def read_timings(path: Path) -> dict[str, float]:
+    """Return the seconds that parts of a training took, such as ``fit``, as :func:`read_finished` does."""
+    return {name.decode(): float(seconds) for name, seconds in _TIMING.findall(_read_tail(path))}
+
+
+def _read_tail(path: Path) -> bytes:
     try:
         with os.fdopen(open_regular(inside(path, RUN_FILE), os.O_RDONLY), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
-            found = _FINISHED.findall(file.read(_TAIL))
+            return file.read(_TAIL)
     except (OSError, RunError):
-        return ""
-    return found[-1].decode() if found else ""
+        return b""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -226,6 +226,15 @@ class TrainSettings(Options):
         le=MOST,
         otherwise="any number",
     )
+    shots: int | None = declare(
+        None,
+        "Good images to fit on, drawn by the seed; fewer shots are among more.",
+        "Data",
+        "N",
+        ge=1,
+        le=MOST,
+        otherwise="all",
+    )
     skip_unreadable: bool = declare(False, "List unreadable images instead of stopping at the first.", "Data")
 
     def __post_init__(self) -> None:
@@ -251,6 +260,19 @@ def framing(settings: TrainSettings, ignored: "Flags | None") -> "Framing":
         tiles=settings.tiles,
         overlap=settings.tile_overlap,
         reading=settings.reading,
+    )
+
+
+def anchor_paths(settings: TrainSettings) -> TrainSettings:
+    """Return settings whose paths, but for those of data, mean the same from any folder."""
+    from adcli.data.references import make_absolute
+
+    calibration = parse_calibration(settings.calibration)
+    return replace(
+        settings,
+        calibration=str(make_absolute(settings.calibration)) if isinstance(calibration, Path) else settings.calibration,
+        validation=settings.validation and str(make_absolute(settings.validation)),
+        ignore=settings.ignore and str(make_absolute(settings.ignore)),
     )
 
 

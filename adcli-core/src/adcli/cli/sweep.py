@@ -1,0 +1,302 @@
+"""``adcli sweep`` and what belongs to it."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adcli._commands import quote
+from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
+from adcli.cli.flags import (
+    Group,
+    Place,
+    flag,
+    json_flag,
+    megapixels_flag,
+    name_key,
+    operand,
+    out_flag,
+    parse_pairs,
+    settings,
+)
+from adcli.errors import AdcliError, OptionError
+from adcli.runs.settings import FIELDS
+
+if TYPE_CHECKING:
+    from adcli.pipeline import SweepPlan, SweepResults
+    from adcli.sweeps.checking import Deviation
+
+_SPLIT = ("model", "data", "seed", "image_size", "shots")
+_OTHERS = tuple(name for name in FIELDS if name not in (*_SPLIT, "options", "data_options"))
+
+
+def _collect(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, list[str]]:
+    """Turn repeated ``KEY=VALUE`` into the values of each key; a click callback."""
+    found: dict[str, list[str]] = {}
+    for value in values:
+        for key, text in parse_pairs(ctx, parameter, [value]).items():
+            found.setdefault(key, []).append(text)
+    return found
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@flag("--model", "-m", section="Model", metavar="NAME,...", complete="models", help="Models to train.")
+@flag("--backbone", section="Model", metavar="NAME,...", complete="backbones", help="Backbones of those that have one.")
+@flag(
+    "-o",
+    "options",
+    section="Model",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_collect,
+    complete="model_options",
+    help="Option of the models that have it, or MODEL.KEY=VALUE of one; given again with another value, both.",
+)
+@flag("--data", section="Data", metavar="REF,...", complete="data", help="What to train on (the demo data).")
+@flag(
+    "-d",
+    "data_options",
+    section="Data",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=parse_pairs,
+    complete="data_options",
+    help="Option of the data sets that have it, or NAME.KEY=VALUE of one.",
+)
+@flag("--shots", section="Data", metavar="N,...", help="Good images to fit on, drawn by the seed (all).")
+@flag("--image-size", section="Images", metavar="N|HxW|auto,...", help="Sizes that images are resized to.")
+@flag("--seed", section="Computing", metavar="N..N|N,...", help="Seeds, such as 0..4 (0).")
+@settings(*_OTHERS)
+@megapixels_flag
+@flag("--config", type=Place(), metavar="FILE", section="Run", help="Take grids from a YAML file, or a recipe.")
+@out_flag("The sweep; one that is there is continued.", section="Run")
+@flag("--replace", is_flag=True, section="Run", help="Drop runs that the folder had and this grid does not.")
+@flag("--shard", metavar="I/N", section="Run", default="", help="Make every N-th run alone, from the I-th.")
+@flag(
+    "--executor", metavar="NAME", section="Run", complete="executors", default="local", help="What makes them (local)."
+)
+@flag(
+    "-x",
+    "executor_options",
+    section="Run",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=parse_pairs,
+    help="Option of the executor ('adcli executors show NAME').",
+)
+@flag("--jobs", metavar="N", section="Run", help="The same as -x jobs=N.")
+@flag("--dry-run", is_flag=True, section="Output", help="List the runs, and make none.")
+@json_flag
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    /,
+    config: Path | None,
+    out: Path | None,
+    replace: bool,
+    shard: str,
+    executor: str,
+    executor_options: dict[str, str],
+    jobs: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Train a grid of models, data and settings.
+
+    There is a run for each combination of what is given. The folder keeps them: start the command again, and it makes
+    what is missing, or what a larger grid adds; with --out alone, it continues. A run that fails ends no other.
+
+    \b
+    Examples:
+      adcli sweep -m padim,dfm --data mvtec_ad --seed 0..4 --out S
+      adcli sweep -m patchcore --data photos -o coreset=0.01 \\
+          -o coreset=0.1 --out S
+      adcli sweep --out S --shard 1/8
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if out is None:
+        raise OptionError("must be given: the folder of the sweep.", option="--out")
+    if jobs is not None:
+        if "jobs" in executor_options:
+            raise OptionError("is the same as -x jobs; give one of them.", option="--jobs")
+        executor_options["jobs"] = jobs
+        name_key(ctx, "jobs", "--jobs")
+    given = {name: value for name, value in flags.items() if value not in (None, {})}
+    pipeline, progress = load_pipeline(), ConsoleProgress()
+    grids = _read_grids(config, given)
+    asked = {"out": out, "shard": shard, "replace": replace}
+    try:
+        plan = pipeline.plan_sweep(grids, **asked, progress=progress)
+        if dry_run:
+            _print_plan(plan, as_json)
+            return
+        progress.note(_announce(plan))
+        found = pipeline.sweep(
+            grids,
+            **asked,
+            executor=executor,
+            executor_options=executor_options,
+            progress=progress,
+            command=quote("adcli", *sys.argv[1:]),
+        )
+    except OptionError as error:
+        _name_setting(error, config, given)
+        raise
+    _print_outcome(found, as_json)
+
+
+@sweep.command("check")
+@operand("recipe", "A recipe: a YAML file with published values.", complete="files", type=Place())
+@operand("folder", "The folder of its sweep.", complete="folders", type=Place())
+@json_flag
+def check_recipe(recipe: Path, folder: Path, as_json: bool) -> None:
+    """Compare a sweep with what a paper published.
+
+    Prints each published value beside the mean of the runs over the seeds, and the difference. A run may be off by what
+    the recipe allows, or else by 0.01.
+    """
+    from adcli.sweeps.checking import check_published
+    from adcli.sweeps.files import read_sweep_file
+    from adcli.sweeps.folder import read_results
+
+    read = read_sweep_file(recipe)
+    if not read.published:
+        raise OptionError(f"{recipe}: has no published values; give a recipe, such as one of docs/recipes.")
+    found = check_published(read, read_results(folder))
+    if as_json:
+        print_json(
+            {"about": read.about, "source": read.source, "values": [_describe_deviation(each) for each in found]}
+        )
+        return
+    print_fact("recipe", read.about)
+    print_fact("source", read.source)
+    print_table(
+        ("of", "metric", "published", "found", "difference", "runs", "verdict"),
+        [_list_deviation(each) for each in found],
+        "",
+        typed=("of", "metric"),
+    )
+
+
+def _describe_deviation(found: "Deviation") -> dict[str, Any]:
+    return {
+        **found.published.where,
+        "metric": found.published.metric,
+        "published": found.published.value,
+        "found": found.value,
+        "spread": found.spread,
+        "difference": found.difference,
+        "runs": {"made": found.made, "missing": found.missing},
+        "verdict": found.verdict,
+    }
+
+
+def _list_deviation(found: "Deviation") -> list[str]:
+    published = found.published
+    spread = "" if found.spread is None else f" ± {found.spread:.3f}"
+    return [
+        " ".join(map(str, published.where.values())),
+        published.metric,
+        f"{published.value:.3f}",
+        "" if found.value is None else f"{found.value:.3f}{spread}",
+        "" if found.difference is None else f"{found.difference:+.3f}",
+        f"{found.made} of {found.made + found.missing}",
+        found.verdict,
+    ]
+
+
+def _read_grids(config: Path | None, given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the grids of a file with what was typed instead, or what was typed alone."""
+    if config is None:
+        return [given] if given else []
+    from adcli.sweeps.files import read_sweep_file
+
+    return [_merge(grid, given) for grid in read_sweep_file(config).grids]
+
+
+def _merge(grid: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = ("options", "data_options")
+    return {
+        **grid,
+        **{name: value for name, value in given.items() if name not in kinds},
+        **{kind: {**(grid.get(kind) or {}), **given.get(kind, {})} for kind in kinds},
+    }
+
+
+def _name_setting(error: OptionError, config: Path | None, given: Mapping[str, Any]) -> None:
+    """Have an error name a setting as it was typed, or by the file that it stands in."""
+    if error.option in given:
+        error.option = f"--{error.option.replace('_', '-')}"
+    elif config is not None and error.option and not error.option.startswith("-"):
+        error.option = f"--config {config}: {error.option}"
+
+
+def _announce(plan: "SweepPlan") -> str:
+    """Return how many runs there are, and what they will roughly take."""
+    made = len(plan.here) - len(plan.to_make)
+    shard = f", {len(plan.here)} of them here" if len(plan.here) < len(plan.cells) else ""
+    told = f"{len(plan.cells)} runs{shard}: {made} made already, {len(plan.to_make)} to make"
+    if plan.seconds is not None:
+        told += f"; one after the other about {_say_duration(plan.seconds)}, as earlier runs took"
+    if plan.unknown and plan.to_make:
+        told += f"; nothing is known yet of {', '.join(plan.unknown)}"
+    return f"{told}."
+
+
+def _say_duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}" if seconds < 10 * length else f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _print_plan(plan: "SweepPlan", as_json: bool) -> None:
+    to_make = {cell.name for cell in plan.to_make}
+    runs = [
+        {"run": cell.name, "state": "to make" if cell.name in to_make else "made", **cell.factors} for cell in plan.here
+    ]
+    if as_json:
+        print_json({"sweep": str(plan.folder), "seconds": plan.seconds, "runs": runs})
+        return
+    names = list(dict.fromkeys(name for run in runs for name in run))
+    print_table(names, [[_text(run.get(name, "")) for name in names] for run in runs], "no runs.", typed=("run",))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _print_outcome(found: "SweepResults", as_json: bool) -> None:
+    """Print what came out; raises if a run failed."""
+    folder = relative(found.folder)
+    counts = f"{len(found.made)} made, {len(found.failed)} failed, {len(found.missing)} missing"
+    if as_json:
+        print_json(
+            {
+                "sweep": str(found.folder),
+                "runs": [
+                    {
+                        "run": str(outcome.path) if outcome.path else None,
+                        "name": outcome.cell.name,
+                        **outcome.cell.factors,
+                        "metrics": dict(outcome.metrics),
+                        "seconds": dict(outcome.seconds),
+                        "error": outcome.error or None,
+                    }
+                    for outcome in found.outcomes
+                ],
+            }
+        )
+    else:
+        print_fact("sweep", folder)
+        print_fact("runs", f"{len(found.outcomes)}: {counts}")
+        print_fact("look at", quote("adcli", "sweep", "show", folder))
+    if found.failed:
+        raise AdcliError(
+            f"{len(found.failed)} of {len(found.outcomes)} runs failed, such as {found.failed[0].cell.name}: "
+            f"{found.failed[0].error} See: {quote('adcli', 'sweep', 'show', folder)}"
+        )

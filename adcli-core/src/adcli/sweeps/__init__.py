@@ -1,0 +1,1 @@
+"""Many runs: what a sweep consists of, where it lies, and what came out."""

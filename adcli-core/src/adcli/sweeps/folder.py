@@ -1,0 +1,176 @@
+"""The folder of a sweep: what it consists of, its runs, and why some failed.
+
+``sweep.json`` lists the runs, made or not; ``runs/`` holds those that are made, under their names; ``failures/`` says
+why others were not. The run folders are the state: nothing else says which runs are made.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from adcli._artefacts import Artefact, load_json
+from adcli._artefacts.declaring import Ordinal, Time
+from adcli._changes import LOCK, enter, inside
+from adcli._files import write_atomically
+from adcli._locking import Lock
+from adcli.errors import OptionError, RunError, StorageError
+from adcli.runs.calibrations import now
+from adcli.runs.find import read_timings
+from adcli.runs.metrics import read_metrics
+from adcli.runs.run import RUN_FILE
+from adcli.runs.settings import TrainSettings
+from adcli.sweeps.cells import Cell, Factor
+from adcli.sweeps.results import Outcome, SweepResults, flatten_metrics
+from adcli.sweeps.tasks import TaskOutcome
+
+FORMAT = 1
+SWEEP_FILE = "sweep.json"
+RUNS = "runs"
+FAILURES = "failures"
+
+_LARGEST = 256 << 20
+_WAIT_SECONDS = 30.0
+"""How long to wait for another process that lists its runs."""
+
+
+class _Cell(TypedDict):
+    name: str
+    factors: dict[str, Any]
+    settings: dict[str, Any]
+
+
+class _Sweep(TypedDict):
+    format: Ordinal
+    runs: list[_Cell]
+
+
+class _Failure(TypedDict):
+    problem: str
+    exit_code: int
+    time: Time
+
+
+def check_place(folder: Path) -> None:
+    """Check that a sweep can lie in a folder; raises :class:`StorageError` if something else does."""
+    if os.path.lexists(folder / SWEEP_FILE) or not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise StorageError(f"{folder}: is a file; choose another folder.")
+    if any(path.name != LOCK for path in folder.iterdir()):
+        raise StorageError(f"{folder}: holds something else than a sweep; choose a new folder.")
+
+
+def is_sweep(folder: Path) -> bool:
+    """Tell whether a folder holds a sweep."""
+    return os.path.isfile(folder / SWEEP_FILE)  # noqa: PTH113 - Path.is_file raises an error if a name is too long
+
+
+def list_runs(folder: Path, cells: Sequence[Cell], *, replace: bool = False) -> list[Cell]:
+    """Write down the runs of a sweep beside those that it had, and return all of them, the former first.
+
+    Args:
+        folder: of the sweep; made if need be.
+        cells: its runs.
+        replace: whether these are all, and those that it had are no longer part of it; what was made stays.
+
+    Raises:
+        RunError: the folder's file is damaged, or another process has held it for long.
+        StorageError: something cannot be written.
+    """
+    lock = Lock(folder / LOCK, folder)
+    enter(lock, _WAIT_SECONDS)
+    try:
+        before = [] if replace or not is_sweep(folder) else read_cells(folder)
+        known = {cell.name: cell for cell in before}
+        every = [*(cells if replace else before), *(cell for cell in cells if not replace and cell.name not in known)]
+        if replace or len(every) > len(before) or not before:
+            content = {"format": FORMAT, "runs": [_to_json(cell) for cell in every]}
+            write_atomically(folder / SWEEP_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    finally:
+        lock.release()
+    return every
+
+
+def _to_json(cell: Cell) -> _Cell:
+    default = TrainSettings.parse({"model": cell.settings.model}).to_dict()
+    settings = {key: value for key, value in cell.settings.to_dict().items() if key == "model" or value != default[key]}
+    return {"name": cell.name, "factors": dict(cell.factors), "settings": settings}
+
+
+def read_cells(folder: Path) -> list[Cell]:
+    """Return the runs of a sweep, made or not.
+
+    Raises:
+        RunError: the folder holds no sweep, or its file is damaged.
+    """
+    file = Artefact(folder / SWEEP_FILE, RunError, "copy it again, or give the grid once more with --replace")
+    try:
+        content = load_json(file, _Sweep, _LARGEST)
+    except FileNotFoundError:
+        raise RunError(f"{folder}: is no sweep (it has no {SWEEP_FILE}); make one with 'adcli sweep'.") from None
+    if content["format"] != FORMAT:
+        raise file.wrong(f"has format {content['format']}, and this adcli reads {FORMAT}; use the adcli that wrote it")
+    return [_from_json(file, cell) for cell in content["runs"]]
+
+
+def _from_json(file: Artefact, cell: _Cell) -> Cell:
+    inside(file.path.parent, f"{RUNS}/{cell['name']}")
+    factors: dict[str, Factor] = {}
+    for name, value in cell["factors"].items():
+        if not (value is None or isinstance(value, (str, int, float, bool))):
+            raise file.wrong(f"the run {cell['name']} has a factor '{name}' that is no plain value")
+        factors[name] = value
+    try:
+        return Cell(cell["name"], factors, TrainSettings.parse(cell["settings"]))
+    except OptionError as error:
+        raise file.wrong(f"the run {cell['name']}: {error.format_message().rstrip('.')}") from None
+
+
+def place_of(folder: Path, cell: Cell) -> Path:
+    """Return the folder of a run, made or not."""
+    return inside(folder, f"{RUNS}/{cell.name}", StorageError)
+
+
+def is_made(folder: Path, cell: Cell) -> bool:
+    """Tell whether a run is there."""
+    return os.path.isfile(place_of(folder, cell) / RUN_FILE)  # noqa: PTH113
+
+
+def keep_failure(folder: Path, outcome: TaskOutcome) -> None:
+    """Write down why a run failed, or that it no longer does."""
+    path = inside(folder, f"{FAILURES}/{outcome.name}.json", StorageError)
+    if outcome.state == "made" and not outcome.problem:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return
+    failure: _Failure = {"problem": outcome.problem, "exit_code": outcome.exit_code, "time": now()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(failure, ensure_ascii=False) + "\n")
+
+
+def read_results(folder: Path) -> SweepResults:
+    """Return what came out of a sweep so far.
+
+    Raises:
+        RunError: the folder holds no sweep, or something in it is damaged.
+    """
+    return SweepResults(folder, [_read_outcome(folder, cell) for cell in read_cells(folder)])
+
+
+def _read_outcome(folder: Path, cell: Cell) -> Outcome:
+    problem = _read_failure(folder, cell)
+    if not is_made(folder, cell):
+        return Outcome(cell, error=problem)
+    path = place_of(folder, cell)
+    return Outcome(cell, path, flatten_metrics(read_metrics(path)), read_timings(path), problem)
+
+
+def _read_failure(folder: Path, cell: Cell) -> str:
+    file = Artefact(inside(folder, f"{FAILURES}/{cell.name}.json"), RunError, "remove it")
+    try:
+        return load_json(file, _Failure)["problem"]
+    except FileNotFoundError:
+        return ""
