@@ -9,6 +9,9 @@ from adcli.pictures.cards import GAP
 from adcli.pictures.colours import PREDICTED, Colour, Map, Mask, colour_map
 from adcli.pictures.shrinking import fit_map, show_spots, shrink_mask
 
+LINE = 2
+"""Width of an outline, in pixels, at least."""
+
 
 def resize_photo(pixels: Pixels, size: Size) -> Pixels:
     """Return a photograph (H, W, 3) at the size of a panel."""
@@ -46,14 +49,26 @@ def lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) ->
     return drawn
 
 
-def outline_region(image: Pixels, region: Mask | None, colour: Colour) -> Pixels:
-    """Draw a line of two pixels around a region, with a dark edge that shows on any ground."""
+def outline_region(
+    image: Pixels, region: Mask | None, colour: Colour, width: int = LINE, *, inside: bool = True
+) -> Pixels:
+    """Draw a line of some pixels around a region, with a dark edge half as wide that shows on any ground.
+
+    Args:
+        image: what is drawn on; it is left as it is.
+        region: what to outline, if anything.
+        colour: of the line.
+        width: of the line, at least 2.
+        inside: whether the edge is drawn on the region as well.
+    """
     if region is None or not region.any():
         return image
     from scipy.ndimage import binary_dilation
 
-    line = binary_dilation(region, iterations=2) & ~region
-    edge = binary_dilation(line, iterations=1) & ~line
+    line = binary_dilation(region, iterations=width) & ~region
+    edge = binary_dilation(line, iterations=width // 2) & ~line
+    if not inside:
+        edge &= ~region
     drawn = image.copy()
     drawn[edge] = drawn[edge] // 3
     drawn[line] = colour

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._export import export
     from adcli.pipeline._job import Trained
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
-    from adcli.pipeline._open import calibrated_since, find, load, open_scorer
+    from adcli.pipeline._open import calibrated_since, find, has_maps, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._predictions import Predictions
     from adcli.pipeline._preview import preview
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline._verify import Verification, record_masters, verify
+    from adcli.report.map_files import write_map, write_mask
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
@@ -87,6 +88,7 @@ __all__ = [
     "evaluate",
     "export",
     "find",
+    "has_maps",
     "inspect_data",
     "load",
     "open_scorer",
@@ -106,6 +108,8 @@ __all__ = [
     "train",
     "train_categories",
     "verify",
+    "write_map",
+    "write_mask",
 ]
 
 _HOMES = {
@@ -119,7 +123,7 @@ _HOMES = {
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
-    "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
+    "adcli.pipeline._open": ("calibrated_since", "find", "has_maps", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._predictions": ("Predictions",),
     "adcli.pipeline._preview": ("preview",),
@@ -132,6 +136,7 @@ _HOMES = {
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
+    "adcli.report.map_files": ("write_map", "write_mask"),
     "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),

@@ -1,12 +1,16 @@
-"""A picture of one prediction as an image file: the photograph, the heat map over it, and a caption."""
+"""Pictures of one prediction: the photograph beside its heat map, with a caption; or one of them alone."""
+
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from adcli.data.decoding import Pixels
 from adcli.data.framing_standalone import scale_flags
-from adcli.pictures.colours import PREDICTED, TRUE, Mask
-from adcli.pictures.panels import draw_heat, fit_mask, outline_region, resize_photo
+from adcli.errors import OptionError
+from adcli.metrics.strips import strips
+from adcli.pictures.colours import PREDICTED, TRUE, Mask, colour_map
+from adcli.pictures.panels import LINE, draw_heat, fit_mask, lay_over, outline_region, resize_photo
 from adcli.report.closeups import choose_part
 from adcli.scoring.prediction import Prediction
 
@@ -15,6 +19,17 @@ PANEL = 448
 
 CLOSE = 2
 """How many times larger than in the photograph a small region is in a panel of its own."""
+
+Alone = Literal["overlay", "heatmap", "outlines"]
+"""What may be drawn alone: the heat map over the photograph, the colours of the map, or the photograph outlined."""
+
+ALONE: tuple[Alone, ...] = get_args(Alone)
+
+_LINES = 500
+"""How many lines beside each other are as wide as the longest side of a picture that is drawn alone."""
+
+_SLAB = 512
+"""Rows in which regions are outlined at a time."""
 
 _MARGIN, _CAPTION, _TEXT = 12, 52, 16
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
@@ -47,6 +62,48 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
             panels.append(outline_region(np.asarray(close), scale_flags(prediction.marked[part], size), PREDICTED))
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
     return _add_caption(panels, title, prediction)
+
+
+def draw_alone(prediction: Prediction, kind: Alone) -> Image.Image:
+    """Draw one picture at the photograph's own size, without caption and margins.
+
+    Colours and outlines mean the same as in :func:`draw_overlay`. A heat map is black where the model did not look.
+
+    Args:
+        prediction: one that still has its pixels; a heat map needs none.
+        kind: what to draw; overlays and outlined photographs have the regions of a defect outlined in white.
+
+    Raises:
+        OptionError: the prediction has no map.
+    """
+    rows = prediction.rows_at(prediction.size)
+    if rows is None:
+        raise OptionError(f"{prediction.name}: has no anomaly map to draw, since its model only classifies.")
+    colours = prediction.calibration.map_range
+    if kind == "outlines":
+        drawn = prediction.photograph.pixels.copy()
+    else:
+        drawn = np.empty((*prediction.size, 3), np.uint8)
+        for part in strips(prediction.size):
+            if kind == "overlay":
+                drawn[part] = lay_over(prediction.photograph.pixels[part], rows[part], colours)
+            else:
+                drawn[part] = np.rint(colour_map(rows[part], colours)[:, :, :3])
+    if kind != "heatmap" and prediction.marked is not None:
+        _outline_slabs(drawn, prediction.marked)
+    return Image.fromarray(drawn)
+
+
+def _outline_slabs(drawn: Pixels, marked: Mask) -> None:
+    """Outline what is marked in a picture of any size, some rows at a time; small lines would not be seen in it."""
+    width = max(round(max(marked.shape) / _LINES), LINE)
+    around = 2 * width
+    for top in range(0, len(marked), _SLAB):
+        start = max(top - around, 0)
+        near = slice(start, top + _SLAB + around)
+        if marked[near].any():
+            outlined = outline_region(drawn[near], marked[near], PREDICTED, width, inside=False)
+            drawn[top : top + _SLAB] = outlined[top - start : top - start + _SLAB]
 
 
 def _add_caption(panels: list[Pixels], title: str, prediction: Prediction) -> Image.Image:
