@@ -32,6 +32,7 @@ NAVIGATION = {
         "docs/scaling",
         "docs/offline",
         "docs/models",
+        "docs/recipes",
         "docs/performance",
     ],
     "Writing plugins": [
