@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from support import write_parts
 
-from adcli import AdcliError, PluginError, pipeline
+from adcli import AdcliError, DataError, PluginError, pipeline
 from adcli.data import Photograph, Sample, Splits, Unreadable
 from adcli.data.framing import PLAIN, Framing, parse_framing
+from adcli.pictures.cards import Picture
 from adcli.pipeline import _evaluation_pass
 from adcli.pipeline._bench import Latency
 from adcli.pipeline._drift import Unit
 from adcli.pipeline._verify import ChangedVerdict, Difference, LargestDifference
+from adcli.report.gallery import Shown
 from adcli.scoring import Calibration, Origin, Prediction, Region, Step, VerdictRecord
 from adcli.scoring.detection import Count, Detection, Draw, Drawn, Missed, Real
 from adcli.scoring.repeats import Agreement, Repeated
@@ -75,7 +77,9 @@ def make_all(name: str) -> Iterator[Any]:
     run = pipeline.Run(path, {"model": name, "data": name}, {}, calibration)
     sample = Sample(path, "defect", None, name, name)
     metrics = {"image": {"auroc": 0.5, "n_good": 2, "n_defect": 2}, "pixel": {"auroc": 0.5}}
-    evaluation = pipeline.Evaluation([_evaluation_pass.Tested(sample, make_prediction(name))], metrics)
+    prediction = make_prediction(name)
+    shown = Shown(sample, prediction, Picture(9, 9, "data:image/webp;base64,", None, "M0 0h1v1z", ""))
+    evaluation = pipeline.Evaluation([_evaluation_pass.Tested(sample, prediction)], metrics, [shown])
     yield from (run, evaluation, pipeline.Trained(run, evaluation), pipeline.Trained(run, None, problem))
     yield pipeline.Export(path, {"exporter": name}, calibration)
     standing = pipeline.Standing(run, 0.9, 0.1, (-0.1, 0.2))
@@ -274,6 +278,29 @@ def test_a_prediction_shows_its_photograph_and_map_and_without_pixels_its_map(fr
     assert nothing.tags.count("img") == 0
     assert "map alone" not in nothing.text
     assert len(prediction._repr_html_()) < 1000
+
+
+def test_a_model_that_only_classifies_shows_the_photograph_alone() -> None:
+    prediction = make_prediction()
+    prediction.model_map = None
+    assert read_html(prediction._repr_html_()).tags.count("img") == 1
+    prediction.release()
+    assert "img" not in read_html(prediction._repr_html_()).tags
+
+
+def test_an_evaluation_of_images_without_labels_has_no_metrics_and_shows_itself() -> None:
+    evaluation = pipeline.Evaluation([], {})
+    assert repr(evaluation) == "<Evaluation: 0 images>"
+    assert "0 images" in read_html(evaluation._repr_html_()).text
+
+
+def test_a_photograph_that_was_changed_since_says_so() -> None:
+    def fail() -> Photograph:
+        raise DataError("a.png: was changed after it was read; read it again.")
+
+    photograph = Photograph("a.png", np.zeros((9, 9, 3), np.uint8), "", rest=fail)
+    prediction = Prediction(photograph, 2.0, np.ones((8, 8), np.float32), make_calibration(), PLAIN)
+    assert "was changed" in read_html(prediction._repr_html_()).text
 
 
 def test_what_cannot_be_read_says_why(finished: pipeline.Trained, tmp_path: Path) -> None:
