@@ -19,6 +19,7 @@ from support import write_parts
 from adcli import AdcliError, DataError, PluginError, pipeline
 from adcli.data import Photograph, Sample, Splits, Unreadable
 from adcli.data.framing import PLAIN, Framing, parse_framing
+from adcli.metrics import chance
 from adcli.pictures.cards import Picture
 from adcli.pipeline import _evaluation_pass
 from adcli.pipeline._bench import Latency
@@ -30,6 +31,7 @@ from adcli.scoring.detection import Count, Detection, Draw, Drawn, Missed, Real
 from adcli.scoring.repeats import Agreement, Repeated
 from adcli.sweeps.cells import Cell
 from adcli.sweeps.results import Outcome
+from adcli.sweeps.summary import Line
 
 LONGEST = 120
 
@@ -82,7 +84,7 @@ def make_all(name: str) -> Iterator[Any]:
     evaluation = pipeline.Evaluation([_evaluation_pass.Tested(sample, prediction)], metrics, [shown])
     yield from (run, evaluation, pipeline.Trained(run, evaluation), pipeline.Trained(run, None, problem))
     yield pipeline.Export(path, {"exporter": name}, calibration)
-    standing = pipeline.Standing(run, 0.9, 0.1, (-0.1, 0.2))
+    standing = pipeline.Standing(run, 0.9, 0.1, (-0.1, 0.2), 0.9)
     yield pipeline.Standings([standing] * 40, 1, 2, 3)
     result = pipeline.CategoryResult(name, 1.0, run, metrics, problem)
     yield pipeline.TrainedCategories(name, [result] * 40, [name] * 40)
@@ -112,6 +114,10 @@ def make_all(name: str) -> Iterator[Any]:
     cell = Cell(name, {"model": name, "option.rank": 3}, settings)
     failed = Outcome(cell, error=name)
     yield pipeline.SweepResults(path, [Outcome(cell, path, {"image.auroc": 1 / 3}, {"fit": 1 / 3}), failed] * 40)
+    mean = pipeline.Mean(1 / 3, 1 / 3, 2, name, 3, 300)
+    yield pipeline.Summary([name] * 40, [name] * 40, [name], [Line((name,) * 40, {name: mean})] * 40, [name])
+    contrast = pipeline.Contrast((name,) * 40, 1 / 3, chance.Difference(1 / 3, (0.0, 1.0)), None, 0.5, None)
+    yield pipeline.Comparison([name], name, (name,) * 40, 1 / 3, True, [contrast] * 40, 1, 2, 3, 4, [name])
     yield pipeline.SweepPlan(path, [cell] * 40, [cell], [cell], 100 / 3, [name] * 40)
     yield from (pipeline.Task(name, name, {}, name), pipeline.TaskOutcome(name, "failed", 1.0, name))
     yield pipeline.ExecutorRequest(settings, 40)
@@ -326,7 +332,7 @@ def test_without_pandas_one_line_says_what_to_install(
     finished: pipeline.Trained, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    standings = pipeline.Standings([pipeline.Standing(finished.run, 0.9, 0.0, (0.0, 0.0))], 1, 1, 0)
+    standings = pipeline.Standings([pipeline.Standing(finished.run, 0.9, 0.0, (0.0, 0.0), 0.9)], 1, 1, 0)
     categories = pipeline.TrainedCategories("set", [])
     for one in (pipeline.predict(finished.run, images), finished.evaluation, standings, categories):
         with pytest.raises(PluginError, match=r"^this needs the package 'pandas': pip install pandas$"):

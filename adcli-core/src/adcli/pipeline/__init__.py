@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adcli.exports.export import Export
     from adcli.pipeline._backbones import DescribedBackbone, describe_backbone
     from adcli.pipeline._bench import Timings, bench
-    from adcli.pipeline._compare import Standing, Standings, compare_runs
+    from adcli.pipeline._compare import Standing, Standings, compare_runs, write_comparison
     from adcli.pipeline._drift import Drifting, drift
     from adcli.pipeline._evaluate import evaluate
     from adcli.pipeline._evaluation_pass import Evaluation
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
     from adcli.pipeline._report import report
     from adcli.pipeline._sweep import SweepPlan, plan_sweep, read_results, sweep
+    from adcli.pipeline._sweep_page import write_sweep_page
     from adcli.pipeline._task import carry_out
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
@@ -48,11 +49,15 @@ if TYPE_CHECKING:
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
     from adcli.scoring.prediction import Prediction
+    from adcli.sweeps.comparing import Comparison, Contrast, compare_groups
     from adcli.sweeps.results import SweepResults
+    from adcli.sweeps.summary import Mean, Summary, summarise
     from adcli.sweeps.tasks import ExecutorRequest, Task, TaskOutcome
 
 __all__ = [
     "CategoryResult",
+    "Comparison",
+    "Contrast",
     "DescribedBackbone",
     "Drifting",
     "Evaluation",
@@ -61,12 +66,14 @@ __all__ = [
     "Finding",
     "Inspection",
     "KeptCalibration",
+    "Mean",
     "Prediction",
     "Predictions",
     "Qualification",
     "Run",
     "Standing",
     "Standings",
+    "Summary",
     "SweepPlan",
     "SweepResults",
     "Task",
@@ -81,6 +88,7 @@ __all__ = [
     "calibrated_since",
     "calibrations",
     "carry_out",
+    "compare_groups",
     "compare_runs",
     "describe_backbone",
     "draw",
@@ -104,12 +112,15 @@ __all__ = [
     "report",
     "restore_calibration",
     "resume",
+    "summarise",
     "sweep",
     "train",
     "train_categories",
     "verify",
+    "write_comparison",
     "write_map",
     "write_mask",
+    "write_sweep_page",
 ]
 
 _HOMES = {
@@ -117,7 +128,7 @@ _HOMES = {
     "adcli.exports.export": ("Export",),
     "adcli.pipeline._backbones": ("DescribedBackbone", "describe_backbone"),
     "adcli.pipeline._bench": ("Timings", "bench"),
-    "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
+    "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs", "write_comparison"),
     "adcli.pipeline._drift": ("Drifting", "drift"),
     "adcli.pipeline._evaluate": ("evaluate",),
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
@@ -141,7 +152,10 @@ _HOMES = {
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),
+    "adcli.pipeline._sweep_page": ("write_sweep_page",),
+    "adcli.sweeps.comparing": ("Comparison", "Contrast", "compare_groups"),
     "adcli.sweeps.results": ("SweepResults",),
+    "adcli.sweeps.summary": ("Mean", "Summary", "summarise"),
     "adcli.sweeps.tasks": ("ExecutorRequest", "Task", "TaskOutcome"),
 }
 

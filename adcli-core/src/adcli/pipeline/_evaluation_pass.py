@@ -31,13 +31,13 @@ from adcli.report.gallery import Gallery, Shown
 from adcli.report.notebook import show_metrics, show_some
 from adcli.runs.find import check_name
 from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
+from adcli.runs.scores import SCORES_FILE as SCORES_FILE
 from adcli.scoring.part_verdicts import PARTS_FILE, PartVerdicts, part_lines
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 from adcli.scoring.verdict_frame import frame_records
 
-SCORES_FILE = "scores.csv"
 if TYPE_CHECKING:
     from pandas import DataFrame
 
