@@ -408,6 +408,16 @@ def test_comparisons_and_categories_are_tables(finished: pipeline.Trained) -> No
     assert np.isnan(table["image_auroc"][1])
 
 
+def test_a_metric_without_numbers_per_image_has_no_interval(finished: pipeline.Trained) -> None:
+    standings = pipeline.compare_runs([finished.run, finished.run], metric="pixel.auroc")
+    assert "chance" not in repr(standings.standings[1])
+    html = read_html(standings._repr_html_())
+    assert "chance" not in html.text
+    assert "pixel" in html.text
+    pytest.importorskip("pandas")
+    assert [*standings.to_pandas()["lower"].isna()] == [True, True]
+
+
 def test_a_sweep_is_a_long_table(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     cells = [

@@ -57,13 +57,13 @@ class Standing:
     p_value: float | None = None
 
     def __repr__(self) -> str:
-        low, high = self.interval or (float("nan"), float("nan"))
-        told = f"{self.difference:+.3f}" + ("" if self.interval is None else f" ({low:+.3f} to {high:+.3f})")
+        told = f"{self.difference:+.3f}"
+        if self.interval is not None:
+            low, high = self.interval
+            told += f" ({low:+.3f} to {high:+.3f}{'' if self.shown else ', may be chance'})"
         # The first is compared with itself.
-        differs = "" if low == self.difference == high else told
-        return introduce(
-            self, self.run.path, f"{self.value:.3f}", differs, "" if self.shown or not differs else "may be chance"
-        )
+        first = self.interval == (self.difference, self.difference)
+        return introduce(self, self.run.path, f"{self.value:.3f}", "" if first else told)
 
     @property
     def shown(self) -> bool:

@@ -84,9 +84,8 @@ class Summary:
     notes: Sequence[str] = ()
 
     def __repr__(self) -> str:
-        return introduce(
-            self, f"by {', '.join(self.by)}", count(len(self.lines), "group"), f"over {', '.join(self.over)}"
-        )
+        over = f"over {', '.join(self.over)}" if self.over else ""
+        return introduce(self, f"by {', '.join(self.by)}", count(len(self.lines), "group"), over)
 
     def best(self, metric: str, lines: Sequence[Line] | None = None) -> list[Group]:
         """Return the groups that are best by a metric, as tables print it: several if they tie.
