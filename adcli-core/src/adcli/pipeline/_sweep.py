@@ -23,6 +23,7 @@ from adcli.sweeps.folder import RUNS, check_place, is_made, is_sweep, keep_failu
 from adcli.sweeps.folder import read_results as read_results
 from adcli.sweeps.grids import Grid, expand, parse_grid
 from adcli.sweeps.results import SweepResults
+from adcli.sweeps.tables import write_long_table
 from adcli.sweeps.tasks import ExecutorRequest, Task, TaskOutcome
 
 _EARLIER = 200
@@ -123,10 +124,14 @@ def sweep(
     plan = plan_sweep(grids, out=out, shard=shard, replace=replace, progress=progress)
     list_runs(plan.folder, plan.cells, replace=replace)
     execute = partial(_execute, provided, request=ExecutorRequest(options, len(plan.here), progress.note))
-    left = _make_all(plan, plan.to_make, execute, progress, command)
-    # Whoever held them may have been the last sweep here, which was killed a moment ago.
-    _make_all(plan, left, execute, progress, command)
-    return read_results(plan.folder)
+    try:
+        left = _make_all(plan, plan.to_make, execute, progress, command)
+        # Whoever held them may have been the last sweep here, which was killed a moment ago.
+        _make_all(plan, left, execute, progress, command)
+    finally:
+        results = read_results(plan.folder)
+        write_long_table(results, plan.folder)
+    return results
 
 
 def _make_all(

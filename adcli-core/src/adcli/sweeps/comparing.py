@@ -149,7 +149,7 @@ class _Evidence:
 
 def compare_groups(
     results: SweepResults,
-    by: Sequence[str] = ("model",),
+    by: Sequence[str] | None = None,
     over: Sequence[str] | None = None,
     metric: str = "image.auroc",
     *,

@@ -120,7 +120,7 @@ class Summary:
 
 def summarise(
     results: SweepResults,
-    by: Sequence[str] = ("model",),
+    by: Sequence[str] | None = None,
     over: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     *,
@@ -139,7 +139,7 @@ def summarise(
 
     Args:
         results: of the sweep.
-        by: factors that make the groups.
+        by: factors that make the groups; the model, and what else varies in the runs of one, when None.
         over: factors that are averaged over; ``category`` and ``seed`` when None.
         metrics: names as in the long table; those of the table of several categories when None.
         shared: take only the categories in which every group has every repeat.
