@@ -29,6 +29,7 @@ NAVIGATION = {
         "docs/sweeps",
         "docs/comparing",
         "docs/exports",
+        "docs/python",
         "docs/verify",
         "docs/scaling",
         "docs/offline",

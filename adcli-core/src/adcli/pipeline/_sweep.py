@@ -11,6 +11,7 @@ from typing import Any
 
 from adcli._files import locate
 from adcli._plugins.registry import Provided, registry
+from adcli._showing import count, introduce
 from adcli.errors import OptionError, PluginError
 from adcli.progress import Progress, Silent
 from adcli.runs.find import read_timings, runs_folder
@@ -48,6 +49,10 @@ class SweepPlan:
     to_make: Sequence[Cell]
     seconds: float | None
     unknown: Sequence[str]
+
+    def __repr__(self) -> str:
+        time = "" if self.seconds is None else f"about {self.seconds:.0f} s"
+        return introduce(self, self.folder, count(len(self.cells), "run"), f"{len(self.to_make)} to make", time)
 
 
 def plan_sweep(
