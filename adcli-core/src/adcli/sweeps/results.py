@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adcli._frames import NUMBER, TEXT, to_frame
-from adcli._showing import introduce, say_number
+from adcli._showing import introduce, join_blocks, say_number
+from adcli._showing import tabulate as show_table
 from adcli.sweeps.cells import NAMED, Cell, Factor
 
 if TYPE_CHECKING:
@@ -109,6 +110,15 @@ class SweepResults:
                 yield Row(cell.name, cell.factors, metric, value)
             for part, value in outcome.seconds.items():
                 yield Row(cell.name, cell.factors, f"seconds.{part}", value)
+
+    def _repr_html_(self) -> str:
+        # Both are made of results.
+        from adcli.sweeps.summary import summarise
+        from adcli.sweeps.tables import tabulate
+
+        table = tabulate(summarise(self))
+        failed = [f"failed: {outcome.cell.name}: {outcome.error}" for outcome in self.failed]
+        return join_blocks(str(self.folder), show_table(table.names, table.texts()), *table.notes, *failed)
 
     def to_pandas(self) -> "DataFrame":
         """Return the long table, with a column for each factor.
