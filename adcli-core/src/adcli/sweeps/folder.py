@@ -153,12 +153,13 @@ def keep_failure(folder: Path, outcome: TaskOutcome) -> None:
     write_atomically(path, json.dumps(failure, ensure_ascii=False) + "\n")
 
 
-def read_results(folder: Path) -> SweepResults:
+def read_results(folder: str | Path) -> SweepResults:
     """Return what came out of a sweep so far.
 
     Raises:
         RunError: the folder holds no sweep, or something in it is damaged.
     """
+    folder = Path(folder)
     return SweepResults(folder, [_read_outcome(folder, cell) for cell in read_cells(folder)])
 
 
