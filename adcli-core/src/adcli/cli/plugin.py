@@ -26,17 +26,21 @@ def plugin() -> None:
 
 
 @plugin.command()
-@operand("name", "What --model, --data, --backbone or --to take, or a command of a plugin.", complete="everything")
+@operand(
+    "name",
+    "What --model, --data, --backbone, --to or --executor take, or a command of a plugin.",
+    complete="everything",
+)
 @flag("--kind", type=Choice(KINDS), help="What NAME is, if several kinds have one of that name.")
 @settings("data_options")
-@pairs("Option of the model or exporter.", complete="checked_options")
+@pairs("Option of the model, exporter or executor.", complete="checked_options")
 @json_flag
 def check(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str], as_json: bool) -> int:
     """Check that what a plugin offers keeps every rule.
 
     Fits a model to a dozen small images with its quick options, exports a small model, loads a data set with the
-    options given, or asks a command for its help. If a rule is broken, the exit code is 6. ADCLI_TRACE=1 prints
-    tracebacks.
+    options given, has an executor make a few runs, or asks a command for its help. If a rule is broken, the exit code
+    is 6. ADCLI_TRACE=1 prints tracebacks.
 
     \b
     Examples:
@@ -71,8 +75,8 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
     checked = Checked(name, kind)
     if data_options and checked.kind != "dataset":
         raise OptionError(f"-d is for data sets, and '{name}' is a {checked.kind}.")
-    if options and checked.kind not in ("model", "exporter"):
-        raise OptionError(f"-o is for models and exporters, and '{name}' is a {checked.kind}.")
+    if options and checked.kind not in ("model", "exporter", "executor"):
+        raise OptionError(f"-o is for models, exporters and executors, and '{name}' is a {checked.kind}.")
     if checked.kind == "backbone":
         _make_once(checked)
         return checked

@@ -33,6 +33,7 @@ FACTS: dict[Kind, Facts] = {
     "dataset": Facts("adcli.testing.datasets", ("options", "write_images")),
     "backbone": Facts("adcli.testing.backbones", ()),
     "exporter": Facts("adcli.testing.exporters", ("options", "model")),
+    "executor": Facts("adcli.testing.executors", ("options",)),
     "command": Facts("adcli.testing.commands", ()),
 }
 
@@ -97,9 +98,9 @@ class Checked:
     """A plugin to check, and how.
 
     Args:
-        plugin: a name, as ``--model``, ``--data``, ``--backbone`` or ``--to`` take it, or a spec; or a command.
+        plugin: a name, as ``--model``, ``--data``, ``--backbone``, ``--to`` or ``--executor`` take it; a spec; a command.
         kind: what it is; found by its name if None.
-        options: of a model, on top of its ``quick`` ones; of a data set or exporter, in place of its defaults.
+        options: of a model, on top of its ``quick`` ones; of others, in place of their defaults.
         write_images: for a data set: writes images into an empty folder and returns the options that load them.
         model: for an exporter: the name or spec of the model to export; a mean image if None.
 
