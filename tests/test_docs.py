@@ -32,6 +32,7 @@ SPECS = {
     "adcli_datasets": specs.DatasetSpec,
     "adcli_backbones": specs.BackboneSpec,
     "adcli_exporters": specs.ExporterSpec,
+    "adcli_executors": specs.ExecutorSpec,
 }
 
 _FILE = re.compile(r"`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -377,13 +378,14 @@ def test_the_table_of_frozen_features_has_its_parameters() -> None:
     assert first_column(PLUGINS / "training.md", "parameter") == list(inspect.signature(FrozenFeatures).parameters)
 
 
-@pytest.mark.parametrize("kind", ["model", "dataset", "backbone", "exporter", "command"])
+@pytest.mark.parametrize("kind", ["model", "dataset", "backbone", "exporter", "executor", "command"])
 def test_the_table_of_rules_has_each_with_its_promise(kind: str) -> None:
     from adcli.testing import Checked
 
     page = (PLUGINS / "testing.md").read_text()
     table = page.partition(f"| rule of {kind}s | promise |\n|---|---|\n")[2].partition("\n\n")[0]
-    named = {"model": "padim", "dataset": "demo", "backbone": "embedded", "exporter": "onnx", "command": "weigh"}
+    named = {"model": "padim", "dataset": "demo", "backbone": "embedded", "exporter": "onnx", "executor": "local"}
+    named["command"] = "weigh"
     rules = Checked(named[kind], kind).rules()
     promises = [" ".join((rule.__doc__ or "").split()).replace("``", "`") for rule in rules.values()]
     assert table.splitlines() == [f"| `{name}` | {text} |" for name, text in zip(rules, promises, strict=True)]

@@ -176,6 +176,7 @@ def test_new_says_what_to_do_next(adcli: Adcli, tmp_path: Path) -> None:
     [
         ("model", "adcli train --model hinge"),
         ("dataset", "adcli train --model patchcore --data hinge -d root=FOLDER"),
+        ("executor", "adcli sweep --model patchcore --data FOLDER --out DIR --executor hinge"),
         ("command", "adcli hinge last"),
     ],
 )

@@ -16,6 +16,7 @@ from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
+    "executor": "adcli sweep --model {model} --data FOLDER --out DIR --executor {name}",
     "command": "adcli {name} last",
 }
 
@@ -169,7 +170,7 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
     "--kind",
     type=Choice(KINDS),
     default="model",
-    metavar="model|dataset|command",
+    metavar="model|dataset|executor|command",
     help="What the plugin offers (model).",
 )
 @out_flag("The package's folder (adcli-NAME).")

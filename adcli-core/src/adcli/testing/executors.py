@@ -183,7 +183,7 @@ def what_is_there_is_not_made_again(subject: Subject) -> None:
     """If a run is there, its outcome is that it is made, and no file of it is written again."""
     changed = subject.stage("again").changed
     assert not changed, f"{changed[0]} was written again, although the run was there"
-    subject.assert_made("again", FIRST, SECOND)
+    subject.assert_made("again", FIRST)
 
 
 def no_tasks_have_no_outcomes(subject: Subject) -> None:
@@ -201,11 +201,11 @@ def an_outcome_comes_when_it_is_known(subject: Subject) -> None:
 
 def nothing_depends_on_how_many_are_left(subject: Subject) -> None:
     """A run computes with as many threads alone as beside others of its sweep."""
-    subject.assert_made("several", FIRST, SECOND)
+    subject.assert_made("several", FIRST)
     subject.assert_made("alone", ALONE)
-    first, second, alone = (read_threads(subject.folder, name) for name in (FIRST, SECOND, ALONE))
-    found = f"a run has {alone} threads alone, and {first} and {second} beside others of the sweep"
-    assert first == second == alone, f"{found}, expected the same: ask request.runs, not how many tasks there are"
+    beside, alone = (read_threads(subject.folder, name) for name in (FIRST, ALONE))
+    found = f"a run has {alone} threads alone, and {beside} beside others of the sweep"
+    assert beside == alone, f"{found}, expected the same: ask request.runs, not how many tasks there are"
 
 
 def closing_ends_what_is_under_way(subject: Subject) -> None:
