@@ -31,6 +31,7 @@ NAVIGATION = {
         "docs/scaling",
         "docs/offline",
         "docs/models",
+        "docs/recipes",
         "docs/performance",
     ],
     "Writing plugins": [

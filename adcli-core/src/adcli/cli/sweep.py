@@ -16,6 +16,7 @@ from adcli.cli.flags import (
     json_flag,
     megapixels_flag,
     name_key,
+    operand,
     out_flag,
     parse_pairs,
     settings,
@@ -25,6 +26,7 @@ from adcli.runs.settings import FIELDS
 
 if TYPE_CHECKING:
     from adcli.pipeline import SweepPlan, SweepResults
+    from adcli.sweeps.checking import Deviation
 
 _SPLIT = ("model", "data", "seed", "image_size", "shots")
 _OTHERS = tuple(name for name in FIELDS if name not in (*_SPLIT, "options", "data_options"))
@@ -146,6 +148,66 @@ def sweep(
         _name_setting(error, config, given)
         raise
     _print_outcome(found, as_json)
+
+
+@sweep.command("check")
+@operand("recipe", "A recipe: a YAML file with published values.", complete="files", type=Place())
+@operand("folder", "The folder of its sweep.", complete="folders", type=Place())
+@json_flag
+def check_recipe(recipe: Path, folder: Path, as_json: bool) -> None:
+    """Compare a sweep with what a paper published.
+
+    Prints each published value beside the mean of the runs over the seeds, and the difference. A run may be off by what
+    the recipe allows, or else by 0.01.
+    """
+    from adcli.sweeps.checking import check_published
+    from adcli.sweeps.files import read_sweep_file
+    from adcli.sweeps.folder import read_results
+
+    read = read_sweep_file(recipe)
+    if not read.published:
+        raise OptionError(f"{recipe}: has no published values; give a recipe, such as one of docs/recipes.")
+    found = check_published(read, read_results(folder))
+    if as_json:
+        print_json(
+            {"about": read.about, "source": read.source, "values": [_describe_deviation(each) for each in found]}
+        )
+        return
+    print_fact("recipe", read.about)
+    print_fact("source", read.source)
+    print_table(
+        ("of", "metric", "published", "found", "difference", "runs", "verdict"),
+        [_list_deviation(each) for each in found],
+        "",
+        typed=("of", "metric"),
+    )
+
+
+def _describe_deviation(found: "Deviation") -> dict[str, Any]:
+    return {
+        **found.published.where,
+        "metric": found.published.metric,
+        "published": found.published.value,
+        "found": found.value,
+        "spread": found.spread,
+        "difference": found.difference,
+        "runs": {"made": found.made, "missing": found.missing},
+        "verdict": found.verdict,
+    }
+
+
+def _list_deviation(found: "Deviation") -> list[str]:
+    published = found.published
+    spread = "" if found.spread is None else f" ± {found.spread:.3f}"
+    return [
+        " ".join(map(str, published.where.values())),
+        published.metric,
+        f"{published.value:.3f}",
+        "" if found.value is None else f"{found.value:.3f}{spread}",
+        "" if found.difference is None else f"{found.difference:+.3f}",
+        f"{found.made} of {found.made + found.missing}",
+        found.verdict,
+    ]
 
 
 def _read_grids(config: Path | None, given: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from adcli.data.references import Categories, load_data, several_categories
-from adcli.errors import AdcliError, BackboneError, DataError, MissingCategoryError, OptionError, StorageError
+from adcli.data.references import Categories, several_categories
+from adcli.errors import AdcliError, BackboneError, OptionError, StorageError
 from adcli.metrics.table import METRICS
 from adcli.nn import distributed
 from adcli.pipeline._train import train
@@ -16,6 +16,7 @@ from adcli.progress import Progress, Silent
 from adcli.runs.partial import check_free
 from adcli.runs.run import Run
 from adcli.runs.settings import TrainSettings, check_places, parse_calibration
+from adcli.sweeps.data import find_data
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ def train_categories(
     if out is not None:
         for name in asked.names:
             check_free(out / name)
-    names = _existing(settings, asked, progress)
+    # Before hours are spent on the first.
+    found = find_data([settings.data], settings.data_options, settings.part or "", progress.note)
+    names = [each.category for each in found]
     results = list(_each(settings, asked, names, out, progress, command))
     return TrainedCategories(asked.dataset, results, [name for name in asked.names if name not in names])
 
@@ -117,37 +120,6 @@ def _check_settings(settings: TrainSettings, asked: Categories) -> None:
                 f"{flag} {folder}: images of one category, and --data {settings.data} names several; train them one "
                 f"by one, such as --data {asked.reference(asked.names[0])}."
             )
-
-
-def _existing(settings: TrainSettings, asked: Categories, progress: Progress) -> list[str]:
-    """Return the categories that are there, before hours are spent on the first; those that are damaged count as well.
-
-    Raises:
-        DataError: none can be read, or one that was named is not there.
-    """
-    problems = {name: _problem(settings, asked.reference(name)) for name in asked.names}
-    found = [problem for problem in problems.values() if problem]
-    if len(found) == len(problems):
-        raise min(found, key=lambda problem: isinstance(problem, MissingCategoryError))
-    missing = {name: problem for name, problem in problems.items() if isinstance(problem, MissingCategoryError)}
-    if missing and not asked.every:
-        raise next(iter(missing.values()))
-    names = [name for name in asked.names if name not in missing]
-    if missing:
-        progress.note(
-            f"{asked.dataset}: {len(names)} of {len(problems)} categories are there; not there, and left out: "
-            f"{', '.join(missing)}"
-        )
-    return names
-
-
-def _problem(settings: TrainSettings, reference: str) -> DataError | None:
-    """Return why a category cannot be read, or None."""
-    try:
-        load_data(reference, settings.data_options, part=settings.part or "")
-    except DataError as error:
-        return error
-    return None
 
 
 def _each(

@@ -61,6 +61,9 @@ class _File(TypedDict, total=False):
     published: _Published
 
 
+_NOTHING: _Published = {"source": "", "values": []}
+
+
 def read_sweep_file(path: Path) -> SweepFile:
     """Read grids: a list under ``grids``, or one whose settings stand alone, such as a ``run.yaml``.
 
@@ -75,7 +78,7 @@ def read_sweep_file(path: Path) -> SweepFile:
         raise _wrong(path, f"'{one_line(unknown[0])[:60]}' is not known; settings stand in the grids")
     try:
         known = compare(content, _File)
-        published: _Published = known["published"] if "published" in known else {"source": "", "values": []}
+        published = known.get("published", _NOTHING)
         values = [_read_published(value) for value in published["values"]]
     except ValueError as error:
         raise _wrong(path, str(error)) from None

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from adcli._artefacts import Artefact, load_json
 from adcli._artefacts.declaring import Ordinal, Time
 from adcli._changes import LOCK, enter, inside
-from adcli._files import write_atomically
+from adcli._files import is_unfinished, write_atomically
 from adcli._locking import Lock
 from adcli.errors import OptionError, RunError, StorageError
 from adcli.runs.calibrations import now
@@ -55,11 +55,13 @@ class _Failure(TypedDict):
 
 def check_place(folder: Path) -> None:
     """Check that a sweep can lie in a folder; raises :class:`StorageError` if something else does."""
-    if os.path.lexists(folder / SWEEP_FILE) or not os.path.lexists(folder):
+    if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise StorageError(f"{folder}: is a file; choose another folder.")
-    if any(path.name != LOCK for path in folder.iterdir()):
+    # Listed first: another process may just be beginning the sweep.
+    others = [path for path in folder.iterdir() if not (path.name == LOCK or is_unfinished(path))]
+    if others and not os.path.lexists(folder / SWEEP_FILE):
         raise StorageError(f"{folder}: holds something else than a sweep; choose a new folder.")
 
 
