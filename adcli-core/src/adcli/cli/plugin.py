@@ -75,9 +75,9 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
     """Return what to check, with its options parsed once, so that a wrong one is one line and no broken rule."""
     checked = Checked(name, kind)
     if data_options and checked.kind != "dataset":
-        raise OptionError(f"-d is for data sets, and '{name}' is a {checked.kind}.")
+        raise OptionError(f"-d is for data sets, and '{name}' is of kind {checked.kind}.")
     if options and checked.kind not in ("model", "exporter", "executor"):
-        raise OptionError(f"-o is for models, exporters and executors, and '{name}' is a {checked.kind}.")
+        raise OptionError(f"-o is for models, exporters and executors, and '{name}' is of kind {checked.kind}.")
     if checked.kind == "backbone":
         _make_once(checked)
         return checked
