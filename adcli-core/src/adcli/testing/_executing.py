@@ -19,9 +19,9 @@ from typing import Any
 
 from adcli._changes import LOCK
 from adcli._locking import Lock
+from adcli.pipeline import ExecutorRequest, Task, TaskOutcome
 from adcli.runs.run import PARTIAL, RUN_FILE
 from adcli.specs import load_target
-from adcli.sweeps.tasks import ExecutorRequest, Task, TaskOutcome
 from adcli.testing._watched import BEAT, GO, THREADS, WATCHED
 
 COMMAND = "adcli sweep --out here"

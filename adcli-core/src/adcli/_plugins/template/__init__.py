@@ -77,8 +77,8 @@ def write_package(names: PluginNames, kind: str, folder: Path) -> list[Path]:
     """
     if kind not in KINDS:
         raise OptionError(
-            f"--kind {kind}: 'adcli plugin new' writes models, data sets, executors and commands; for {kind}s, start from "
-            f"the complete example in docs/plugins/adcli_{kind}s.md."
+            f"--kind {kind}: 'adcli plugin new' writes models, data sets, executors and commands; for {kind}s, start "
+            f"from the complete example in docs/plugins/adcli_{kind}s.md."
         )
     clean_beside(folder)
     if folder.is_dir():
