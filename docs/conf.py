@@ -26,6 +26,7 @@ NAVIGATION = {
         "docs/runs",
         "docs/report",
         "docs/metrics",
+        "docs/comparing",
         "docs/exports",
         "docs/verify",
         "docs/scaling",

@@ -68,7 +68,7 @@ def image(world: World, chance: Random) -> Case:
     command = chance.choice(
         (
             ("predict", RUN, "images", "--json", "--skip-unreadable"),
-            ("predict", RUN, "images", "--format", "csv", "--out", "made", "--overlays"),
+            ("predict", RUN, "images", "--format", "csv", "--out", "made", "--overlays", "--masks", "png"),
             ("datasets", "check", "images", "--json"),
             ("preview", "images", "--out", "made/page.html", "--json", "--count", "10"),
             ("evaluate", RUN, "--data", "images", "--name", "fresh", "--json", "--skip-unreadable"),

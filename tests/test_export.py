@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_an_export_predicts_as_its_run_does(adcli: Adcli, run: Run, exported: Pa
     assert [float(row["score"]) for row in table] == [row["score"] for row in found]
 
 
+def test_an_export_tells_whether_it_has_maps(exported: Path) -> None:
+    export = Export.open(exported)
+    assert pipeline.has_maps(export)
+    assert not pipeline.has_maps(replace(export, manifest={**export.manifest, "task": "classification"}))
+
+
 def test_an_export_draws_and_fails_as_its_run_does(adcli: Adcli, run: Run, exported: Path, parts: Path) -> None:
     for it, out in ((run.path, "run"), (exported, "export")):
         outcome = adcli("predict", it, parts / "test/scratch", "--out", out, "--overlays", "--fail-on-defect")
@@ -148,7 +155,8 @@ def without_torch(cwd: Path, *arguments: object) -> Outcome:
 def test_prediction_with_an_export_never_imports_torch(exported: Path, parts: Path, tmp_path: Path) -> None:
     assert without_torch(tmp_path, "--help").code == 0
     assert "adcli-mean" in without_torch(tmp_path, "plugins").out
-    outcome = without_torch(tmp_path, "predict", exported, parts / "test", "--out", "seen", "--overlays", "--json")
+    files = ("--out", "seen", "--pictures", "overlay", "--maps", "tiff")
+    outcome = without_torch(tmp_path, "predict", exported, parts / "test", *files, "--json")
     assert outcome.code == 0, outcome.err
     assert len(json.loads(outcome.out)) == len(list((tmp_path / "seen/maps").rglob("*.png"))) == 12
     outcome = without_torch(tmp_path, "bench", exported, parts / "test/good", "--json")

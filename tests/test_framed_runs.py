@@ -114,6 +114,27 @@ def test_a_defect_is_found_where_it_is_in_the_image(runs: dict[str, Run], data: 
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_files_of_maps_and_masks_are_of_the_whole_photograph(
+    runs: dict[str, Run], data: Path, tmp_path: Path, way: str
+) -> None:
+    for said in pipeline.predict(runs[way], [data / "test"]):
+        pipeline.write_map(said, tmp_path / "a.tiff")
+        pipeline.write_mask(said, tmp_path / "a.png")
+        anomaly_map, mask = (np.asarray(Image.open(tmp_path / name)) for name in ("a.tiff", "a.png"))
+        np.testing.assert_array_equal(anomaly_map, said.map)
+        assert np.isnan(anomaly_map).any()
+        assert mask.shape == SIZE
+        assert not mask[np.isnan(anomaly_map)].any()
+        assert mask.any() == said.is_defect
+        # Zones are marked by their own thresholds, and those that are good not at all.
+        inside = np.zeros(SIZE, bool)
+        for region in said.regions:
+            inside[region.y : region.y + region.height, region.x : region.x + region.width] = True
+        assert (mask > 0).sum() == sum(region.area for region in said.regions)
+        assert not mask[~inside].any()
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_clock_beside_the_part_says_nothing(runs: dict[str, Run], data: Path, tmp_path: Path, way: str) -> None:
     pixels = photograph(7)
     Image.fromarray(pixels).save(tmp_path / "a.png")

@@ -37,6 +37,7 @@ PROMPT, CALLING = 2.0, 5.0
 
 QUICK = ("--backbone", "embedded", "--image-size", "64", "--batch-size", "4")
 RUN, OTHER, BROKEN = "runs/done", "runs/other", "runs/broken"
+IMAGE_FILES = ("--overlays", "--maps", "tiff", "--masks", "png")
 TRAINED = ("-m", "stfpm", *QUICK, "-o", "epochs=2", "--data", "parts")
 
 
@@ -99,9 +100,9 @@ WRITERS = {
     "export --force": Writer(("export", RUN, "--to", "onnx", "--out", "exported", "--force"), ("exported",)),
     "calibrate an export": Writer(("calibrate", "exported", "--data", "parts/test/good"), ("exported",)),
     "predict": Writer(
-        ("predict", RUN, "parts/test", "--out", "made", "--overlays", "--format", "csv"),
+        ("predict", RUN, "parts/test", "--out", "made", *IMAGE_FILES, "--format", "csv"),
         ("made",),
-        ("predict", RUN, "parts/test", "--out", "made", "--overlays", "--append"),
+        ("predict", RUN, "parts/test", "--out", "made", *IMAGE_FILES, "--append"),
     ),
     "predict --append": Writer(
         ("predict", RUN, "parts/test", "--out", "made", "--append"),

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import Adcli, Outcome, assert_one_line, in_own_process, server, start_adcli
+
+from adcli import pipeline
 
 ONE_BY_ONE = ("--format", "jsonl", "--batch-size", "1", "--workers", "0")
 NOTHING = "no such file or folder"
@@ -183,6 +186,68 @@ def test_pictures_have_the_folders_of_the_images_and_rows_name_them(adcli: Adcli
     assert len(set(more)) == len(more) == 36
 
 
+@pytest.mark.parametrize("form", ["tiff", "npy"])
+def test_maps_and_masks_are_files_that_lie_and_are_called_as_the_images(
+    adcli: Adcli, trained: Path, parts: Path, form: str
+) -> None:
+    for name in ("a b/1.png", "\N{GRINNING FACE}/1.png", "1.png"):
+        Path("col", name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(parts / "test/scratch/000.png", Path("col", name))
+    shutil.copyfile(parts / "test/good/000.png", "col/good.png")
+    Image.open("col/1.png").save("col/1.bmp")
+    shown = adcli("predict", trained, "col", "--maps", form, "--masks", "png", "--out", "col", "--format", "jsonl")
+    assert shown.code == 0, shown.err
+    assert {row["picture"] for row in rows_of(shown, "jsonl")} == {""}
+    places = {
+        path.relative_to("col").as_posix() for path in Path("col").rglob("*.*") if path.suffix in (".png", ".bmp")
+    }
+    images = sorted(place for place in places if not place.startswith("maps/"))
+    written = {path.relative_to("col/maps").as_posix() for path in Path("col/maps").rglob("*") if path.is_file()}
+    assert written == {f"{image}.{ending}" for image in images for ending in (form, "mask.png")}
+    for said in pipeline.predict(pipeline.load(trained), [Path("col", image) for image in images]):
+        assert said.path is not None
+        beginning = f"col/maps/{said.path.relative_to('col')}"
+        anomaly_map = np.load(f"{beginning}.npy") if form == "npy" else np.asarray(Image.open(f"{beginning}.tiff"))
+        assert said.map is not None
+        np.testing.assert_allclose(anomaly_map, said.map, rtol=1e-4)
+        mask = np.asarray(Image.open(f"{beginning}.mask.png"))
+        assert (mask.any(), set(np.unique(mask)) <= {0, 255}) == (said.is_defect, True)
+    again = adcli("predict", trained, "col", "--maps", form, "--out", "col", "--append")
+    assert "5 images, " in again.err
+
+
+@pytest.mark.parametrize("kind", ["overlay", "heatmap", "outlines"])
+def test_a_picture_alone_has_the_size_of_its_photograph_and_rows_name_it(
+    adcli: Adcli, trained: Path, photos: Path, kind: str
+) -> None:
+    outcome = adcli("predict", trained, photos / "000.png", "--pictures", kind, "--out", "day", "--format", "jsonl")
+    (row,) = rows_of(outcome, "jsonl")
+    with Image.open(Path("day", row["picture"])) as drawn, Image.open(photos / "000.png") as photo:
+        assert (row["picture"], drawn.size, drawn.mode) == ("maps/000.png.png", photo.size, "RGB")
+
+
+def test_overlays_are_pictures_of_panels(adcli: Adcli, trained: Path, photos: Path) -> None:
+    for out, options in (
+        ("a", ["--overlays"]),
+        ("b", ["--pictures", "panels"]),
+        ("c", ["--overlays", "--maps", "npy"]),
+    ):
+        assert adcli("predict", trained, photos / "000.png", *options, "--out", out).code == 0
+    contents = {Path(out, "maps/000.png.png").read_bytes() for out in "abc"}
+    assert len(contents) == 1
+
+
+def test_a_model_that_only_classifies_has_no_maps_to_write(adcli: Adcli, parts: Path) -> None:
+    quick = ("-m", "dfkde", "--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=1")
+    assert adcli("train", *quick, "--data", parts, "--out", "bare").code == 0
+    for options in (("--maps", "tiff"), ("--masks", "png"), ("--pictures", "overlay")):
+        refused = adcli("predict", "bare", parts / "test/good", *options, "--out", "day")
+        assert_one_line(refused, 2, f"{options[0]} needs anomaly maps", "bare only classifies")
+        assert not refused.out
+        assert not Path("day").exists()
+    assert adcli("predict", "bare", parts / "test/good", "--overlays", "--out", "day").code == 0
+
+
 def test_where_there_are_no_verdicts_none_are_counted(adcli: Adcli, parts: Path) -> None:
     quick = ("-m", "padim", "--backbone", "random:resnet18", "--image-size", "64", "-o", "layers=1,2")
     assert adcli("train", *quick, "--data", parts / "train/good", "--calibration", "none", "--out", "bare").code == 0
@@ -192,6 +257,11 @@ def test_where_there_are_no_verdicts_none_are_counted(adcli: Adcli, parts: Path)
     gate = adcli("predict", "bare", parts / "test/scratch", "--fail-on-defect")
     assert_one_line(gate, 2, "--fail-on-defect needs a threshold", "adcli calibrate bare --data DIR")
     assert not gate.out
+    for options in (("--masks", "png"), ("--pictures", "outlines")):
+        refused = adcli("predict", "bare", parts / "test/scratch", *options, "--out", "more")
+        assert_one_line(refused, 2, f"{options[0]}", "needs a threshold", "adcli calibrate bare --data DIR")
+        assert not Path("more").exists()
+    assert adcli("predict", "bare", parts / "test/scratch", "--maps", "npy", "--out", "more").code == 0
 
 
 def test_the_gate_lets_nothing_pass_without_images(
@@ -251,13 +321,14 @@ def test_a_reader_that_leaves_changes_neither_the_exit_code_nor_the_table(
 
 
 def test_options_that_need_a_table_say_so(adcli: Adcli, trained: Path, photos: Path) -> None:
-    for option in ("--append", "--overlays"):
-        assert_one_line(adcli("predict", trained, photos, option), 2, f"{option} needs --out")
+    given = ("--append", "--overlays", "--maps tiff", "--masks png", "--pictures heatmap")
+    for option, *value in map(str.split, given):
+        assert_one_line(adcli("predict", trained, photos, option, *value), 2, f"{option} needs --out")
+    both = adcli("predict", trained, photos, "--overlays", "--pictures", "heatmap", "--out", "day")
+    assert_one_line(both, 2, "--overlays draws panels")
 
 
 def test_from_python_every_image_has_a_prediction(trained: Path, photos: Path, tmp_path: Path) -> None:
-    from adcli import pipeline
-
     scorer = pipeline.open_scorer(pipeline.load(trained))
     assert (scorer.origin.run, len(scorer.origin.model)) == (trained.name, 64)
     wrong = np.zeros((3, 3), float)

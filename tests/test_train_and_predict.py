@@ -231,6 +231,22 @@ def test_runs_are_compared_on_their_test_images(adcli: Adcli, parts: Path, run: 
     assert adcli("compare", first).code == 2
 
 
+def test_runs_are_compared_by_any_metric_and_drawn(adcli: Adcli, parts: Path, run: Path, tmp_path: Path) -> None:
+    second, page = train(adcli, parts, "-o", "coreset=0.05"), tmp_path / "runs.html"
+    kept = [json.loads((path / "metrics.json").read_text()) for path in (run, second)]
+    for metric, level, key in (("f1_max", "image", "f1_max"), ("detection_rate", "image", "detection_rate")):
+        found = json.loads(adcli("compare", run, second, "--metric", metric, "--json").out)
+        assert [row["value"] for row in found["runs"]] == pytest.approx([each[level][key] for each in kept])
+        assert all(row["interval"] for row in found["runs"])
+    found = json.loads(adcli("compare", run, second, "--metric", "aupro", "--json").out)
+    assert (found["metric"], [row["interval"] for row in found["runs"]]) == ("pixel.aupro", [None, None])
+    assert [row["value"] for row in found["runs"]] == [each["pixel"]["aupro"] for each in kept]
+    outcome = adcli("compare", run, second, "--metric", "aupro", "--out", page)
+    assert "nobody can tell chance" in outcome.out
+    assert f"difference to {run.name}" in page.read_text(encoding="utf-8")
+    assert_one_line(adcli("compare", run, second, "--metric", "aurok"), 2, "--metric names 'aurok'")
+
+
 def test_runs_are_listed_and_shown(adcli: Adcli, parts: Path, run: Path) -> None:
     (listed,) = json.loads(adcli("runs", "--json").out)
     assert (listed["name"], listed["state"], listed["model"]) == (run.name, "finished", "patchcore")

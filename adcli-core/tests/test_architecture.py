@@ -41,12 +41,13 @@ ALLOWED = {
     "data": "contract _plugins _process",
     "scoring": "contract data metrics",
     "nn": "contract _plugins _process data scoring",
-    "report": "contract data metrics scoring",
     "runs": "contract _process data scoring nn",
+    "sweeps": "contract _plugins data metrics scoring runs",
+    "report": "contract data metrics scoring sweeps",
     "exports": "contract _plugins data metrics scoring runs",
-    "pipeline": "contract _plugins _process data metrics scoring nn report runs exports",
+    "pipeline": "contract _plugins _process data metrics scoring nn report runs sweeps exports",
     "testing": "contract _plugins data scoring nn runs exports pipeline",
-    "cli": "contract _plugins _process data metrics scoring runs pipeline testing",
+    "cli": "contract _plugins _process data metrics scoring runs sweeps pipeline testing",
 }
 """By folder, the folders it may import: only such as stand above it here."""
 
@@ -64,7 +65,19 @@ PRIVATE = {
 HEAVY = ("torch", "torchvision", "timm", "adcli.nn")
 """What takes a second to import, and may be missing on a machine that only predicts."""
 
-WITHOUT_TORCH = ("contract", "_plugins", "_process", "cli", "data", "exports", "metrics", "report", "runs", "scoring")
+WITHOUT_TORCH = (
+    "contract",
+    "_plugins",
+    "_process",
+    "cli",
+    "data",
+    "exports",
+    "metrics",
+    "report",
+    "runs",
+    "scoring",
+    "sweeps",
+)
 """Folders that import nothing heavy when they are imported themselves."""
 
 NEVER_TORCH = ("data", "metrics", "scoring")

@@ -54,6 +54,11 @@ def test_runs_of_several_settings_are_never_averaged() -> None:
     assert check([named], *several) == [(0.95, None, "within")]
 
 
+def test_categories_may_have_settings_of_their_own() -> None:
+    several = [outcome("a", 0, 0.9, image_size="256"), outcome("b", 0, 0.8, image_size="384")]
+    assert check([Published({"category": "mean"}, AUROC, 0.85)], *several) == [(0.85, None, "within")]
+
+
 def test_runs_of_other_models_are_not_of_the_recipe() -> None:
     others = outcome("a", 0, 0.1)
     factors = {**others.cell.factors, "model": "dfm"}

@@ -181,8 +181,15 @@ def storing(path: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that its name never stands for half of it; a text is UTF-8, what is none with backslashes."""
-    with _temporary(path) as file, storing(path):
+    with writing(path) as file:
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write that gets its name at the end, if no error is raised; see :func:`write_atomically`."""
+    with _temporary(path) as file, storing(path):
+        yield file
         file.flush()
         _replace(file, path)
 

@@ -29,6 +29,7 @@ from adcli.cli.flags import (
     setting,
     settings,
 )
+from adcli.cli.image_files import MAPS, MASKS, PICTURES, ImageFiles, check_threshold
 from adcli.errors import DEFECT_FOUND, DataError, OptionError, printable
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ _NAME_LENGTH = 1000
 @flag("--format", "form", section="Output", type=Choice(FORMATS), default="table", help="How to print (table).")
 @flag("--json", "as_json", is_flag=True, section="Output", help="The same as --format json.")
 @flag("--overlays", is_flag=True, section="Output", help="Draw a picture of each image into --out.")
+@flag(
+    "--pictures",
+    section="Output",
+    type=Choice(PICTURES),
+    metavar="KIND",
+    help="What to draw: panels, as --overlays does; or alone, an overlay, a heatmap, or outlines.",
+)
+@flag("--maps", section="Output", type=Choice(MAPS), help="Write each image's anomaly map into --out.")
+@flag("--masks", section="Output", type=Choice(MASKS), help="Write what is marked as defective into --out.")
 @flag(_FAIL, is_flag=True, section="Output", help="Exit with code 3 for a defect, else 4 without a verdict.")
 @setting("false_alarm_rate", otherwise="the run's")
 @settings("part", "views")
@@ -77,6 +87,9 @@ def predict(
     form: str,
     as_json: bool,
     overlays: bool,
+    pictures: str | None,
+    maps: str | None,
+    masks: str | None,
     fail_on_defect: bool,
     false_alarm_rate: float | None,
     **scoring: Any,
@@ -89,16 +102,16 @@ def predict(
     """
     if not paths:
         raise OptionError(_explain_lack(run))
-    for given, option in ((overlays, "--overlays"), (append, "--append")):
-        if given and out is None:
-            raise OptionError("needs --out DIR, where predictions.csv is written.", option=option)
+    files = ImageFiles.asked(overlays, pictures, maps, masks)
+    if out is None and (needing := [*files.options, *(["--append"] if append else [])]):
+        raise OptionError("needs --out DIR, where predictions.csv is written.", option=needing[0])
     pipeline = load_pipeline()
     progress = ConsoleProgress()
     skip_unreadable = bool(scoring.get("skip_unreadable"))
     opened = _find_run(run, paths, progress)
-    if fail_on_defect and opened.calibration.image_threshold is None:
-        command = quote("adcli", "calibrate", opened.path, "--data", "DIR")
-        raise OptionError(f"needs a threshold, and {opened.path} has none; set one with: {command}", option=_FAIL)
+    files.check(opened)
+    if fail_on_defect:
+        check_threshold(opened, _FAIL)
     images = _find_images(paths, skip_unreadable, progress)
     with _table(out, append, progress) as table:
         progress.note(pipeline.calibrated_since(opened))
@@ -109,7 +122,7 @@ def predict(
         with _Answers("json" if as_json else form, out, table, scorer, progress) as answers:
             # A bar between the lines of a table on the same terminal would be noise.
             predictions = pipeline.predict(scorer, images, progress=None if _is_terminal() else progress)
-            for prediction in _draw(predictions, out, paths) if overlays and out else predictions:
+            for prediction in predictions if out is None else files.write(predictions, out, paths):
                 answers.take(prediction)
                 if has_lost_reader() and table is None and not fail_on_defect:
                     # Nobody would learn of the others.
@@ -206,15 +219,6 @@ def _table(out: Path | None, append: bool, progress: ConsoleProgress) -> Iterato
             torn = f"{table.cut} bytes: '{table.torn}'"
             progress.note(f"warning: {table.path}: its last row was not whole, and was cut off ({torn})")
         yield table
-
-
-def _draw(predictions: Iterable["Prediction"], out: Path, paths: tuple[str, ...]) -> Iterator["Prediction"]:
-    """Draw pictures into folders like those below what was given."""
-    from adcli.data.folder import common_folder
-    from adcli.data.written import PICTURES_FOLDER
-    from adcli.pipeline import draw
-
-    return draw(predictions, out / PICTURES_FOLDER, None if "-" in paths else common_folder(paths))
 
 
 class _Answers:

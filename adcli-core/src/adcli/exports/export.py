@@ -66,6 +66,7 @@ class _Manifest(TypedDict):
     exporter: str
     plugin: Maker
     run: _MadeFrom
+    task: Task
     image_size: tuple[Side, Side]
     graph: _Graph
     calibration: NotRequired[_Summary]

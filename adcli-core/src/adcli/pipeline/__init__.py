@@ -24,33 +24,39 @@ if TYPE_CHECKING:
     from adcli.exports.export import Export
     from adcli.pipeline._backbones import DescribedBackbone, describe_backbone
     from adcli.pipeline._bench import Timings, bench
-    from adcli.pipeline._compare import Standing, Standings, compare_runs
+    from adcli.pipeline._compare import Standing, Standings, compare_runs, write_comparison
     from adcli.pipeline._drift import Drifting, drift
     from adcli.pipeline._evaluate import evaluate
     from adcli.pipeline._evaluation_pass import Evaluation
     from adcli.pipeline._export import export
     from adcli.pipeline._job import Trained
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
-    from adcli.pipeline._open import calibrated_since, find, load, open_scorer
+    from adcli.pipeline._open import calibrated_since, find, has_maps, load, open_scorer
     from adcli.pipeline._predict import draw, predict
     from adcli.pipeline._preview import preview
     from adcli.pipeline._qualify import Qualification, qualify
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
     from adcli.pipeline._report import report
     from adcli.pipeline._sweep import SweepPlan, plan_sweep, read_results, sweep
+    from adcli.pipeline._sweep_page import write_sweep_page
     from adcli.pipeline._task import carry_out
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
     from adcli.pipeline._verify import Verification, record_masters, verify
+    from adcli.report.map_files import write_map, write_mask
     from adcli.runs.calibrations import KeptCalibration
     from adcli.runs.run import Run
     from adcli.runs.settings import TrainSettings
     from adcli.scoring.prediction import Prediction
+    from adcli.sweeps.comparing import Comparison, Contrast, compare_groups
     from adcli.sweeps.results import SweepResults
+    from adcli.sweeps.summary import Mean, Summary, summarise
     from adcli.sweeps.tasks import ExecutorRequest, Task, TaskOutcome
 
 __all__ = [
     "CategoryResult",
+    "Comparison",
+    "Contrast",
     "DescribedBackbone",
     "Drifting",
     "Evaluation",
@@ -59,11 +65,13 @@ __all__ = [
     "Finding",
     "Inspection",
     "KeptCalibration",
+    "Mean",
     "Prediction",
     "Qualification",
     "Run",
     "Standing",
     "Standings",
+    "Summary",
     "SweepPlan",
     "SweepResults",
     "Task",
@@ -78,6 +86,7 @@ __all__ = [
     "calibrated_since",
     "calibrations",
     "carry_out",
+    "compare_groups",
     "compare_runs",
     "describe_backbone",
     "draw",
@@ -85,6 +94,7 @@ __all__ = [
     "evaluate",
     "export",
     "find",
+    "has_maps",
     "inspect_data",
     "load",
     "open_scorer",
@@ -100,10 +110,15 @@ __all__ = [
     "report",
     "restore_calibration",
     "resume",
+    "summarise",
     "sweep",
     "train",
     "train_categories",
     "verify",
+    "write_comparison",
+    "write_map",
+    "write_mask",
+    "write_sweep_page",
 ]
 
 _HOMES = {
@@ -111,13 +126,13 @@ _HOMES = {
     "adcli.exports.export": ("Export",),
     "adcli.pipeline._backbones": ("DescribedBackbone", "describe_backbone"),
     "adcli.pipeline._bench": ("Timings", "bench"),
-    "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs"),
+    "adcli.pipeline._compare": ("Standing", "Standings", "compare_runs", "write_comparison"),
     "adcli.pipeline._drift": ("Drifting", "drift"),
     "adcli.pipeline._evaluate": ("evaluate",),
     "adcli.pipeline._evaluation_pass": ("Evaluation",),
     "adcli.pipeline._export": ("export",),
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
-    "adcli.pipeline._open": ("calibrated_since", "find", "load", "open_scorer"),
+    "adcli.pipeline._open": ("calibrated_since", "find", "has_maps", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
     "adcli.pipeline._preview": ("preview",),
     "adcli.pipeline._qualify": ("Qualification", "qualify"),
@@ -129,11 +144,15 @@ _HOMES = {
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
     "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
+    "adcli.report.map_files": ("write_map", "write_mask"),
     "adcli.runs.settings": ("TrainSettings",),
     "adcli.runs.calibrations": ("KeptCalibration",),
     "adcli.runs.run": ("Run",),
     "adcli.scoring.prediction": ("Prediction",),
+    "adcli.pipeline._sweep_page": ("write_sweep_page",),
+    "adcli.sweeps.comparing": ("Comparison", "Contrast", "compare_groups"),
     "adcli.sweeps.results": ("SweepResults",),
+    "adcli.sweeps.summary": ("Mean", "Summary", "summarise"),
     "adcli.sweeps.tasks": ("ExecutorRequest", "Task", "TaskOutcome"),
 }
 

@@ -27,12 +27,12 @@ from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
 from adcli.runs.find import check_name
 from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
+from adcli.runs.scores import SCORES_FILE as SCORES_FILE
 from adcli.scoring.part_verdicts import PARTS_FILE, PartVerdicts, part_lines
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
 
-SCORES_FILE = "scores.csv"
 KNOWN = ("label", "defect")
 """What its rows have beside the verdict record."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from adcli._changes import inside
 from adcli._commands import quote
+from adcli._plugins.registry import registry
 from adcli.data.part_rule import PartRule
 from adcli.data.source import ImageSource
 from adcli.errors import OptionError, RunError, one_line
@@ -73,6 +74,19 @@ def _is_export(path: Path) -> bool:
 def calibrated_since(opened: Run | Export) -> str:
     """Say whether the run that an export lies in was calibrated since it was made; nothing if not."""
     return opened.find_newer_calibration() if isinstance(opened, Export) else ""
+
+
+def has_maps(opened: Run | Export) -> bool:
+    """Tell whether a run or an export has anomaly maps; if not, its model only classifies.
+
+    Raises:
+        PluginError: the plugin of a run's model is missing or incompatible.
+    """
+    if isinstance(opened, Export):
+        task = opened.manifest["task"]
+    else:
+        task = registry().models.find_maker(opened.record["model"], opened.record["plugin"], opened.path).spec.task
+    return bool(task == "segmentation")
 
 
 def open_scorer(

@@ -1,25 +1,28 @@
 """Predicting with a run or an export."""
 
 import hashlib
-import io
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
+from typing import Literal, get_args
 
 import numpy as np
 
-from adcli._files import remove_leftovers, storing, write_atomically
+from adcli._files import remove_leftovers, storing, writing
 from adcli._system import is_reserved
 from adcli.data.folder import images_in
 from adcli.data.left_out import Omissions
 from adcli.data.photograph import ImageLike, Photograph, Unreadable
-from adcli.errors import DataError
+from adcli.errors import DataError, OptionError
+from adcli.options import list_choices
 from adcli.pipeline._open import open_scorer
 from adcli.progress import Progress, Silent
-from adcli.report.overlays import draw_overlay
+from adcli.report.map_files import write_map, write_mask
+from adcli.report.overlays import Alone, draw_alone, draw_overlay
 from adcli.scoring.opened import Opened
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
@@ -71,33 +74,88 @@ def _expand(images: Iterable[ImageLike], left_out: Omissions) -> Iterator[ImageL
             yield Unreadable(str(image), error.message, Path(image))
 
 
-def draw(predictions: Iterable[Prediction], folder: Path, root: Path | None = None) -> Iterator[Prediction]:
+Picture = Literal["", "panels", Alone]
+MapForm = Literal["", "tiff", "npy"]
+
+
+def draw(
+    predictions: Iterable[Prediction],
+    folder: Path,
+    root: Path | None = None,
+    *,
+    picture: Picture = "panels",
+    maps: MapForm = "",
+    masks: bool = False,
+) -> Iterator[Prediction]:
     """Write a picture of each photograph into a folder, and pass the prediction on; its ``picture`` is the file.
 
-    Pictures lie in the folder as the photographs lie in ``root``. A photograph outside of it, or any without a root,
-    has the folders of its name. Names are compared without case, and no picture replaces another: later ones get a
-    number.
+    Files lie in the folder as the photographs lie in ``root``. A photograph outside of it, or any without a root,
+    has the folders of its name. Names are compared without case, and no file replaces another: later ones get a
+    number. All files of a photograph have the same beginning: ``a.png.png``, ``a.png.tiff`` and ``a.png.mask.png``.
 
     Args:
-        predictions: as they come; of those that cannot be read, nothing is drawn.
+        predictions: as they come; of those that cannot be read, nothing is written.
         folder: where to, made if need be.
         root: an absolute folder.
+        picture: ``"panels"``, the photograph beside its heat map with a caption; alone and of the photograph's size,
+            ``"overlay"``, the heat map over it, ``"heatmap"``, the colours of the map, or ``"outlines"``, the
+            photograph with what is marked; or ``""``, none.
+        maps: ``"tiff"`` or ``"npy"`` to write the maps as well, as :func:`write_map` does.
+        masks: whether to write the masks as well, as :func:`write_mask` does.
 
     Raises:
-        StorageError: a picture cannot be written.
+        OptionError: there is no such picture or file of maps; or the model has no maps, or masks have no threshold.
+        StorageError: a file cannot be written.
     """
-    names = PictureNames(folder, root)
+    for given, choices in ((picture, get_args(Picture)), (maps, get_args(MapForm))):
+        if given not in choices:
+            raise OptionError(f"'{given}' is none of {list_choices([repr(choice) for choice in choices])}.")
+    return _draw(predictions, PictureNames(folder, root), _list_writers(picture, maps, masks))
+
+
+_Writer = Callable[[Prediction, Path], None]
+
+
+def _list_writers(picture: Picture, maps: MapForm, masks: bool) -> Mapping[str, _Writer]:
+    """Return what writes the files of a photograph, by how their names end."""
+    writers: dict[str, _Writer] = {}
+    if picture:
+        writers[_PICTURE] = partial(_write_picture, kind=picture)
+    if maps:
+        writers[f".{maps}"] = write_map
+    if masks:
+        writers[".mask.png"] = write_mask
+    return writers
+
+
+def _draw(
+    predictions: Iterable[Prediction], names: "PictureNames", writers: Mapping[str, _Writer]
+) -> Iterator[Prediction]:
     for prediction in predictions:
-        if not prediction.problem:
-            prediction.picture = names.take(prediction)
-            content = io.BytesIO()
-            draw_overlay(prediction).save(content, "PNG")
-            write_atomically(prediction.picture, content.getvalue())
+        if not prediction.problem and writers:
+            beginning = names.take(prediction, list(writers))
+            for ending, write in writers.items():
+                path = beginning.with_name(beginning.name + ending)
+                write(prediction, path)
+                if ending == _PICTURE:
+                    prediction.picture = path
         yield prediction
 
 
+def _write_picture(prediction: Prediction, path: Path, kind: Literal["panels", Alone]) -> None:
+    drawn = draw_overlay(prediction) if kind == "panels" else draw_alone(prediction, kind)
+    # Pictures of megapixels are compressed four times as fast so, and hardly any larger.
+    fast = {} if kind == "panels" else {"compress_level": 1}
+    with writing(path) as file:
+        drawn.save(file, "PNG", **fast)
+
+
+_PICTURE = ".png"
+"""How the names of pictures end."""
+
+
 class PictureNames:
-    """Files for pictures, none of which is there yet.
+    """Names for the files of photographs, none of which is there yet.
 
     Args:
         folder: where they lie.
@@ -110,8 +168,8 @@ class PictureNames:
         self._taken = set[str]()
         self._seen = set[Path]()
 
-    def take(self, prediction: Prediction) -> Path:
-        """Return the file for one, in a folder that is there."""
+    def take(self, prediction: Prediction, endings: Sequence[str]) -> Path:
+        """Return what the names of its files begin with, in a folder that is there; with each ending, it is free."""
         *folders, name = map(_shorten, self._place(prediction))
         place = self.folder.joinpath(*folders)
         with storing(place):
@@ -123,17 +181,18 @@ class PictureNames:
             if place not in self._seen:
                 self._seen.add(place)
                 remove_leftovers(place)
-            return self._free(place, "/".join(folders), name)
+            return self._free(place, "/".join(folders), name, endings)
 
-    def _free(self, place: Path, folders: str, name: str) -> Path:
+    def _free(self, place: Path, folders: str, name: str, endings: Sequence[str]) -> Path:
         key = _fold(f"{folders}/{name}")
         while True:
             self._count[key] += 1
-            file = f"{name}{'' if self._count[key] == 1 else f'-{self._count[key]}'}.png"
-            taken = _fold(f"{folders}/{file}")
-            if taken not in self._taken and not os.path.lexists(place / file):
-                self._taken.add(taken)
-                return place / file
+            beginning = f"{name}{'' if self._count[key] == 1 else f'-{self._count[key]}'}"
+            files = [f"{beginning}{ending}" for ending in endings]
+            taken = {_fold(f"{folders}/{file}") for file in files}
+            if not (taken & self._taken or any(os.path.lexists(place / file) for file in files)):
+                self._taken |= taken
+                return place / beginning
 
     def _place(self, prediction: Prediction) -> Sequence[str]:
         """Return the folders and the name of a photograph, so that they lead to nothing outside of a folder."""

@@ -1,10 +1,14 @@
-"""A picture of one prediction as an image file: the photograph, the heat map over it, and a caption."""
+"""Pictures of one prediction: the photograph beside its heat map, with a caption; or one of them alone."""
+
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from adcli.data.decoding import Pixels, Size
 from adcli.data.framing_standalone import scale_flags
+from adcli.errors import OptionError
+from adcli.metrics.strips import strips
 from adcli.report.cards import GAP
 from adcli.report.closeups import choose_part
 from adcli.report.colours import Map, Mask, colour_map
@@ -19,7 +23,18 @@ PANEL = 448
 CLOSE = 2
 """How many times larger than in the photograph a small region is in a panel of its own."""
 
-_MARGIN, _CAPTION, _TEXT = 12, 52, 16
+Alone = Literal["overlay", "heatmap", "outlines"]
+"""What may be drawn alone: the heat map over the photograph, the colours of the map, or the photograph outlined."""
+
+ALONE: tuple[Alone, ...] = get_args(Alone)
+
+_LINES = 500
+"""How many lines beside each other are as wide as the longest side of a picture that is drawn alone."""
+
+_SLAB = 512
+"""Rows in which regions are outlined at a time."""
+
+_MARGIN, _CAPTION, _TEXT, _LINE = 12, 52, 16, 2
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
 _PREDICTED, _TRUE = (255, 255, 255), (0, 229, 255)
 _VERDICTS = {"defect": ("DEFECT", _DEFECT), "good": ("GOOD", _GOOD), "": ("NO VERDICT", _INK)}
@@ -55,6 +70,48 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     return _add_caption(panels, title, prediction)
 
 
+def draw_alone(prediction: Prediction, kind: Alone) -> Image.Image:
+    """Draw one picture at the photograph's own size, without caption and margins.
+
+    Colours and outlines mean the same as in :func:`draw_overlay`. A heat map is black where the model did not look.
+
+    Args:
+        prediction: one that still has its pixels; a heat map needs none.
+        kind: what to draw; overlays and outlined photographs have the regions of a defect outlined in white.
+
+    Raises:
+        OptionError: the prediction has no map.
+    """
+    rows = prediction.rows_at(prediction.size)
+    if rows is None:
+        raise OptionError(f"{prediction.name}: has no anomaly map to draw, since its model only classifies.")
+    colours = prediction.calibration.map_range
+    if kind == "outlines":
+        drawn = prediction.photograph.pixels.copy()
+    else:
+        drawn = np.empty((*prediction.size, 3), np.uint8)
+        for part in strips(prediction.size):
+            if kind == "overlay":
+                drawn[part] = _lay_over(prediction.photograph.pixels[part], rows[part], colours)
+            else:
+                drawn[part] = np.rint(colour_map(rows[part], colours)[:, :, :3])
+    if kind != "heatmap" and prediction.marked is not None:
+        _outline_slabs(drawn, prediction.marked)
+    return Image.fromarray(drawn)
+
+
+def _outline_slabs(drawn: Pixels, marked: Mask) -> None:
+    """Outline what is marked in a picture of any size, some rows at a time; small lines would not be seen in it."""
+    width = max(round(max(marked.shape) / _LINES), _LINE)
+    around = 2 * width
+    for top in range(0, len(marked), _SLAB):
+        start = max(top - around, 0)
+        near = slice(start, top + _SLAB + around)
+        if marked[near].any():
+            outlined = _outline(drawn[near], marked[near], _PREDICTED, width, inside=False)
+            drawn[top : top + _SLAB] = outlined[top - start : top - start + _SLAB]
+
+
 def _fit_mask(mask: Mask, size: Size) -> Mask:
     """Return a mask at the size of a panel; of each region something is left that shows, however small it becomes."""
     shrunk = shrink_mask(mask, size)
@@ -71,14 +128,24 @@ def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -
     return drawn
 
 
-def _outline(image: Pixels, region: Mask | None, colour: Colour) -> Pixels:
-    """Draw a line of two pixels around a region, with a dark edge that shows on any ground."""
+def _outline(image: Pixels, region: Mask | None, colour: Colour, width: int = _LINE, *, inside: bool = True) -> Pixels:
+    """Draw a line of some pixels around a region, with a dark edge half as wide that shows on any ground.
+
+    Args:
+        image: what is drawn on; it is left as it is.
+        region: what to outline, if anything.
+        colour: of the line.
+        width: of the line, at least 2.
+        inside: whether the edge is drawn on the region as well.
+    """
     if region is None or not region.any():
         return image
     from scipy.ndimage import binary_dilation
 
-    line = binary_dilation(region, iterations=2) & ~region
-    edge = binary_dilation(line, iterations=1) & ~line
+    line = binary_dilation(region, iterations=width) & ~region
+    edge = binary_dilation(line, iterations=width // 2) & ~line
+    if not inside:
+        edge &= ~region
     drawn = image.copy()
     drawn[edge] = drawn[edge] // 3
     drawn[line] = colour

@@ -1,5 +1,6 @@
 """Comparing a sweep with what a paper published."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -91,12 +92,17 @@ def _is_of(factors: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 
 def _refuse_mixture(published: Published, meant: Sequence[Outcome]) -> None:
-    """Refuse a value of runs that differ in more than the category and the seed."""
-    for name in dict.fromkeys(name for outcome in meant for name in outcome.cell.factors):
-        found = {str(outcome.cell.factors.get(name)) for outcome in meant}
-        if len(found) > 1 and name not in ("category", "seed"):
-            listed = ", ".join(sorted(found))
+    """Refuse a value of runs that differ, of one category, in more than the seed."""
+    found: dict[tuple[Any, str], set[str]] = {}
+    names = dict.fromkeys(
+        name for outcome in meant for name in outcome.cell.factors if name not in ("category", "seed")
+    )
+    for outcome, name in itertools.product(meant, names):
+        factors = outcome.cell.factors
+        found.setdefault((factors["category"], name), set()).add(str(factors.get(name)))
+    for (_, name), values in found.items():
+        if len(values) > 1:
             raise OptionError(
-                f"{published.metric} {published.value:g}: the sweep has runs with {name} {listed}; name one of them "
-                f"beside the value, such as '{name}: {min(found)}'."
+                f"{published.metric} {published.value:g}: the sweep has runs with {name} {', '.join(sorted(values))}; "
+                f"name one of them beside the value, such as '{name}: {min(values)}'."
             )
