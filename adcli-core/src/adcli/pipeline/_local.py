@@ -198,7 +198,7 @@ class _Worker:
         except RuntimeError:
             self.process.kill()
             raise
-        self._send(sys.path)
+        self._send([entry for entry in sys.path if isinstance(entry, str)])
 
     def give(self, task: Task) -> None:
         """Have a task carried out."""
