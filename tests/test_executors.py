@@ -146,6 +146,7 @@ ENDS = {
 """What happens to a process, and what is said of its run."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes end in Linux's ways")
 @pytest.mark.usefixtures("on_path")
 def test_a_run_whose_process_ends_is_an_outcome_with_the_reason_and_ends_no_other(parts: Path, tmp_path: Path) -> None:
@@ -175,6 +176,7 @@ def test_what_is_printed_is_no_answer_and_modules_of_the_current_folder_are_not_
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_path")
 def test_the_end_of_a_process_that_has_nothing_to_do_ends_nothing(parts: Path, tmp_path: Path) -> None:
     watch = tmp_path / "watch"
@@ -191,6 +193,7 @@ def test_the_end_of_a_process_that_has_nothing_to_do_ends_nothing(parts: Path, t
     assert [(outcome.name, outcome.state) for outcome in outcomes] == [("long", "made")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_path")
 def test_with_fewer_processes_than_asked_for_runs_are_made_by_those_there_are(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -213,6 +216,7 @@ def test_with_fewer_processes_than_asked_for_runs_are_made_by_those_there_are(
         next(carry_out([task("c", parts, tmp_path)], 1))
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_whatever_its_process_made_before(parts: Path, tmp_path: Path) -> None:
     tasks = [
         task(name, parts, tmp_path, name.partition("-")[0], backbone="embedded")
@@ -226,6 +230,7 @@ def test_a_run_is_the_same_whatever_its_process_made_before(parts: Path, tmp_pat
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_command_that_is_ended_takes_its_runs_with_it_and_goes_on_when_started_again(
