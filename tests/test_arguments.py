@@ -10,6 +10,9 @@ from support import Adcli, assert_one_line
 from test_train_options import LONG, MANY
 
 from adcli.cli import cli
+from adcli.runs.settings import TrainSettings
+from adcli.sweeps.cells import Cell
+from adcli.sweeps.folder import list_runs
 
 DIGITS = "9" * 5000
 VALUES = [
@@ -46,6 +49,8 @@ GIVEN = {
     "shell": "bash",
     "model": "-m padim",
     "data": "--data .",
+    "folder": "sweep",
+    "recipe": "recipe.yaml",
 }
 """What makes the rest of a command right; what a parameter not listed here is called, fails loudly below."""
 
@@ -76,6 +81,9 @@ def stocked(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("stocked")
     shutil.copytree(trained, root / "run")
     (root / "file.txt").write_text("x")
+    list_runs(root / "sweep", [Cell("a", {"model": "padim"}, TrainSettings.parse({"model": "padim"}))])
+    published = "published: {source: a, values: [{metric: image.auroc, value: 1}]}"
+    (root / "recipe.yaml").write_text(f"grids: [{{model: padim}}]\n{published}\n")
     return root
 
 

@@ -22,6 +22,7 @@ HOLE = "X"
 MENTIONED = {
     "adcli bench",
     "adcli calibrate",
+    "adcli compare",
     "adcli drift",
     "adcli evaluate",
     "adcli plugin new",
@@ -89,7 +90,8 @@ def test_every_command_in_a_message_can_be_typed(line: str, tmp_path: Path, monk
     # Folders that are read have to be there.
     (tmp_path / "masters").mkdir()
     given = parse(line).params
-    assert is_known(given.get("model") or HOLE, registry().models)
+    for model in (given.get("model") or HOLE).split(","):
+        assert is_known(model, registry().models)
     assert is_known(given.get("to") or HOLE, registry().exporters)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from adcli.metrics import PixelMetrics, summarise
-from adcli.report.cards import Picture, picture
+from adcli.pictures.cards import Picture, picture
 from adcli.report.page import Card, Page
 from adcli.scoring.calibration import Calibration
 

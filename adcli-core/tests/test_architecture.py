@@ -19,10 +19,13 @@ BEGIN, END = "<!-- graph -->\n", "<!-- /graph -->"
 CONTRACT = (
     "__init__",
     "_artefacts",
+    "_bars",
     "_changes",
     "_commands",
     "_files",
+    "_frames",
     "_locking",
+    "_showing",
     "_spelling",
     "_system",
     "errors",
@@ -39,13 +42,14 @@ ALLOWED = {
     "_plugins": "contract",
     "_process": "contract",
     "data": "contract _plugins _process",
-    "scoring": "contract data metrics",
+    "pictures": "contract data",
+    "scoring": "contract data metrics pictures",
     "nn": "contract _plugins _process data scoring",
-    "runs": "contract _process data scoring nn",
+    "runs": "contract _process data metrics scoring nn",
     "sweeps": "contract _plugins data metrics scoring runs",
-    "report": "contract data metrics scoring sweeps",
+    "report": "contract data metrics pictures scoring sweeps",
     "exports": "contract _plugins data metrics scoring runs",
-    "pipeline": "contract _plugins _process data metrics scoring nn report runs sweeps exports",
+    "pipeline": "contract _plugins _process data metrics pictures scoring nn report runs sweeps exports",
     "testing": "contract _plugins data scoring nn runs exports pipeline",
     "cli": "contract _plugins _process data metrics scoring runs sweeps pipeline testing",
 }
@@ -54,7 +58,20 @@ ALLOWED = {
 TYPES_ONLY = {("contract", "runs"), ("exports", "nn")}
 """Further edges, under ``if TYPE_CHECKING`` alone."""
 
-SHARED = ("_artefacts", "_changes", "_commands", "_files", "_locking", "_plugins", "_process", "_spelling", "_system")
+SHARED = (
+    "_artefacts",
+    "_bars",
+    "_changes",
+    "_commands",
+    "_files",
+    "_frames",
+    "_locking",
+    "_plugins",
+    "_process",
+    "_showing",
+    "_spelling",
+    "_system",
+)
 """Private to the core, and shared by its folders."""
 
 PRIVATE = {
@@ -73,6 +90,7 @@ WITHOUT_TORCH = (
     "data",
     "exports",
     "metrics",
+    "pictures",
     "report",
     "runs",
     "scoring",
@@ -80,7 +98,7 @@ WITHOUT_TORCH = (
 )
 """Folders that import nothing heavy when they are imported themselves."""
 
-NEVER_TORCH = ("data", "metrics", "scoring")
+NEVER_TORCH = ("data", "metrics", "pictures", "scoring")
 """Folders that import nothing heavy even later, in a function."""
 
 

@@ -8,7 +8,7 @@ from pages import photograph
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from adcli.report.cards import HEAT_BYTES, LONG_SIDE, PHOTO_BYTES, Picture, outline, picture
+from adcli.pictures.cards import HEAT_BYTES, LONG_SIDE, PHOTO_BYTES, Picture, outline, picture
 
 
 def polygons(path: str) -> list[np.ndarray]:

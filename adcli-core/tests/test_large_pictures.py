@@ -13,10 +13,10 @@ from scipy.ndimage import label
 from adcli.data.framing import Framing
 from adcli.data.photograph import Photograph
 from adcli.data.samples import Sample
-from adcli.report.cards import LONG_SIDE, PHOTO_BYTES, picture
+from adcli.pictures.cards import LONG_SIDE, PHOTO_BYTES, picture
+from adcli.pictures.shrinking import FEW, NOTICED, fit_map, show_spots, shrink_mask
 from adcli.report.gallery import Gallery
 from adcli.report.overlays import PANEL, draw_overlay
-from adcli.report.shrinking import FEW, NOTICED, fit_map, show_spots, shrink_mask
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction
 

@@ -11,9 +11,9 @@ from PIL import Image
 from adcli.data.framing import Framing, parse_framing
 from adcli.data.photograph import Photograph, Unreadable
 from adcli.errors import DataError, OptionError, StorageError
+from adcli.pictures.colours import colour_map
 from adcli.pipeline import draw, write_map, write_mask
 from adcli.report import map_files
-from adcli.report.colours import colour_map
 from adcli.report.overlays import ALONE, draw_alone
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.prediction import Prediction

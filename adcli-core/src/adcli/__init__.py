@@ -5,6 +5,7 @@ This module holds what a plugin's entry-point module needs, and imports nothing 
 
 from importlib.metadata import version
 
+from adcli._bars import ProgressBar
 from adcli._commands import install_command
 from adcli.errors import (
     AdcliError,
@@ -45,6 +46,7 @@ __all__ = [
     "Options",
     "PluginError",
     "Progress",
+    "ProgressBar",
     "ProgressEvent",
     "RunError",
     "Silent",

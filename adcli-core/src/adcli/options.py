@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
+from adcli._showing import cut
 from adcli.errors import OptionError, one_line, suggest
 
 _BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
@@ -81,6 +82,10 @@ def validate(cls: "type[Options]", name: str, value: Any) -> Any:
     return read
 
 
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
 class OptionInfo(NamedTuple):
     """What ``adcli models show`` prints about one option."""
 
@@ -110,8 +115,10 @@ class Options:
             object.__setattr__(self, field.name, validate(type(self), field.name, getattr(self, field.name)))
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in _fields(type(self)))
-        return f"{type(self).__name__}({values})"
+        """Return the options that are not as by default, in a line."""
+        values = ((field, getattr(self, field.name)) for field in _fields(type(self)))
+        told = ", ".join(f"{field.name}={value!r}" for field, value in values if value != _default(field))
+        return cut(f"{type(self).__name__}({told})")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)

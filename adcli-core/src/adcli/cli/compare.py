@@ -65,7 +65,7 @@ def compare(
     \b
     Examples:
       adcli compare patchcore-bottle padim-bottle
-      adcli compare S --by model --metric aupro --out forest.html
+      adcli compare S --metric aupro --out forest.html
     """
     for option in ("metric", "by", "over", "against", "out"):
         name_key(ctx, option, f"--{option}")

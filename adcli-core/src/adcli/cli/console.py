@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from adcli import _system
+from adcli._bars import TerminalBars
 from adcli.errors import one_line, printable
 
 if TYPE_CHECKING:
@@ -103,38 +104,21 @@ def print_versions() -> None:
     click.echo(", ".join(f"{name} {version}" for name, version in versions()), err=True)
 
 
-class ConsoleProgress:
+class ConsoleProgress(TerminalBars):
     """Bars and notes on stderr; bars only if a person watches, and nothing but warnings if they ask for quiet."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
-        self.console = Console(stderr=True, highlight=False)
+        super().__init__()
         self.voice = voice()
         self.typed = typed()
-        self._bars: Any = None
 
-    def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
-        if not self.console.is_terminal or total == 0 or self.voice == "quiet":
-            yield from items
-            return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        shown = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        facts = TextColumn("{task.fields[facts]}")
-        try:
-            with Progress(*shown, facts, console=self.console, transient=True) as self._bars:
-                task = self._bars.add_task(description, total=total, facts="")
-                for item in items:
-                    yield item
-                    self._bars.advance(task)
-        finally:
-            self._bars = None
+    @property
+    def is_watched(self) -> bool:
+        return super().is_watched and self.voice != "quiet"
 
     def report(self, event: "ProgressEvent") -> None:
-        if self._bars is not None:
-            self._bars.update(self._bars.task_ids[-1], facts=str(event))
-        elif self.voice == "verbose":
+        super().report(event)
+        if self._bars is None and self.voice == "verbose":
             self.note(f"{event.what}: {event}")
 
     def note(self, text: str) -> None:

@@ -16,17 +16,17 @@ from adcli.cli.flags import (
     json_flag,
     megapixels_flag,
     name_key,
-    operand,
     out_flag,
     parse_pairs,
     settings,
 )
+from adcli.cli.sweep_results import check_recipe, print_results, show
 from adcli.errors import AdcliError, OptionError
 from adcli.runs.settings import FIELDS
 
 if TYPE_CHECKING:
     from adcli.pipeline import SweepPlan, SweepResults
-    from adcli.sweeps.checking import Deviation
+    from adcli.sweeps.results import Outcome
 
 _SPLIT = ("model", "data", "seed", "image_size", "shots")
 _OTHERS = tuple(name for name in FIELDS if name not in (*_SPLIT, "options", "data_options"))
@@ -112,9 +112,8 @@ def sweep(
 
     \b
     Examples:
-      adcli sweep -m padim,dfm --data mvtec_ad --seed 0..4 --out S
-      adcli sweep -m patchcore --data photos -o coreset=0.01 \\
-          -o coreset=0.1 --out S
+      adcli sweep -m padim,dfm --data visa --seed 0..4 --out S
+      adcli sweep -m padim -o sigma=2 -o sigma=4 --out S
       adcli sweep --out S --shard 1/8
     """
     if ctx.invoked_subcommand is not None:
@@ -148,66 +147,6 @@ def sweep(
         _name_setting(error, config, given)
         raise
     _print_outcome(found, as_json)
-
-
-@sweep.command("check")
-@operand("recipe", "A recipe: a YAML file with published values.", complete="files", type=Place())
-@operand("folder", "The folder of its sweep.", complete="folders", type=Place())
-@json_flag
-def check_recipe(recipe: Path, folder: Path, as_json: bool) -> None:
-    """Compare a sweep with what a paper published.
-
-    Prints each published value beside the mean of the runs over the seeds, and the difference. A run may be off by what
-    the recipe allows, or else by 0.01.
-    """
-    from adcli.sweeps.checking import check_published
-    from adcli.sweeps.files import read_sweep_file
-    from adcli.sweeps.folder import read_results
-
-    read = read_sweep_file(recipe)
-    if not read.published:
-        raise OptionError(f"{recipe}: has no published values; give a recipe, such as one of docs/recipes.")
-    found = check_published(read, read_results(folder))
-    if as_json:
-        print_json(
-            {"about": read.about, "source": read.source, "values": [_describe_deviation(each) for each in found]}
-        )
-        return
-    print_fact("recipe", read.about)
-    print_fact("source", read.source)
-    print_table(
-        ("of", "metric", "published", "found", "difference", "runs", "verdict"),
-        [_list_deviation(each) for each in found],
-        "",
-        typed=("of", "metric"),
-    )
-
-
-def _describe_deviation(found: "Deviation") -> dict[str, Any]:
-    return {
-        **found.published.where,
-        "metric": found.published.metric,
-        "published": found.published.value,
-        "found": found.value,
-        "spread": found.spread,
-        "difference": found.difference,
-        "runs": {"made": found.made, "missing": found.missing},
-        "verdict": found.verdict,
-    }
-
-
-def _list_deviation(found: "Deviation") -> list[str]:
-    published = found.published
-    spread = "" if found.spread is None else f" ± {found.spread:.3f}"
-    return [
-        " ".join(map(str, published.where.values())),
-        published.metric,
-        f"{published.value:.3f}",
-        "" if found.value is None else f"{found.value:.3f}{spread}",
-        "" if found.difference is None else f"{found.difference:+.3f}",
-        f"{found.made} of {found.made + found.missing}",
-        found.verdict,
-    ]
 
 
 def _read_grids(config: Path | None, given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -274,30 +213,32 @@ def _text(value: object) -> str:
 def _print_outcome(found: "SweepResults", as_json: bool) -> None:
     """Print what came out; raises if a run failed."""
     folder = relative(found.folder)
-    counts = f"{len(found.made)} made, {len(found.failed)} failed, {len(found.missing)} missing"
     if as_json:
-        print_json(
-            {
-                "sweep": str(found.folder),
-                "runs": [
-                    {
-                        "run": str(outcome.path) if outcome.path else None,
-                        "name": outcome.cell.name,
-                        **outcome.cell.factors,
-                        "metrics": dict(outcome.metrics),
-                        "seconds": dict(outcome.seconds),
-                        "error": outcome.error or None,
-                    }
-                    for outcome in found.outcomes
-                ],
-            }
-        )
+        print_json({"sweep": str(found.folder), "runs": [_describe_outcome(outcome) for outcome in found.outcomes]})
     else:
+        if found.made:
+            print_results(found)
         print_fact("sweep", folder)
-        print_fact("runs", f"{len(found.outcomes)}: {counts}")
-        print_fact("look at", quote("adcli", "sweep", "show", folder))
+        missing = f", {len(found.missing)} not made yet" if found.missing else ""
+        print_fact("runs", f"{len(found.made)} made, {len(found.failed)} failed{missing}")
+        print_fact("look at", quote("adcli", "sweep", "show", folder, "--html", "FILE.html"))
     if found.failed:
+        first = found.failed[0]
         raise AdcliError(
-            f"{len(found.failed)} of {len(found.outcomes)} runs failed, such as {found.failed[0].cell.name}: "
-            f"{found.failed[0].error} See: {quote('adcli', 'sweep', 'show', folder)}"
+            f"{len(found.failed)} of {len(found.outcomes)} runs failed, such as {first.cell.name}: {first.error}"
         )
+
+
+def _describe_outcome(outcome: "Outcome") -> dict[str, Any]:
+    return {
+        "run": str(outcome.path) if outcome.path else None,
+        "name": outcome.cell.name,
+        **outcome.cell.factors,
+        "metrics": dict(outcome.metrics),
+        "seconds": dict(outcome.seconds),
+        "error": outcome.error or None,
+    }
+
+
+sweep.add_command(show, "show")
+sweep.add_command(check_recipe, "check")

@@ -20,6 +20,7 @@ from PIL import Image
 
 from adcli._artefacts import Artefact, load_json
 from adcli._artefacts.declaring import Offset, Overlap, Side, Tiles, White, closed
+from adcli._showing import introduce
 from adcli.data import framing_standalone as prepare
 from adcli.data.bits import CEILINGS, WHITE
 from adcli.data.decoding import Pixels, Size, read_mask, resize, resize_map
@@ -105,6 +106,17 @@ class Framing:
     zones: tuple[Zone, ...] = ()
     reading: Reading = "full"
     beside: tuple[Zone, ...] = ()
+
+    def __repr__(self) -> str:
+        facts = (
+            self.region and f"region {','.join(map(str, self.region))}",
+            self.crop and f"crop {'x'.join(map(str, self.crop))}",
+            self.fit,
+            "" if self.ignored is None else "with ignored areas",
+            f"{self.tiling} tiles" if len(self.tiling) > 1 else "",
+            f"{len(self.zones)} zones" if self.zones else "",
+        )
+        return introduce(self, "", *filter(None, facts))
 
     @property
     def is_plain(self) -> bool:

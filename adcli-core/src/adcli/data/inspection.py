@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from adcli._showing import count, introduce
 from adcli.data.ahead import load_all
 from adcli.data.bits import WHITE, ceiling
 from adcli.data.coverage import STEP, choose_size, find_typical, say_coverage
@@ -35,6 +36,9 @@ class Finding:
     kind: Kind
     path: Path
     message: str
+
+    def __repr__(self) -> str:
+        return introduce(self, self.path, self.kind)
 
 
 @dataclass
@@ -64,6 +68,10 @@ class Inspection:
     left_out: list[LeftOut] = field(default_factory=list)
     suspected_parts: str = ""
     findings: list[Finding] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        images = sum(self.sizes.values())
+        return introduce(self, self.reference, count(images, "image"), count(len(self.findings), "problem"))
 
     def lines(self) -> Iterator[str]:
         """Yield what was found as lines to read: the counts, then each finding."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from adcli._showing import introduce
 from adcli.errors import printable
 
 KEPT = 1000
@@ -30,6 +31,9 @@ class Reason(NamedTuple):
     one: str
     many: str
     is_problem: bool = False
+
+    def __repr__(self) -> str:
+        return introduce(self, "", self.many)
 
 
 OUTSIDE = Reason("image outside of the folders that are read", "images outside of the folders that are read")
@@ -79,6 +83,9 @@ class LeftOut:
     count: int
     examples: tuple[str, ...] = ()
     is_problem: bool = False
+
+    def __repr__(self) -> str:
+        return introduce(self, "", str(self))
 
     def __str__(self) -> str:
         shown = ", ".join(map(_shorten, self.examples[:SHOWN]))

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli._showing import introduce
 from adcli.data.bits import WHITE
 from adcli.data.decoding import DecodedFile, Pixels, decode, decode_file, share_channels
 from adcli.data.left_out import Reason
@@ -38,6 +39,10 @@ class Photograph(NamedTuple):
     view: View | None = None
     rest: Callable[[], "Photograph"] | None = None
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        return introduce(self, self.name, f"{width}x{height} pixels")
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the whole photograph in pixels."""
@@ -63,6 +68,9 @@ class Unreadable:
     path: Path | None = None
     digest: ClassVar[str] = ""
     size: ClassVar[tuple[int, int]] = (0, 0)
+
+    def __repr__(self) -> str:
+        return introduce(self, self.name, self.problem.removeprefix(f"{self.name}: "))
 
 
 ImageLike = Photograph | Path | str | bytes | NDArray[np.uint8]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from adcli._showing import introduce
 from adcli.data.left_out import LeftOut
 
 Label = Literal["good", "defect"]
@@ -34,6 +35,9 @@ class Sample:
     defect: str | None = None
     part: str = ""
 
+    def __repr__(self) -> str:
+        return introduce(self, self.image, self.defect or self.label or "no label", self.part and f"part {self.part}")
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -52,6 +56,15 @@ class Splits:
     validation: Sequence[Sample] = ()
     description: str = ""
     left_out: Sequence[LeftOut] = ()
+
+    def __repr__(self) -> str:
+        counts = {"to train on": self.train, "to test": self.test, "to validate": self.validation}
+        return introduce(self, "", *(f"{len(samples)} {what}" for what, samples in counts.items() if samples))
+
+
+def say_label(sample: Sample) -> str:
+    """Return what is known of a sample, as a fact."""
+    return f"labelled {sample.label}" if sample.label else "no label"
 
 
 def have_same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:

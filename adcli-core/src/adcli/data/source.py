@@ -7,6 +7,7 @@ from itertools import tee
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from adcli._showing import introduce
 from adcli.data.ahead import read_ahead
 from adcli.data.decoding import Pixels, Size, is_grey, share_channels
 from adcli.data.framing import PLAIN, Framing
@@ -38,6 +39,9 @@ class Item(NamedTuple):
     path: Path
     part: int | None = None
 
+    def __repr__(self) -> str:
+        return introduce(self, self.path, "" if self.part is None else f"part {self.part}")
+
 
 class Decoded(NamedTuple):
     """What a model looks at: its input, or a sheet of several.
@@ -51,6 +55,10 @@ class Decoded(NamedTuple):
     pixels: Pixels
     original_size: Size
     digest: str
+
+    def __repr__(self) -> str:
+        height, width = self.pixels.shape[:2]
+        return introduce(self, "", f"{width}x{height} pixels", "of {1}x{0}".format(*self.original_size))
 
 
 class ImageSource:

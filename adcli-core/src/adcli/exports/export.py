@@ -16,6 +16,7 @@ from adcli._changes import inside, noticing_removal, settle
 from adcli._commands import quote
 from adcli._files import LARGEST, file_digest, is_text, named
 from adcli._plugins.registry import registry
+from adcli._showing import introduce, say_threshold
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import AdcliError, DataError, ExportError, OptionError, RunError, one_line
 from adcli.runs.calibrations import list_files as list_calibrations
@@ -98,6 +99,10 @@ class ExportSource:
     image_size: tuple[int, int]
     calibration_images: Callable[[], Iterable[Pixels]]
 
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return introduce(self, self.run.path, self.task, f"{width}x{height} pixels")
+
     @property
     def name(self) -> str:
         """The run's name in letters, digits, ``-``, ``_`` and ``.``, for files and the model names of servers."""
@@ -117,6 +122,10 @@ class Export:
     path: Path
     manifest: Mapping[str, Any]
     calibration: Calibration
+
+    def __repr__(self) -> str:
+        made = str(self.manifest.get("exporter", ""))
+        return introduce(self, self.path, made, say_threshold(self.calibration.image_threshold))
 
     @classmethod
     def open(cls, path: Path, *, repairing: bool = False) -> "Export":

@@ -9,14 +9,29 @@ from adcli.metrics.table import METRICS
 def metric_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield lines such as ``"image      AUROC 0.998, AP 0.999, F1-max 0.984"``; none where nothing was measured."""
     for level in ("image", "pixel"):
-        shown = ranking(metrics, level)
+        shown = describe_ranking(metrics, level)
         if shown:
-            name = _unit(metrics) if level == "image" else level
-            yield f"{name:<10} {', '.join(f'{name} {value:.3f}' for name, value in shown.items())}"
+            yield f"{describe_level(metrics, level):<10} {shown}"
     if unseen(metrics):
         yield f"{'':<10} {unseen(metrics)}"
     for i, line in enumerate(verdict_lines(metrics)):
         yield f"{'' if i else 'verdicts':<10} {line}"
+
+
+def describe_ranking(metrics: Mapping[str, Any] | None, level: str) -> str:
+    """Return the metrics of a level that need no threshold, such as ``"AUROC 0.998, AP 0.999"``."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in ranking(metrics, level).items())
+
+
+def describe_level(metrics: Mapping[str, Any] | None, level: str) -> str:
+    """Return what is ranked at a level: ``"image"``, ``"part"`` or ``"pixel"``."""
+    return _unit(metrics) if level == "image" else level
+
+
+def say_auroc(metrics: Mapping[str, Any] | None, level: str = "image") -> str:
+    """Return a fact such as ``"image AUROC 0.998"``; nothing if that was not measured."""
+    value = ((metrics or {}).get(level) or {}).get("auroc")
+    return "" if value is None else f"{describe_level(metrics, level)} AUROC {value:.3f}"
 
 
 def _unit(metrics: Mapping[str, Any] | None) -> str:

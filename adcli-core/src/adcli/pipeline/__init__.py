@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._manage import annotate_run, remove_run, rename_run
     from adcli.pipeline._open import calibrated_since, find, has_maps, load, open_scorer
     from adcli.pipeline._predict import draw, predict
+    from adcli.pipeline._predictions import Predictions
     from adcli.pipeline._preview import preview
     from adcli.pipeline._qualify import Qualification, qualify
     from adcli.pipeline._recalibrate import calibrations, recalibrate, restore_calibration
@@ -67,6 +68,7 @@ __all__ = [
     "KeptCalibration",
     "Mean",
     "Prediction",
+    "Predictions",
     "Qualification",
     "Run",
     "Standing",
@@ -134,6 +136,7 @@ _HOMES = {
     "adcli.pipeline._manage": ("annotate_run", "remove_run", "rename_run"),
     "adcli.pipeline._open": ("calibrated_since", "find", "has_maps", "load", "open_scorer"),
     "adcli.pipeline._predict": ("draw", "predict"),
+    "adcli.pipeline._predictions": ("Predictions",),
     "adcli.pipeline._preview": ("preview",),
     "adcli.pipeline._qualify": ("Qualification", "qualify"),
     "adcli.pipeline._recalibrate": ("calibrations", "recalibrate", "restore_calibration"),

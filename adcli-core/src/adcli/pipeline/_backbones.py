@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from adcli._showing import cut, introduce
 from adcli.nn.backbones import find_backbone, sketch_backbone, spread_layers
 
 
@@ -24,6 +25,10 @@ class DescribedBackbone(NamedTuple):
     strides: tuple[float, ...]
     channels: tuple[int, ...]
     default: tuple[tuple[int, ...], ...]
+
+    def __repr__(self) -> str:
+        known = "" if self.layers is None else f"{self.layers} {self.kind}s" if self.kind else f"{self.layers} layers"
+        return introduce(self, self.name, known, cut(self.summary, 50))
 
 
 def describe_backbone(name: str) -> DescribedBackbone:

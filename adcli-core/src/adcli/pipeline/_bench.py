@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from adcli._showing import count, introduce
 from adcli.data.decoding import Size
 from adcli.data.folder import images_in
 from adcli.data.framing import Framing
@@ -44,6 +45,9 @@ class Latency:
     median: float
     p95: float
 
+    def __repr__(self) -> str:
+        return introduce(self, "", f"median {1000 * self.median:.3g} ms", f"p95 {1000 * self.p95:.3g} ms")
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -72,6 +76,11 @@ class Timings:
     throughput_decoding: float
     next_size: Size | None = None
     next_cost: float | None = None
+
+    def __repr__(self) -> str:
+        latency, speed = 1000 * self.latency_decoding.median, self.throughput_decoding
+        facts = f"{latency:.3g} ms for one", f"{speed:.3g} a second of many", f"{self.load:.2g} s to load"
+        return introduce(self, "", count(self.images, "image"), *facts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON can hold them."""

@@ -5,11 +5,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adcli._changes import inside
 from adcli._commands import quote
+from adcli._frames import FLAG, NUMBER, TEXT, to_frame
+from adcli._showing import count, introduce, join_blocks, tabulate
 from adcli.errors import OptionError, RunError, suggest
 from adcli.metrics.chance import OF_THRESHOLD, REDRAWN, Difference, judge_draws, redraw
 from adcli.metrics.curves import Flags, Floats
@@ -23,8 +26,11 @@ from adcli.runs.scores import LabelledScores, read_scores, say_missing
 from adcli.runs.settings import TrainSettings
 from adcli.sweeps.cells import Cell
 from adcli.sweeps.comparing import measure
-from adcli.sweeps.naming import find_metric
+from adcli.sweeps.naming import find_metric, format_value, label_metric
 from adcli.sweeps.results import Outcome, SweepResults, flatten_metrics
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 AUROC = "image.auroc"
 
@@ -50,6 +56,15 @@ class Standing:
     value: float
     p_value: float | None = None
 
+    def __repr__(self) -> str:
+        told = f"{self.difference:+.3f}"
+        if self.interval is not None:
+            low, high = self.interval
+            told += f" ({low:+.3f} to {high:+.3f}{'' if self.shown else ', may be chance'})"
+        # The first is compared with itself.
+        first = self.interval == (self.difference, self.difference)
+        return introduce(self, self.run.path, f"{self.value:.3f}", "" if first else told)
+
     @property
     def shown(self) -> bool:
         """Tell whether the difference is more than chance."""
@@ -73,6 +88,63 @@ class Standings:
     n_defect: int
     left_out: int
     metric: str = AUROC
+
+    def __repr__(self) -> str:
+        label = label_metric(self.metric)
+        images = f"{self.n_good} good, {self.n_defect} defective"
+        return introduce(self, "", count(len(self.standings), "run"), f"by {label}", images)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                one.run.path.name,
+                one.run.settings.get("model", ""),
+                format_value(self.metric, one.value),
+                "" if i == 0 else f"{one.difference:+.3f}",
+                "" if i == 0 or one.interval is None else "{:+.3f} to {:+.3f}".format(*one.interval),
+                "" if i == 0 or one.interval is None or one.shown else "may be chance",
+            )
+            for i, one in enumerate(self.standings)
+        ]
+        left_out = f"; {self.left_out} that some run has not scored are left out" if self.left_out else ""
+        head = ("run", "model", label_metric(self.metric), "difference", "95% interval", "")
+        said = f"{self.n_good} good and {self.n_defect} defective images{left_out}"
+        return join_blocks(said, tabulate(head, rows))
+
+    def to_pandas(self) -> "DataFrame":
+        """Return a row for each run: its value of the metric, the difference to the first, and how sure that is.
+
+        Raises:
+            PluginError: pandas is not installed.
+        """
+        rows = [
+            {
+                "run": one.run.path,
+                "model": one.run.settings.get("model", ""),
+                "auroc": one.auroc,
+                "value": one.value,
+                "difference": one.difference,
+                "lower": one.interval and one.interval[0],
+                "upper": one.interval and one.interval[1],
+                "p_value": one.p_value,
+                "shown": one.shown,
+            }
+            for one in self.standings
+        ]
+        return to_frame(_COLUMNS, rows)
+
+
+_COLUMNS = {
+    "run": TEXT,
+    "model": TEXT,
+    "auroc": NUMBER,
+    "value": NUMBER,
+    "difference": NUMBER,
+    "lower": NUMBER,
+    "upper": NUMBER,
+    "p_value": NUMBER,
+    "shown": FLAG,
+}
 
 
 def compare_runs(runs: Sequence[Run], evaluation: str = "test", metric: str = AUROC) -> Standings:

@@ -12,16 +12,17 @@ import numpy as np
 
 from adcli._commands import install_command
 from adcli._files import check_reachable, storing, write_atomically
+from adcli._showing import count, introduce, say_number
 from adcli.data.left_out import say
 from adcli.data.ordering import order_images
 from adcli.errors import DataError, OptionError, PluginError, one_line
 from adcli.exports.export import Export
+from adcli.pictures.cards import embed
 from adcli.pipeline._open import open_scorer
 from adcli.pipeline._pages import check_out
 from adcli.pipeline._predict import predict
 from adcli.pipeline._recalibrate import fitted_to
 from adcli.progress import Progress, Silent
-from adcli.report.cards import embed
 from adcli.report.drift import GENERATOR, DriftPage, Shown, render_drift
 from adcli.runs.run import Run
 from adcli.scoring.calibration import Calibration
@@ -61,6 +62,9 @@ class Unit(NamedTuple):
     score: float
     path: Path
 
+    def __repr__(self) -> str:
+        return introduce(self, self.name, say_number("score", self.score))
+
 
 class _Seen(NamedTuple):
     """A photograph: the part that it shows, its name and file, its score, and what keeps it from counting."""
@@ -93,6 +97,10 @@ class Drifting:
     between: float
     order: str
     left_out: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        found = "no alarm" if self.alarm is None else f"alarm at {self.units[self.alarm].name[-40:]}"
+        return introduce(self, "", count(len(self.units), self.unit), found)
 
     @property
     def unit(self) -> str:

@@ -6,25 +6,29 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adcli._changes import inside
 from adcli._files import storing, write_atomically
+from adcli._frames import TEXT
+from adcli._showing import count, introduce, join_blocks, say_number
 from adcli._spelling import spell
 from adcli.data.decoding import Size, judge_mask, read_mask
 from adcli.data.fingerprint import relative_names
 from adcli.data.headers import compare_shapes
 from adcli.data.part_rule import Scored, join_scored
-from adcli.data.samples import Sample
+from adcli.data.samples import Sample, say_label
 from adcli.errors import DataError
 from adcli.metrics import PixelMetrics, summarise
 from adcli.metrics.words import known as describe_known
+from adcli.metrics.words import say_auroc
 from adcli.pipeline._seen_images import KnownImages
 from adcli.progress import Progress
 from adcli.report.gallery import Gallery, Shown
+from adcli.report.notebook import show_metrics, show_some
 from adcli.runs.find import check_name
 from adcli.runs.metrics import METRICS_FILE as METRICS_FILE
 from adcli.runs.scores import SCORES_FILE as SCORES_FILE
@@ -32,6 +36,10 @@ from adcli.scoring.part_verdicts import PARTS_FILE, PartVerdicts, part_lines
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.scorer import Scorer
 from adcli.scoring.verdict import COLUMNS, VerdictRecord, csv_line
+from adcli.scoring.verdict_frame import frame_records
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 KNOWN = ("label", "defect")
 """What its rows have beside the verdict record."""
@@ -49,6 +57,11 @@ class Tested(NamedTuple):
 
     sample: Sample
     prediction: Prediction
+
+    def __repr__(self) -> str:
+        said = self.prediction.verdict or "no verdict"
+        score = say_number("score", self.prediction.score)
+        return introduce(self, self.sample.image, say_label(self.sample), f"said: {said}", score)
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,24 @@ class Evaluation:
     shown: Sequence[Shown] = ()
     unreadable: Sequence[Tested] = ()
     without_mask: Mapping[Path, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        unread = f"{len(self.unreadable)} unreadable" if self.unreadable else ""
+        facts = say_auroc(self.metrics), say_auroc(self.metrics, "pixel"), unread
+        return introduce(self, "", count(len(self.tested), "image"), *facts)
+
+    def _repr_html_(self) -> str:
+        return join_blocks(repr(self)[1:-1], show_metrics(self.metrics), show_some(self.shown))
+
+    def to_pandas(self) -> "DataFrame":
+        """Return a row for each sample, as in ``scores.csv``, those that could not be read at the end.
+
+        Raises:
+            PluginError: pandas is not installed.
+        """
+        samples = [item.sample for item in (*self.tested, *self.unreadable)]
+        rows = ((record, {"label": sample.label, "defect": sample.defect}) for record, sample in _record(self, samples))
+        return frame_records(rows, dict.fromkeys(KNOWN, TEXT))
 
 
 def evaluate_samples(
@@ -193,12 +224,17 @@ def evaluate_into(
 def _score_lines(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:
     """Yield the lines of ``scores.csv``: the verdict record of each sample, and what is known of it."""
     yield csv_line([*COLUMNS, *KNOWN])
+    for record, sample in _record(evaluation, samples):
+        yield csv_line([*record.to_cells(), sample.label, spell(sample.defect or "")])
+
+
+def _record(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[tuple[VerdictRecord, Sample]]:
+    """Yield the verdict record of each sample."""
     answered = {id(item.sample): item.prediction for item in (*evaluation.tested, *evaluation.unreadable)}
     for sample, name in zip(samples, relative_names(sample.image for sample in samples), strict=True):
         said = answered[id(sample)]
         of_mask = {"problem": evaluation.without_mask[sample.image]} if sample.image in evaluation.without_mask else {}
-        record = VerdictRecord.of(said, image=name, **of_mask)
-        yield csv_line([*record.to_cells(), sample.label, spell(sample.defect or "")])
+        yield VerdictRecord.of(said, image=name, **of_mask), sample
 
 
 def name_folder(run: Path, name: str) -> Path:

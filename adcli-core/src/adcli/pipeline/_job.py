@@ -7,16 +7,20 @@ from typing import Any, TypedDict
 import torch
 
 from adcli._plugins.registry import Provided
+from adcli._showing import introduce, join_blocks, say_threshold
 from adcli.data.decoding import Size
 from adcli.data.references import Data
 from adcli.data.source import ImageSource
 from adcli.errors import AdcliError
+from adcli.metrics.words import say_auroc
 from adcli.options import Options
 from adcli.pipeline._evaluation_pass import Evaluation
 from adcli.pipeline._inputs import Inputs
+from adcli.report.notebook import show_some
 from adcli.runs.images import SeenImage
 from adcli.runs.run import Run
 from adcli.runs.settings import TrainSettings
+from adcli.runs.showing import show_run
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
@@ -72,3 +76,15 @@ class Trained:
     run: Run
     evaluation: Evaluation | None
     not_evaluated: AdcliError | None = None
+
+    def __repr__(self) -> str:
+        metrics = self.evaluation.metrics if self.evaluation else None
+        lack = "" if self.not_evaluated is None else f"not evaluated: {self.not_evaluated.format_message()}"
+        facts = say_auroc(metrics), say_auroc(metrics, "pixel"), say_threshold(self.run.calibration.image_threshold)
+        return introduce(self, self.run.path, str(self.run.settings.get("model", "")), *facts, lack)
+
+    def _repr_html_(self) -> str:
+        if self.evaluation is None:
+            lack = "" if self.not_evaluated is None else f"not evaluated: {self.not_evaluated.format_message()}"
+            return join_blocks(show_run(self.run), lack)
+        return join_blocks(show_run(self.run, self.evaluation.metrics), show_some(self.evaluation.shown))

@@ -20,6 +20,7 @@ from adcli.data.photograph import ImageLike, Photograph, Unreadable
 from adcli.errors import DataError, OptionError
 from adcli.options import list_choices
 from adcli.pipeline._open import open_scorer
+from adcli.pipeline._predictions import Predictions
 from adcli.progress import Progress, Silent
 from adcli.report.map_files import write_map, write_mask
 from adcli.report.overlays import Alone, draw_alone, draw_overlay
@@ -30,8 +31,10 @@ from adcli.scoring.scorer import Scorer
 
 def predict(
     run: Opened | Scorer, images: ImageLike | Iterable[ImageLike], *, progress: Progress | None = None
-) -> Iterator[Prediction]:
-    """Yield what a run or an export says of photographs, as they are scored: a prediction for each, in order.
+) -> Predictions:
+    """Give what a run or an export says of photographs, as they are scored: a prediction for each, in order.
+
+    They are taken one at a time, in a loop; or ``to_pandas()`` takes them all and returns a table.
 
     A photograph that cannot be read, a path that is gone, and a folder or a pattern without images have a prediction as
     well: its ``problem`` says why, its ``score`` is NaN and its ``is_defect`` None. So look at ``problem`` or
@@ -50,7 +53,8 @@ def predict(
     if isinstance(several, Sequence):
         sources = list(sources)
     count = len(sources) if isinstance(sources, list) else 0
-    return (progress or Silent()).track(scorer(sources), count, "predicting")
+    source = scorer.origin.run if isinstance(run, Scorer) else run.path
+    return Predictions((progress or Silent()).track(scorer(sources), count, "predicting"), source)
 
 
 def _list_sources(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:

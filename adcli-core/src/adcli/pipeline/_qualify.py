@@ -12,6 +12,7 @@ import numpy as np
 from adcli import __version__
 from adcli._commands import quote
 from adcli._files import check_reachable, is_folder, storing, write_atomically
+from adcli._showing import count, introduce, join_blocks, tabulate
 from adcli.data.ahead import read_ahead
 from adcli.data.decoding import judge_mask
 from adcli.data.defects import KINDS, Measured, measure_defect
@@ -78,6 +79,25 @@ class Qualification:
     missed: Sequence[Missed]
     agreement: Agreement | None
 
+    def __repr__(self) -> str:
+        known = sum(one.smallest is not None for one in self.detections)
+        stated = f"a size is stated for {known} of {len(self.detections)} kinds and contrasts"
+        real = count(sum(len(one.defects) for one in self.missed), "real defect") if self.missed else ""
+        return introduce(self, "", count(len(self.drawn), "drawn defect"), stated, real)
+
+    def _repr_html_(self) -> str:
+        contrasts = list(dict.fromkeys(one.contrast for one in self.detections))
+        said = {(one.kind, one.contrast): _say_detection(one) for one in self.detections}
+        kinds = dict.fromkeys(one.kind for one in self.detections)
+        rows = [(kind, *(said.get((kind, contrast), "") for contrast in contrasts)) for kind in kinds]
+        real = "; ".join(f"{one.kind}: {one.count} of {len(one.defects)} missed" for one in self.missed)
+        repeated = "" if self.agreement is None else f"{self.agreement.agreeing} of {len(self.agreement.parts)} parts"
+        return join_blocks(
+            tabulate(("drawn defects", *(f"contrast {value:g}" for value in contrasts)), rows),
+            real and f"real defects: {real}",
+            repeated and f"verdicts agree for {repeated}",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
@@ -86,6 +106,12 @@ class Qualification:
             "real_defects": [_describe_missed(one) for one in self.missed],
             "repeats": None if self.agreement is None else _describe_agreement(self.agreement),
         }
+
+
+def _say_detection(one: Detection) -> str:
+    if one.smallest:
+        return f"found from {one.smallest} pixels on"
+    return f"not shown to {one.first[-1].size} pixels" if one.first else "no room"
 
 
 def qualify(

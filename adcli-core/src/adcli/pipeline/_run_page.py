@@ -15,8 +15,8 @@ from adcli._files import write_atomically
 from adcli._locking import open_regular
 from adcli.data.fingerprint import relative_names
 from adcli.data.samples import Sample, count_labels
+from adcli.pictures.cards import embed
 from adcli.pipeline._evaluation_pass import Evaluation, join_tested
-from adcli.report.cards import embed
 from adcli.report.page import Card, Cause, Page, Unlike, render
 from adcli.runs.calibrations import entry_path, read_kept, unlike_path
 from adcli.runs.find import runs_folder

@@ -11,6 +11,7 @@ from typing import Any
 
 from adcli._files import locate
 from adcli._plugins.registry import Provided, registry
+from adcli._showing import count, introduce
 from adcli.errors import OptionError, PluginError
 from adcli.progress import Progress, Silent
 from adcli.runs.find import read_timings, runs_folder
@@ -22,6 +23,7 @@ from adcli.sweeps.folder import RUNS, check_place, is_made, is_sweep, keep_failu
 from adcli.sweeps.folder import read_results as read_results
 from adcli.sweeps.grids import Grid, expand, parse_grid
 from adcli.sweeps.results import SweepResults
+from adcli.sweeps.tables import write_long_table
 from adcli.sweeps.tasks import ExecutorRequest, Task, TaskOutcome
 
 _EARLIER = 200
@@ -47,6 +49,10 @@ class SweepPlan:
     to_make: Sequence[Cell]
     seconds: float | None
     unknown: Sequence[str]
+
+    def __repr__(self) -> str:
+        time = "" if self.seconds is None else f"about {self.seconds:.0f} s"
+        return introduce(self, self.folder, count(len(self.cells), "run"), f"{len(self.to_make)} to make", time)
 
 
 def plan_sweep(
@@ -118,10 +124,14 @@ def sweep(
     plan = plan_sweep(grids, out=out, shard=shard, replace=replace, progress=progress)
     list_runs(plan.folder, plan.cells, replace=replace)
     execute = partial(_execute, provided, request=ExecutorRequest(options, len(plan.here), progress.note))
-    left = _make_all(plan, plan.to_make, execute, progress, command)
-    # Whoever held them may have been the last sweep here, which was killed a moment ago.
-    _make_all(plan, left, execute, progress, command)
-    return read_results(plan.folder)
+    try:
+        left = _make_all(plan, plan.to_make, execute, progress, command)
+        # Whoever held them may have been the last sweep here, which was killed a moment ago.
+        _make_all(plan, left, execute, progress, command)
+    finally:
+        results = read_results(plan.folder)
+        write_long_table(results, plan.folder)
+    return results
 
 
 def _make_all(

@@ -20,7 +20,7 @@ from adcli.sweeps.summary import Summary, summarise
 def write_sweep_page(
     results: SweepResults,
     out: Path,
-    by: Sequence[str] = ("model",),
+    by: Sequence[str] | None = None,
     over: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     *,

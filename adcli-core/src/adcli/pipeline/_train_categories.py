@@ -5,11 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from adcli._frames import NUMBER, TEXT, to_frame
+from adcli._showing import introduce, join_blocks, tabulate
 from adcli.data.references import Categories, several_categories
 from adcli.errors import AdcliError, BackboneError, OptionError, StorageError
-from adcli.metrics.table import METRICS
+from adcli.metrics.table import METRICS, list_columns
+from adcli.metrics.words import say_auroc
 from adcli.nn import distributed
 from adcli.pipeline._train import train
 from adcli.progress import Progress, Silent
@@ -17,6 +20,9 @@ from adcli.runs.partial import check_free
 from adcli.runs.run import Run
 from adcli.runs.settings import TrainSettings, check_places, parse_calibration
 from adcli.sweeps.data import find_data
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,10 @@ class CategoryResult:
     metrics: Mapping[str, Any] | None = None
     error: AdcliError | None = None
 
+    def __repr__(self) -> str:
+        failed = "" if self.error is None else self.error.format_message()
+        return introduce(self, self.category, say_auroc(self.metrics), say_auroc(self.metrics, "pixel"), failed)
+
 
 @dataclass(frozen=True)
 class TrainedCategories:
@@ -52,6 +62,39 @@ class TrainedCategories:
     results: Sequence[CategoryResult]
     missing: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        counts = {"categories": self.results, "failed": self.failed, "not there": self.missing}
+        facts = [f"{len(listed)} {what}" for what, listed in counts.items() if listed]
+        mean = say_auroc(self.mean())
+        return introduce(self, self.dataset, *facts, mean and f"mean {mean}")
+
+    def _repr_html_(self) -> str:
+        shown = [f"{level} {metric.label}" for level, metric in list_columns()]
+        rows = [(one.category, *_format(one.metrics), _say_outcome(one)) for one in self.results]
+        mean = (f"mean of {len(self.finished)}", *_format(self.mean()), "")
+        lack = f"not there: {', '.join(self.missing)}" if self.missing else ""
+        return join_blocks(self.dataset, tabulate(("category", *shown, ""), [*rows, mean]), lack)
+
+    def to_pandas(self) -> "DataFrame":
+        """Return a row for each category: its run, seconds, metrics, and what failed.
+
+        Raises:
+            PluginError: pandas is not installed.
+        """
+        columns = {f"{level}_{metric.key}": (level, metric.key) for level, metric in list_columns()}
+        rows = [
+            {
+                "category": one.category,
+                "run": one.run and one.run.path,
+                "seconds": one.seconds,
+                **{name: ((one.metrics or {}).get(level) or {}).get(key) for name, (level, key) in columns.items()},
+                "error": one.error and one.error.format_message(),
+            }
+            for one in self.results
+        ]
+        kinds = {"category": TEXT, "run": TEXT, "seconds": NUMBER, **dict.fromkeys(columns, NUMBER), "error": TEXT}
+        return to_frame(kinds, rows)
+
     @property
     def finished(self) -> list[CategoryResult]:
         """The categories of which nothing failed."""
@@ -66,6 +109,18 @@ class TrainedCategories:
         """Return the means over the finished categories, by level and metric; only of what each of them has."""
         found = [result.metrics or {} for result in self.finished]
         return {level: _means([metrics.get(level) or {} for metrics in found]) for level in ("image", "pixel")}
+
+
+def _format(metrics: Mapping[str, Any] | None) -> list[str]:
+    """Return the cells of a table."""
+    found = [((metrics or {}).get(level) or {}).get(metric.key) for level, metric in list_columns()]
+    return ["" if value is None else f"{value:.3f}" for value in found]
+
+
+def _say_outcome(result: CategoryResult) -> str:
+    if result.error is not None:
+        return result.error.format_message()
+    return "" if result.run is None else str(result.run.path)
 
 
 def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from adcli import __version__
 from adcli._artefacts import digest_of
 from adcli._commands import find_distribution, quote
 from adcli._files import file_digest, is_folder, write_atomically
+from adcli._showing import count, cut, introduce, say_number
 from adcli.data.folder import find_images
 from adcli.data.framing import CODE_FILE, FRAMING_FILE, IGNORE_FILE, ignored_digest
 from adcli.errors import DataError, StorageError, one_line
@@ -55,6 +56,9 @@ class Difference(NamedTuple):
     before: Any
     now: Any
 
+    def __repr__(self) -> str:
+        return introduce(self, self.what, f"{cut(str(self.before), 30)} before, {cut(str(self.now), 30)} now")
+
 
 class ChangedVerdict(NamedTuple):
     """A master image with another verdict than recorded.
@@ -72,6 +76,9 @@ class ChangedVerdict(NamedTuple):
     score_before: float
     score: float | None
     problem: str = ""
+
+    def __repr__(self) -> str:
+        return introduce(self, self.image, f"{self.before} before, {self.now} now", say_number("score", self.score))
 
 
 class LargestDifference(NamedTuple):
@@ -91,6 +98,10 @@ class LargestDifference(NamedTuple):
     difference: float
     relative: float
     to_threshold: float | None
+
+    def __repr__(self) -> str:
+        zone = self.zone and f"zone {self.zone}"
+        return introduce(self, self.image, zone, f"{self.difference:.3g}", f"{self.relative:.2%} of the range")
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,16 @@ class Verification:
     extra: Sequence[str]
     differences: Sequence[Difference]
     versions: Sequence[Difference]
+
+    def __repr__(self) -> str:
+        counts = {
+            "verdicts changed": self.changed,
+            "scores moved": self.moved,
+            "missing": self.missing,
+            "altered": self.altered,
+        }
+        found = [f"{len(images)} {what}" for what, images in counts.items() if images]
+        return introduce(self, self.name, count(self.images, "image"), *(found or ["nothing changed"]))
 
     @property
     def is_equal(self) -> bool:

@@ -4,14 +4,12 @@ import numpy as np
 
 from adcli.data.decoding import Size
 from adcli.metrics.strips import bands
-from adcli.report.colours import Mask
+from adcli.pictures.cards import Part
+from adcli.pictures.colours import Mask
 from adcli.scoring.prediction import Prediction
 
 LARGEST = 4
 """A close-up shows at most one of as many parts of each side of a photograph; all of it shows what is larger."""
-
-Part = tuple[slice, slice]
-"""Rows and columns."""
 
 
 def choose_part(prediction: Prediction, shown: Size, mask: Mask | None = None) -> Part | None:

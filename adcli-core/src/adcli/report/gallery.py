@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
-from adcli.data.samples import Sample
-from adcli.report.cards import CLOSE_SIDE, Picture, fitted, picture
+from adcli._showing import introduce
+from adcli.data.samples import Sample, say_label
+from adcli.pictures.cards import CLOSE_SIDE, Picture, fitted, picture
+from adcli.pictures.colours import Mask
 from adcli.report.closeups import choose_part
-from adcli.report.colours import Mask
 from adcli.scoring.prediction import Prediction
 
 LIMIT = 600
@@ -21,6 +22,9 @@ class Shown(NamedTuple):
     sample: Sample
     prediction: Prediction
     picture: Picture
+
+    def __repr__(self) -> str:
+        return introduce(self, self.sample.image, say_label(self.sample), f"said: {self.prediction.verdict}")
 
 
 class Gallery:

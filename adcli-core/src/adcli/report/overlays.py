@@ -5,17 +5,14 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from adcli.data.decoding import Pixels, Size
+from adcli.data.decoding import Pixels
 from adcli.data.framing_standalone import scale_flags
 from adcli.errors import OptionError
 from adcli.metrics.strips import strips
-from adcli.report.cards import GAP
+from adcli.pictures.colours import PREDICTED, TRUE, Mask, colour_map
+from adcli.pictures.panels import LINE, draw_heat, fit_mask, lay_over, outline_region, resize_photo
 from adcli.report.closeups import choose_part
-from adcli.report.colours import Map, Mask, colour_map
-from adcli.report.shrinking import fit_map, show_spots, shrink_mask
 from adcli.scoring.prediction import Prediction
-
-Colour = tuple[int, int, int]
 
 PANEL = 448
 """Longest side of a panel, in pixels."""
@@ -34,9 +31,8 @@ _LINES = 500
 _SLAB = 512
 """Rows in which regions are outlined at a time."""
 
-_MARGIN, _CAPTION, _TEXT, _LINE = 12, 52, 16, 2
+_MARGIN, _CAPTION, _TEXT = 12, 52, 16
 _PAPER, _INK, _DEFECT, _GOOD = (255, 255, 255), (32, 33, 36), (176, 0, 32), (0, 105, 62)
-_PREDICTED, _TRUE = (255, 255, 255), (0, 229, 255)
 _VERDICTS = {"defect": ("DEFECT", _DEFECT), "good": ("GOOD", _GOOD), "": ("NO VERDICT", _INK)}
 
 
@@ -54,18 +50,16 @@ def draw_overlay(prediction: Prediction, mask: Mask | None = None) -> Image.Imag
     pixels, calibration = prediction.photograph.pixels, prediction.calibration
     scale = PANEL / max(prediction.size)
     size = height, width = max(round(prediction.size[0] * scale), 1), max(round(prediction.size[1] * scale), 1)
-    photo = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=GAP)
-    image = np.asarray(photo)
-    panels = [_outline(image, None if mask is None else _fit_mask(mask, size), _TRUE)]
+    image = resize_photo(pixels, size)
+    panels = [outline_region(image, None if mask is None else fit_mask(mask, size), TRUE)]
     # What was framed has its place only in the whole photograph.
     anomaly_map = prediction.model_map if prediction.framing.is_plain else prediction.map
     if anomaly_map is not None:
-        found = None if prediction.marked is None else _fit_mask(prediction.marked, size)
-        panels.append(_outline(_lay_over(image, fit_map(anomaly_map, size), calibration.map_range), found, _PREDICTED))
+        panels.append(draw_heat(image, anomaly_map, calibration.map_range, prediction.marked))
         part = choose_part(prediction, (height // CLOSE, width // CLOSE))
         if part is not None and prediction.marked is not None:
             close = Image.fromarray(pixels[part]).resize((width, height), Image.Resampling.LANCZOS)
-            panels.append(_outline(np.asarray(close), scale_flags(prediction.marked[part], size), _PREDICTED))
+            panels.append(outline_region(np.asarray(close), scale_flags(prediction.marked[part], size), PREDICTED))
     title = "/".join(prediction.path.parts[-2:]) if prediction.path else prediction.name
     return _add_caption(panels, title, prediction)
 
@@ -92,7 +86,7 @@ def draw_alone(prediction: Prediction, kind: Alone) -> Image.Image:
         drawn = np.empty((*prediction.size, 3), np.uint8)
         for part in strips(prediction.size):
             if kind == "overlay":
-                drawn[part] = _lay_over(prediction.photograph.pixels[part], rows[part], colours)
+                drawn[part] = lay_over(prediction.photograph.pixels[part], rows[part], colours)
             else:
                 drawn[part] = np.rint(colour_map(rows[part], colours)[:, :, :3])
     if kind != "heatmap" and prediction.marked is not None:
@@ -102,54 +96,14 @@ def draw_alone(prediction: Prediction, kind: Alone) -> Image.Image:
 
 def _outline_slabs(drawn: Pixels, marked: Mask) -> None:
     """Outline what is marked in a picture of any size, some rows at a time; small lines would not be seen in it."""
-    width = max(round(max(marked.shape) / _LINES), _LINE)
+    width = max(round(max(marked.shape) / _LINES), LINE)
     around = 2 * width
     for top in range(0, len(marked), _SLAB):
         start = max(top - around, 0)
         near = slice(start, top + _SLAB + around)
         if marked[near].any():
-            outlined = _outline(drawn[near], marked[near], _PREDICTED, width, inside=False)
+            outlined = outline_region(drawn[near], marked[near], PREDICTED, width, inside=False)
             drawn[top : top + _SLAB] = outlined[top - start : top - start + _SLAB]
-
-
-def _fit_mask(mask: Mask, size: Size) -> Mask:
-    """Return a mask at the size of a panel; of each region something is left that shows, however small it becomes."""
-    shrunk = shrink_mask(mask, size)
-    fitted = scale_flags(shrunk, size)
-    return fitted if shrunk.shape == mask.shape else show_spots(fitted)
-
-
-def _lay_over(image: Pixels, anomaly_map: Map, map_range: tuple[float, float]) -> Pixels:
-    """Lay the heat layer of a map over an image in grey."""
-    heat = colour_map(anomaly_map, map_range)
-    colours, share = heat[:, :, :3], heat[:, :, 3:]
-    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
-    drawn: Pixels = np.rint(grey * (1 - share) + colours * share).astype(np.uint8)
-    return drawn
-
-
-def _outline(image: Pixels, region: Mask | None, colour: Colour, width: int = _LINE, *, inside: bool = True) -> Pixels:
-    """Draw a line of some pixels around a region, with a dark edge half as wide that shows on any ground.
-
-    Args:
-        image: what is drawn on; it is left as it is.
-        region: what to outline, if anything.
-        colour: of the line.
-        width: of the line, at least 2.
-        inside: whether the edge is drawn on the region as well.
-    """
-    if region is None or not region.any():
-        return image
-    from scipy.ndimage import binary_dilation
-
-    line = binary_dilation(region, iterations=width) & ~region
-    edge = binary_dilation(line, iterations=width // 2) & ~line
-    if not inside:
-        edge &= ~region
-    drawn = image.copy()
-    drawn[edge] = drawn[edge] // 3
-    drawn[line] = colour
-    return drawn
 
 
 def _add_caption(panels: list[Pixels], title: str, prediction: Prediction) -> Image.Image:

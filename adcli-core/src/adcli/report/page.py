@@ -9,10 +9,10 @@ import numpy as np
 from adcli import __version__
 from adcli.metrics.curves import Flags, Floats
 from adcli.metrics.words import interval, known, ranking, unseen, verdict_lines
+from adcli.pictures.cards import Picture
+from adcli.pictures.colours import gradient
 from adcli.report import plots
 from adcli.report._templates import fill_template
-from adcli.report.cards import Picture
-from adcli.report.colours import gradient
 from adcli.report.trying import count_verdicts, list_scores
 from adcli.scoring.calibration import Calibration
 

@@ -12,8 +12,8 @@ from PIL import Image
 from adcli import __version__
 from adcli.data.decoding import Pixels
 from adcli.data.defects import KINDS, LEVELS_PER_SIGMA
+from adcli.pictures.cards import fitted
 from adcli.report._templates import fill_template
-from adcli.report.cards import fitted
 from adcli.report.preview import to_uri
 from adcli.scoring.detection import PROPOSING, SHARE, TESTS, Detection, Drawn, Missed, count_permitted
 from adcli.scoring.repeats import Agreement

@@ -15,6 +15,7 @@ from adcli._artefacts.parsing import parse_json
 from adcli._changes import inside
 from adcli._commands import quote
 from adcli._files import LARGEST
+from adcli._showing import introduce, say_threshold
 from adcli.errors import RunError
 from adcli.scoring.audits import Audit, StoredAudit
 from adcli.scoring.calibration import Calibration, make_calibration
@@ -72,6 +73,10 @@ class KeptCalibration:
     restores: int | None = None
     undoes: bool = False
     audits: Sequence[Audit] = ()
+
+    def __repr__(self) -> str:
+        threshold = say_threshold(self.calibration.image_threshold)
+        return introduce(self, self.number, self.calibration.method, threshold, self.time)
 
     @property
     def number(self) -> int:

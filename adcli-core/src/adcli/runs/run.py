@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from adcli._showing import introduce, say_threshold
 from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
 from adcli.runs.calibrations import open_calibration
 from adcli.scoring.calibration import Calibration
@@ -127,6 +128,15 @@ class Run:
     settings: Mapping[str, Any]
     record: Mapping[str, Any]
     calibration: Calibration
+
+    def __repr__(self) -> str:
+        model, data = str(self.settings.get("model", "")), str(self.settings.get("data") or "demo")
+        return introduce(self, self.path, model, f"data {data}", say_threshold(self.calibration.image_threshold))
+
+    def _repr_html_(self) -> str:
+        from adcli.runs.showing import show_run
+
+        return show_run(self)
 
     @property
     def name(self) -> str:

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from adcli._artefacts import Artefact, digest_of
 from adcli._artefacts.declaring import Confidence, Count, NotNegative, Rate, closed
 from adcli._artefacts.parsing import parse_json
+from adcli._showing import count, introduce, say_number, say_threshold
 from adcli.data.part_rule import PartRule
 from adcli.errors import OptionError, RunError
 from adcli.scoring.zones import count_below, find_score, find_standing
@@ -110,6 +111,11 @@ class ZoneScores(NamedTuple):
     rounding: tuple[float, float]
     pixel_threshold: float | None
 
+    def __repr__(self) -> str:
+        return introduce(
+            self, "", f"{len(self.image_scores)} good images", say_number("pixel threshold", self.pixel_threshold)
+        )
+
     def find_standing(self, score: float) -> float:
         """Return where a score stands among those of good images, less what rounding does."""
         return find_standing(self.image_scores, score - self.rounding[0])
@@ -173,6 +179,12 @@ class Calibration:
     zones: Mapping[str, ZoneScores] = field(default_factory=dict)
     parts: PartRule | None = None
     others: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        kept = f"false-alarm rate {self.rate:.3g}" if self.keeps_a_rate else ""
+        good = f"from {count(self.n, f'good {self.unit}')}" if self.n else ""
+        zones = count(len(self.zones), "zone") if self.zones else ""
+        return introduce(self, self.method, say_threshold(self.image_threshold), kept, good, zones)
 
     @classmethod
     def conformal(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from adcli._showing import introduce
 from adcli.data.defects import Measured
 from adcli.metrics import interval
 
@@ -71,6 +72,9 @@ class Drawn(NamedTuple):
     score: float
     found: bool
 
+    def __repr__(self) -> str:
+        return introduce(self, self.draw.kind, f"size {self.draw.size}", "found" if self.found else "missed")
+
 
 class Count(NamedTuple):
     """How many defects of a size were drawn and found."""
@@ -102,6 +106,10 @@ class Detection:
     tests: tuple[Count, ...]
     first: tuple[Count, ...]
 
+    def __repr__(self) -> str:
+        known = "no size is nearly always found" if self.smallest is None else f"found from size {self.smallest} on"
+        return introduce(self, self.kind, f"contrast {self.contrast:g}", known)
+
     @property
     def bound(self) -> float | None:
         """The share of the stated size that is found at least, with the stated confidence."""
@@ -121,6 +129,9 @@ class Missed:
 
     kind: str
     defects: tuple[Real, ...]
+
+    def __repr__(self) -> str:
+        return introduce(self, self.kind, f"{self.count} of {len(self.defects)}")
 
     @property
     def count(self) -> int:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adcli._showing import introduce
+
 JUMP = 0.01
 """The share of its capital that a bet gives up at each score, for all to share."""
 
@@ -67,6 +69,9 @@ class Drift:
     statistic: float = 0.0
     count: int = 0
     seed: int = 0
+
+    def __repr__(self) -> str:
+        return introduce(self, "", f"statistic {self.statistic:.4g} after {self.count} scores")
 
     @classmethod
     def begin(cls, calibrating: Iterable[float] = (), *, seed: int = 0) -> "Drift":

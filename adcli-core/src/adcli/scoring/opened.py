@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from adcli._showing import introduce
 from adcli.data.decoding import Size
 from adcli.data.framing import Framing
 from adcli.scoring.calibration import Calibration
@@ -21,6 +22,9 @@ class Origin(NamedTuple):
     run: str = ""
     model: str = ""
     learnt_from: str = ""
+
+    def __repr__(self) -> str:
+        return introduce(self, self.run, self.model and f"weights {self.model[:12]}", self.learnt_from)
 
 
 UNKNOWN = Origin()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli._showing import introduce, say_number
 from adcli.data.decoding import Size, resize_map
 from adcli.data.framing import Framing
 from adcli.data.photograph import Photograph, Unreadable
@@ -70,6 +71,17 @@ class Prediction:
         self.picture: Path | None = None
         self.part = "" if calibration.parts is None else calibration.parts.find(photograph.path or photograph.name)
         self._photograph = None if isinstance(photograph, Unreadable) else photograph
+
+    def __repr__(self) -> str:
+        if self.problem:
+            return introduce(self, self.name, "unreadable")
+        facts = say_number("score", self.score), say_number("p", self.p_value)
+        return introduce(self, self.name, self.verdict or "no verdict", *facts)
+
+    def _repr_html_(self) -> str:
+        from adcli.scoring.showing import show_prediction
+
+        return show_prediction(self)
 
     @property
     def verdict(self) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adcli._showing import count, introduce
 from adcli.metrics import interval
 
 CLOSE = 2
@@ -18,6 +19,9 @@ class Repeated(NamedTuple):
 
     part: str
     scores: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return introduce(self, self.part, count(len(self.scores), "photograph"))
 
     def count_rejected(self, threshold: float) -> int:
         """Return how many of its photographs are rejected."""
@@ -35,6 +39,9 @@ class Agreement:
 
     threshold: float
     parts: tuple[Repeated, ...]
+
+    def __repr__(self) -> str:
+        return introduce(self, "", f"{self.agreeing} of {count(len(self.parts), 'part')}")
 
     @property
     def agreeing(self) -> int:

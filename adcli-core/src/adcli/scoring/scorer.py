@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adcli._showing import introduce, say_threshold
 from adcli.data.ahead import Remaining
 from adcli.data.photograph import ImageLike, Photograph, Unreadable
 from adcli.data.source import Decoded, ImageSource, Item, in_batches
@@ -132,6 +133,11 @@ class Scorer:
     calibration: Calibration
     batch_size: int
     origin: Origin = UNKNOWN
+
+    def __repr__(self) -> str:
+        height, width = self.source.size
+        threshold = say_threshold(self.calibration.image_threshold)
+        return introduce(self, self.origin.run, f"{width}x{height} pixels", threshold, f"batches of {self.batch_size}")
 
     def __call__(self, photographs: Iterable[ImageLike | Unreadable]) -> Iterator[Prediction]:
         """Yield what is said of photographs, or of what :func:`adcli.data.open_photograph` opens, in order.

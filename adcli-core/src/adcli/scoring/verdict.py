@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict, get_args
 from adcli._artefacts.declaring import AnyText, Share, compare
 from adcli._artefacts.parsing import read_rows
 from adcli._locking import open_regular
+from adcli._showing import introduce, say_number
 from adcli._spelling import spell, unspell
 from adcli.scoring.prediction import Prediction
 from adcli.scoring.regions import Region
@@ -88,6 +89,10 @@ class VerdictRecord:
     regions: tuple[Region, ...] = ()
     picture: str = ""
     problem: str = ""
+
+    def __repr__(self) -> str:
+        name = self.image or f"part {self.part}"
+        return introduce(self, name, self.verdict or "no verdict", say_number("score", self.score))
 
     @classmethod
     def of(cls, prediction: Prediction, **more: str) -> "VerdictRecord":

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adcli._showing import introduce
 from adcli.runs.settings import TrainSettings
 
 Factor = str | int | float | bool | None
@@ -35,6 +36,9 @@ class Cell:
     name: str
     factors: Mapping[str, Factor]
     settings: TrainSettings
+
+    def __repr__(self) -> str:
+        return introduce(self, self.name)
 
 
 def name_cell(settings: TrainSettings) -> str:

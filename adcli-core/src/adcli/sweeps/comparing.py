@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adcli._showing import count, introduce
 from adcli.errors import OptionError, RunError, printable, suggest
 from adcli.metrics.chance import (
     OF_THRESHOLD,
@@ -54,6 +55,10 @@ class Contrast(NamedTuple):
     elsewhere: Difference | None
     here_adjusted: float | None
     elsewhere_adjusted: float | None
+
+    def __repr__(self) -> str:
+        chance = "" if self.is_shown else "may be chance"
+        return introduce(self, name_group(self.group), f"{self.value:.4g}", f"{self.here.value:+.4g}", chance)
 
     @property
     def is_shown(self) -> bool:
@@ -114,6 +119,10 @@ class Comparison:
     comparisons: int
     notes: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        others = count(len(self.contrasts), "other group")
+        return introduce(self, name_group(self.against), f"{self.metric} {self.value:.4g}", f"against {others}")
+
 
 @dataclass(frozen=True)
 class _Evidence:
@@ -140,7 +149,7 @@ class _Evidence:
 
 def compare_groups(
     results: SweepResults,
-    by: Sequence[str] = ("model",),
+    by: Sequence[str] | None = None,
     over: Sequence[str] | None = None,
     metric: str = "image.auroc",
     *,

@@ -32,7 +32,7 @@ class Curve(NamedTuple):
 
 def average_rocs(
     results: SweepResults,
-    by: Sequence[str] = ("model",),
+    by: Sequence[str] | None = None,
     over: Sequence[str] | None = None,
     *,
     read: Callable[[Path], LabelledScores] = read_scores,

@@ -61,12 +61,12 @@ class Grouped:
         return "seeds" if others in ([], ["seed"]) else "runs"
 
 
-def group_runs(results: SweepResults, by: Sequence[str] = ("model",), over: Sequence[str] | None = None) -> Grouped:
+def group_runs(results: SweepResults, by: Sequence[str] | None = None, over: Sequence[str] | None = None) -> Grouped:
     """Group the runs of a sweep by some factors, and check that nothing else than ``over`` varies in a group.
 
     Args:
         results: of the sweep.
-        by: names of factors, at least one.
+        by: names of factors, at least one; the model, and what else varies in the runs of one, when None.
         over: names of factors; :data:`OVER` less those in ``by`` when None. A category of another data set is
             another category, so ``category`` stands for ``data`` as well.
 
@@ -76,8 +76,10 @@ def group_runs(results: SweepResults, by: Sequence[str] = ("model",), over: Sequ
     """
     if not results.outcomes:
         raise RunError(f"{results.folder}: has no runs.")
-    by = [find_factor(name, results.factors, "by") for name in by]
+    by = None if by is None else [find_factor(name, results.factors, "by") for name in by]
     over = [find_factor(name, results.factors, "over") for name in (OVER if over is None else over)]
+    if by is None:
+        by = _choose_groups(results, over)
     if over == list(OVER):
         over = [name for name in over if name not in by]
     both = [name for name in over if name in by]
@@ -93,6 +95,17 @@ def group_runs(results: SweepResults, by: Sequence[str] = ("model",), over: Sequ
         _refuse_more(group, outcomes, [name for name in results.factors if name not in (*by, *images, *repeats)])
         groups[group] = {Unit(_values(one, images), _values(one, repeats)): one for one in outcomes}
     return Grouped(by, over, images, groups)
+
+
+def _choose_groups(results: SweepResults, over: Sequence[str]) -> list[str]:
+    """Return the factors that make groups of which nothing varies but what is averaged over."""
+    averaged = {*over, *(_OF_IMAGES if "category" in over else ())}
+    found: dict[str, set[tuple[Factor, ...]]] = {}
+    for outcome in results.outcomes:
+        for name in results.factors:
+            found.setdefault(name, set()).add(_values(outcome, ["model", name]))
+    models = found.get("model", set())
+    return ["model", *(name for name in found if len(found[name]) > len(models) and name not in averaged)]
 
 
 def _values(outcome: Outcome, names: Sequence[str]) -> tuple[Factor, ...]:

@@ -3,9 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adcli._frames import NUMBER, TEXT, to_frame
+from adcli._showing import introduce, say_number
 from adcli.sweeps.cells import NAMED, Cell, Factor
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,9 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+
+    def __repr__(self) -> str:
+        return introduce(self, self.cell.name, say_number("image AUROC", self.metrics.get("image.auroc")), self.error)
 
     @property
     def is_made(self) -> bool:
@@ -49,6 +57,9 @@ class Row(NamedTuple):
     value: float | None
     error: str = ""
 
+    def __repr__(self) -> str:
+        return introduce(self, self.run, say_number(self.metric, self.value), self.error)
+
 
 @dataclass(frozen=True)
 class SweepResults:
@@ -61,6 +72,11 @@ class SweepResults:
 
     folder: Path
     outcomes: Sequence[Outcome]
+
+    def __repr__(self) -> str:
+        counts = {"made": self.made, "failed": self.failed, "missing": self.missing}
+        facts = (f"{len(outcomes)} {what}" for what, outcomes in counts.items() if outcomes)
+        return introduce(self, self.folder, *facts)
 
     @property
     def made(self) -> list[Outcome]:
@@ -93,6 +109,15 @@ class SweepResults:
                 yield Row(cell.name, cell.factors, metric, value)
             for part, value in outcome.seconds.items():
                 yield Row(cell.name, cell.factors, f"seconds.{part}", value)
+
+    def to_pandas(self) -> "DataFrame":
+        """Return the long table, with a column for each factor.
+
+        Raises:
+            PluginError: pandas is not installed.
+        """
+        kinds = {"run": TEXT, **dict.fromkeys(self.factors, TEXT), "metric": TEXT, "value": NUMBER, "error": TEXT}
+        return to_frame(kinds, ({**dict.fromkeys(self.factors), **row.factors, **row._asdict()} for row in self.rows()))
 
 
 def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -4,9 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from adcli._showing import count, introduce, say_number
 from adcli.sweeps.cells import Factor
 from adcli.sweeps.grouping import Group, Grouped, Unit, group_runs
-from adcli.sweeps.naming import default_metrics, find_metric, format_value, is_lower_better, label_metric, list_metrics
+from adcli.sweeps.naming import (
+    default_metrics,
+    find_metric,
+    format_value,
+    is_lower_better,
+    label_metric,
+    list_metrics,
+    name_group,
+)
 from adcli.sweeps.results import Outcome, SweepResults
 
 
@@ -30,6 +39,10 @@ class Mean:
     runs: int
     expected: int
 
+    def __repr__(self) -> str:
+        facts = say_number("±", self.deviation), f"{self.runs} of {count(self.expected, 'run')}"
+        return introduce(self, "none" if self.value is None else f"{self.value:.4g}", *facts)
+
     @property
     def is_complete(self) -> bool:
         """Tell whether the mean is over the same categories and repeats as those of the other groups."""
@@ -47,6 +60,9 @@ class Line:
 
     group: Group
     means: Mapping[str, Mean]
+
+    def __repr__(self) -> str:
+        return introduce(self, name_group(self.group), count(len(self.means), "metric"))
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,10 @@ class Summary:
     metrics: Sequence[str]
     lines: Sequence[Line]
     notes: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        over = f"over {', '.join(self.over)}" if self.over else ""
+        return introduce(self, f"by {', '.join(self.by)}", count(len(self.lines), "group"), over)
 
     def best(self, metric: str, lines: Sequence[Line] | None = None) -> list[Group]:
         """Return the groups that are best by a metric, as tables print it: several if they tie.
@@ -100,7 +120,7 @@ class Summary:
 
 def summarise(
     results: SweepResults,
-    by: Sequence[str] = ("model",),
+    by: Sequence[str] | None = None,
     over: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     *,
@@ -119,7 +139,7 @@ def summarise(
 
     Args:
         results: of the sweep.
-        by: factors that make the groups.
+        by: factors that make the groups; the model, and what else varies in the runs of one, when None.
         over: factors that are averaged over; ``category`` and ``seed`` when None.
         metrics: names as in the long table; those of the table of several categories when None.
         shared: take only the categories in which every group has every repeat.

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
 from adcli._artefacts.declaring import NotNegative, compare
+from adcli._showing import count, introduce
 from adcli.options import Options
 
 State = Literal["made", "failed", "elsewhere"]
@@ -26,6 +27,9 @@ class Task:
     out: str
     settings: Mapping[str, Any]
     command: str = ""
+
+    def __repr__(self) -> str:
+        return introduce(self, self.name)
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON can hold it."""
@@ -55,6 +59,9 @@ class TaskOutcome:
     problem: str = ""
     exit_code: int = 0
 
+    def __repr__(self) -> str:
+        return introduce(self, self.name, self.state, f"{self.seconds:.1f} s", self.problem)
+
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON can hold it."""
         return asdict(self)
@@ -79,6 +86,9 @@ class ExecutorRequest:
     options: Options
     runs: int
     note: Callable[[str], None] = field(default=lambda text: None)
+
+    def __repr__(self) -> str:
+        return introduce(self, count(self.runs, "run"), repr(self.options))
 
 
 class _Task(TypedDict):

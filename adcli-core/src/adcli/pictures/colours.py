@@ -6,6 +6,15 @@ from numpy.typing import NDArray
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
+PREDICTED: Colour = (255, 255, 255)
+"""Of the outlines of what is found."""
+
+TRUE: Colour = (0, 229, 255)
+"""Of the outlines of true defects."""
+
 UNSEEN = 0.6
 """How much darker an image is drawn where the model did not look."""
 

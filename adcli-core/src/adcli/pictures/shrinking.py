@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adcli.data.decoding import Size, resize_map
-from adcli.report.colours import Map, Mask
+from adcli.pictures.colours import Map, Mask
 
 NOTICED = 11
 """Smallest side of what an outline surrounds in a picture that was shrunk, in pixels; less would be a dot."""

@@ -9,13 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adcli._showing import introduce
 from adcli.data.decoding import Pixels, read_image
-from adcli.report.closeups import Part
-from adcli.report.colours import Map, Mask, colour_map
-from adcli.report.shrinking import fit_map, show_spots, shrink_mask, spread_peaks
+from adcli.pictures.colours import PREDICTED, TRUE, Colour, Map, Mask, colour_map
+from adcli.pictures.shrinking import fit_map, show_spots, shrink_mask, spread_peaks
+
+Part = tuple[slice, slice]
+"""Rows and columns."""
 
 LONG_SIDE = 360
 """Longest side of a photograph, in pixels."""
+
+DRAWN_SIDE = 240
+"""Longest side of a drawing of all parts, in pixels of a screen."""
 
 HEAT_SIDE = 96
 """Longest side of a heat map; browsers interpolate it, as maps are smooth."""
@@ -68,6 +74,21 @@ class Picture:
         """Tell whether two of them are better seen one above the other."""
         return self.width > 1.6 * self.height
 
+    def __repr__(self) -> str:
+        return introduce(self, f"{self.width}x{self.height}", "without a map" if self.heat is None else "")
+
+    def to_drawing(self) -> str:
+        """Return all of it in one drawing, a data URI: predicted regions are outlined in white, true ones in cyan."""
+        scale = DRAWN_SIDE / max(self.width, self.height)
+        shown = f'width="{self.width * scale:.0f}" height="{self.height * scale:.0f}"'
+        size = f'width="{self.width}" height="{self.height}"'
+        layers = [f'<image {size} preserveAspectRatio="none" href="{uri}"/>' for uri in (self.photo, self.heat) if uri]
+        view = f'viewBox="0 0 {self.width} {self.height}"'
+        lines = (self.true, TRUE), (self.predicted, PREDICTED)
+        layers += [_draw_line(path, colour) for path, colour in lines if path]
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {shown} {view}>{"".join(layers)}</svg>'
+        return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
+
 
 def picture(
     pixels: Pixels,
@@ -107,10 +128,24 @@ def embed(path: Path) -> str:
     return _data_uri(Image.fromarray(read_image(path)), EMBEDDED_BYTES)
 
 
+def encode(image: Image.Image) -> str:
+    """Return a picture of a photograph as a data URI of at most 15 kB, before a third more as text."""
+    return _data_uri(image, PHOTO_BYTES)
+
+
 def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return two sides, shrunk so that the longer is at most ``side``."""
     scale = min(side / max(size), 1)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def _draw_line(path: str, colour: Colour) -> str:
+    """Return an outline, in units of half a pixel, with a dark edge that shows on any ground."""
+    edge, line = (
+        f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width}"/>'
+        for stroke, width in (("rgb(0 0 0 / 60%)", 6), (f"rgb{colour}", 3))
+    )
+    return f'<g transform="scale(.5)">{edge}{line}</g>'
 
 
 def _close_up(pixels: Pixels) -> Image.Image:
