@@ -22,7 +22,7 @@ PROJECTS = {folder: nox.project.load_toml(f"{folder}/pyproject.toml") for folder
 
 FOLDERS = {project["project"]["name"]: folder for folder, project in PROJECTS.items()}
 
-KINDS = ("model", "dataset")
+KINDS = ("model", "dataset", "executor", "command")
 """What ``adcli plugin new`` can write."""
 
 LIGHT_TESTS = (

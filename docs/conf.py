@@ -44,6 +44,7 @@ NAVIGATION = {
         "docs/plugins/adcli_datasets",
         "docs/plugins/adcli_backbones",
         "docs/plugins/adcli_exporters",
+        "docs/plugins/adcli_executors",
         "docs/plugins/adcli_commands",
         "docs/plugins/adcli_run_finished",
         "docs/plugins/options",

@@ -32,6 +32,7 @@ SPECS = {
     "adcli_datasets": specs.DatasetSpec,
     "adcli_backbones": specs.BackboneSpec,
     "adcli_exporters": specs.ExporterSpec,
+    "adcli_executors": specs.ExecutorSpec,
 }
 
 _FILE = re.compile(r"`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -67,7 +68,8 @@ def printed_after(page: Path, command: str) -> str:
 
 def run(site: Path, cwd: Path, *command: object) -> Outcome:
     """Run a Python module with the packages of a folder installed."""
-    environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    search = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": search, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True
     )
@@ -219,6 +221,49 @@ except AdcliError as error:
         "[(2, 4, 16, 24), (2, 4, 4, 6)] (4, 16)",
         "7 edges has layers 1 to 3; layer 4 was asked for (-o layers=).",
     ]
+
+
+SLURM = {
+    "sbatch": 'for last; do :; done; sh -c "exec $last" > /dev/null 2>&1 & echo $!',
+    "squeue": 'for last; do :; done; for job in $(echo "$last" | tr , " "); do kill -0 "$job" && echo "$job"; done',
+    "scancel": 'kill "$@"',
+}
+"""The commands that the example of executors calls, for jobs that are processes."""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have jobs run on this machine."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, code in SLURM.items():
+        (folder / name).write_text(f"#!/bin/sh\n{code}\ntrue\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="jobs are started by a shell")
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_the_example_of_executors_keeps_every_rule(site: Path, tmp_path: Path) -> None:
+    checked = run(site, tmp_path, "adcli", "plugin", "check", "slurm", "-o", "poll=0.2")
+    assert checked.code == 0, checked
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="jobs are started by a shell")
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_the_example_of_executors_says_which_jobs_ended_without_an_outcome(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "slurm/sbatch").write_text("#!/bin/sh\necho 4194305\n")
+    code = """
+from adcli.pipeline import ExecutorRequest, Task
+from adcli_slurm import SlurmOptions
+from adcli_slurm.executing import execute
+print([outcome.problem for outcome in execute([Task("a", "out", {})], ExecutorRequest(SlurmOptions(), 1))])
+"""
+    (tmp_path / "lost.py").write_text(code)
+    assert run(site, tmp_path, "lost").out == "['job 4194305 ended without an outcome: it printed nothing']\n"
 
 
 FITTED = """
@@ -377,13 +422,14 @@ def test_the_table_of_frozen_features_has_its_parameters() -> None:
     assert first_column(PLUGINS / "training.md", "parameter") == list(inspect.signature(FrozenFeatures).parameters)
 
 
-@pytest.mark.parametrize("kind", ["model", "dataset", "backbone", "exporter", "command"])
+@pytest.mark.parametrize("kind", ["model", "dataset", "backbone", "exporter", "executor", "command"])
 def test_the_table_of_rules_has_each_with_its_promise(kind: str) -> None:
     from adcli.testing import Checked
 
     page = (PLUGINS / "testing.md").read_text()
     table = page.partition(f"| rule of {kind}s | promise |\n|---|---|\n")[2].partition("\n\n")[0]
-    named = {"model": "padim", "dataset": "demo", "backbone": "embedded", "exporter": "onnx", "command": "weigh"}
+    named = {"model": "padim", "dataset": "demo", "backbone": "embedded", "exporter": "onnx", "executor": "local"}
+    named["command"] = "weigh"
     rules = Checked(named[kind], kind).rules()
     promises = [" ".join((rule.__doc__ or "").split()).replace("``", "`") for rule in rules.values()]
     assert table.splitlines() == [f"| `{name}` | {text} |" for name, text in zip(rules, promises, strict=True)]

@@ -135,7 +135,7 @@ def test_a_trace_has_the_traceback_of_what_failed(adcli: Adcli, monkeypatch: pyt
         (("pathcore",), "Did you mean 'patchcore'"),
         (("patchcore", "--kind", "dataset"), "unknown data set 'patchcore'"),
         (("patchcore", "-d", "root=x"), "-d is for data sets"),
-        (("embedded", "-o", "layers=1"), "-o is for models and exporters"),
+        (("embedded", "-o", "layers=1"), "-o is for models, exporters and executors"),
         (("patchcore", "-o", "corset=1"), "Did you mean 'coreset'"),
         (("random:",), "random:NAME"),
     ],
@@ -176,6 +176,7 @@ def test_new_says_what_to_do_next(adcli: Adcli, tmp_path: Path) -> None:
     [
         ("model", "adcli train --model hinge"),
         ("dataset", "adcli train --model patchcore --data hinge -d root=FOLDER"),
+        ("executor", "adcli sweep --model patchcore --data FOLDER --out DIR --executor hinge"),
         ("command", "adcli hinge last"),
     ],
 )

@@ -38,6 +38,8 @@ def heavy_after(arguments: list[str], environment: Mapping[str, str]) -> str:
         ["models"],
         ["models", "show", "patchcore"],
         ["exporters"],
+        ["executors", "show", "local"],
+        ["sweep", "--help"],
         ["datasets"],
         ["datasets", "show", "real_iad"],
         ["datasets", "check", "--help"],

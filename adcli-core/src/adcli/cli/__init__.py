@@ -36,7 +36,7 @@ from adcli.cli.drift import drift
 from adcli.cli.evaluate import evaluate
 from adcli.cli.export import export
 from adcli.cli.flags import Group, operand
-from adcli.cli.listing import backbones, datasets, exporters, models, plugins
+from adcli.cli.listing import backbones, datasets, executors, exporters, models, plugins
 from adcli.cli.plugin import plugin
 from adcli.cli.predict import predict
 from adcli.cli.preview import preview
@@ -184,6 +184,7 @@ for _command in (
     datasets,
     backbones,
     exporters,
+    executors,
     plugins,
     plugin,
     completion,

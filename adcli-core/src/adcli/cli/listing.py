@@ -1,4 +1,4 @@
-"""``adcli models``, ``datasets``, ``backbones``, ``exporters`` and ``plugins``: who provides what."""
+"""``adcli models``, ``datasets``, ``backbones``, ``exporters``, ``executors`` and ``plugins``: who provides what."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -128,6 +128,25 @@ def show_exporter(name: str, as_json: bool) -> None:
     _show(provided, {}, provided.spec.options, f"adcli export last --to {name}", "-o", as_json)
 
 
+@click.group(cls=Group, invoke_without_command=True)
+@json_flag
+@click.pass_context
+def executors(ctx: click.Context, as_json: bool) -> None:
+    """List what can make the runs of a sweep."""
+    if ctx.invoked_subcommand is None:
+        _list(registry().executors, (), as_json)
+
+
+@executors.command("show")
+@operand("name", "An executor; 'adcli executors' lists them.", complete="executors")
+@json_flag
+def show_executor(name: str, as_json: bool) -> None:
+    """Show the options of an executor, and a command to copy."""
+    provided = registry().executors[name]
+    command = f"adcli sweep --model {suggest_model()} --data FOLDER --out DIR --executor {name}"
+    _show(provided, {}, provided.spec.options, command, "-x", as_json)
+
+
 @click.command(cls=Command)
 @json_flag
 @click.pass_context
@@ -232,7 +251,7 @@ def _show(
         "It has no options.",
         typed=("option", "type", "default", "allowed"),
     )
-    example = _example(options, described) if flag == "-o" else ""
+    example = _example(options, described) if flag != "-d" else ""
     click.echo(f"\n{command}{example and f' {flag} {example}'}")
 
 

@@ -16,6 +16,7 @@ from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
 _USE = {
     "model": "adcli train --model {name}",
     "dataset": "adcli train --model {model} --data {name} -d root=FOLDER",
+    "executor": "adcli sweep --model {model} --data FOLDER --out DIR --executor {name}",
     "command": "adcli {name} last",
 }
 
@@ -26,17 +27,21 @@ def plugin() -> None:
 
 
 @plugin.command()
-@operand("name", "What --model, --data, --backbone or --to take, or a command of a plugin.", complete="everything")
+@operand(
+    "name",
+    "What --model, --data, --backbone, --to or --executor take, or a command of a plugin.",
+    complete="everything",
+)
 @flag("--kind", type=Choice(KINDS), help="What NAME is, if several kinds have one of that name.")
 @settings("data_options")
-@pairs("Option of the model or exporter.", complete="checked_options")
+@pairs("Option of the model, exporter or executor.", complete="checked_options")
 @json_flag
 def check(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str], as_json: bool) -> int:
     """Check that what a plugin offers keeps every rule.
 
     Fits a model to a dozen small images with its quick options, exports a small model, loads a data set with the
-    options given, or asks a command for its help. If a rule is broken, the exit code is 6. ADCLI_TRACE=1 prints
-    tracebacks.
+    options given, has an executor make a few runs, or asks a command for its help. If a rule is broken, the exit code
+    is 6. ADCLI_TRACE=1 prints tracebacks.
 
     \b
     Examples:
@@ -70,9 +75,9 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
     """Return what to check, with its options parsed once, so that a wrong one is one line and no broken rule."""
     checked = Checked(name, kind)
     if data_options and checked.kind != "dataset":
-        raise OptionError(f"-d is for data sets, and '{name}' is a {checked.kind}.")
-    if options and checked.kind not in ("model", "exporter"):
-        raise OptionError(f"-o is for models and exporters, and '{name}' is a {checked.kind}.")
+        raise OptionError(f"-d is for data sets, and '{name}' is of kind {checked.kind}.")
+    if options and checked.kind not in ("model", "exporter", "executor"):
+        raise OptionError(f"-o is for models, exporters and executors, and '{name}' is of kind {checked.kind}.")
     if checked.kind == "backbone":
         _make_once(checked)
         return checked
@@ -165,7 +170,7 @@ def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -
     "--kind",
     type=Choice(KINDS),
     default="model",
-    metavar="model|dataset|command",
+    metavar="model|dataset|executor|command",
     help="What the plugin offers (model).",
 )
 @out_flag("The package's folder (adcli-NAME).")

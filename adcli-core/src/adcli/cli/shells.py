@@ -129,7 +129,8 @@ KINDS: dict[str, Callable[[click.Context, str], Items]] = {
     "model_options": _options_of(["models"], "model"),
     "exporter_options": _options_of(["exporters"], "to"),
     "data_options": _options_of(["datasets"], "data", "reference"),
-    "checked_options": _options_of(["models", "exporters"], "name"),
+    "executor_options": _options_of(["executors"], "executor"),
+    "checked_options": _options_of(["models", "exporters", "executors"], "name"),
 }
 """What settings and commands say of their values, and how it is listed."""
 

@@ -84,6 +84,7 @@ def _collect(ctx: click.Context, parameter: click.Parameter, values: Sequence[st
     metavar="KEY=VALUE",
     multiple=True,
     callback=parse_pairs,
+    complete="executor_options",
     help="Option of the executor ('adcli executors show NAME').",
 )
 @flag("--jobs", metavar="N", section="Run", help="The same as -x jobs=N.")

@@ -12,8 +12,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,9 +32,17 @@ MEMORY = 2 << 30
 _ENDING = 1.2
 """Seconds that workers have to end in; then they are killed. The command itself has little more."""
 
+_REST = 1.0
+"""Seconds to wait for the rest of what a process said that has ended."""
+
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_START = "from adcli.pipeline._local import serve; serve()"
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.stdin.readline())
+from adcli.pipeline._local import serve
+serve()
+"""
 
 
 def execute(tasks: Sequence[Task], request: ExecutorRequest) -> Iterator[TaskOutcome]:
@@ -40,36 +51,16 @@ def execute(tasks: Sequence[Task], request: ExecutorRequest) -> Iterator[TaskOut
     A process that dies fails its own run alone.
 
     Raises:
-        PluginError: a process does not start.
+        PluginError: no process can be started.
     """
     options = request.options
     assert isinstance(options, LocalOptions)
     gpus = list_gpus()
-    jobs = options.jobs or choose_jobs(request.runs, len(gpus))
-    waiting, inbox = deque(tasks), queue.SimpleQueue[tuple["_Worker", Any]]()
-    workers: list[_Worker] = []
+    pool = _Pool(options.jobs or choose_jobs(request.runs, len(gpus)), gpus, request.note)
     try:
-        while waiting and len(workers) < jobs:
-            worker = _Worker(_environment(len(workers), jobs, gpus), inbox)
-            workers.append(worker)
-            worker.give(waiting.popleft())
-        while any(worker.task for worker in workers):
-            worker, message = inbox.get()
-            if message is None:
-                yield worker.bury()
-                workers.remove(worker)
-                if waiting:
-                    workers.append(worker := _Worker(worker.environment, inbox))
-            elif "note" in message:
-                request.note(f"{worker.task.name if worker.task else ''}: {message['note']}")
-                continue
-            else:
-                worker.task = None
-                yield TaskOutcome.from_json(message)
-            if waiting:
-                worker.give(waiting.popleft())
+        yield from pool.carry_out(deque(tasks))
     finally:
-        _end(workers)
+        pool.end()
 
 
 def choose_jobs(runs: int, gpus: int) -> int:
@@ -96,43 +87,128 @@ def list_gpus() -> list[str]:
 
 def _environment(number: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
     """Return the environment of a worker: its share of the cores, and its GPU."""
-    threads = str(max(cores() // jobs, 1))
-    own = dict.fromkeys(_THREADS, threads)
+    own = {name: str(_choose_threads(jobs, os.environ.get(name, ""))) for name in _THREADS}
     if gpus:
         own[_VISIBLE] = gpus[number % len(gpus)]
     return {**os.environ, **own}
 
 
+def _choose_threads(jobs: int, asked: str) -> int:
+    """Return how many threads a worker has: its share of the cores, or fewer if the user asks for fewer."""
+    share = max(cores() // jobs, 1)
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) else share
+
+
+class _Pool:
+    """The workers of a sweep.
+
+    Args:
+        jobs: how many there are at most.
+        gpus: what they have one each of; none if empty.
+        note: takes a line for the user.
+    """
+
+    def __init__(self, jobs: int, gpus: Sequence[str], note: Callable[[str], None]) -> None:
+        self.jobs = jobs
+        self.environments: deque[Callable[[], dict[str, str]]] = deque(
+            partial(_environment, number, jobs, gpus) for number in range(jobs)
+        )
+        self.note = note
+        self.inbox = _Inbox()
+        self.workers: list[_Worker] = []
+
+    def carry_out(self, waiting: deque[Task]) -> Iterator[TaskOutcome]:
+        """Have tasks carried out, and yield what became of each."""
+        self._share_out(waiting)
+        while any(worker.task for worker in self.workers):
+            worker, message = self.inbox.get()
+            outcome = self._take(worker, message)
+            # Nobody is to wait for what is done with the outcome.
+            self._share_out(waiting)
+            if outcome is not None:
+                yield outcome
+
+    def _share_out(self, waiting: deque[Task]) -> None:
+        """Give tasks to those who have none, and to as many more as there is room for."""
+        for worker in self.workers:
+            if waiting and worker.task is None:
+                worker.give(waiting.popleft())
+        while waiting and len(self.workers) < self.jobs and (hired := self._hire()):
+            hired.give(waiting.popleft())
+
+    def _hire(self) -> "_Worker | None":
+        """Start a worker; None if the system allows no more of them."""
+        environment = self.environments.popleft()
+        try:
+            worker = _Worker(environment, self.inbox)
+        except (OSError, RuntimeError) as error:
+            if not self.workers:
+                raise PluginError(f"--executor local: no process can be started ({one_line(error)}).") from error
+            self.jobs = len(self.workers)
+            self.note(f"warning: no more than {self.jobs} processes can be started ({one_line(error)})")
+            return None
+        self.workers.append(worker)
+        return worker
+
+    def _take(self, worker: "_Worker", message: Any) -> TaskOutcome | None:
+        """Return the outcome that a worker has sent, or that its end is; None if it is neither."""
+        if message is None:
+            self.workers.remove(worker)
+            self.environments.append(worker.environment)
+            return worker.bury()
+        if "note" in message:
+            self.note(f"{worker.task.name if worker.task else ''}: {message['note']}")
+            return None
+        worker.task = None
+        return TaskOutcome.from_json(message)
+
+    def end(self) -> None:
+        """End all workers: at once what is under way, which is left as an interrupted run."""
+        for worker in self.workers:
+            worker.stop()
+        last = time.monotonic() + _ENDING
+        for worker in self.workers:
+            worker.end(max(last - time.monotonic(), 0))
+
+
 class _Worker:
     """A process that makes runs, and what it is told and says."""
 
-    def __init__(self, environment: Mapping[str, str], inbox: "queue.SimpleQueue[tuple[_Worker, Any]]") -> None:
+    def __init__(self, environment: Callable[[], dict[str, str]], inbox: "_Inbox") -> None:
         self.environment = environment
         self.task: Task | None = None
+        self._said: deque[str] = deque(maxlen=20)
+        # Without the folder that the user is in, which may hold files that are called as modules are.
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-P", "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=dict(environment),
+            env=environment(),
             encoding="utf-8",
             errors="backslashreplace",
         )
-        self._said: deque[str] = deque(maxlen=20)
-        self._reader = threading.Thread(target=self._listen, args=(inbox,), daemon=True)
-        self._reader.start()
-        self._listener = threading.Thread(target=self._keep_errors, daemon=True)
-        self._listener.start()
-        self._send({"path": sys.path})
+        self._readers = [
+            threading.Thread(target=self._listen, args=(inbox,), daemon=True),
+            threading.Thread(target=self._keep_errors, daemon=True),
+        ]
+        try:
+            for thread in (*self._readers, threading.Thread(target=self._await_end, args=(inbox,), daemon=True)):
+                thread.start()
+        except RuntimeError:
+            self.process.kill()
+            raise
+        self._send([entry for entry in sys.path if isinstance(entry, str)])
 
     def give(self, task: Task) -> None:
         """Have a task carried out."""
+        self._said.clear()
         self.task = task
         self._send(task.to_json())
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        # A worker that has died is noticed by what it no longer says.
-        with contextlib.suppress(BrokenPipeError, ValueError):
+    def _send(self, message: Any) -> None:
+        # A worker that has died is noticed by its end.
+        with contextlib.suppress(OSError, ValueError):
             stream = self._stream("stdin")
             stream.write(json.dumps(message) + "\n")
             stream.flush()
@@ -141,33 +217,50 @@ class _Worker:
         stream: IO[str] = getattr(self.process, name)
         return stream
 
-    def _listen(self, inbox: "queue.SimpleQueue[tuple[_Worker, Any]]") -> None:
+    def _listen(self, inbox: "_Inbox") -> None:
         for line in self._stream("stdout"):
-            inbox.put((self, json.loads(line)))
-        inbox.put((self, None))
+            # One that is killed as it writes leaves half a line; that it ended says the rest.
+            with contextlib.suppress(ValueError):
+                inbox.put((self, json.loads(line)))
 
     def _keep_errors(self) -> None:
         for line in self._stream("stderr"):
             self._said.append(line.rstrip())
 
-    def bury(self) -> TaskOutcome:
-        """Return the outcome of the task of a worker that died.
+    def _await_end(self, inbox: "_Inbox") -> None:
+        """Say that the process has ended, after all that it said; what it has forked may have its streams for long."""
+        self.process.wait()
+        for reader in self._readers:
+            reader.join(_REST)
+        inbox.put((self, None))
 
-        Raises:
-            PluginError: it had none.
-        """
+    def bury(self) -> TaskOutcome | None:
+        """Return the outcome of the task of a worker that died; None if it had none."""
         code = self.process.wait()
-        self._listener.join(1)
-        last = next((one_line(line) for line in reversed(self._said) if line.strip()), "")
-        reason = _explain_end(code) + (f": {last}" if last else "")
         if self.task is None:
-            raise PluginError(f"a process of --executor local {reason}.")
+            return None
+        last = next((one_line(line) for line in reversed([*self._said]) if line.strip()), "")
+        reason = _explain_end(code) + (f": {last}" if last else "")
         return TaskOutcome(self.task.name, "failed", 0.0, f"its process {reason}.", PluginError.exit_code)
 
-    def close(self) -> None:
-        """Have the worker end when it has nothing more to do."""
-        with contextlib.suppress(BrokenPipeError, ValueError):
+    def stop(self) -> None:
+        """Have the worker end: at once what it is at."""
+        with contextlib.suppress(OSError, ValueError):
             self._stream("stdin").close()
+        if self.task is not None:
+            self.process.terminate()
+
+    def end(self, seconds: float) -> None:
+        """Wait so long for the process to end, then kill it."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+_Inbox = queue.SimpleQueue[tuple[_Worker, Any]]
+"""What workers say, and None if one has ended."""
 
 
 def _explain_end(code: int) -> str:
@@ -176,20 +269,6 @@ def _explain_end(code: int) -> str:
     name = signal.Signals(-code).name if -code in {int(each) for each in signal.Signals} else str(-code)
     remedy = "; if memory ran out, use fewer --jobs" if name == "SIGKILL" else ""
     return f"was ended by {name}{remedy}"
-
-
-def _end(workers: Sequence[_Worker]) -> None:
-    """End all workers: at once what is under way, which is left as an interrupted run."""
-    for worker in workers:
-        worker.close()
-        if worker.task is not None:
-            worker.process.terminate()
-    for worker in workers:
-        try:
-            worker.process.wait(_ENDING)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
 
 
 class _Telling(Silent):
@@ -215,19 +294,22 @@ def serve() -> None:
     # What libraries print must not get among the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    end_when_told()
-    keep_freed_memory()
     tasks = queue.SimpleQueue[Task]()
-    sys.path[:] = json.loads(sys.stdin.readline() or '{"path": []}')["path"]
     threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
-    from adcli.pipeline import carry_out
-
     try:
+        end_when_told()
+        keep_freed_memory()
+        from adcli.pipeline import carry_out
+
         while True:
             _answer(answers, carry_out(tasks.get(), progress=_Telling(answers)).to_json())
     except KeyboardInterrupt:
-        # Whatever threads libraries have left, nothing is to be waited for.
         os._exit(130)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        # Whatever threads libraries have left, nothing is to be waited for.
+        os._exit(1)
 
 
 _busy = threading.Lock()

@@ -79,9 +79,9 @@ def _explaining() -> Iterator[None]:
     """Have what no error of ours is said in a line: one run that fails ends no other."""
     try:
         yield
-    except (AdcliError, _HeldError):
+    except (AdcliError, _HeldError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # Plugins may raise anything, even SystemExit.
         if is_out_of_memory(error):
             raise LackOfMemoryError from error
         raise refusal(error) or AdcliError(f"failed unexpectedly ({locate(error, 'adcli')}).") from error

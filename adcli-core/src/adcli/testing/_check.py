@@ -33,6 +33,7 @@ FACTS: dict[Kind, Facts] = {
     "dataset": Facts("adcli.testing.datasets", ("options", "write_images")),
     "backbone": Facts("adcli.testing.backbones", ()),
     "exporter": Facts("adcli.testing.exporters", ("options", "model")),
+    "executor": Facts("adcli.testing.executors", ("options",)),
     "command": Facts("adcli.testing.commands", ()),
 }
 
@@ -55,7 +56,7 @@ def kind_of(plugin: str | Spec) -> Kind:
         everything = [*commands, *(name for known in offered.values() for name in known)]
         raise unknown(plugin, f"no plugin offers '{plugin}'.{suggest(plugin, everything)}")
     if len(kinds) > 1:
-        raise OptionError(f"'{plugin}' is the name of a {' and a '.join(kinds)}: say which kind is meant.")
+        raise OptionError(f"'{plugin}' is a name of the kinds {' and '.join(kinds)}: say which kind is meant.")
     return kinds[0]
 
 
@@ -97,9 +98,10 @@ class Checked:
     """A plugin to check, and how.
 
     Args:
-        plugin: a name, as ``--model``, ``--data``, ``--backbone`` or ``--to`` take it, or a spec; or a command.
+        plugin: a name, as ``--model``, ``--data``, ``--backbone``, ``--to`` or ``--executor`` take it; a spec; or
+            a command.
         kind: what it is; found by its name if None.
-        options: of a model, on top of its ``quick`` ones; of a data set or exporter, in place of its defaults.
+        options: of a model, on top of its ``quick`` ones; of others, in place of their defaults.
         write_images: for a data set: writes images into an empty folder and returns the options that load them.
         model: for an exporter: the name or spec of the model to export; a mean image if None.
 
@@ -124,7 +126,7 @@ class Checked:
         for name in self.arguments:
             kinds = [kind for kind, facts in FACTS.items() if name in facts.arguments]
             if self.kind not in kinds:
-                raise OptionError(f"{name} is for kind {' or '.join(kinds)}, and '{self.name}' is a {self.kind}.")
+                raise OptionError(f"{name} is for kind {' or '.join(kinds)}, and '{self.name}' is of kind {self.kind}.")
         if kind and isinstance(plugin, str):
             _check_name(plugin, kind)
 

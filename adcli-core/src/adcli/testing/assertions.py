@@ -16,7 +16,7 @@ from typing import NamedTuple
 from adcli._plugins.registry import CORE, Plugin, registry
 from adcli.errors import AdcliError, PluginError, one_line
 from adcli.options import Options
-from adcli.specs import DatasetSpec, ExporterSpec, ModelSpec
+from adcli.specs import DatasetSpec, ExecutorSpec, ExporterSpec, ModelSpec
 from adcli.testing._failures import Frames, LocatedError, from_process
 
 NAME = r"[a-z][a-z0-9_]*"
@@ -68,9 +68,16 @@ def assert_imports_none(
         raise LocatedError(f"{what} imports {name}, expected not to: import it in the function that needs it", frames)
 
 
-def run_python(code: str, *arguments: str, disabled: Sequence[str] = ()) -> str:
-    """Return what code prints in a process of its own, with some plugins disabled; fails with its last error line."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def run_python(code: str, *arguments: str, disabled: Sequence[str] = (), path: Sequence[str] = ()) -> str:
+    """Return what code prints in a process of its own; fails with its last error line.
+
+    Args:
+        code: what it runs.
+        arguments: what the code gets.
+        disabled: plugins that it goes without.
+        path: folders to import from, before those of this process.
+    """
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*path, *sys.path]))}
     if disabled:
         variables["ADCLI_DISABLE"] = ",".join(disabled)
     command = [sys.executable, "-c", code, *arguments]
@@ -80,7 +87,7 @@ def run_python(code: str, *arguments: str, disabled: Sequence[str] = ()) -> str:
     return done.stdout
 
 
-def assert_documented(spec: ModelSpec | DatasetSpec | ExporterSpec) -> None:
+def assert_documented(spec: ModelSpec | DatasetSpec | ExporterSpec | ExecutorSpec) -> None:
     """Check that a spec has a name as users type it, a summary, and help for every option."""
     assert_named(spec.name, spec.summary)
     silent = [info.name for info in spec.options.describe() if not info.help]

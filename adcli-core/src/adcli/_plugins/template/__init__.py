@@ -16,7 +16,7 @@ from adcli._plugins.registry import registry
 from adcli.errors import OptionError
 
 TEMPLATES = Path(__file__).parent
-KINDS = ("model", "dataset", "command")
+KINDS = ("model", "dataset", "executor", "command")
 """Kinds of plugins with a template; the pages of the others have a complete example."""
 
 _SUFFIX = ".jinja"
@@ -77,8 +77,8 @@ def write_package(names: PluginNames, kind: str, folder: Path) -> list[Path]:
     """
     if kind not in KINDS:
         raise OptionError(
-            f"--kind {kind}: 'adcli plugin new' writes models, data sets and commands; for {kind}s, start from the "
-            f"complete example in docs/plugins/adcli_{kind}s.md."
+            f"--kind {kind}: 'adcli plugin new' writes models, data sets, executors and commands; for {kind}s, start "
+            f"from the complete example in docs/plugins/adcli_{kind}s.md."
         )
     clean_beside(folder)
     if folder.is_dir():
