@@ -248,6 +248,7 @@ SHOWN = (
     pipeline.TrainedCategories,
     pipeline.Qualification,
     pipeline.Prediction,
+    pipeline.SweepResults,
 )
 
 
