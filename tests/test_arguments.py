@@ -81,7 +81,8 @@ def stocked(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("stocked")
     shutil.copytree(trained, root / "run")
     (root / "file.txt").write_text("x")
-    list_runs(root / "sweep", [Cell("a", {"model": "padim"}, TrainSettings.parse({"model": "padim"}))])
+    settings = TrainSettings.parse({"model": "padim"})
+    list_runs(root / "sweep", [Cell("a", {"model": "padim", "data": "parts", "category": "", "seed": 0}, settings)])
     published = "published: {source: a, values: [{metric: image.auroc, value: 1}]}"
     (root / "recipe.yaml").write_text(f"grids: [{{model: padim}}]\n{published}\n")
     return root

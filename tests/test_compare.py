@@ -9,7 +9,9 @@ import pytest
 from support import Adcli, assert_one_line
 from sweep_results import cell, write_scores
 
+from adcli._files import seal
 from adcli.metrics import image_metrics, rates
+from adcli.runs.run import FORMAT
 from adcli.sweeps.folder import RUNS, list_runs
 
 LABELS = np.arange(40) >= 20
@@ -36,7 +38,8 @@ def make_sweep(folder: Path, categories: Sequence[str], seeds: Sequence[int], *,
         }
         aupro = 0.3 * SHIFTS[model] + 0.01 * random.uniform()
         (run / "metrics.json").write_text(json.dumps({"image": image, "pixel": {"aupro": min(aupro, 1.0)}}))
-        (run / "run.yaml").write_text("record:\n  timings:\n    fit_seconds: 1.5\n")
+        settings = each.settings.to_dict()
+        (run / "run.yaml").write_text(seal({"format": FORMAT, **settings, "record": {"timings": {"fit_seconds": 1.5}}}))
     return folder
 
 

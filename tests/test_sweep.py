@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -133,6 +135,38 @@ def test_what_cannot_be_made_is_refused_before_anything_is(adcli: Adcli, parts: 
     ):
         assert_one_line(adcli(*words), code, said)
         assert not Path("S").exists(), words
+
+
+def test_a_folder_that_holds_another_run_is_never_taken_for_it(swept: Path, tmp_path: Path, adcli: Adcli) -> None:
+    folder = tmp_path / "S"
+    shutil.copytree(swept, folder)
+    one, other = (outcome.cell.name for outcome in read_results(folder).made[:2])
+    shutil.rmtree(folder / RUNS / one)
+    shutil.copytree(folder / RUNS / other, folder / RUNS / one)
+    assert_one_line(adcli("sweep", "show", folder), 5, one, "is not the run of the sweep", "model", "remove it")
+    shutil.rmtree(folder / RUNS / one)
+    assert adcli("sweep", "--out", folder).code == 0
+    assert numbers(read_results(folder)) == numbers(read_results(swept))
+
+
+def test_two_folders_of_one_name_are_two_data_sets(shelf: Path, tmp_path: Path) -> None:
+    for name, source in (("x", "bottle"), ("y", "cable")):
+        shutil.copytree(shelf / source, tmp_path / name / "parts")
+    data = [str(tmp_path / name / "parts") for name in ("x", "y")]
+    results = pipeline.sweep({"model": "padim", "data": data, **SEED}, out=tmp_path / "S")
+    assert [outcome.cell.factors["data"] for outcome in results.made] == ["x/parts", "y/parts"]
+    mean = pipeline.summarise(results, metrics=["pixel.auroc"]).lines[0].means["pixel.auroc"]
+    assert (mean.runs, mean.expected) == (2, 2)
+    assert mean.value == pytest.approx(fmean(one.metrics["pixel.auroc"] for one in results.made))
+
+
+def test_images_that_change_between_runs_are_noted(shelf: Path, tmp_path: Path, adcli: Adcli) -> None:
+    shutil.copytree(shelf / "bottle", tmp_path / "parts")
+    command = ("sweep", "-m", "padim", "--data", tmp_path / "parts", *QUICK, "--out", tmp_path / "S")
+    assert "changed" not in adcli(*command).out
+    (tmp_path / "parts/train/good/000.png").unlink()
+    assert "parts: its images changed" in adcli(*command, "--seed", "1").out
+    assert "parts: its images changed" in adcli("sweep", "show", tmp_path / "S").out
 
 
 def test_a_dry_run_lists_the_runs_and_writes_nothing(adcli: Adcli, parts: Path) -> None:

@@ -22,7 +22,7 @@ def cell(model: str, category: str | None = None, seed: int = 0, data: str = "pa
     factors: dict[str, Factor] = {"model": model, "data": data, "category": category, "seed": seed}
     factors |= {f"option.{name}": value for name, value in more.items()}
     name = "-".join(str(value) for value in factors.values() if value is not None)
-    return Cell(name, factors, TrainSettings.parse({"model": "padim", "seed": seed}))
+    return Cell(name, factors, TrainSettings.parse({"model": model, "seed": seed}))
 
 
 def made(which: Cell, *, seconds: Mapping[str, float] | None = None, **metrics: float) -> Outcome:

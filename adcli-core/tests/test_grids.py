@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from adcli.errors import OptionError
+from adcli.errors import OptionError, RunError
 from adcli.runs.settings import TrainSettings
-from adcli.sweeps.cells import Cell
+from adcli.sweeps.cells import Cell, tell_apart
 from adcli.sweeps.data import FoundData
 from adcli.sweeps.files import read_sweep_file
 from adcli.sweeps.folder import list_runs, read_cells
@@ -58,6 +58,9 @@ def test_an_option_given_twice_makes_two_runs_and_one_that_takes_a_list_keeps_it
     assert column(typed, "option.layers") == ["2,3"] * 2
     assert [cell.name for cell in typed] == [cell.name for cell in read]
     several = list_cells(model="patchcore", options={"layers": [[2, 3], [1, 2, 3]]})
+    skip = [{"option.layers": [[2, 3]]}]
+    rest = list_cells(model="patchcore", options={"layers": [[2, 3], [1, 2, 3]]}, skip=skip)
+    assert column(rest, "option.layers") == ["1,2,3"]
     assert column(several, "option.layers") == ["2,3", "1,2,3"]
     assert [cell.settings.options for cell in several] == [{"layers": [2, 3]}, {"layers": [1, 2, 3]}]
 
@@ -126,6 +129,11 @@ def test_runs_can_be_skipped_and_set_apart() -> None:
         {"model": "pdim"},
         {"model": ""},
         {"options": {"backbone": ["embedded"]}, "backbone": "embedded"},
+        {"model": [["padim", "dfm"]]},
+        {"seed": {"first": 0}},
+        {"options": 5},
+        {"set": [{"where": {"model": "padim"}, "options": 5}]},
+        {"set": [{"where": {"model": "padim"}, "data_options": {"root": "x"}}]},
     ],
 )
 def test_what_is_no_grid_is_refused_with_a_line(values: dict[str, Any]) -> None:
@@ -145,6 +153,55 @@ def test_commas_separate_references_but_not_the_categories_of_one(
     assert split_references("a,b") == ["a", "b"]
     Path("a,b").mkdir()
     assert split_references("a,b") == ["a,b"]
+
+
+def test_values_are_the_same_however_they_are_spelt() -> None:
+    cells = list_cells(image_size=[32, "32", "32x32", "32X32", "64x32", "auto"])
+    assert column(cells, "image_size") == ["32", "64x32", "auto"]
+    assert parse_grid({"data": 7}).axes["data"] == ["7"]
+    assert column(list_cells(image_size="32,64", skip=[{"image_size": "32x32"}]), "image_size") == ["64"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("/x/p", "/y/p"), ["x/p", "y/p"]),
+        (("/x/q/p", "/y/q/p", "/x/r/p"), ["x/q/p", "y/q/p", "x/r/p"]),
+        (("/p", "/y/p"), ["/p", "y/p"]),
+        (("table:/x/p", "/x/p"), ["table:/x/p", "/x/p"]),
+    ],
+)
+def test_data_of_one_name_are_called_by_more_of_their_paths(paths: tuple[str, ...], names: list[str]) -> None:
+    cells = list_cells([FoundData("p", "", path, {}) for path in paths], model="padim,dfm")
+    assert column(tell_apart(cells), "data") == [name for name in names for _ in range(2)]
+    # Others keep their names.
+    other = list_cells([FoundData("other", "", "/z/other", {})])
+    assert column(tell_apart([*cells, *other]), "data")[-1] == "other"
+
+
+def test_runs_that_no_table_could_tell_apart_are_refused(tmp_path: Path) -> None:
+    here, there = ([FoundData("mvtec_ad", "bottle", "mvtec_ad:bottle", {"root": root})] for root in ("/x", "/y"))
+    with pytest.raises(OptionError, match="differ in data_options alone"):
+        tell_apart([*list_cells(here), *list_cells(there)])
+    list_runs(tmp_path / "S", list_cells(here))
+    with pytest.raises(OptionError, match="differ in data_options alone"):
+        list_runs(tmp_path / "S", list_cells(there))
+    assert len(read_cells(tmp_path / "S")) == 1
+
+
+@pytest.mark.parametrize("spoil", ["twice", "no model", "another seed"])
+def test_a_list_of_runs_that_was_edited_is_refused_by_name(tmp_path: Path, spoil: str) -> None:
+    list_runs(tmp_path, list_cells())
+    content = json.loads((tmp_path / "sweep.json").read_text())
+    if spoil == "twice":
+        content["runs"] *= 2
+    elif spoil == "no model":
+        del content["runs"][0]["factors"]["model"]
+    else:
+        content["runs"][0]["factors"]["seed"] = 7
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"sweep\.json: .*padim-.*--replace"):
+        read_cells(tmp_path)
 
 
 def test_a_sweep_is_read_back_as_it_was_written_and_grows(tmp_path: Path) -> None:
@@ -190,7 +247,10 @@ def test_a_file_holds_grids_or_the_settings_of_one(tmp_path: Path) -> None:
         ("grids: 3", "grids"),
         ("grids: [{}]\nnote: a", "note"),
         ("a: [", "YAML"),
-        ("grids: [{model: padim}]\npublished: {source: a, values: [{value: 3, metric: image.auroc}]}", "0 to 1"),
+        (
+            "grids: [{model: padim}]\npublished: {source: a, values: [{value: 3, metric: image.auroc}]}",
+            "value of image.auroc: it is 3",
+        ),
         ("grids: [{model: padim}]\npublished: {source: a, values: [{value: 1}]}", "metric"),
     ],
 )

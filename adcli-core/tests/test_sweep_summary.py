@@ -1,5 +1,6 @@
 """Means and deviations over the runs of a sweep, and what may not be averaged silently."""
 
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_data_sets_are_averaged_over_like_categories() -> None:
             {"metrics": ("image.aurok",)},
             ("metric names 'image.aurok', which no run has", "Did you mean 'image.auroc'?"),
         ),
-        ({"over": ("seed",)}, ("leave out 'category'", "bottle, cable, tile", "runs of padim")),
+        ({"by": ("model",), "over": ("seed",)}, ("leave out 'category'", "bottle, cable, tile", "runs of padim")),
         ({"by": ("category",)}, ("leave out 'model'", "padim, dfm")),
     ],
 )
@@ -93,15 +94,25 @@ def test_an_option_that_varies_is_never_averaged_over_silently() -> None:
         *(made(cell("patchcore", seed=seed, coreset=c), image__auroc=c) for seed in (0, 1) for c in (0.01, 0.1))
     )
     with pytest.raises(OptionError, match=r"leave out 'option.coreset', which varies \(0.01, 0.1\)"):
-        summarise(swept)
+        summarise(swept, by=("model",))
+    assert summarise(swept).by == ["model", "option.coreset"]
     assert mean_of(swept, ("patchcore", 0.1), by=("model", "coreset")).value == 0.1
     over = mean_of(swept, ("patchcore",), over=("seed", "option.coreset"))
     assert (over.value, over.n, over.of) == (pytest.approx(0.055), 4, "runs")
 
 
 def test_an_option_that_some_runs_lack_varies_too() -> None:
+    swept = results(made(cell("patchcore")), made(cell("patchcore", coreset=0.1)))
     with pytest.raises(OptionError, match=r"option\.coreset"):
-        summarise(results(made(cell("patchcore")), made(cell("patchcore", coreset=0.1))))
+        summarise(swept, by=("model",))
+    assert [line.group for line in summarise(swept).lines] == [("patchcore", None), ("patchcore", 0.1)]
+
+
+def test_runs_of_images_that_changed_meanwhile_are_noted() -> None:
+    runs = [replace(made(cell("padim", seed=seed), image__auroc=0.5), images="a") for seed in (0, 1)]
+    assert not any("changed" in note for note in summarise(results(*runs)).notes)
+    later = replace(made(cell("padim", seed=2), image__auroc=0.5), images="b")
+    assert any("parts: its images changed" in note for note in summarise(results(*runs, later)).notes)
 
 
 def test_a_sweep_without_runs_is_refused() -> None:

@@ -163,8 +163,13 @@ def _merge(grid: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **grid,
         **{name: value for name, value in given.items() if name not in kinds},
-        **{kind: {**(grid.get(kind) or {}), **given.get(kind, {})} for kind in kinds},
+        **{kind: _merge_options(grid.get(kind), given.get(kind, {})) for kind in kinds},
     }
+
+
+def _merge_options(found: Any, given: Mapping[str, Any]) -> Any:
+    # What is no mapping is refused with the rest of the grid.
+    return {**(found or {}), **given} if found is None or isinstance(found, Mapping) else found
 
 
 def _name_setting(error: OptionError, config: Path | None, given: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from adcli.progress import Progress, Silent
 from adcli.runs.find import read_timings, runs_folder
 from adcli.runs.settings import TrainSettings, check_places
 from adcli.specs import ExecutorSpec
-from adcli.sweeps.cells import Cell
+from adcli.sweeps.cells import Cell, tell_apart
 from adcli.sweeps.data import find_data
 from adcli.sweeps.folder import RUNS, check_place, is_made, is_sweep, keep_failure, list_runs, place_of, read_cells
 from adcli.sweeps.folder import read_results as read_results
@@ -83,7 +83,7 @@ def plan_sweep(
         check_place(folder)
         before = [] if replace or not is_sweep(folder) else read_cells(folder)
         known = {cell.name for cell in before}
-        cells = [*before, *(cell for cell in cells if cell.name not in known)]
+        cells = tell_apart([*before, *(cell for cell in cells if cell.name not in known)])
     else:
         cells = read_cells(folder)
     here = cells[number - 1 :: count]

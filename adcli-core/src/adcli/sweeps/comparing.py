@@ -207,7 +207,7 @@ def compare_groups(
         len(units),
         evidence.images,
         len(tested),
-        _note(grouped, metric, units, evidence),
+        [*_note(grouped, metric, units, evidence), *results.note_changes()],
     )
 
 

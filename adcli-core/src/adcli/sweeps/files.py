@@ -108,7 +108,14 @@ def _read_published(value: Mapping[str, Any]) -> Published:
     metric = value.get(METRIC)
     if not isinstance(metric, str):
         raise ValueError("published.values: one has no metric")
-    number = compare(value.get(VALUE), Share)
-    tolerance = None if value.get(TOLERANCE) is None else compare(value[TOLERANCE], Share)
+    number = _read_share(value, VALUE)
+    tolerance = None if value.get(TOLERANCE) is None else _read_share(value, TOLERANCE)
     where = {name: each for name, each in value.items() if name not in (METRIC, VALUE, TOLERANCE)}
     return Published(where, metric, number, tolerance)
+
+
+def _read_share(value: Mapping[str, Any], name: str) -> float:
+    try:
+        return compare(value.get(name), Share)
+    except ValueError as error:
+        raise ValueError(f"published.values: the {name} of {value[METRIC]}: {error}") from None

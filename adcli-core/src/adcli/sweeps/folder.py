@@ -7,7 +7,7 @@ why others were not. The run folders are the state: nothing else says which runs
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,9 +20,9 @@ from adcli.errors import OptionError, RunError, StorageError
 from adcli.runs.calibrations import now
 from adcli.runs.find import read_timings
 from adcli.runs.metrics import read_metrics
-from adcli.runs.run import RUN_FILE
+from adcli.runs.run import RUN_FILE, read_run_file
 from adcli.runs.settings import TrainSettings
-from adcli.sweeps.cells import Cell, Factor
+from adcli.sweeps.cells import NAMED, Cell, Factor, tell_apart
 from adcli.sweeps.results import Outcome, SweepResults, flatten_metrics
 from adcli.sweeps.tasks import TaskOutcome
 
@@ -81,6 +81,7 @@ def list_runs(folder: Path, cells: Sequence[Cell], *, replace: bool = False) -> 
     Raises:
         RunError: the folder's file is damaged, or another process has held it for long.
         StorageError: something cannot be written.
+        OptionError: two runs could not be told apart.
     """
     lock = Lock(folder / LOCK, folder)
     enter(lock, _WAIT_SECONDS)
@@ -88,6 +89,7 @@ def list_runs(folder: Path, cells: Sequence[Cell], *, replace: bool = False) -> 
         before = [] if replace or not is_sweep(folder) else read_cells(folder)
         known = {cell.name: cell for cell in before}
         every = [*(cells if replace else before), *(cell for cell in cells if not replace and cell.name not in known)]
+        every = tell_apart(every)
         if replace or len(every) > len(before) or not before:
             content = {"format": FORMAT, "runs": [_to_json(cell) for cell in every]}
             write_atomically(folder / SWEEP_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -114,8 +116,13 @@ def read_cells(folder: Path) -> list[Cell]:
     except FileNotFoundError:
         raise RunError(f"{folder}: is no sweep (it has no {SWEEP_FILE}); make one with 'adcli sweep'.") from None
     if content["format"] != FORMAT:
-        raise file.wrong(f"has format {content['format']}, and this adcli reads {FORMAT}; use the adcli that wrote it")
-    return [_from_json(file, cell) for cell in content["runs"]]
+        raise RunError(
+            f"{file.path}: has format {content['format']}, and this adcli reads {FORMAT}; use the adcli that wrote it."
+        )
+    try:
+        return tell_apart([_from_json(file, cell) for cell in content["runs"]])
+    except OptionError as error:
+        raise file.wrong(error.format_message().partition(";")[0]) from None
 
 
 def _from_json(file: Artefact, cell: _Cell) -> Cell:
@@ -126,9 +133,13 @@ def _from_json(file: Artefact, cell: _Cell) -> Cell:
             raise file.wrong(f"the run {cell['name']} has a factor '{name}' that is no plain value")
         factors[name] = value
     try:
-        return Cell(cell["name"], factors, TrainSettings.parse(cell["settings"]))
+        settings = TrainSettings.parse(cell["settings"])
     except OptionError as error:
         raise file.wrong(f"the run {cell['name']}: {error.format_message().rstrip('.')}") from None
+    for name in NAMED:
+        if name not in factors or (name in ("model", "seed") and factors[name] != getattr(settings, name)):
+            raise file.wrong(f"the run {cell['name']} lacks the factor '{name}', or has another than its settings")
+    return Cell(cell["name"], factors, settings)
 
 
 def place_of(folder: Path, cell: Cell) -> Path:
@@ -168,7 +179,27 @@ def _read_outcome(folder: Path, cell: Cell) -> Outcome:
     if not is_made(folder, cell):
         return Outcome(cell, error=problem)
     path = place_of(folder, cell)
-    return Outcome(cell, path, flatten_metrics(read_metrics(path)), read_timings(path), problem)
+    content = read_run_file(path / RUN_FILE)
+    other = _find_other(cell.settings.to_dict(), content)
+    if other:
+        raise RunError(f"{path}: is not the run of the sweep, as its {other} is another; remove it, and sweep again.")
+    data = content["record"].get("data", {})
+    images = f"{data.get('fingerprint', '')} {data.get('test', '')}".strip()
+    return Outcome(cell, path, flatten_metrics(read_metrics(path)), read_timings(path), problem, images)
+
+
+def _find_other(asked: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+    """Return which setting of a run is not what the sweep asked for; nothing if none is."""
+    for name in ("model", "data", "seed", "shots", "calibration"):
+        if asked[name] != content[name]:
+            return name
+    for kind in ("options", "data_options"):
+        given: Mapping[str, Any] = asked[kind]
+        for name, value in given.items():
+            # A backbone is looked up, and weights may be found elsewhere.
+            if name not in ("backbone", "weights") and content[kind].get(name) != value:
+                return name
+    return ""
 
 
 def _read_failure(folder: Path, cell: Cell) -> str:

@@ -96,7 +96,22 @@ def _read_axis(name: str, value: Any) -> list[Any]:
         listed = [piece for each in listed for piece in _split(name, each)]
     if not listed or "" in listed:
         raise OptionError("has a value that is empty; give one or more.", option=name)
+    nested = next((value for value in listed if isinstance(value, (list, tuple, Mapping))), None)
+    if nested is not None:
+        raise OptionError(
+            f"has the value {one_line(str(nested))[:60]}, which is several; give plain ones.", option=name
+        )
+    if name == "data":
+        listed = [validate(TrainSettings, name, value) for value in listed]
+    if name == "image_size":
+        listed = list(map(_spell_size, listed))
     return list(dict.fromkeys(listed))
+
+
+def _spell_size(value: Any) -> Any:
+    """Return a size so that what is the same one is spelt alike: ``256x256`` is ``256``."""
+    found = re.fullmatch(r"0*(\d+)(?:x0*\1)?", str(value).strip(), re.ASCII | re.IGNORECASE)
+    return found[1] if found else value
 
 
 def _split(name: str, value: Any) -> list[Any]:
@@ -161,7 +176,11 @@ def _read_where(entry: Mapping[str, Any], option: str) -> Mapping[str, Values]:
     for name in entry:
         if name not in known and not name.startswith(OPTION):
             raise OptionError(f"'{name}' is no factor.{suggest(name, known)}", option=option)
-    return {name: _read_axis(name, value) for name, value in entry.items()}
+    # A list in a list is one value of an option that takes a list.
+    return {
+        name: _read_axis(name, [_show(each) for each in value] if isinstance(value, list) else value)
+        for name, value in entry.items()
+    }
 
 
 def _read_override(entry: Mapping[str, Any]) -> Override:
@@ -170,8 +189,10 @@ def _read_override(entry: Mapping[str, Any]) -> Override:
         raise OptionError("needs 'where', with values of factors that runs have.", option="set")
     settings = {name: value for name, value in entry.items() if name != "where"}
     for name in settings:
-        if name not in FIELDS or name in NAMED:
+        if name not in FIELDS or name in (*NAMED, "data_options"):
             raise OptionError(f"'{name}' cannot be set for some of the runs.", option="set")
+    if not isinstance(settings.get("options", {}), Mapping):
+        raise OptionError("has options that are no names and values.", option="set")
     return Override(_read_where(where, "set"), settings)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adcli._frames import NUMBER, TEXT, to_frame
 from adcli._showing import introduce, join_blocks, say_number
 from adcli._showing import tabulate as show_table
+from adcli.runs.settings import TrainSettings
 from adcli.sweeps.cells import NAMED, Cell, Factor
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Outcome:
         metrics: of its own test images, by names such as ``image.auroc``; empty if there are none.
         seconds: how long it took, by part: ``fit``, ``calibrate``, ``evaluate``.
         error: why it failed, one line; empty if it did not.
+        images: a digest of those that it was fitted to, and how many it was tested on; empty if it is not known.
     """
 
     cell: Cell
@@ -31,6 +33,7 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    images: str = ""
 
     def __repr__(self) -> str:
         return introduce(self, self.cell.name, say_number("image AUROC", self.metrics.get("image.auroc")), self.error)
@@ -100,6 +103,19 @@ class SweepResults:
         others = dict.fromkeys(name for outcome in self.outcomes for name in outcome.cell.factors)
         return [*NAMED, *(name for name in others if name not in NAMED)]
 
+    def note_changes(self) -> Iterator[str]:
+        """Yield a sentence for each data set of which some runs saw other images than others, as they changed."""
+        seen: dict[str, set[str]] = {}
+        names: dict[str, str] = {}
+        for outcome in self.outcomes:
+            if outcome.images:
+                key = _choice_of_images(outcome.cell.settings)
+                seen.setdefault(key, set()).add(outcome.images)
+                factors = outcome.cell.factors
+                names[key] = " ".join(str(each) for each in (factors.get("data"), factors.get("category")) if each)
+        for name in dict.fromkeys(names[key] for key, images in seen.items() if len(images) > 1):
+            yield f"{name}: its images changed between the runs, which are of different ones; make a new sweep."
+
     def rows(self) -> Iterator[Row]:
         """Yield the long table: a row for each metric of each run, and one for each that failed."""
         for outcome in self.outcomes:
@@ -128,6 +144,14 @@ class SweepResults:
         """
         kinds = {"run": TEXT, **dict.fromkeys(self.factors, TEXT), "metric": TEXT, "value": NUMBER, "error": TEXT}
         return to_frame(kinds, ({**dict.fromkeys(self.factors), **row.factors, **row._asdict()} for row in self.rows()))
+
+
+def _choice_of_images(settings: TrainSettings) -> str:
+    """Return all that decides which images a run is fitted to and tested on, but what lies in the folder."""
+    names = ("data", "data_options", "part", "shots", "calibration", "validation", "skip_unreadable")
+    # Which of the good images are taken follows from the seed, if not all are.
+    seed = None if settings.shots is None else settings.seed
+    return repr([seed, *(getattr(settings, name) for name in names)])
 
 
 def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

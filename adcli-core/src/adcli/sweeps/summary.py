@@ -215,6 +215,7 @@ def _note(
     if failed or missing:
         parts = [f"{count} {word}" for count, word in ((failed, "failed"), (missing, "not made yet")) if count]
         yield f"{len(results.made)} of {total} runs are made, {', '.join(parts)}."
+    yield from results.note_changes()
     images = grouped.name_images()
     everything = {unit.images for unit in grouped.units}
     left_out: dict[int, list[str]] = {}
