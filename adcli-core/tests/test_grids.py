@@ -117,6 +117,20 @@ def test_runs_can_be_skipped_and_set_apart() -> None:
     assert [cell.settings.options for cell in cells] == [{"sigma": 2.0}, {"sigma": 2.0}, {}]
 
 
+def test_what_matches_no_run_is_said() -> None:
+    where = {"model": "padim", "option.sigma": [2, 3]}
+    grid = parse_grid(
+        {
+            "model": "padim,dfm",
+            "skip": [{"model": "dfm"}, {"category": "botle"}],
+            "set": [{"where": {"model": "padim"}, "batch_size": 4}, {"where": where, "batch_size": 4}],
+        }
+    )
+    notes: list[str] = []
+    expand(grid, [DEMO], notes.append)
+    assert notes == ["skip: no run has category: botle", "set: no run has model: padim, option.sigma: 2 or 3"]
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -130,7 +130,8 @@ def sweep(
     grids = _read_grids(config, given)
     asked = {"out": out, "shard": shard, "replace": replace}
     try:
-        plan = pipeline.plan_sweep(grids, **asked, progress=progress)
+        # Otherwise pipeline.sweep says what is to be noted, as it plans again.
+        plan = pipeline.plan_sweep(grids, **asked, progress=progress if dry_run else None)
         if dry_run:
             _print_plan(plan, as_json)
             return

@@ -207,7 +207,7 @@ def _list_cells(grids: Sequence[Mapping[str, Any]], note: Callable[[str], None])
 def _expand(grid: Grid, note: Callable[[str], None]) -> list[Cell]:
     parts = grid.axes.get("part", [None])
     found = find_data(grid.axes.get("data", [None]), grid.data_options, str(parts[0] or ""), note)
-    cells = expand(grid, found)
+    cells = expand(grid, found, note)
     checked: list[TrainSettings] = []
     for cell in cells:
         places = [(each.calibration, each.validation, each.ignore) for each in checked]

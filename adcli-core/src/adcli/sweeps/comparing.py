@@ -28,7 +28,7 @@ from adcli.sweeps.cells import Factor
 from adcli.sweeps.curves import read_run
 from adcli.sweeps.grouping import Group, Grouped, Unit, group_runs
 from adcli.sweeps.naming import find_metric, is_lower_better, label_metric, list_metrics, name_group
-from adcli.sweeps.results import Outcome, SweepResults
+from adcli.sweeps.results import Outcome, SweepResults, note_changes
 from adcli.sweeps.summary import expect, value_of
 
 SURE = 0.05
@@ -207,7 +207,7 @@ def compare_groups(
         len(units),
         evidence.images,
         len(tested),
-        [*_note(grouped, metric, units, evidence), *results.note_changes()],
+        [*_note(grouped, metric, units, evidence), *note_changes(results)],
     )
 
 

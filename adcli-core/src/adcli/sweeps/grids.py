@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,12 +196,13 @@ def _read_override(entry: Mapping[str, Any]) -> Override:
     return Override(_read_where(where, "set"), settings)
 
 
-def expand(grid: Grid, data: Sequence[FoundData]) -> list[Cell]:
+def expand(grid: Grid, data: Sequence[FoundData], note: Callable[[str], None] = lambda text: None) -> list[Cell]:
     """Return the runs of a grid: of one seed all, before those of the next.
 
     Args:
         grid: of which runs.
         data: what its references stand for, as :func:`adcli.sweeps.data.find_data` found it.
+        note: is told which ``skip`` and ``set`` match no run.
 
     Raises:
         OptionError: a value does not fit, an option is no model's, or there are too many runs.
@@ -212,17 +213,26 @@ def expand(grid: Grid, data: Sequence[FoundData]) -> list[Cell]:
     refuse_unowned(grid.options, {spec.name: spec.options for spec in models}, "model")
     others = {name: values for name, values in grid.axes.items() if name not in ("model", "data", "seed")}
     cells: dict[str, Cell] = {}
+    unmet = [*(("skip", where) for where in grid.skip), *(("set", override.where) for override in grid.overrides)]
     for seed in grid.axes.get("seed", [FIELDS["seed"].default]):
         for found, spec in itertools.product(data, models):
-            for cell in _combine(grid, found, spec, {"seed": seed}, others):
+            for cell in _combine(grid, found, spec, {"seed": seed}, others, unmet):
                 cells.setdefault(cell.name, cell)
                 if len(cells) > _MOST:
                     raise OptionError(f"more than {_MOST} runs; give fewer values.")
+    for option, where in unmet:
+        told = ", ".join(f"{name}: {' or '.join(map(str, values))}" for name, values in where.items())
+        note(one_line(f"{option}: no run has {told}"))
     return list(cells.values())
 
 
 def _combine(
-    grid: Grid, found: FoundData, spec: ModelSpec, given: Mapping[str, Any], others: Mapping[str, Values]
+    grid: Grid,
+    found: FoundData,
+    spec: ModelSpec,
+    given: Mapping[str, Any],
+    others: Mapping[str, Values],
+    unmet: list[tuple[str, Mapping[str, Values]]],
 ) -> Iterator[Cell]:
     """Yield the runs of one model on one data set with one seed."""
     axes = {
@@ -236,6 +246,7 @@ def _combine(
                 **{name if name == "backbone" else f"{OPTION}{name}": value for name, value in options.items()},
             }
             shown = {name: _show(value) for name, value in factors.items()}
+            unmet[:] = [entry for entry in unmet if not _matches(shown, entry[1])]
             if any(_matches(shown, where) for where in grid.skip):
                 continue
             changes: dict[str, Any] = {}

@@ -103,19 +103,6 @@ class SweepResults:
         others = dict.fromkeys(name for outcome in self.outcomes for name in outcome.cell.factors)
         return [*NAMED, *(name for name in others if name not in NAMED)]
 
-    def note_changes(self) -> Iterator[str]:
-        """Yield a sentence for each data set of which some runs saw other images than others, as they changed."""
-        seen: dict[str, set[str]] = {}
-        names: dict[str, str] = {}
-        for outcome in self.outcomes:
-            if outcome.images:
-                key = _choice_of_images(outcome.cell.settings)
-                seen.setdefault(key, set()).add(outcome.images)
-                factors = outcome.cell.factors
-                names[key] = " ".join(str(each) for each in (factors.get("data"), factors.get("category")) if each)
-        for name in dict.fromkeys(names[key] for key, images in seen.items() if len(images) > 1):
-            yield f"{name}: its images changed between the runs, which are of different ones; make a new sweep."
-
     def rows(self) -> Iterator[Row]:
         """Yield the long table: a row for each metric of each run, and one for each that failed."""
         for outcome in self.outcomes:
@@ -144,6 +131,18 @@ class SweepResults:
         """
         kinds = {"run": TEXT, **dict.fromkeys(self.factors, TEXT), "metric": TEXT, "value": NUMBER, "error": TEXT}
         return to_frame(kinds, ({**dict.fromkeys(self.factors), **row.factors, **row._asdict()} for row in self.rows()))
+
+
+def note_changes(results: SweepResults) -> Iterator[str]:
+    """Yield a sentence for each data set of which some runs saw other images than others, as they changed."""
+    seen: dict[str, set[str]] = {}
+    names: dict[str, str] = {}
+    for outcome in results.made:
+        factors, key = outcome.cell.factors, _choice_of_images(outcome.cell.settings)
+        seen.setdefault(key, set()).update({outcome.images} - {""})
+        names[key] = " ".join(str(each) for each in (factors.get("data"), factors.get("category")) if each)
+    for name in dict.fromkeys(names[key] for key, images in seen.items() if len(images) > 1):
+        yield f"{name}: its images changed between the runs, which are of different ones; make a new sweep."
 
 
 def _choice_of_images(settings: TrainSettings) -> str:

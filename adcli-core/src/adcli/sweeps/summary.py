@@ -16,7 +16,7 @@ from adcli.sweeps.naming import (
     list_metrics,
     name_group,
 )
-from adcli.sweeps.results import Outcome, SweepResults
+from adcli.sweeps.results import Outcome, SweepResults, note_changes
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _note(
     if failed or missing:
         parts = [f"{count} {word}" for count, word in ((failed, "failed"), (missing, "not made yet")) if count]
         yield f"{len(results.made)} of {total} runs are made, {', '.join(parts)}."
-    yield from results.note_changes()
+    yield from note_changes(results)
     images = grouped.name_images()
     everything = {unit.images for unit in grouped.units}
     left_out: dict[int, list[str]] = {}
