@@ -188,6 +188,16 @@ def test_what_cannot_be_compared(tmp_path: Path, asked: dict[str, object], error
     assert words in caught.value.format_message()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("by", [("model", "category"), ("category",)])
+def test_groups_of_different_images_are_not_paired(tmp_path: Path, by: tuple[str, ...]) -> None:
+    swept = simulate(tmp_path, {"a": 1, "b": 2}, categories=("bottle", "cable"))
+    with pytest.raises(RunError, match="by category are of different images, .* compare by model"):
+        compare_groups(swept, by=by, over=None if "model" in by else ("model",))
+    # Of one category, they are the same.
+    one = results(*(outcome for outcome in swept.outcomes if outcome.cell.factors["category"] == "cable"))
+    assert compare_groups(one, by=("model", "category")).pairs == 1
+
+
 def test_groups_that_share_nothing_and_scores_that_are_gone(tmp_path: Path) -> None:
     apart = results(made(cell("a", "x"), image__auroc=0.5), made(cell("b", "y"), image__auroc=0.6))
     with pytest.raises(RunError, match="no category and seed has runs of all groups"):

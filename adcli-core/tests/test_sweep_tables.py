@@ -164,7 +164,7 @@ def test_two_factors_make_rows_and_columns_and_each_column_has_its_best() -> Non
     assert table.texts() == [["padim", "0.900", "0.500"], ["dfm", "0.800", "0.700"], ["cflow", "-", "0.700"]]
     best = [[cell.is_best for cell in row if isinstance(cell, Shown)] for row in table.rows]
     assert best == [[True, False], [False, True], [False, True]]
-    with pytest.raises(OptionError, match="names 1 factors"):
+    with pytest.raises(OptionError, match="must name two factors"):
         tabulate(small(), "image.auroc")
 
 

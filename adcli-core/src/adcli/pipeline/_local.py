@@ -40,6 +40,7 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _START = """
 import json, sys
 sys.path[:] = json.loads(sys.stdin.readline())
+sys.argv[:] = ["adcli", "sweep"]
 from adcli.pipeline._local import serve
 serve()
 """

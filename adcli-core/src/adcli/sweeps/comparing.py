@@ -26,7 +26,7 @@ from adcli.metrics.curves import Floats
 from adcli.runs.scores import LabelledScores, read_scores
 from adcli.sweeps.cells import Factor
 from adcli.sweeps.curves import read_run
-from adcli.sweeps.grouping import Group, Grouped, Unit, group_runs
+from adcli.sweeps.grouping import OF_IMAGES, Group, Grouped, Unit, group_runs
 from adcli.sweeps.naming import find_metric, is_lower_better, label_metric, list_metrics, name_group
 from adcli.sweeps.results import Outcome, SweepResults, note_changes
 from adcli.sweeps.summary import expect, value_of
@@ -177,7 +177,7 @@ def compare_groups(
 
     Raises:
         OptionError: a factor, metric or group is unknown, or a factor varies that nobody named.
-        RunError: there are no two groups, or they share no run; or a run's scores cannot be read.
+        RunError: there are no two groups, or they share no run or have other images; or a run's scores cannot be read.
     """
     grouped = group_runs(results, by, over)
     metric = find_metric(metric, list_metrics(results) or ["image.auroc"])
@@ -185,6 +185,7 @@ def compare_groups(
     if len(groups) < 2:
         raise RunError(f"{results.folder}: has one group by {', '.join(grouped.by)}; nothing to compare it with.")
     chosen = None if against is None else find_group(against, groups)
+    _refuse_other_images(results, grouped)
     units = _pair(results, grouped, metric)
     pairs = len(groups) * (len(groups) - 1) // 2
     evidence = _gather(grouped, units, metric, max(RESAMPLES, 100 * pairs), read)
@@ -219,6 +220,17 @@ def find_group(name: str, groups: Sequence[Group]) -> Group:
             f"names '{printable(name)[:60]}', and no group is called so.{suggest(name, named)}", option="against"
         )
     return named[name]
+
+
+def _refuse_other_images(results: SweepResults, grouped: Grouped) -> None:
+    """Refuse groups of different images: nothing in them belongs side by side, whatever the files are called."""
+    for name in OF_IMAGES:
+        if name in grouped.by and len({group[grouped.by.index(name)] for group in grouped.groups}) > 1:
+            rest = ",".join(other for other in grouped.by if other not in OF_IMAGES) or "model"
+            raise RunError(
+                f"{results.folder}: groups by {name} are of different images, and cannot be compared; compare by "
+                f"{rest}, or see all means with 'adcli sweep show'."
+            )
 
 
 def _pair(results: SweepResults, grouped: Grouped, metric: str) -> list[Unit]:

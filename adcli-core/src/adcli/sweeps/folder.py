@@ -110,6 +110,8 @@ def read_cells(folder: Path) -> list[Cell]:
     Raises:
         RunError: the folder holds no sweep, or its file is damaged.
     """
+    if os.path.lexists(folder) and not os.path.isdir(folder):  # noqa: PTH112
+        raise RunError(f"{folder}: is a file, and no sweep, which is a folder.")
     file = Artefact(folder / SWEEP_FILE, RunError, "copy it again, or give the grid once more with --replace")
     try:
         content = load_json(file, _Sweep, _LARGEST)

@@ -15,7 +15,8 @@ Group = tuple[Factor, ...]
 OVER = ("category", "seed")
 """The factors that are averaged over unless others are given."""
 
-_OF_IMAGES = ("data", "category")
+OF_IMAGES = ("data", "category")
+"""The factors that say which images a run is of."""
 
 
 class Unit(NamedTuple):
@@ -57,7 +58,7 @@ class Grouped:
 
     def name_repeats(self) -> str:
         """Return what the repetitions are called, such as ``"seeds"``."""
-        others = [name for name in self.over if name not in _OF_IMAGES]
+        others = [name for name in self.over if name not in OF_IMAGES]
         return "seeds" if others in ([], ["seed"]) else "runs"
 
 
@@ -85,8 +86,8 @@ def group_runs(results: SweepResults, by: Sequence[str] | None = None, over: Seq
     both = [name for name in over if name in by]
     if not by or both:
         raise OptionError(f"and --over both name '{both[0]}'." if both else "names no factor.", option="by")
-    images = [name for name in _OF_IMAGES if name in over or ("category" in over and name not in by)]
-    repeats = [name for name in over if name not in _OF_IMAGES]
+    images = [name for name in OF_IMAGES if name in over or ("category" in over and name not in by)]
+    repeats = [name for name in over if name not in OF_IMAGES]
     groups: dict[Group, dict[Unit, Outcome]] = {}
     seen: dict[Group, list[Outcome]] = {}
     for outcome in results.outcomes:
@@ -99,7 +100,7 @@ def group_runs(results: SweepResults, by: Sequence[str] | None = None, over: Seq
 
 def _choose_groups(results: SweepResults, over: Sequence[str]) -> list[str]:
     """Return the factors that make groups of which nothing varies but what is averaged over."""
-    averaged = {*over, *(_OF_IMAGES if "category" in over else ())}
+    averaged = {*over, *(OF_IMAGES if "category" in over else ())}
     found: dict[str, set[tuple[Factor, ...]]] = {}
     for outcome in results.outcomes:
         for name in results.factors:

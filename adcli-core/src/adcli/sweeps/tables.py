@@ -139,7 +139,7 @@ def tabulate(summary: Summary, pivot: str | None = None) -> Table:
 def _pivot(summary: Summary, metric: str) -> Table:
     if len(summary.by) != 2:
         raise OptionError(
-            f"names {len(summary.by)} factors; rows and columns are two, such as model,category.", option="by"
+            f"must name two factors for rows and columns, such as model,category, not {len(summary.by)}.", option="by"
         )
     lines = {line.group: line for line in summary.lines}
     across = list(dict.fromkeys(group[1] for group in lines))
