@@ -126,6 +126,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is(adcli: Adcli, parts: 
         ((*good, "--out", "S", "--seed", "x"), 2, "--seed"),
         ((*good, "--out", "S", "-o", "coreset=1"), 2, "coreset"),
         ((*good, "--out", "S", "--shard", "3/2"), 2, "--shard"),
+        ((*good, "--out", "S", "--shard", ""), 2, "--shard is empty"),
         ((*good, "--out", "S", "--executor", "lcal"), 2, "local"),
         ((*good, "--out", "S", "--jobs", "0"), 2, "--jobs"),
         ((*good, "--out", "S", "--image-size", "64,big"), 2, "--image-size"),

@@ -110,6 +110,9 @@ LONG, TOO_LONG = "x" * 300, os.strerror(errno.ENAMETOOLONG)
         ("bench run --workers two", "--workers must be an integer, not 'two'."),
         ("trian", "unknown command 'trian'. Did you mean 'train'?"),
         ("models shwo", "unknown command 'shwo'. Did you mean 'show'?"),
+        ("models --json show padim", "--json stands before 'show', and would be ignored; write it after that, or leave it out."),
+        ("runs --dir . rm x", "--dir stands before 'rm', and would be ignored; write it after that, or leave it out."),
+        ("sweep -m padim show S", "-m stands before 'show', and would be ignored; write it after that, or leave it out."),
         ("help tarin", "unknown command 'tarin'. Did you mean 'train'?"),
     ],
 )  # fmt: skip

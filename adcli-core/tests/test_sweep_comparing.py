@@ -191,7 +191,7 @@ def test_what_cannot_be_compared(tmp_path: Path, asked: dict[str, object], error
 @pytest.mark.parametrize("by", [("model", "category"), ("category",)])
 def test_groups_of_different_images_are_not_paired(tmp_path: Path, by: tuple[str, ...]) -> None:
     swept = simulate(tmp_path, {"a": 1, "b": 2}, categories=("bottle", "cable"))
-    with pytest.raises(RunError, match="by category are of different images, .* compare by model"):
+    with pytest.raises(RunError, match=r"by category are of different images, .* compare by model"):
         compare_groups(swept, by=by, over=None if "model" in by else ("model",))
     # Of one category, they are the same.
     one = results(*(outcome for outcome in swept.outcomes if outcome.cell.factors["category"] == "cable"))

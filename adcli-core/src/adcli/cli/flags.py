@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from click.core import ParameterSource
 
 from adcli._commands import quote
 from adcli._files import check_reachable
@@ -228,7 +229,16 @@ class Group(Command, click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             known = self.list_commands(ctx)
             raise OptionError(f"unknown command '{args[0]}'.{suggest(args[0], known)}")
+        if self.invoke_without_command and not ctx.resilient_parsing:
+            self._refuse_given(ctx, args[0])
         return super().resolve_command(ctx, args)
+
+    def _refuse_given(self, ctx: click.Context, command: str) -> None:
+        """Refuse options of the group before the name of a command, which would not see them."""
+        for parameter in self.params:
+            if ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE:
+                what = f"stands before '{command}', and would be ignored; write it after that, or leave it out."
+                raise OptionError(what, option=spell(ctx, parameter))
 
 
 def spell(ctx: click.Context, parameter: click.Parameter) -> str:

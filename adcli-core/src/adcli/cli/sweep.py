@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adcli._commands import quote
+from adcli._showing import count
 from adcli.cli.console import ConsoleProgress, load_pipeline, print_fact, print_json, print_table, relative
 from adcli.cli.flags import (
     Group,
@@ -73,7 +74,7 @@ def _collect(ctx: click.Context, parameter: click.Parameter, values: Sequence[st
 @flag("--config", type=Place(), metavar="FILE", section="Run", help="Take grids from a YAML file, or a recipe.")
 @out_flag("The sweep; one that is there is continued.", section="Run")
 @flag("--replace", is_flag=True, section="Run", help="Drop runs that the folder had and this grid does not.")
-@flag("--shard", metavar="I/N", section="Run", default="", help="Make every N-th run alone, from the I-th.")
+@flag("--shard", metavar="I/N", section="Run", help="Make every N-th run alone, from the I-th.")
 @flag(
     "--executor", metavar="NAME", section="Run", complete="executors", default="local", help="What makes them (local)."
 )
@@ -97,7 +98,7 @@ def sweep(
     config: Path | None,
     out: Path | None,
     replace: bool,
-    shard: str,
+    shard: str | None,
     executor: str,
     executor_options: dict[str, str],
     jobs: str | None,
@@ -120,6 +121,8 @@ def sweep(
         return
     if out is None:
         raise OptionError("must be given: the folder of the sweep.", option="--out")
+    if shard is not None and not shard.strip():
+        raise OptionError("is empty; give NUMBER/COUNT, such as 1/8.", option="--shard")
     if jobs is not None:
         if "jobs" in executor_options:
             raise OptionError("is the same as -x jobs; give one of them.", option="--jobs")
@@ -128,7 +131,7 @@ def sweep(
     given = {name: value for name, value in flags.items() if value not in (None, {})}
     pipeline, progress = load_pipeline(), ConsoleProgress()
     grids = _read_grids(config, given)
-    asked = {"out": out, "shard": shard, "replace": replace}
+    asked = {"out": out, "shard": shard or "", "replace": replace}
     try:
         # Otherwise pipeline.sweep says what is to be noted, as it plans again.
         plan = pipeline.plan_sweep(grids, **asked, progress=progress if dry_run else None)
@@ -185,7 +188,7 @@ def _announce(plan: "SweepPlan") -> str:
     """Return how many runs there are, and what they will roughly take."""
     made = len(plan.here) - len(plan.to_make)
     shard = f", {len(plan.here)} of them here" if len(plan.here) < len(plan.cells) else ""
-    told = f"{len(plan.cells)} runs{shard}: {made} made already, {len(plan.to_make)} to make"
+    told = f"{count(len(plan.cells), 'run')}{shard}: {made} made already, {len(plan.to_make)} to make"
     if plan.seconds is not None:
         told += f"; one after the other about {_say_duration(plan.seconds)}, as earlier runs took"
     if plan.unknown and plan.to_make:
