@@ -2,8 +2,8 @@
 
     python benchmarks/sweep.py [--images 60] [--image-size 64] [--rounds 3]
 
-It draws images, and trains PaDiM and DFM with six seeds each: as commands one after the other, as a sweep that makes one
-run at a time with all cores, and as a sweep. Of the sweeps' runs it prints what a run takes beyond fitting.
+It draws images, and trains PaDiM and DFM with six seeds each: as commands one after the other, as a sweep that makes
+one run at a time with all cores, and as a sweep. Of the sweeps' runs it prints what a run takes beyond fitting.
 """
 
 import argparse
@@ -85,8 +85,8 @@ def main() -> None:
             both, beyond = time_sweep(common, Path(place) / "both")
             print(
                 f"in turn {in_turn:.1f} s, sweep of one at a time {single:.1f} s, sweep {both:.1f} s: "
-                f"{in_turn / both:.2f} and {single / both:.2f} times as fast; beyond fitting {beyond_single:.2f} s a run "
-                f"one at a time, {beyond:.2f} s two at a time",
+                f"{in_turn / both:.2f} and {single / both:.2f} times as fast; beyond fitting {beyond_single:.2f} s a "
+                f"run one at a time, {beyond:.2f} s two at a time",
                 flush=True,
             )
             for name in ("turn", "single", "both"):
