@@ -63,6 +63,7 @@ def test_that_holds_for_all_spellings_and_for_keys(adcli: Adcli) -> None:
 
 SIZES = "N or HEIGHTxWIDTH, each from 16 to 8192 pixels"
 FORMATS = "table, csv, json or jsonl"
+IGNORED = ", and would be ignored; write it after that, or leave it out."
 DEVICES = "is no device; give auto, cpu, cuda, cuda:N or mps."
 LONG, TOO_LONG = "x" * 300, os.strerror(errno.ENAMETOOLONG)
 
@@ -110,9 +111,9 @@ LONG, TOO_LONG = "x" * 300, os.strerror(errno.ENAMETOOLONG)
         ("bench run --workers two", "--workers must be an integer, not 'two'."),
         ("trian", "unknown command 'trian'. Did you mean 'train'?"),
         ("models shwo", "unknown command 'shwo'. Did you mean 'show'?"),
-        ("models --json show padim", "--json stands before 'show', and would be ignored; write it after that, or leave it out."),
-        ("runs --dir . rm x", "--dir stands before 'rm', and would be ignored; write it after that, or leave it out."),
-        ("sweep -m padim show S", "-m stands before 'show', and would be ignored; write it after that, or leave it out."),
+        ("models --json show padim", f"--json stands before 'show'{IGNORED}"),
+        ("runs --dir . rm x", f"--dir stands before 'rm'{IGNORED}"),
+        ("sweep -m padim show S", f"-m stands before 'show'{IGNORED}"),
         ("help tarin", "unknown command 'tarin'. Did you mean 'train'?"),
     ],
 )  # fmt: skip
