@@ -172,6 +172,7 @@ def test_commas_separate_references_but_not_the_categories_of_one(
 def test_values_are_the_same_however_they_are_spelt() -> None:
     cells = list_cells(image_size=[32, "32", "32x32", "32X32", "64x32", "auto"])
     assert column(cells, "image_size") == ["32", "64x32", "auto"]
+    assert column(list_cells(seed=range(3)), "seed") == column(list_cells(seed="0..2"), "seed") == [0, 1, 2]
     assert parse_grid({"data": 7}).axes["data"] == ["7"]
     assert column(list_cells(image_size="32,64", skip=[{"image_size": "32x32"}]), "image_size") == ["64"]
 

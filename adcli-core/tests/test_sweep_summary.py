@@ -215,3 +215,8 @@ def test_means_are_those_of_numpy_on_any_grid() -> None:
             mean = line.means["image.auroc"]
             assert mean.value == pytest.approx(seeds.mean())
             assert mean.deviation == (pytest.approx(seeds.std(ddof=1)) if len(seeds) > 1 else None)
+
+
+def test_names_can_be_a_text() -> None:
+    typed = summarise(FULL, by="model,category", over="seed", metrics="auroc")
+    assert typed == summarise(FULL, by=["model", "category"], over=["seed"], metrics=["image.auroc"])

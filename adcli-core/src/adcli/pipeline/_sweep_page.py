@@ -12,7 +12,7 @@ from adcli.runs.scores import LabelledScores, read_scores
 from adcli.sweeps.comparing import Comparison, compare_groups
 from adcli.sweeps.curves import average_rocs
 from adcli.sweeps.grouping import Grouped, group_runs
-from adcli.sweeps.naming import default_metrics, find_metric, list_metrics
+from adcli.sweeps.naming import default_metrics, find_metric, list_metrics, list_names
 from adcli.sweeps.results import SweepResults
 from adcli.sweeps.summary import Summary, summarise
 
@@ -47,7 +47,11 @@ def write_sweep_page(
     check_out(out, GENERATOR)
     grouped = group_runs(results, by, over)
     known = list_metrics(results)
-    chosen = default_metrics(results) if metrics is None else [find_metric(name, known) for name in metrics]
+    chosen = (
+        default_metrics(results)
+        if metrics is None
+        else [find_metric(name, known) for name in list_names(metrics, "metric")]
+    )
     if not chosen:
         raise RunError(f"{results.folder}: no run has metrics yet; nothing can be shown.")
     metric = chosen[0]

@@ -91,7 +91,7 @@ def parse_grid(values: Mapping[str, Any]) -> Grid:
 
 
 def _read_axis(name: str, value: Any) -> list[Any]:
-    listed = value if isinstance(value, (list, tuple)) else [value]
+    listed = value if isinstance(value, (list, tuple, range)) else [value]
     if name in SPLIT:
         listed = [piece for each in listed for piece in _split(name, each)]
     if not listed or "" in listed:

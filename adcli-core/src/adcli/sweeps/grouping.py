@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from adcli.errors import OptionError, RunError, one_line
 from adcli.sweeps.cells import Factor
-from adcli.sweeps.naming import find_factor, format_factor
+from adcli.sweeps.naming import find_factor, format_factor, list_names
 from adcli.sweeps.results import Outcome, SweepResults
 
 Group = tuple[Factor, ...]
@@ -77,8 +77,8 @@ def group_runs(results: SweepResults, by: Sequence[str] | None = None, over: Seq
     """
     if not results.outcomes:
         raise RunError(f"{results.folder}: has no runs.")
-    by = None if by is None else [find_factor(name, results.factors, "by") for name in by]
-    over = [find_factor(name, results.factors, "over") for name in (OVER if over is None else over)]
+    by = None if by is None else [find_factor(name, results.factors, "by") for name in list_names(by, "by")]
+    over = [find_factor(name, results.factors, "over") for name in list_names(OVER if over is None else over, "over")]
     if by is None:
         by = _choose_groups(results, over)
     if over == list(OVER):

@@ -72,6 +72,11 @@ def split_names(text: str, option: str) -> tuple[str, ...]:
     return names
 
 
+def list_names(names: Sequence[str], option: str) -> Sequence[str]:
+    """Return names as they are, or those in a text such as ``category,seed``."""
+    return split_names(names, option) if isinstance(names, str) else names
+
+
 def label_metric(metric: str) -> str:
     """Return what a metric is called for people."""
     level, _, key = metric.partition(".")

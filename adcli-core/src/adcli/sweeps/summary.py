@@ -14,6 +14,7 @@ from adcli.sweeps.naming import (
     is_lower_better,
     label_metric,
     list_metrics,
+    list_names,
     name_group,
 )
 from adcli.sweeps.results import Outcome, SweepResults, note_changes
@@ -150,7 +151,11 @@ def summarise(
     """
     grouped = group_runs(results, by, over)
     known = list_metrics(results)
-    chosen = default_metrics(results) if metrics is None else [find_metric(name, known) for name in metrics]
+    chosen = (
+        default_metrics(results)
+        if metrics is None
+        else [find_metric(name, known) for name in list_names(metrics, "metric")]
+    )
     chosen = list(dict.fromkeys(chosen))
     expected = {metric: expect(grouped, metric) for metric in chosen}
     if shared:
