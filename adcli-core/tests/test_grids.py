@@ -194,6 +194,18 @@ def test_data_of_one_name_are_called_by_more_of_their_paths(paths: tuple[str, ..
     assert column(tell_apart([*cells, *other]), "data")[-1] == "other"
 
 
+def test_names_of_data_are_the_same_whenever_they_came(tmp_path: Path) -> None:
+    paths = ("/x/p", "/y/p", "/z/x/p", "/w/p")
+    cells = [list_cells([FoundData("p", "", path, {})])[0] for path in paths]
+    for number in range(len(cells)):
+        list_runs(tmp_path / "S", cells[: number + 1])
+    assert (
+        column(read_cells(tmp_path / "S"), "data")
+        == column(tell_apart(cells), "data")
+        == ["/x/p", "/y/p", "z/x/p", "/w/p"]
+    )
+
+
 def test_runs_that_no_table_could_tell_apart_are_refused(tmp_path: Path) -> None:
     here, there = ([FoundData("mvtec_ad", "bottle", "mvtec_ad:bottle", {"root": root})] for root in ("/x", "/y"))
     with pytest.raises(OptionError, match="differ in data_options alone"):

@@ -71,7 +71,8 @@ def tell_apart(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _name_data(cell: Cell) -> tuple[Factor, Factor]:
-    return cell.factors.get("data"), cell.factors.get("category")
+    # One that was lengthened before, among fewer others, begins again.
+    return PurePath(str(cell.factors.get("data"))).name, cell.factors.get("category")
 
 
 def _lengthen(references: Mapping[str | None, None]) -> dict[str | None, str]:
