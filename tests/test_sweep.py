@@ -16,8 +16,9 @@ import pytest
 from support import Adcli, assert_one_line, in_own_process, scored_rows, start_adcli, write_parts
 
 from adcli import pipeline
+from adcli.pipeline import _finishing
 from adcli.runs.run import Run
-from adcli.sweeps.folder import FAILURES, RUNS, read_results
+from adcli.sweeps.folder import FAILURES, RUNS, keep_failure, list_runs, read_results
 from adcli.sweeps.results import SweepResults
 
 QUICK = ("--backbone", "embedded", "--image-size", "32", "--calibration", "none")
@@ -286,3 +287,24 @@ def test_an_interrupted_sweep_leaves_no_process_and_can_be_continued(shelf: Path
         os.killpg(process.pid, 0)
     assert not list(folder.glob(f"{FAILURES}/*"))
     assert not read_results(folder).failed
+
+
+def test_a_run_that_could_not_be_evaluated_is_evaluated_when_the_sweep_goes_on(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = {"model": "dfm", "data": str(parts), **SEED}
+    (cell,) = pipeline.plan_sweep(grid, out=tmp_path / "S").cells
+    task = pipeline.Task(cell.name, str(tmp_path / "S/runs" / cell.name), cell.settings.to_dict())
+
+    def fail(*arguments: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_finishing, "evaluate_into", fail)
+        outcome = pipeline.carry_out(task)
+    assert (outcome.state, bool(outcome.problem)) == ("made", True)
+    list_runs(tmp_path / "S", [cell])
+    keep_failure(tmp_path / "S", outcome)
+    results = pipeline.sweep(out=tmp_path / "S")
+    assert not results.failed
+    assert "image.auroc" in results.outcomes[0].metrics

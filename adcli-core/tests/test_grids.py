@@ -249,7 +249,8 @@ def test_settings_of_a_run_are_those_that_train_takes(tmp_path: Path) -> None:
     )  # type: ignore[call-arg]
     list_runs(tmp_path, [cell])
     written = json.loads((tmp_path / "sweep.json").read_text())["runs"][0]["settings"]
-    assert written == {"model": "padim", "options": {"dimensions": 50}, "calibration": "none", "image_size": "64"}
+    assert TrainSettings.parse(written) == cell.settings
+    assert written["false_alarm_rate"] == 0.01, "a default that changes later must not change a sweep that is there"
 
 
 def test_a_file_holds_grids_or_the_settings_of_one(tmp_path: Path) -> None:

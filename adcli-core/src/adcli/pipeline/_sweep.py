@@ -19,7 +19,17 @@ from adcli.runs.settings import TrainSettings, check_places
 from adcli.specs import ExecutorSpec
 from adcli.sweeps.cells import Cell, tell_apart
 from adcli.sweeps.data import find_data
-from adcli.sweeps.folder import RUNS, check_place, is_made, is_sweep, keep_failure, list_runs, place_of, read_cells
+from adcli.sweeps.folder import (
+    RUNS,
+    check_place,
+    has_failed,
+    is_made,
+    is_sweep,
+    keep_failure,
+    list_runs,
+    place_of,
+    read_cells,
+)
 from adcli.sweeps.folder import read_results as read_results
 from adcli.sweeps.grids import Grid, expand, parse_grid
 from adcli.sweeps.results import SweepResults
@@ -87,7 +97,7 @@ def plan_sweep(
     else:
         cells = read_cells(folder)
     here = cells[number - 1 :: count]
-    to_make = [cell for cell in here if not is_made(folder, cell)]
+    to_make = [cell for cell in here if not is_made(folder, cell) or has_failed(folder, cell)]
     seconds, unknown = _estimate(folder, to_make)
     return SweepPlan(folder, cells, here, to_make, seconds, unknown)
 

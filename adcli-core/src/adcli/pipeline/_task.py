@@ -10,11 +10,13 @@ from pathlib import Path
 from adcli._changes import LOCK
 from adcli._locking import Lock
 from adcli.errors import AdcliError, LackOfMemoryError, RunError, StorageError, is_out_of_memory, locate, refusal
+from adcli.pipeline._evaluate import evaluate
 from adcli.pipeline._job import Trained
 from adcli.pipeline._manage import remove_run
 from adcli.pipeline._train import resume, train
 from adcli.progress import Progress, Silent
-from adcli.runs.run import PARTIAL, RUN_FILE
+from adcli.runs.metrics import read_metrics
+from adcli.runs.run import PARTIAL, RUN_FILE, Run
 from adcli.runs.settings import TrainSettings
 from adcli.sweeps.tasks import Task, TaskOutcome
 
@@ -35,8 +37,8 @@ def carry_out(task: Task, *, progress: Progress | None = None) -> TaskOutcome:
     try:
         with _explaining():
             trained = _make(task, progress or Silent())
-        if trained is not None and trained.not_evaluated is not None:
-            problem = trained.not_evaluated
+            problem = _evaluate(Path(task.out), progress) if trained is None else trained.not_evaluated
+        if problem is not None:
             outcome = replace(outcome, problem=problem.format_message(), exit_code=problem.exit_code)
     except _HeldError as error:
         outcome = replace(outcome, state="elsewhere", problem=str(error))
@@ -65,6 +67,19 @@ def _make(task: Task, progress: Progress) -> Trained | None:
                 raise
             progress.note(f"warning: made anew, as it cannot be continued: {error.format_message()}")
             remove_run(partial)
+    return None
+
+
+def _evaluate(final: Path, progress: Progress | None) -> AdcliError | None:
+    """Evaluate a run that was there, if that failed when it was made; returns why it fails again."""
+    run = Run.open(final)
+    if not run.record.get("not_evaluated") or read_metrics(final):
+        return None
+    try:
+        with _explaining():
+            evaluate(run, progress=progress)
+    except AdcliError as error:
+        return error
     return None
 
 

@@ -44,8 +44,13 @@ class Cell:
 
 
 def name_cell(settings: TrainSettings) -> str:
-    """Return the name of a run's folder, such as ``padim-bottle-s0-1f3a9c04``."""
-    values = {key: value for key, value in settings.to_dict().items() if key not in _OF_MACHINE}
+    """Return the name of a run's folder, such as ``padim-bottle-s0-1f3a9c04``.
+
+    What is as by default is not part of it: a setting that a later version brings must not rename all runs.
+    """
+    default = TrainSettings.parse({"model": settings.model}).to_dict()
+    given = {key: value for key, value in settings.to_dict().items() if value != default[key]}
+    values = {key: value for key, value in given.items() if key not in _OF_MACHINE}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     data = re.sub(r"[^A-Za-z0-9._]+", "-", (settings.data or "demo").rstrip("/").rpartition("/")[2].rpartition(":")[2])
     model = settings.model.rpartition("/")[2]

@@ -99,9 +99,7 @@ def list_runs(folder: Path, cells: Sequence[Cell], *, replace: bool = False) -> 
 
 
 def _to_json(cell: Cell) -> _Cell:
-    default = TrainSettings.parse({"model": cell.settings.model}).to_dict()
-    settings = {key: value for key, value in cell.settings.to_dict().items() if key == "model" or value != default[key]}
-    return {"name": cell.name, "factors": dict(cell.factors), "settings": settings}
+    return {"name": cell.name, "factors": dict(cell.factors), "settings": cell.settings.to_dict()}
 
 
 def read_cells(folder: Path) -> list[Cell]:
@@ -152,6 +150,11 @@ def place_of(folder: Path, cell: Cell) -> Path:
 def is_made(folder: Path, cell: Cell) -> bool:
     """Tell whether a run is there."""
     return os.path.isfile(place_of(folder, cell) / RUN_FILE)  # noqa: PTH113
+
+
+def has_failed(folder: Path, cell: Cell) -> bool:
+    """Tell whether making or evaluating a run failed when it was last tried."""
+    return os.path.lexists(inside(folder, f"{FAILURES}/{cell.name}.json"))
 
 
 def keep_failure(folder: Path, outcome: TaskOutcome) -> None:
