@@ -25,5 +25,7 @@ class Absent(Model):
 
 def refuse() -> NoReturn:
     """Raise :class:`PluginError` with the command that installs anomalib."""
-    raise PluginError(f"anomalib is not installed: {install_command('adcli-anomalib[anomalib]')}; then choose one of "
-                      "its models with --model anomalib.NAME.")
+    raise PluginError(
+        f"anomalib is not installed: {install_command('adcli-anomalib[anomalib]')}; then choose one of "
+        "its models with --model anomalib.NAME."
+    )

@@ -48,7 +48,7 @@ def build_peer(options: PeerOptions, image_size: Size, *, pretrained: bool) -> A
     with quiet(), supplying(options.weights, nothing=not wanted), blaming(name, image_size):
         module = peer(
             pre_processor=_make_pre_processor(peer, image_size),
-            **{part: False for part in ("post_processor", "evaluator", "visualizer")},
+            **dict.fromkeys(("post_processor", "evaluator", "visualizer"), False),
             **_find_sizes(peer, image_size),
             **_find_arguments(peer, options),
         )
@@ -139,6 +139,10 @@ def blaming(name: str, image_size: Size, refusals: tuple[type[Exception], ...] =
         ) from error
 
 
+class _Supplied(dict[str, Any]):
+    """Stands for a network's pretrained weights until it loads them."""
+
+
 @contextlib.contextmanager
 def supplying(weights: Path | None, *, nothing: bool) -> Iterator[None]:
     """Within it, networks that ask for pretrained weights get those of a file, or none, and no hub is asked.
@@ -149,44 +153,52 @@ def supplying(weights: Path | None, *, nothing: bool) -> Iterator[None]:
         weights: a file with the weights of the backbone.
         nothing: leave the weights as they were drawn.
     """
-    import timm
-
     if weights is None and not nothing:
         yield
         return
-    create = timm.create_model
+    file = None if nothing else weights
+    with contextlib.ExitStack() as stack:
+        for owner, name, replacement in (*_replace_loading(file), *_replace_asking(file)):
+            stack.enter_context(patch.object(owner, name, replacement))
+        yield
+
+
+def _replace_loading(file: Path | None) -> Iterator[tuple[Any, str, Any]]:
+    """Yield what makes timm's networks, and loads torchvision's, and what is to do so instead."""
+    import timm
+    from torchvision.models import WeightsEnum
+
+    create, load = timm.create_model, nn.Module.load_state_dict
+
+    def supply(network: nn.Module) -> None:
+        if file is not None:
+            load_local_weights(network, file)
 
     def create_supplied(*arguments: Any, pretrained: bool = False, **keywords: Any) -> nn.Module:
         network: nn.Module = create(*arguments, pretrained=False, **keywords)
-        if pretrained and not nothing and weights is not None:
-            load_local_weights(network, weights)
+        if pretrained:
+            supply(network)
         return network
 
-    with patch.object(timm, "create_model", create_supplied), _supplying_others(nothing=nothing):
-        yield
+    def load_supplied(network: nn.Module, state: Any, *arguments: Any, **keywords: Any) -> Any:
+        return supply(network) if isinstance(state, _Supplied) else load(network, state, *arguments, **keywords)
+
+    yield timm, "create_model", create_supplied
+    yield WeightsEnum, "get_state_dict", lambda *_, **__: _Supplied()
+    yield nn.Module, "load_state_dict", load_supplied
 
 
-@contextlib.contextmanager
-def _supplying_others(*, nothing: bool) -> Iterator[None]:
-    """Do the same for what does not come from timm, as far as that is installed."""
-    with contextlib.ExitStack() as stack:
-        if nothing:
-            with contextlib.suppress(ImportError):
-                clip = import_module("open_clip")
-                create = clip.create_model_and_transforms
-                stack.enter_context(
-                    patch.object(clip, "create_model_and_transforms", lambda name, **_: create(name, pretrained=None))
-                )
-            vfm = import_module("anomalib.models.image.anomalyvfm.torch_model")
-            stack.enter_context(patch.object(vfm, "hf_hub_download", lambda **_: "", create=True))
-            stack.enter_context(patch.object(vfm, "load_file", lambda _: {}, create=True))
-            stack.enter_context(patch.object(vfm.AnomalyVFMModel, "load_state_dict", _keep_as_drawn))
-        yield
-
-
-def _keep_as_drawn(module: nn.Module, state: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Load nothing where there is nothing to load."""
-    return nn.Module.load_state_dict(module, state, *arguments, **keywords) if state else None
+def _replace_asking(file: Path | None) -> Iterator[tuple[Any, str, Any]]:
+    """Yield what asks a hub for the weights of CLIP and AnomalyVFM, as far as that is installed, and a replacement."""
+    with contextlib.suppress(ImportError):
+        clip = import_module("open_clip")
+        create = clip.create_model_and_transforms
+        local = None if file is None else str(file)
+        yield clip, "create_model_and_transforms", lambda name, **_: create(name, pretrained=local)
+    with contextlib.suppress(ImportError):
+        vfm = import_module("anomalib.models.image.anomalyvfm.torch_model")
+        yield vfm, "hf_hub_download", lambda **_: file
+        yield vfm, "load_file", lambda _: _Supplied()
 
 
 def _leave_out_loaders(module: Any) -> None:

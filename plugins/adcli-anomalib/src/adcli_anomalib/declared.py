@@ -50,7 +50,10 @@ def declare_options(model: str, peer: str, source: str, known: Known) -> type[Pe
             fields[name] = declared
     if "def training_step(" in source and "MemoryBankMixin" not in source[: source.index(":")]:
         fields |= {
-            "epochs": (int | None, option(known.epochs, "Passes over the images; none for as many as steps take.", ge=1)),
+            "epochs": (
+                int | None,
+                option(known.epochs, "Passes over the images; none for as many as steps take.", ge=1),
+            ),
             "steps": (int | None, option(known.steps, "Steps to stop after; none for all of the epochs.", ge=1)),
         }
     namespace = {name: declared for name, (_, declared) in fields.items()}

@@ -35,9 +35,7 @@ class PeerModel(Model):
         (module,) = self.trained_by
         epochs, steps = getattr(self.options, "epochs", None), getattr(self.options, "steps", None)
         with quiet(), blaming(self.options.peer[0], self.image_size, (ValueError,)):
-            train_peer(
-                module, batches, self.normalise, epochs=epochs, steps=steps, held_out=self.known.held_out
-            )
+            train_peer(module, batches, self.normalise, epochs=epochs, steps=steps, held_out=self.known.held_out)
         self.requires_grad_(False)
         self.eval()
 

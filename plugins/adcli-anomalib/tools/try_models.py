@@ -1,0 +1,233 @@
+"""Try every model of the installed anomalib, each in a process of its own, and write the README's table.
+
+    python tools/try_models.py [--models padim,cfa] [--seconds 900] [--results results.json] [--readme README.md]
+
+A model is trained for a step or a pass on sixteen small images of the demo data with random weights, as no hub is
+asked; then its run is opened anew, scores the test images again, alone and in batches, and is exported. So the table
+says what works, and nothing of accuracy. Where a model is large, a smaller backbone that it allows stands in. Results
+are kept in a file, so that a table can be made again, or of some models anew.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PLUGIN = Path(__file__).parent.parent
+BEGIN, END = "<!-- models -->", "<!-- /models -->"
+SAME = 1e-4
+"""Largest difference of two scores that count as the same, relative to the range of all."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """How a model is tried: the weights that it starts from by default, and what keeps it small here."""
+
+    weights: str
+    size: int = 128
+    options: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 4
+
+
+DINO_S = "vit_small_patch14_dinov2"
+TRIES = {
+    "anomaly_dino": Try("DINOv2 ViT-S/14", 126),
+    "anomalyvfm": Try("its own (hub), on RADIO ViT-L/16", 224),
+    "cfa": Try("Wide ResNet-50", options={"backbone": "resnet18"}),
+    "cflow": Try("Wide ResNet-50", 64, {"backbone": "resnet18", "layers": ("layer2", "layer3"), "coupling_blocks": 2}),
+    "cfm": Try("DINO ViT-B/8 and Point-MAE"),
+    "csflow": Try("EfficientNet-B5", options={"cross_conv_hidden_channels": 64}),
+    "dfkde": Try("ResNet-18", options={"n_pca_components": 4}),
+    "dfm": Try("ResNet-50"),
+    "dinomaly": Try("DINOv2 ViT-B/14 with registers", 112, {"encoder_name": "vit_small_patch14_reg4_dinov2"}),
+    "draem": Try("none; textures to damage images with (`dtd_dir`)"),
+    "dsr": Try("its own quantised autoencoder (download)"),
+    "efficient_ad": Try("its own teacher (download); ImageNette (`imagenet_dir`)", 256, batch_size=1),
+    "fastflow": Try("ResNet-18"),
+    "foundad": Try("DINOv2 ViT-B/14", 112, {"encoder_name": "dinov2_vit_small_14"}),
+    "fre": Try("ResNet-50", options={"input_dim": 16384}),
+    "ganomaly": Try("none"),
+    "general_ad": Try("DINOv2 ViT-L/14", 112, {"backbone": f"{DINO_S}.lvd142m", "layers": (12,)}),
+    "glass": Try("Wide ResNet-50"),
+    "inp_former": Try("DINOv2 ViT-B/14 with registers", 112, {"encoder_name": "vit_small_patch14_reg4_dinov2"}),
+    "l2bt": Try("DINOv2 ViT-B/14", 224),
+    "mh_patchcore": Try("Wide ResNet-50", options={"backbone": "resnet18", "memory_bank_size": 200}),
+    "padim": Try("ResNet-18", 64),
+    "patchcore": Try("Wide ResNet-50", options={"backbone": "resnet18"}),
+    "patchflow": Try("EfficientNet-B5", 256),
+    "rad": Try("DINOv3 ViT-B/16", options={"backbone": "vit_small_patch16_dinov3"}),
+    "reverse_distillation": Try("Wide ResNet-50", options={"backbone": "resnet18"}),
+    "stfpm": Try("ResNet-18"),
+    "super_add": Try("DINOv3 ViT-H+/16", options={"backbone": "vit_small_patch16_dinov3", "patch_size": 128}),
+    "supersimplenet": Try("Wide ResNet-50", options={"backbone": "resnet18"}),
+    "uflow": Try("CaiT-M48 and CaiT-S24", 448, {"backbone": "resnet18"}),
+    "uninet": Try("Wide ResNet-50, twice"),
+    "vlm_ad": Try("a language model, or its service"),
+    "winclip": Try("CLIP ViT-B/16+ (LAION-400M)", 240, {"class_name": "metal part"}, 2),
+}
+STEPS = {"cflow": 1, "glass": 1, "uflow": 1, "efficient_ad": 4, "dsr": 8}
+
+
+def main() -> None:
+    """Try the models that the command line asks for, and write the table of all results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="all", help="names, with commas between; none for the table alone")
+    parser.add_argument("--seconds", type=float, default=900, help="limit of each")
+    parser.add_argument("--results", type=Path, default=Path("results.json"))
+    parser.add_argument("--readme", type=Path, default=PLUGIN / "README.md")
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(try_model(given.one[0], Path(given.one[1]))))
+        return
+    results = json.loads(given.results.read_text()) if given.results.is_file() else {}
+    names = {"all": list(TRIES), "none": []}.get(given.models, given.models.split(","))
+    with tempfile.TemporaryDirectory() as folder:
+        if names:
+            draw_images(Path(folder))
+        for name in names:
+            results[name] = try_apart(name, Path(folder), given.seconds)
+            print(name, json.dumps(results[name]), flush=True)
+            given.results.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_table(given.readme, results)
+
+
+def draw_images(folder: Path) -> None:
+    """Copy a few images of the demo data to ``parts``, and some to ``others``, which stand for those of other sets."""
+    os.environ["ADCLI_CACHE"] = str(folder / "cache")
+    from adcli import pipeline
+
+    pipeline.inspect_data("demo")
+    (demo,) = (folder / "cache").glob("demo*")
+    wanted = {"train/good": 16, "test/good": 4, "test/scratch": 2, "test/dent": 2}
+    for kind, count in wanted.items():
+        for image in sorted((demo / kind).iterdir())[:count]:
+            for place in (folder / "parts" / kind, *([folder / "others/any"] if kind == "train/good" else ())):
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(image, place)
+
+
+def try_apart(name: str, folder: Path, seconds: float) -> dict[str, Any]:
+    """Try a model in a process of its own, and return what became of it."""
+    command = [sys.executable, __file__, "--one", name, str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return {"problem": f"took more than {seconds:.0f} seconds"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return {"problem": (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1][:200]}
+    return dict(json.loads(lines[-1]))
+
+
+def try_model(name: str, folder: Path) -> dict[str, Any]:
+    """Train, predict and export; runs in a process of its own."""
+    from adcli import AdcliError, pipeline
+
+    tried, run = TRIES[name], folder / "runs" / name
+    shutil.rmtree(run, ignore_errors=True)
+    started = time.monotonic()
+    try:
+        trained = pipeline.train(
+            pipeline.TrainSettings(
+                model=f"anomalib.{name}",
+                data=str(folder / "parts"),
+                image_size=str(tried.size),
+                batch_size=tried.batch_size,
+                options=choose_options(name, folder),
+                calibration="none",
+            ),
+            out=run,
+        )
+        result: dict[str, Any] = {"seconds": round(time.monotonic() - started, 1), **compare(trained)}
+    except AdcliError as error:
+        return {"problem": str(error)[:300]}
+    for options, words in (({}, "yes"), ({"batch": 1}, "with `-o batch=1`")):
+        try:
+            pipeline.export(trained.run, "openvino", options, out=folder / "exports" / name, force=True)
+        except AdcliError as error:
+            result["openvino"] = f"no: {error}"[:300]
+        else:
+            result["openvino"] = words
+            break
+    shutil.rmtree(run)
+    return result
+
+
+def choose_options(name: str, folder: Path) -> dict[str, Any]:
+    """Return a model's options: random weights, few steps, and images that stand for those of other sets."""
+    from adcli_anomalib.listing import list_models
+
+    (options,) = (spec.options for spec in list_models() if spec.name == f"anomalib.{name}")
+    known = {each.name for each in options.describe()}
+    usual = {"pre_trained": False, "steps": STEPS.get(name, 2), "epochs": 8 if name == "dsr" else None}
+    others = {"dtd_dir": folder / "others", "imagenet_dir": folder / "others"}
+    return {key: value for key, value in {**usual, **others, **TRIES[name].options}.items() if key in known}
+
+
+def compare(trained: Any) -> dict[str, Any]:
+    """Open a run anew, and compare its scores with those after training, and scores alone with those in a batch."""
+    import numpy as np
+
+    from adcli import pipeline
+
+    table = trained.evaluation.to_pandas()
+    images = [item.sample.image for item in trained.evaluation.tested]
+    before = table["score"].to_numpy()
+    again, alone = (
+        np.array([each.score for each in pipeline.predict(pipeline.open_scorer(run, batch_size=size), images)])
+        for run, size in ((pipeline.load(trained.run.path), len(images)), (pipeline.load(trained.run.path), 1))
+    )
+    spread = max(float(np.ptp(before)), 1e-6 * float(np.abs(before).max()), 1e-12)
+    return {
+        "finite": bool(np.isfinite(before).all()),
+        "restored": float(np.abs(again - before).max() / spread),
+        "batch": float(np.abs(again - alone).max() / spread),
+    }
+
+
+def write_table(readme: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the table between its marks."""
+    rows = [
+        "| model | weights that it starts from | tried with | trains and predicts | OpenVINO |",
+        "|---|---|---|---|---|",
+    ]
+    for name, tried in TRIES.items():
+        result = results.get(name, {"problem": "not tried"})
+        said = ", ".join(f"`{key}={value}`" for key, value in tried.options.items() if not isinstance(value, tuple))
+        works = describe(result)
+        rows.append(
+            f"| `{name}` | {tried.weights} | {tried.size} px{', ' if said else ''}{said} | {works} | "
+            f"{result.get('openvino', '')} |"
+        )
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(f"{before}{BEGIN}\n\n" + "\n".join(rows) + f"\n\n{END}{after}", encoding="utf-8")
+
+
+def describe(result: Mapping[str, Any]) -> str:
+    """Return whether a model works, in words."""
+    if "problem" in result:
+        return f"no: {result['problem']}"
+    faults = [
+        words
+        for words, holds in (
+            ("scores that are not finite", result["finite"]),
+            ("a run that scores otherwise", result["restored"] <= SAME),
+            ("scores that depend on the batch", result["batch"] <= SAME),
+        )
+        if not holds
+    ]
+    return f"with {' and '.join(faults)}" if faults else "yes"
+
+
+if __name__ == "__main__":
+    main()
