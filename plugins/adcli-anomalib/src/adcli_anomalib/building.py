@@ -23,6 +23,9 @@ from adcli_anomalib.declared import PeerOptions
 from adcli_anomalib.known import MODELS, OTHERS
 from adcli_anomalib.listing import PREFIX
 
+_FIRST, _AFTER = (2, 7), (3, 0)
+"""Versions of anomalib whose models can be used."""
+
 _LOADERS = ("prepare_pretrained_model", "load_pretrained_discrete_model_weights")
 """Methods of models that fetch weights of their own when they begin to train."""
 
@@ -61,6 +64,9 @@ def import_peer(options: PeerOptions) -> Any:
     """Return the class of a model; raises :class:`PluginError` if anomalib cannot be imported or is of another age."""
     model, peer = options.peer
     found = version("anomalib")
+    if not _FIRST <= tuple(map(int, found.split(".")[:2])) < _AFTER:
+        other = install_command("adcli-anomalib[anomalib]", flags=["--upgrade"])
+        raise PluginError(f"anomalib {found} is installed, and not one from 2.7 on and before 3: {other}")
     try:
         with quiet():
             module = import_module(f"anomalib.models.image.{model}.lightning_model")
@@ -94,7 +100,7 @@ def _find_sizes(peer: Any, image_size: Size) -> dict[str, Any]:
 
 def _find_arguments(peer: Any, options: PeerOptions) -> dict[str, Any]:
     """Return the options that are not as by default, as the constructor takes them."""
-    default, parameters = type(options)(), signature(peer).parameters
+    default, parameters = type(options).parse({}), signature(peer).parameters
     given = {name: value for name, value in options.to_dict().items() if value != default.to_dict()[name]}
     hints = get_type_hints(peer.__init__)
     return {name: _convert(name, getattr(options, name), hints[name]) for name in given if name in parameters}
@@ -127,8 +133,8 @@ def blaming(name: str, image_size: Size, refusals: tuple[type[Exception], ...] =
         raise PluginError(f"{model} needs more than is installed ({one_line(error)}): {command}") from error
     except OSError as error:
         raise BackboneError(
-            f"the pretrained weights of {model} cannot be had ({one_line(error)[:120]}); fetch them where there is a "
-            "connection, give -o weights=FILE, or draw random ones with -o pre_trained=false."
+            f"what {model} starts from cannot be had ({one_line(error)[:120]}): its weights, or images of another set; "
+            "fetch them where there is a connection, give -o weights=FILE, or draw weights with -o pre_trained=false."
         ) from error
     except refusals as error:
         if isinstance(error, (AdcliError, torch.OutOfMemoryError)):
@@ -168,7 +174,8 @@ def _replace_loading(file: Path | None) -> Iterator[tuple[Any, str, Any]]:
     import timm
     from torchvision.models import WeightsEnum
 
-    create, load = timm.create_model, nn.Module.load_state_dict
+    create: Any = timm.create_model
+    load = nn.Module.load_state_dict
 
     def supply(network: nn.Module) -> None:
         if file is not None:

@@ -32,6 +32,7 @@ class PeerOptions(Options):
     peer = ("", "")
 
     weights: Path | None = option(None, "Local file with the backbone's weights (.safetensors, or a checkpoint).")
+    pre_trained: bool = option(True, "Start from pretrained weights; false draws random ones.")
 
 
 def declare_options(model: str, peer: str, source: str, known: Known) -> type[PeerOptions]:
@@ -42,7 +43,7 @@ def declare_options(model: str, peer: str, source: str, known: Known) -> type[Pe
         source: the text of the class, from its first line on.
         known: when its training ends, by default.
     """
-    fields = {"pre_trained": (bool, option(True, "Start from pretrained weights; false draws random ones."))}
+    fields: dict[str, tuple[Any, Any]] = {}
     helps = _read_helps(source)
     for name, annotation, default in _read_signature(source):
         declared = _declare(annotation, default, helps.get(name, ""))

@@ -41,13 +41,14 @@ class PeerModel(Model):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return images in [0, 1] as anomalib's pre-processor would give them to the network."""
-        return (images - self.mean) / self.std
+        # anomalib reads images one channel after the other, and some of its models need them so.
+        return ((images - self.mean) / self.std).contiguous()
 
     def forward(self, images: Tensor) -> Scores:
         normalised = self.normalise(images)
         if not self.known.alone:
             return self._score(normalised)
-        single = [self._score(image) for image in normalised.split(1)]
+        single = [self._score(image) for image in torch.split(normalised, 1)]
         maps = [each.map for each in single if each.map is not None]
         return Scores(torch.cat([each.image for each in single]), torch.cat(maps) if maps else None)
 
