@@ -60,7 +60,7 @@ def declare_options(model: str, peer: str, source: str, known: Known) -> type[Pe
     namespace = {name: declared for name, (_, declared) in fields.items()}
     annotations = {name: kind for name, (kind, _) in fields.items()}
     # Of a class without a docstring, a dataclass writes the signature into one, which takes longer than all the rest.
-    names = {"__module__": __name__, "__doc__": f"Options of {peer}.", "__annotations__": annotations}
+    names = {"__module__": "adcli_anomalib.listing", "__doc__": f"Options of {peer}.", "__annotations__": annotations}
     return type(f"{peer}Options", (PeerOptions,), {**namespace, **names, "peer": (model, peer)})
 
 

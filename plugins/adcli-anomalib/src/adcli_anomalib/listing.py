@@ -27,6 +27,14 @@ def list_models() -> list[ModelSpec]:
     return list(_describe_models(folder)) if folder else [ABSENT]
 
 
+def __getattr__(name: str) -> type[PeerOptions]:
+    """Return an options class by its name, for processes that are told the names of classes."""
+    for spec in list_models() if name.endswith("Options") else ():
+        if spec.options.__name__ == name and issubclass(spec.options, PeerOptions):
+            return spec.options
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def find_peer() -> Path | None:
     """Return the folder of the installed anomalib that has its models of images, if there is one."""
     found = find_spec("anomalib")
