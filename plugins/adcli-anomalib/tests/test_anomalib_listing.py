@@ -87,13 +87,13 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def test_models_are_listed_without_importing_anomalib(sketched: Path) -> None:
-    assert [spec.name for spec in listing.list_models()] == ["anomalib.bank", "anomalib.sketch"]
+    assert [spec.name for spec in listing.list_models()] == ["anomalib_bank", "anomalib_sketch"]
     assert "anomalib" not in sys.modules or "anomalib" not in getattr(sys.modules["anomalib"], "__file__", "")
-    assert spec_of("anomalib.sketch").paper == "https://arxiv.org/abs/2101.00001"
+    assert spec_of("anomalib_sketch").paper == "https://arxiv.org/abs/2101.00001"
 
 
 def test_options_are_those_of_the_constructor(sketched: Path) -> None:
-    found = {each.name: each for each in spec_of("anomalib.sketch").options.describe()}
+    found = {each.name: each for each in spec_of("anomalib_sketch").options.describe()}
     assert {name: each.default for name, each in found.items()} == {
         "weights": None,
         "pre_trained": True,
@@ -124,15 +124,15 @@ def test_options_are_those_of_the_constructor(sketched: Path) -> None:
 )
 def test_options_are_checked(sketched: Path, given: dict[str, str], words: str) -> None:
     with pytest.raises(OptionError) as raised:
-        spec_of("anomalib.sketch").options.parse(given)
+        spec_of("anomalib_sketch").options.parse(given)
     assert words in raised.value.format_message()
 
 
 def test_what_remembers_has_no_epochs_and_no_size_of_its_own(sketched: Path) -> None:
-    spec = spec_of("anomalib.bank")
+    spec = spec_of("anomalib_bank")
     assert spec.one_pass
     assert [each.name for each in spec.options.describe()] == ["weights", "pre_trained"]
-    assert not spec_of("anomalib.sketch").one_pass
+    assert not spec_of("anomalib_sketch").one_pass
 
 
 def test_one_name_stands_for_all_where_there_is_none(absent: None) -> None:

@@ -23,7 +23,7 @@ SIZE = (64, 64)
 
 
 def options_of(name: str, **given: Any) -> PeerOptions:
-    (spec,) = (spec for spec in list_models() if spec.name == f"anomalib.{name}")
+    (spec,) = (spec for spec in list_models() if spec.name == f"anomalib_{name}")
     options = spec.options.parse(given)
     assert isinstance(options, PeerOptions)
     return options
@@ -45,7 +45,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@conformance("anomalib.padim")
+@conformance("anomalib_padim")
 def test_padim_conforms(check: Check) -> None:
     check()
 
@@ -96,18 +96,18 @@ def test_weights_that_cannot_be_had_are_an_error_that_says_what_to_do(monkeypatc
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(BackboneError) as raised:
         build("padim")
-    for words in ("anomalib.padim", "no route to host", "-o weights=FILE", "-o pre_trained=false"):
+    for words in ("anomalib_padim", "no route to host", "-o weights=FILE", "-o pre_trained=false"):
         assert words in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        ("dfkde", {"feature_scaling_method": "largest"}, ("feature_scaling_method", "normalize or scale")),
-        ("padim", {"backbone": "resnet19"}, ("anomalib.padim", "resnet19")),
-        ("patchcore", {"precision": "float8", "backbone": "resnet18"}, ("anomalib.patchcore", "float8")),
-        ("cfm", {}, ("anomalib.cfm", "point cloud")),
-        ("vlm_ad", {}, ("anomalib.vlm_ad", "language model")),
+        ("dfkde", {"feature_scaling_method": "largest"}, ("feature_scaling_method", "norm or scale")),
+        ("padim", {"backbone": "resnet19"}, ("anomalib_padim", "resnet19")),
+        ("patchcore", {"precision": "float8", "backbone": "resnet18"}, ("anomalib_patchcore", "float8")),
+        ("cfm", {}, ("anomalib_cfm", "point cloud")),
+        ("vlm_ad", {}, ("anomalib_vlm_ad", "language model")),
     ],
 )
 def test_what_anomalib_refuses_is_one_line(name: str, given: dict[str, Any], words: tuple[str, ...]) -> None:

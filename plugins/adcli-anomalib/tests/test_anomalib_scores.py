@@ -31,7 +31,7 @@ SMALL = {
 
 def make(name: str, size: tuple[int, int], **options: Any) -> PeerModel:
     """Make a model with random weights."""
-    (spec,) = (spec for spec in list_models() if spec.name == f"anomalib.{name}")
+    (spec,) = (spec for spec in list_models() if spec.name == f"anomalib_{name}")
     draw_alike()
     return PeerModel(spec.options.parse({"pre_trained": False, **options}), image_size=size)
 

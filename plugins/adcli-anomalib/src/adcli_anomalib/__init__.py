@@ -1,4 +1,4 @@
-"""The models of the installed anomalib, as ``anomalib.NAME``."""
+"""The models of the installed anomalib, as ``anomalib_NAME``."""
 
 from adcli import ModelSpec, hookimpl
 from adcli_anomalib.listing import list_models

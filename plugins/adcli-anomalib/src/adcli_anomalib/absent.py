@@ -27,5 +27,5 @@ def refuse() -> NoReturn:
     """Raise :class:`PluginError` with the command that installs anomalib."""
     raise PluginError(
         f"anomalib is not installed: {install_command('adcli-anomalib[anomalib]')}; then choose one of "
-        "its models with --model anomalib.NAME."
+        "its models with --model anomalib_NAME."
     )

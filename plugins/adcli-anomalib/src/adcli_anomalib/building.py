@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from unittest.mock import patch
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adcli import AdcliError, BackboneError, OptionError, PluginError, install_command, one_line
 from adcli.data import Size
@@ -179,7 +179,7 @@ def _replace_loading(file: Path | None) -> Iterator[tuple[Any, str, Any]]:
 
     def supply(network: nn.Module) -> None:
         if file is not None:
-            load_local_weights(network, file)
+            load_local_weights(network, file, lambda tensors: _leave_out_stages(tensors, network))
 
     def create_supplied(*arguments: Any, pretrained: bool = False, **keywords: Any) -> nn.Module:
         network: nn.Module = create(*arguments, pretrained=False, **keywords)
@@ -193,6 +193,12 @@ def _replace_loading(file: Path | None) -> Iterator[tuple[Any, str, Any]]:
     yield timm, "create_model", create_supplied
     yield WeightsEnum, "get_state_dict", lambda *_, **__: _Supplied()
     yield nn.Module, "load_state_dict", load_supplied
+
+
+def _leave_out_stages(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of the stages that a network has; anomalib's end with the last layer that it looks at."""
+    stages = {name.partition(".")[0] for name in network.state_dict()}
+    return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in stages}
 
 
 def _replace_asking(file: Path | None) -> Iterator[tuple[Any, str, Any]]:

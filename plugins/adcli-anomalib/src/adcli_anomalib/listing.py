@@ -10,12 +10,12 @@ from adcli import ModelSpec
 from adcli_anomalib.declared import PeerOptions, declare_options
 from adcli_anomalib.known import MODELS, OTHERS
 
-PREFIX = "anomalib."
+PREFIX = "anomalib_"
 ABSENT = ModelSpec(
     name="anomalib",
     target="adcli_anomalib.absent:Absent",
     options=PeerOptions,
-    summary="The models of anomalib, as anomalib.NAME, once adcli-anomalib[anomalib] is installed",
+    summary="The models of anomalib, as anomalib_NAME, once adcli-anomalib[anomalib] is installed",
 )
 """Stands where the models would, and says what to install."""
 
