@@ -54,14 +54,14 @@ def _describe_models(folder: Path) -> Iterator[ModelSpec]:
 def _describe(model: str, peer: str, above: str, source: str) -> ModelSpec:
     """Return a model's spec, from what its module says above its class, and from the class on."""
     known = MODELS.get(model, OTHERS if "def training_step(" in source else MODELS["winclip"])
-    options = declare_options(model, peer, source, known)
+    # What cannot be used takes no options; one of them would be a secret.
+    options = declare_options(model, peer, "" if known.unusable else source, known)
     paper = re.search(r"https?://arxiv\.org/[\w./]*\w", above + source)
-    said = re.search(r'"""(.+?)(?:\.?\n|\.?""")', source)
     return ModelSpec(
         name=PREFIX + model,
         target="adcli_anomalib.model:PeerModel",
         options=options,
-        summary=f"{said[1] if said else peer}, of anomalib",
+        summary=f"{peer} of anomalib" + (f", which {known.unusable}" if known.unusable else ""),
         task="segmentation" if known.maps else "classification",
         paper=paper[0] if paper else "",
         image_size=(known.size, known.size),
