@@ -33,6 +33,10 @@ SAME, AGREES = 1e-4, 1e-3
 """Largest differences of two scores that count as the same, and of a graph's, relative to the range of all."""
 
 
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Without it, OpenVINO would compute in bfloat16 where a processor can."""
+
+
 @dataclass(frozen=True)
 class Try:
     """How a model is tried: the weights that it starts from by default, and what keeps it small here."""
@@ -210,7 +214,7 @@ def convert(model: Any, images: Any) -> str:
     from adcli_openvino.graph import convert as convert_graph
 
     try:
-        graph = openvino.compile_model(convert_graph(model, tuple(images.shape[2:]), None), "CPU")
+        graph = openvino.compile_model(convert_graph(model, tuple(images.shape[2:]), None), "CPU", EXACT)
         with torch.inference_mode():
             apart = max(
                 relative(torch.from_numpy(graph(some.numpy())[0]), model(some).image) for some in (images, images[:2])
