@@ -102,8 +102,17 @@ def _find_arguments(peer: Any, options: PeerOptions) -> dict[str, Any]:
     """Return the options that are not as by default, as the constructor takes them."""
     default, parameters = type(options).parse({}), signature(peer).parameters
     given = {name: value for name, value in options.to_dict().items() if value != default.to_dict()[name]}
-    hints = get_type_hints(peer.__init__)
-    return {name: _convert(name, getattr(options, name), hints[name]) for name in given if name in parameters}
+    return {
+        name: _convert(name, getattr(options, name), _read_hint(peer, name)) for name in given if name in parameters
+    }
+
+
+def _read_hint(peer: Any, name: str) -> Any:
+    """Return an argument's annotation; as a text, if what it names is imported for type checkers alone."""
+    try:
+        return get_type_hints(peer.__init__)[name]
+    except NameError:
+        return signature(peer).parameters[name].annotation
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:

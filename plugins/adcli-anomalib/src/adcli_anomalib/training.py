@@ -182,7 +182,10 @@ def _make_step(module: Any, batch: Any, index: int, optimisation: Optimisation, 
     made = module.training_step(batch, index) if takes_index else module.training_step(batch)
     loss: Tensor | None = made.get("loss") if isinstance(made, dict) else made
     if loss is not None and not bool(loss.isfinite().all()):
-        raise TrainingError(f"training diverged: the loss is {float(loss.sum())} at step {index + 1} of an epoch.")
+        value = f"the loss is {float(loss.sum())} at step {index + 1} of an epoch"
+        raise TrainingError(
+            f"training diverged: {value}; take smaller steps, if an option of the model says how large."
+        )
     if not module.automatic_optimization or not optimisation.optimizers or loss is None:
         return loss
     (optimizer,) = optimisation.optimizers
