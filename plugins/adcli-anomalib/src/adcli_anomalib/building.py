@@ -100,11 +100,13 @@ def _find_sizes(peer: Any, image_size: Size) -> dict[str, Any]:
 
 def _find_arguments(peer: Any, options: PeerOptions) -> dict[str, Any]:
     """Return the options that are not as by default, as the constructor takes them."""
-    default, parameters = type(options).parse({}), signature(peer).parameters
-    given = {name: value for name, value in options.to_dict().items() if value != default.to_dict()[name]}
-    return {
-        name: _convert(name, getattr(options, name), _read_hint(peer, name)) for name in given if name in parameters
-    }
+    default, values = type(options).parse({}).to_dict(), options.to_dict()
+    given = [
+        name
+        for name in signature(peer).parameters
+        if name in values and values[name] is not None and values[name] != default[name]
+    ]
+    return {name: _convert(name, getattr(options, name), _read_hint(peer, name)) for name in given}
 
 
 def _read_hint(peer: Any, name: str) -> Any:
