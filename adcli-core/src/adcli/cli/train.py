@@ -86,7 +86,7 @@ def train(
                 return
             trained = pipeline.train(settings, out=out, progress=progress, command=_command())
     if torchrun.rank() == 0:
-        _print_outcome(trained, as_json)
+        print_trained(trained, as_json)
         if trained.not_evaluated is not None:
             raise trained.not_evaluated
 
@@ -157,7 +157,8 @@ def _describe_run(run: "Run", metrics: Mapping[str, Any] | None) -> dict[str, An
     return {"run": str(run.path), "metrics": metrics, "threshold": threshold, **promised, "unlike": unlike}
 
 
-def _print_outcome(trained: "Trained", as_json: bool) -> None:
+def print_trained(trained: "Trained", as_json: bool) -> None:
+    """Print what was made, and what to do with it."""
     run, evaluation = trained.run, trained.evaluation
     metrics = evaluation.metrics if evaluation else None
     if as_json:
