@@ -113,7 +113,8 @@ def _prepare(
     provided = registry().models.find_maker(run.record["model"], run.record["plugin"], run.path)
     _check_updatable(run, provided.spec)
     settings = _read_settings(run, calibration, given, progress)
-    check_places(settings)
+    # The run has its own copy of the ignored areas.
+    check_places(replace(settings, ignore=None))
     pattern = settings.part or str(settings.data_options.get("part", ""))
     seen = _Seen(read_images(run.path))
     before = _load_data_of(run, settings, seen, pattern, progress)
