@@ -156,6 +156,17 @@ def test_good_images_of_both_that_were_not_learnt_calibrate(adcli: Adcli) -> Non
 
 
 @pytest.mark.usefixtures("data")
+def test_a_single_new_image_is_learnt_and_the_old_ones_calibrate(adcli: Adcli, tmp_path: Path) -> None:
+    save(tmp_path / "one", [77])
+    train(adcli, "first", "--calibration", "0.3")
+    assert "calibrated on 4 images that first held out, and 0 new ones." in update(
+        adcli, "first", "updated", data="one"
+    )
+    assert (Run.open(Path("updated")).calibration.method, Run.open(Path("updated")).calibration.n) == ("held-out", 4)
+    assert roles("updated")["held-out"] == roles("first")["held-out"]
+
+
+@pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("gone", ["one", "all"])
 def test_what_holds_is_said_if_held_out_images_are_gone(adcli: Adcli, gone: str) -> None:
     train(adcli, "first", "--calibration", "0.3")
@@ -325,8 +336,9 @@ def test_a_killed_update_is_no_training_to_go_on_with(adcli: Adcli, monkeypatch:
         adcli("update", "first", "--data", "new", "--out", "updated")
     left = ".partial/updated"
     assert_one_line(adcli("train", "--resume", left), 5, "an update that was interrupted", f"adcli runs rm {left}")
-    assert adcli("runs", "rm", left, "--yes").code == 0
+    # The same command again has nothing in its way.
     update(adcli, "first", "updated")
+    assert not Path(left).exists()
 
 
 @pytest.mark.usefixtures("data")

@@ -6,7 +6,7 @@ training: the settings are the run's, and so are the test images, so that both r
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,18 @@ from adcli.data.source import ImageSource, Item
 from adcli.errors import AdcliError, DataError, OptionError, RunError
 from adcli.nn.devices import pick_device, pick_precision, repeatable
 from adcli.pipeline._building import read_good_images
+from adcli.pipeline._held_out import load_updates
 from adcli.pipeline._inputs import Inputs
 from adcli.pipeline._job import Job, Trained
-from adcli.pipeline._manage import list_made
+from adcli.pipeline._manage import list_made, remove_run
 from adcli.pipeline._plan import plan_calibration
 from adcli.pipeline._train import fit_to_finish
 from adcli.pipeline._usable import keep_usable
 from adcli.progress import Progress, Silent
 from adcli.runs.images import Role, SeenImage, read_images
 from adcli.runs.partial import PartialRun, check_free
-from adcli.runs.run import RUN_FILE, Run, Update, blaming
-from adcli.runs.settings import FIELDS, TrainSettings, anchor_paths, check_places, parse_calibration
+from adcli.runs.run import PARTIAL, RUN_FILE, Run, Update, blaming, read_run_file
+from adcli.runs.settings import BATCH_SIZE, FIELDS, TrainSettings, anchor_paths, check_places, parse_calibration
 from adcli.scoring.thresholds import CalibrationPlan
 from adcli.specs import ModelSpec
 
@@ -80,6 +81,7 @@ def update(
     """
     progress = progress or Silent()
     if out is not None:
+        _remove_interrupted(out)
         check_free(out)
     computing = {"device": device, "batch_size": batch_size, "workers": workers}
     given = {name: value for name, value in computing.items() if value is not None}
@@ -99,6 +101,17 @@ def update(
         raise
     finally:
         partial.leave()
+
+
+def _remove_interrupted(final: Path) -> None:
+    """Remove what a killed update left where this one is to be made: there is nothing to go on with."""
+    folder = final.parent / PARTIAL / final.name
+    try:
+        record = read_run_file(folder / RUN_FILE)["record"]
+    except RunError:
+        return
+    if "updates" in record and "weights" not in record:
+        remove_run(folder)
 
 
 def _prepare(
@@ -141,7 +154,7 @@ def _prepare(
         provided=provided,
         options=provided.spec.options.parse(settings.options),
         size=run.image_size,
-        batch_size=settings.batch_size or int(run.settings["batch_size"]),
+        batch_size=settings.batch_size or BATCH_SIZE,
         data=before,
         plan=plan,
         device=pick_device(settings.device),
@@ -275,26 +288,23 @@ def _plan(
     refuse_straddling({f"images of {run.name}": old, "new": train})
     validation = [*before.splits.validation, *more.splits.validation]
     splits = Splits(train, before.splits.test, validation)
-    # As many as there are, whatever the run drew from.
-    unlimited = replace(settings, shots=None)
-    digests = [files[item.path] for item in items]
-    plan = plan_calibration(unlimited, spec, splits, items, digests, progress, files)
     chosen = parse_calibration(settings.calibration)
+    # As many as there are, whatever the run drew from; and a single one is there to be learnt.
+    how = "none" if isinstance(chosen, float) and len(items) == 1 else settings.calibration
+    asked = replace(settings, shots=None, calibration=how)
+    digests = [files[item.path] for item in items]
+    plan = plan_calibration(asked, spec, splits, items, digests, progress, files)
     if not isinstance(chosen, float):
         fitted = seen.digests("fitted")
         return replace(plan, good=[item for item in plan.good if files.get(item.path) not in fitted])
-    kept = _find_held_out(run, seen, [*old, *_load_earlier(run, progress)], plan, files, progress)
+    pattern = "" if plan.parts is None else plan.parts.pattern
+    old += load_updates(run, pattern, progress)
+    kept = _find_held_out(run, seen, old, plan, files, progress)
     parts = {sample.image: sample.part for sample in old if sample.part and plan.parts}
-    return replace(plan, good=[*kept, *plan.good], part_of={**parts, **plan.part_of})
-
-
-def _load_earlier(run: Run, progress: Progress) -> Iterator[Sample]:
-    """Yield the good images of the data that a run was updated with, as far as they are there."""
-    for step in run.record.get("updates", ()):
-        try:
-            yield from load_data(step["data"], dict(step["data_options"]), all_good=True).splits.train
-        except AdcliError as error:
-            progress.note(f"warning: images that {run.name} learnt in an update are not there: {error.message}")
+    plan = replace(plan, good=[*kept, *plan.good], part_of={**parts, **plan.part_of})
+    if how == "none" and plan.good:
+        return replace(plan, method="held-out") if plan.method == "none" else replace(plan, chosen_by="held-out")
+    return plan
 
 
 def _find_held_out(

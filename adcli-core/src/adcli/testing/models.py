@@ -478,7 +478,7 @@ def an_update_comes_near_a_fit_of_all(subject: Subject) -> None:
 
 
 def an_update_needs_what_is_saved_alone(subject: Subject) -> None:
-    """If a model is updatable, it learns the same from what a run saves of it, and keeps no more than it was asked to."""
+    """If a model is updatable, it learns the same from what a run saves of it, and keeps no more than asked."""
     kind = subject.spec.updatable
     if kind == "no":
         return
