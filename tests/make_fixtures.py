@@ -52,15 +52,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "confidence": ("-m", "ganomaly", *SMALL, "--confidence", "0.8", "--false-alarm-rate", "0.3"),
     "parts": ("-m", "ganomaly", *SMALL, "--part", r"(\w+/\w+/\d\d)-\d", "--views", "3"),
     "updatable": (
-        "-m",
-        "dfkde",
-        *BACKBONE,
-        "-o",
-        "layers=1",
-        "-o",
-        "components=4",
-        "--image-size",
-        "32",
+        *("-m", "padim", *BACKBONE, "-o", "layers=1", "-o", "dimensions=4", "--image-size", "32"),
         "--updatable",
     ),
 }
