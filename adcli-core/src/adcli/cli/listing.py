@@ -36,6 +36,9 @@ def show_model(name: str, as_json: bool) -> None:
     height, width = spec.image_size
     facts = {"task": spec.task, "paper": spec.paper, "image size": f"{height} x {width}"}
     facts["fits in"] = "one pass over the images" if spec.one_pass else "epochs"
+    learns_more = {"always": "any run", "kept": "runs trained with --updatable"}
+    if spec.updatable in learns_more:
+        facts["learns more"] = learns_more[spec.updatable]
     _show(provided, facts, spec.options, f"adcli train --model {name} --data FOLDER", "-o", as_json)
 
 

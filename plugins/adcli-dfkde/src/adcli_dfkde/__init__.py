@@ -24,6 +24,7 @@ def adcli_models() -> list[ModelSpec]:
             task="classification",
             paper="no paper; the estimator: Scott, Multivariate Density Estimation, 1992",
             one_pass=True,
+            updatable="kept",
             quick={"backbone": "random:resnet18", "components": 4, "layers": (1, 2, 3)},
             # What small defects change lies in components of small variance; the demo fits 80 images.
             demo={"components": 72},

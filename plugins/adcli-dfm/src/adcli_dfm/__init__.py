@@ -36,6 +36,7 @@ def adcli_models() -> list[ModelSpec]:
             paper="Ahuja et al., Probabilistic Modeling of Deep Features for Out-of-Distribution and Adversarial "
             "Detection, 2019, arXiv 1909.11786; Ndiour et al., FRE, 2022, arXiv 2211.12650",
             one_pass=True,
+            updatable="kept",
             quick={"backbone": "random:resnet18"},
             # The demo's defects take up a hundredth of the image; in the sum of all errors they drown.
             demo={"score": "peak"},

@@ -19,6 +19,7 @@ share retained is measured against the exact total variance in both cases.
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -77,7 +78,15 @@ class Dfm(Model):
         """Find the principal components of the features of good images."""
         if batches.count < 2:
             raise TrainingError(f"DFM needs at least 2 good images to fit on, there are {batches.count}.")
-        principal = self._components(batches)
+        self._learn(batches, self.mean.new_empty(0, 0))
+
+    def update(self, batches: Batches) -> None:
+        """Find the components of the features that the run keeps and those of more images."""
+        self._learn(batches, self.kept["features"].to(self.backbone.mean.device))
+
+    def _learn(self, batches: Batches, earlier: Tensor) -> None:
+        """Find the components of the features of images, and of earlier ones (N, D)."""
+        principal = self._components(batches, earlier)
         if principal.retained < self.options.variance - 1e-6:
             batches.session.progress.note(
                 f"warning: {len(principal.variances)} components retain {principal.retained:.1%} of the variance, not "
@@ -86,11 +95,21 @@ class Dfm(Model):
         self.mean, self.directions = principal.mean, principal.directions.contiguous()
         self.variances = principal.variances
 
-    def _components(self, batches: Batches) -> Principal:
+    def _components(self, batches: Batches, earlier: Tensor) -> Principal:
         length = self.features(next(iter(batches))[:1]).shape[1]
-        if batches.count * length * 4 <= self.options.memory << 20:
-            rows = distributed.gather(collect_rows(self._rows(batches), batches.count))
+        count = len(earlier) + batches.count
+        if count * length * 4 <= self.options.memory << 20:
+            before = [earlier] if len(earlier) else []
+            rows = distributed.gather(collect_rows(chain(before, self._rows(batches)), count))
+            if batches.session.updatable:
+                self.kept = {"features": rows.cpu()}
             return principal_components(rows, self.options.variance)
+        if batches.session.updatable:
+            needed = -(-count * length * 4 // (1 << 20))
+            raise TrainingError(
+                f"the features of {count} images, which updates need, take {needed} MB, more than -o "
+                f"memory={self.options.memory}; raise it, or leave out --updatable."
+            )
         share, limit = self.options.variance, self.options.components
         return randomised_components(lambda: self._rows(batches), share, limit, sharded=True)
 

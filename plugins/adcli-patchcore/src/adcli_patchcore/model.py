@@ -88,6 +88,27 @@ class PatchCore(Model):
         chosen = torch.tensor(list(progress.track(picks, count, "coreset")), device=patches.device)
         self.bank = sharded.members(patches, chosen) / self.scale
 
+    def update(self, batches: Batches) -> None:
+        """Choose the coreset again, of the bank and the embeddings of more images; their scale stays that of the fit.
+
+        The bank grows by the share of the new patches that a fit would keep. A patch of the fit lies no farther from
+        its bank than before, and that no farther from the new one than the largest distance of this selection.
+        """
+        height, width = self.embed(self.backbone.mean.new_zeros(1, 3, *self.image_size)).shape[2:]
+        bank, project = self.bank * self.scale, self._projection()
+        count = batches.count * height * width
+        share = self.options.coreset * batches.photographs / batches.count
+        held = HeldPatches(count, max(self.options.patches - len(bank), 2), project, wanted=round(share * count))
+        for rows in self._embed_all(batches):
+            held.add(rows)
+        patches, progress = torch.cat([bank, held.rows()]), batches.session.progress
+        wanted = len(bank) + max(round(share * held.seen), 1)
+        if len(held.rows()) < held.seen:
+            wanted = min(wanted, max(len(patches) // 2, len(bank)))
+        picks = sharded.k_centre(project(patches), wanted, first=int(torch.randint(len(patches), (1,))))
+        chosen = torch.tensor(list(progress.track(picks, wanted, "coreset")), device=patches.device)
+        self.bank = patches[chosen] / self.scale
+
     def _size_of_bank(self, share: float, seen: int, held: int, progress: Progress) -> int:
         count = max(round(share * seen), 1)
         if held == seen or count <= held // 2:
