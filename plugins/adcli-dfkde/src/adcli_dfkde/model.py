@@ -49,6 +49,7 @@ class Dfkde(Model):
             TrainingError: there are no more images than components, so that their covariance has no inverse.
         """
         size: int = self.options.components
+        self.backbone.equalise(batches)
         features = (self.features(images) for images in batches.sharded())
         rows = distributed.gather(collect_rows(features, batches.count))
         principal = principal_components(rows, 1.0, size) if len(rows) > size else None

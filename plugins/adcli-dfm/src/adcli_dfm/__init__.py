@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from adcli import BackboneOptions, ModelSpec, hookimpl, option
+from adcli import BackboneOptions, Layers, ModelSpec, hookimpl, option
 
 
 class DfmOptions(BackboneOptions):
     """Options of DFM; the defaults are those of the official code for ResNet-18."""
 
     backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
-    layers: tuple[int, ...] = option((3,), "Feature maps to model together, counted from 1.", ge=1)
+    layers: Layers = option((3,), "Feature maps to model together, counted from 1.", ge=1)
     pooling: int = option(2, "Side of the average pooling of a map, in positions; 0 averages all of it.", ge=0)
     variance: float = option(0.97, "Share of the variance that the principal components retain.", gt=0, le=1)
     score: Literal["fre", "nll", "peak"] = option(

@@ -77,6 +77,7 @@ class Dfm(Model):
         """Find the principal components of the features of good images."""
         if batches.count < 2:
             raise TrainingError(f"DFM needs at least 2 good images to fit on, there are {batches.count}.")
+        self.backbone.equalise(batches)
         principal = self._components(batches)
         if principal.retained < self.options.variance - 1e-6:
             batches.session.progress.note(

@@ -1,13 +1,13 @@
 """PatchCore for adcli."""
 
-from adcli import BackboneOptions, ModelSpec, hookimpl, option
+from adcli import BackboneOptions, Layers, ModelSpec, hookimpl, option
 
 
 class PatchcoreOptions(BackboneOptions):
     """Options of PatchCore; the defaults are the paper's."""
 
     backbone: str = option("timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
-    layers: tuple[int, ...] = option((2, 3), "Feature maps to embed, counted from 1.", ge=1)
+    layers: Layers = option((2, 3), "Feature maps to embed, counted from 1.", ge=1)
     coreset: float = option(0.1, "Share of the patches of whole images kept in the bank.", gt=0, le=1)
     neighbours: int = option(1, "Nearest bank members whose distances are averaged.", ge=1)
     dimensions: int = option(1024, "Channels of a patch's embedding at most.", ge=1)
