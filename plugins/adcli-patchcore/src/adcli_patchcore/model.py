@@ -10,6 +10,10 @@ code differ, this follows the code:
 Choices of our own: the coreset starts from one seeded random patch and minimises true distances (the code starts from
 the mean distance to ten), in a seeded Gaussian projection (the code: an untrained linear layer); and the whole image is
 looked at (the paper crops its centre, ``-o crop=0.875``, which hides defects at the border).
+
+Rotated good images, the cosine distance, the mean of the largest hundredth of the patch scores and the foreground
+(:mod:`adcli_patchcore.foreground`) are those of AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529), which is
+PatchCore with a transformer's patches, few images and no coreset. All are off by default.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli import Progress
+from adcli import OptionError, Progress
 from adcli.data import Size
 from adcli.nn import (
     Batches,
@@ -28,9 +32,11 @@ from adcli.nn import (
     distributed,
     memory_share,
     patch_embedding,
+    rotate,
     upsample_and_blur,
 )
 from adcli_patchcore import PatchcoreOptions, sharded
+from adcli_patchcore.foreground import Foreground
 from adcli_patchcore.halves import BankSplitter, Halves, has_matrix_units, squared_distances
 from adcli_patchcore.held import HeldPatches
 
@@ -44,6 +50,9 @@ class PatchCore(Model):
     Buffers:
         bank: the coreset of patch embeddings, (M, D).
         scale: what embeddings are divided by, (D,); ones unless ``standardise``.
+
+    Attributes:
+        foreground: which patches are looked at; None if all are.
     """
 
     bank: Tensor
@@ -51,28 +60,35 @@ class PatchCore(Model):
 
     def __init__(self, options: PatchcoreOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
+        if options.reweight and options.score != "max":
+            raise OptionError("is of the largest patch score; leave it out, or give -o score=max.", option="reweight")
         self.crop = (max(round(options.crop * image_size[0]), 1), max(round(options.crop * image_size[1]), 1))
         self.backbone = create_backbone(options, image_size=self.crop, pretrained=pretrained)
         self.register_buffer("bank", torch.empty(0, 0))
         self.register_buffer("scale", torch.empty(0))
+        self.foreground = Foreground() if options.foreground else None
         self._splitter = BankSplitter()
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the patch embeddings of images (N, 3, H, W) as (N, D, h, w)."""
         top, left = ((side - crop) // 2 for side, crop in zip(self.image_size, self.crop, strict=True))
         cropped = images[:, :, top : top + self.crop[0], left : left + self.crop[1]]
-        return patch_embedding(self.backbone(cropped), self.options.dimensions, self.backbone.covers)
+        maps = self.backbone(cropped)
+        return patch_embedding(maps, self.options.dimensions, self.backbone.covers, self.options.neighbourhood)
 
     def fit(self, batches: Batches) -> None:
         """Fill the memory bank with the embeddings of good images and thin it to its coreset.
 
         Of several processes, each holds patches of its own images, and all get the bank.
         """
+        self.backbone.equalise(batches)
+        if self.foreground is not None:
+            self.foreground.learn(lambda: map(self.embed, batches), batches.session.progress)
         size, height, width = self.embed(self.backbone.mean.new_zeros(1, 3, *self.image_size)).shape[1:]
         self.scale = self._standard_deviation(batches, size)
         project = self._projection()
         # At most: of several processes, some may see an image less.
-        count = -(-batches.count // distributed.world_size()) * height * width
+        count = -(-batches.count // distributed.world_size()) * height * width * self.options.rotations
         # The bank has as many members as one of whole photographs would have: the search for neighbours takes as long
         # for each tile as for an image, and parts that overlap or look alike need no more.
         share = self.options.coreset * batches.photographs / batches.count
@@ -86,7 +102,7 @@ class PatchCore(Model):
         count = self._size_of_bank(share, seen, total, progress)
         picks = sharded.k_centre(project(patches), count, first=int(torch.randint(total, (1,))))
         chosen = torch.tensor(list(progress.track(picks, count, "coreset")), device=patches.device)
-        self.bank = sharded.members(patches, chosen) / self.scale
+        self.bank = self._normalise(sharded.members(patches, chosen) / self.scale)
 
     def _size_of_bank(self, share: float, seen: int, held: int, progress: Progress) -> int:
         count = max(round(share * seen), 1)
@@ -97,8 +113,12 @@ class PatchCore(Model):
         return held // 2
 
     def _embed_all(self, batches: Batches) -> Iterator[Tensor]:
-        """Yield the embeddings of this process's patches, (P, D) at a time."""
-        return (self.embed(images).permute(0, 2, 3, 1).flatten(0, 2) for images in batches.sharded())
+        """Yield the embeddings of this process's patches, in all orientations, (P, D) at a time."""
+        for images in batches.sharded():
+            for i in range(self.options.rotations):
+                embedding = self.embed(rotate(images, 360 * i / self.options.rotations))
+                rows = embedding.permute(0, 2, 3, 1).flatten(0, 2)
+                yield rows if self.foreground is None else rows[self.foreground(embedding).flatten() > 0]
 
     def _standard_deviation(self, batches: Batches, size: int) -> Tensor:
         """Return what the ``size`` channels are divided by, (D,); measured in a pass of its own."""
@@ -112,26 +132,43 @@ class PatchCore(Model):
         """Return what maps embeddings to the dimensions that the coreset is chosen in (paper, section 3.2)."""
         dimensions: int = self.options.projection
         if len(self.scale) <= dimensions:
-            return lambda rows: rows / self.scale
+            return lambda rows: self._normalise(rows / self.scale)
         # Drawn on the CPU, so that every device gets the same.
         projection = torch.randn(len(self.scale), dimensions).to(self.scale.device) / dimensions**0.5
+        if self.options.distance == "cosine":
+            return lambda rows: self._normalise(rows / self.scale) @ projection
         return lambda rows: rows @ (projection / self.scale[:, None])
+
+    def _normalise(self, rows: Tensor) -> Tensor:
+        """Return rows (P, D) of unit length for the cosine distance, else as they are."""
+        return F.normalize(rows, dim=1) if self.options.distance == "cosine" else rows
 
     def forward(self, images: Tensor) -> Scores:
         embedding = self.embed(images)
-        if self.options.standardise:
-            embedding = embedding / self.scale.view(1, -1, 1, 1)
+        scaled = embedding / self.scale.view(1, -1, 1, 1) if self.options.standardise else embedding
         height, width = embedding.shape[2:]
-        rows = embedding.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = self._normalise(scaled.permute(0, 2, 3, 1).flatten(0, 2))
         neighbours = min(self.options.neighbours, len(self.bank))
         nearest, distances = self._nearest(rows, neighbours)
         patch_scores = distances.mean(dim=1).reshape(-1, height * width)
-        image_scores = patch_scores.amax(dim=1)
+        if self.options.distance == "cosine":
+            # Of unit vectors, |a - b|^2 = 2 (1 - a b).
+            patch_scores = patch_scores / 2
+        if self.foreground is not None:
+            patch_scores = patch_scores * self.foreground(embedding).flatten(1)
+        image_scores = self._score_images(patch_scores)
         if self.options.reweight:
             image_scores = image_scores * self._weight(rows, nearest, patch_scores)
         located = patch_scores.reshape(-1, 1, height, width)
         maps = upsample_and_blur(located, self.crop, self.options.sigma, self.backbone.covers[0])
         return Scores(image_scores, self._uncrop(maps))
+
+    def _score_images(self, patch_scores: Tensor) -> Tensor:
+        """Return the score of each image, (N,), from those of its patches, (N, P)."""
+        if self.options.score == "max":
+            return patch_scores.amax(dim=1)
+        count = max(patch_scores.shape[1] // 100, 1)
+        return torch.topk(patch_scores, count, dim=1).values.mean(dim=1)
 
     def _nearest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the indices of the nearest bank members, nearest first, and their squared distances, both (P, count).
