@@ -11,6 +11,7 @@ from adcli.nn.components import (
     principal_components,
     principal_directions,
     randomised_components,
+    streamed_components,
 )
 from adcli.nn.devices import can_compile_kernels, memory_share, to_float64
 from adcli.nn.features import FrozenFeatures, Network
@@ -52,6 +53,7 @@ __all__ = [
     "random_backbone",
     "randomised_components",
     "rotate",
+    "streamed_components",
     "timm_backbone",
     "to_float64",
     "torchvision_backbone",

@@ -180,7 +180,8 @@ def _average_patches(feature_map: Tensor, share: int | None, count: int, neighbo
         # The official pooling splits each channel's 9 values into two windows of 5, which share the centre.
         average = _average(feature_map, centre=1 if channels == share and count == 2 else 0)
     else:
-        average = F.avg_pool2d(feature_map, neighbourhood, stride=1, padding=neighbourhood // 2)
+        margin = neighbourhood // 2
+        average = F.avg_pool2d(feature_map, neighbourhood, stride=1, padding=margin) if margin else feature_map
     return average if share is None or channels <= share else _pool_channels(average, share)
 
 
