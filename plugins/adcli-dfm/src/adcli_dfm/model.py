@@ -17,7 +17,7 @@ randomised (Halko, Martinsson and Tropp, SIAM Review 2011): four passes over the
 share retained is measured against the exact total variance in both cases.
 
 With ``-o features=patch``, the feature is that of a patch: what a position holds in all layers, on the grid of the
-finest. One subspace is that of all patches of good images, in any place. This is SubspaceAD (CVPR 2026), with its mean
+finest. One subspace is that of all patches of good images, in any place. This is SubspaceAD (Lendering et al., CVPR 2026, arXiv 2602.23013), with its mean
 of the largest hundredth of the map, rotated references, and averaged layers of a transformer. Its PCA is exact, from
 sums over the patches.
 """
