@@ -177,16 +177,46 @@ def test_a_neighbourhood_is_a_mean_over_a_square(batches: Batches, neighbourhood
     np.testing.assert_allclose(model.embed(image)[0].numpy(), windows.mean(axis=(3, 4)), atol=1e-5)
 
 
+OTHER = "random:mobilenetv3_small_050"
+PAIR = {"backbone": f"{OTHER}+random:resnet18", "layers": "3,2+1,2"}
+
+
 @torch.inference_mode()
-def test_one_bank_holds_the_patches_of_two_backbones_on_one_scale(batches: Batches) -> None:
-    names = ("random:resnet18", "random:mobilenetv3_small_050")
-    model = fitted(batches, backbone="+".join(names), layers="2+2,3", coreset=1.0)
-    assert model.bank.shape[1] == sum(model.backbone.channels)
-    own = torch.tensor(model.backbone.members).repeat_interleave(torch.tensor(model.backbone.channels))
-    maps = model.backbone(stack_images(batches))
-    first, second = (
-        torch.cat([part.std(dim=(0, 2, 3)) for part, of in zip(maps, model.backbone.members, strict=True) if of == i])
-        for i in (0, 1)
-    )
-    assert len(own) == len(first) + len(second)
-    assert float(second.mean()) == pytest.approx(float(first.mean()), rel=0.01)
+@pytest.mark.parametrize("options", [{}, {"neighbours": 3, "standardise": True}, {"distance": "cosine"}])
+def test_distances_to_the_banks_of_two_backbones_are_added_on_one_scale(
+    batches: Batches, options: dict[str, object]
+) -> None:
+    model = fitted(batches, **PAIR, **options)
+    images = torch.rand(2, 3, *SIZE)
+    metric = "cosine" if "distance" in options else "sqeuclidean"
+    assert [bank.shape[1] for bank in model.banks] == model.widths == [64 + 128, 16 + 24]
+
+    def distances(some: Tensor, count: int, least: float = -1.0) -> list[np.ndarray]:
+        found = []
+        for part, bank in zip(rows(model, some).flatten(0, 1).split(model.widths, dim=1), model.banks, strict=True):
+            each = cdist(part.double(), bank.double(), metric)
+            found.append(np.sort(np.where(each > least, each, np.inf), axis=1)[:, :count].mean(axis=1))
+        return found
+
+    # What is in a bank is at distance zero of itself.
+    first, second = (each.std(ddof=1) for each in distances(stack_images(batches), 1, 1e-9))
+    assert float(model.weight[0]) == 1
+    assert float(model.weight[1]) == pytest.approx(first / second, rel=1e-3)
+    near, far = distances(images, model.options.neighbours)
+    expected = (near + float(model.weight[1]) * far).reshape(2, -1).max(axis=1)
+    np.testing.assert_allclose(model(images).image.numpy(), expected, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_each_of_two_backbones_has_the_bank_that_it_has_alone(batches: Batches) -> None:
+    pair = fitted(batches, **PAIR, coreset=1.0)
+    for bank, (name, layers) in zip(pair.banks, (("random:resnet18", "1,2"), (OTHER, "2,3")), strict=True):
+        alone = fitted(batches, backbone=name, layers=layers, coreset=1.0)
+        # Random weights of the second backbone come from other random numbers.
+        assert bank.shape[1] == alone.bank.shape[1]
+        assert len(bank) == SIZE[0] * SIZE[1] // 16 * 8
+
+
+def test_reweighting_by_two_banks_is_refused(batches: Batches) -> None:
+    with pytest.raises(OptionError, match="reweight is for a single bank"):
+        fitted(batches, **PAIR, reweight=3)

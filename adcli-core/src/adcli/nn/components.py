@@ -46,13 +46,13 @@ class _Covariance(NamedTuple):
     """Of N rows of C features, in float64.
 
     Attributes:
-        count: N.
+        number: N.
         mean: (C,).
         products: the covariance, with divisor N, (C, C).
         device: of the rows.
     """
 
-    count: int
+    number: int
     mean: Tensor
     products: Tensor
     device: torch.device
@@ -135,13 +135,13 @@ def streamed_components(rows: Iterable[Tensor], share: float, *, sharded: bool =
         share: of the variance to retain, at most 1.
         sharded: whether each of several processes has rows of its own, at least one, whose sums are to be added up.
     """
-    count, mean, products, device = _sum_covariance(rows, sharded)
+    number, mean, products, device = _sum_covariance(rows, sharded)
     values, vectors = _eigen(products)
     rank = int((values > values[0] * len(values) * torch.finfo(torch.float32).eps).sum())
     cumulative = values.cumsum(0) / values.sum()
     kept = min(rank, int((cumulative < share - _ROUNDING).sum()) + 1)
     directions = _fix_signs(vectors[:, :kept]).float().to(device)
-    variances = (values[:kept] * (count / (count - 1))).float().to(device)
+    variances = (values[:kept] * (number / (number - 1))).float().to(device)
     return Principal(mean.float().to(device), directions, variances, float(cumulative[kept - 1]))
 
 

@@ -17,9 +17,9 @@ randomised (Halko, Martinsson and Tropp, SIAM Review 2011): four passes over the
 share retained is measured against the exact total variance in both cases.
 
 With ``-o features=patch``, the feature is that of a patch: what a position holds in all layers, on the grid of the
-finest. One subspace is that of all patches of good images, in any place. This is SubspaceAD (Lendering et al., CVPR 2026, arXiv 2602.23013), with its mean
-of the largest hundredth of the map, rotated references, and averaged layers of a transformer. Its PCA is exact, from
-sums over the patches.
+finest. One subspace is that of all patches of good images, in any place. This is SubspaceAD (Lendering et al., CVPR
+2026, arXiv 2602.23013), with its mean of the largest hundredth of the map, rotated references, and averaged layers of a
+transformer. Its PCA is exact, from sums over the patches.
 """
 
 import math
@@ -98,7 +98,10 @@ class Dfm(Model):
         """Return what each position holds in all maps, on the grid of the finest, (N, D, h, w)."""
         covers = [cover for cover in self._pooled_covers() if cover is not None]
         joined = patch_embedding(maps, covers=covers or None, neighbourhood=1)
-        return joined.unflatten(1, (len(maps), -1)).mean(dim=1) if self.options.combine == "average" else joined
+        if self.options.combine == "join":
+            return joined
+        height, width = joined.shape[2:]
+        return joined.reshape(-1, len(maps), joined.shape[1] // len(maps), height, width).mean(dim=1)
 
     def fit(self, batches: Batches) -> None:
         """Find the principal components of the features of good images."""
