@@ -152,15 +152,6 @@ def test_the_mean_of_the_largest_hundredth_is_that_of_the_sorted_map(batches: Ba
 
 
 @torch.inference_mode()
-def test_layers_of_equal_width_can_be_averaged(batches: Batches) -> None:
-    pair = {"backbone": "random:resnet18+random:resnet34", "layers": "2"}
-    joined, averaged = (fitted(batches, **PATCHES, **pair, combine=how) for how in ("join", "average"))
-    images = torch.rand(2, 3, *SIZE)
-    expected = joined.features(images).unflatten(1, (2, -1)).mean(dim=1)
-    torch.testing.assert_close(averaged.features(images), expected)
-
-
-@torch.inference_mode()
 def test_rotated_references_are_modelled_with_the_others(batches: Batches) -> None:
     model = fitted(batches, **PATCHES, layers="2", rotations=4)
     turned = torch.cat([rotate(stack_images(batches), 90 * i) for i in range(4)])
@@ -178,17 +169,9 @@ def test_a_whole_images_features_are_learnt_in_all_orientations(batches: Batches
         torch.testing.assert_close(model.mean, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"features": "patch", "score": "nll"}, "score nll is of whole images"),
-        ({"combine": "average"}, "combine average is of patches"),
-        ({"features": "patch", "combine": "average", "layers": "2,3"}, "needs layers of equal width"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(batches: Batches, options: dict[str, str], words: str) -> None:
-    with pytest.raises(OptionError, match=words):
-        fitted(batches, **options)
+def test_the_likelihood_of_patches_is_refused(batches: Batches) -> None:
+    with pytest.raises(OptionError, match="score nll is of whole images"):
+        fitted(batches, features="patch", score="nll")
 
 
 @torch.inference_mode()

@@ -43,9 +43,14 @@ class JoinedBackbone(Backbone):
             std=(1.0, 1.0, 1.0),
         )
         self.name = "+".join(one.name for one in backbones)
-        self.members = tuple(found[i][0] for i in order)
+        self._members = tuple(found[i][0] for i in order)
         self._order = order
         self.register_buffer("scale", torch.ones(len(backbones)))
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The number of the backbone that each map is of."""
+        return self._members
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self._unscaled(images)

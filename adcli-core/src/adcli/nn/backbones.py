@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from adcli._process.imports import import_light
 from adcli.data.decoding import Size
 from adcli.errors import AdcliError, BackboneError, OptionError, is_out_of_memory, one_line
+from adcli.nn._averaging import average_layers
 from adcli.nn._folding import fold_batch_norms
 from adcli.nn.layers import Cover
 from adcli.nn.weights import Undrawn
@@ -70,9 +72,6 @@ class Backbone(nn.Module):
         image_size: height and width of the images, if the network is made for one size.
         layer_count: how many layers there are to choose from, if that is to be known.
         layer_kind: what they are: stages, each coarser than the one before, or blocks at one stride.
-
-    Attributes:
-        members: of ``A+B``, the number of the backbone that each map is of; else zeros.
     """
 
     mean: Tensor
@@ -100,7 +99,6 @@ class Backbone(nn.Module):
         self.image_size = image_size
         self.layer_count = layer_count
         self.layer_kind = layer_kind
-        self.members = (0,) * len(self.channels)
         self.precision = torch.float32
         self.frozen = False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -118,6 +116,11 @@ class Backbone(nn.Module):
     def covers(self) -> tuple[Cover, ...]:
         """Which pixels of an image the positions of each map stand for."""
         return tuple(Cover(stride, offset) for stride, offset in zip(self.strides, self.offsets, strict=True))
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Of ``A+B``, the number of the backbone that each map is of; of one backbone, zeros."""
+        return (0,) * len(self.channels)
 
     def equalise(self, batches: Iterable[Tensor]) -> None:
         """Bring the maps of ``A+B`` to one scale, measured on good images (N, 3, H, W); of one backbone, do nothing.
@@ -195,11 +198,14 @@ def create_backbone(
     if len(names) > 1 and options.weights is not None:
         raise OptionError(f"is a file for one backbone, and '{options.backbone}' is {len(names)}.", option="weights")
     weights = options.weights if pretrained else None
-    normed = _choose_normed(names) if options.norm else ()
+    of_blocks = _list_transformers(names) if options.norm or options.average > 1 else ()
     backbones = []
     for name, layers in zip(names, split_layers(options.layers, names), strict=True):
-        request = BackboneRequest(tuple(sorted(layers)), pretrained, weights, image_size, name in normed)
-        backbones.append(build_backbone(*find_backbone(name), request, trainable=trainable))
+        norm = options.norm and name in of_blocks
+        request = BackboneRequest(tuple(sorted(layers)), pretrained, weights, image_size, norm)
+        backbone = build_backbone(*find_backbone(name), request, trainable=trainable)
+        is_averaged = options.average > 1 and name in of_blocks
+        backbones.append(average_layers(backbone, options.average) if is_averaged else backbone)
     joined = _join(backbones)
     return joined if trainable or joined.frozen else joined.freeze(image_size)
 
@@ -235,8 +241,8 @@ def split_layers(layers: Layers, names: Sequence[str]) -> list[tuple[int, ...]]:
     return lists or [single] * len(names)
 
 
-def _choose_normed(names: Sequence[str]) -> list[str]:
-    """Return the backbones whose maps the final norm is applied to: transformers, but a single one in any case."""
+def _list_transformers(names: Sequence[str]) -> list[str]:
+    """Return the backbones whose blocks are normed and averaged: the transformers among several, or those named."""
     return [name for name in names if len(names) == 1 or sketch_backbone(name).layer_kind == "block"] or list(names)
 
 
@@ -265,6 +271,8 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     known = registry().backbones
     provided = known.get(prefix + colon)
     if provided is None:
+        if not colon and import_light("timm").is_model(prefix.partition(".")[0]):
+            raise BackboneError(f"unknown backbone '{name}'; timm has a network of that name: --backbone timm:{name}.")
         raise BackboneError(known.explain_unknown(prefix + colon, name))
     return provided, argument
 

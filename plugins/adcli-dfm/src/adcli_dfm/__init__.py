@@ -13,9 +13,6 @@ class DfmOptions(BackboneOptions):
     features: Literal["image", "patch"] = option(
         "image", "What is modelled: the whole maps of an image as one feature, or each patch of them by itself."
     )
-    combine: Literal["join", "average"] = option(
-        "join", "How several layers become the features of a patch: channels side by side, or averaged."
-    )
     rotations: int = option(
         1, "Orientations that good images are learnt in; 8 are in steps of 45 degrees, for few images.", ge=1
     )

@@ -19,7 +19,7 @@ share retained is measured against the exact total variance in both cases.
 With ``-o features=patch``, the feature is that of a patch: what a position holds in all layers, on the grid of the
 finest. One subspace is that of all patches of good images, in any place. This is SubspaceAD (Lendering et al., CVPR
 2026, arXiv 2602.23013), with its mean of the largest hundredth of the map, rotated references, and averaged layers of a
-transformer. Its PCA is exact, from sums over the patches.
+transformer (``-o average=``). Its PCA is exact, from sums over the patches.
 """
 
 import math
@@ -67,15 +67,7 @@ class Dfm(Model):
         super().__init__(options, image_size=image_size, pretrained=pretrained)
         if options.features == "patch" and options.score == "nll":
             raise OptionError("nll is of whole images; leave out -o features=patch, or choose another.", option="score")
-        if options.features == "image" and options.combine == "average":
-            raise OptionError("average is of patches; leave it out, or add -o features=patch.", option="combine")
         self.backbone = create_backbone(options, image_size=image_size, pretrained=pretrained)
-        if options.combine == "average" and len(set(self.backbone.channels)) > 1:
-            raise OptionError(
-                f"average needs layers of equal width, such as a transformer's, and {options.backbone} has "
-                f"{', '.join(map(str, self.backbone.channels))} channels; leave it out.",
-                option="combine",
-            )
         for name in ("mean", "directions", "variances"):
             self.register_buffer(name, torch.empty(0))
 
@@ -97,11 +89,7 @@ class Dfm(Model):
     def _patches(self, maps: list[Tensor]) -> Tensor:
         """Return what each position holds in all maps, on the grid of the finest, (N, D, h, w)."""
         covers = [cover for cover in self._pooled_covers() if cover is not None]
-        joined = patch_embedding(maps, covers=covers or None, neighbourhood=1)
-        if self.options.combine == "join":
-            return joined
-        height, width = joined.shape[2:]
-        return joined.reshape(-1, len(maps), joined.shape[1] // len(maps), height, width).mean(dim=1)
+        return patch_embedding(maps, covers=covers or None, neighbourhood=1)
 
     def fit(self, batches: Batches) -> None:
         """Find the principal components of the features of good images."""
