@@ -229,9 +229,10 @@ class PatchCore(Model):
     def _score_patches(self, rows: Tensor) -> Tensor:
         """Return the distances of rows (P, D) to the banks, (P,)."""
         total = rows.new_zeros(())
-        for i, (bank, columns) in enumerate(zip(self.banks, self._columns(), strict=True)):
-            own = self._normalise(rows[:, columns])
-            distance = self._nearest(own, min(self.options.neighbours, len(bank)), i)[1].mean(dim=1)
+        parts = [rows[:, columns].contiguous() for columns in self._columns()] if len(self.widths) > 1 else [rows]
+        for i, (bank, part) in enumerate(zip(self.banks, parts, strict=True)):
+            count = min(self.options.neighbours, len(bank))
+            distance = self._nearest(self._normalise(part), count, i)[1].mean(dim=1)
             total = distance if i == 0 else total + self.weight[i] * distance
         # Of unit vectors, |a - b|^2 = 2 (1 - a b).
         return total / 2 if self.options.distance == "cosine" else total
