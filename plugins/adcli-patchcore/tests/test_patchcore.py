@@ -220,3 +220,17 @@ def test_each_of_two_backbones_has_the_bank_that_it_has_alone(batches: Batches) 
 def test_reweighting_by_two_banks_is_refused(batches: Batches) -> None:
     with pytest.raises(OptionError, match="reweight is for a single bank"):
         fitted(batches, **PAIR, reweight=3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("options", [{"distance": "cosine", "standardise": True}, {"rotations": 2}, PAIR])
+def test_an_update_brings_members_of_the_new_images_to_every_bank(batches: Batches, options: dict[str, object]) -> None:
+    model = fitted(batches, coreset=0.5, **options)
+    before = [len(bank) for bank in model.banks]
+    model.update(batches)
+    assert [len(bank) for bank in model.banks] == [2 * count for count in before]
+    held = list(model._embed_all(batches))
+    known = (torch.cat(held) / model.scale).split(model.widths, dim=1)
+    for bank, part in zip(model.banks, known, strict=True):
+        expected = torch.nn.functional.normalize(part, dim=1) if "distance" in options else part
+        assert float(torch.cdist(bank, expected).amin(dim=1).max()) < 1e-2
