@@ -170,6 +170,7 @@ class BackboneOptions(Options):
         (1, 2, 3), "Feature maps to use, counted from 1; of most networks 1 to 4 have strides 4, 8, 16 and 32.", ge=1
     )
     norm: bool = option(False, "Apply a transformer's final norm to its maps; by default if layers are not given.")
+    average: int = option(1, "Average so many layers at a time into one map, such as blocks of a transformer.", ge=1)
     weights: Path | None = option(None, "Local file with the backbone's weights (.safetensors, or a checkpoint).")
 
 

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from adcli._process.imports import import_light
 from adcli.data.decoding import Size
 from adcli.errors import AdcliError, BackboneError, OptionError, is_out_of_memory, one_line
+from adcli.nn._averaging import average_layers
 from adcli.nn._folding import fold_batch_norms
 from adcli.nn.layers import Cover
 from adcli.nn.weights import Undrawn
@@ -184,7 +186,8 @@ def create_backbone(
     weights = options.weights if pretrained else None
     request = BackboneRequest(tuple(sorted(options.layers)), pretrained, weights, image_size, options.norm)
     provided, argument = find_backbone(options.backbone)
-    return build_backbone(provided, argument, request, trainable=trainable)
+    backbone = build_backbone(provided, argument, request, trainable=trainable)
+    return backbone if options.average == 1 else average_layers(backbone, options.average)
 
 
 def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
@@ -201,6 +204,8 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     known = registry().backbones
     provided = known.get(prefix + colon)
     if provided is None:
+        if not colon and import_light("timm").is_model(prefix.partition(".")[0]):
+            raise BackboneError(f"unknown backbone '{name}'; timm has a network of that name: --backbone timm:{name}.")
         raise BackboneError(known.explain_unknown(prefix + colon, name))
     return provided, argument
 
