@@ -32,6 +32,7 @@ NAVIGATION = {
         "docs/python",
         "docs/verify",
         "docs/scaling",
+        "docs/backbones",
         "docs/offline",
         "docs/models",
         "docs/recipes",

@@ -15,6 +15,9 @@ from adcli.options import Options
 Task = Literal["segmentation", "classification"]
 Updatable = Literal["no", "kept", "always"]
 
+FALLBACK = "embedded"
+"""The backbone with its own weights that every model can have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -34,6 +37,8 @@ class ModelSpec:
         quick: options with which it fits a dozen small images in seconds, for the conformance checks.
         demo: options that suit the demo data; used only if ``--data`` is not given.
         demo_batch_size: batch size that suits the demo data; used in the same case.
+        stand_in: backbone that takes the place of the default one if that one's weights cannot be had. If it is not
+            installed, :data:`FALLBACK` does.
     """
 
     name: str
@@ -48,6 +53,7 @@ class ModelSpec:
     quick: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     demo_batch_size: int | None = None
+    stand_in: str = FALLBACK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +199,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "quick": (_is_mapping, "a mapping of option names to values"),
     "demo": (_is_mapping, "a mapping of option names to values"),
     "demo_batch_size": (lambda value: value is None or (type(value) is int and value > 0), "an integer or None"),
+    "stand_in": (_is_text, "text"),
     "categories": (lambda value: isinstance(value, tuple) and all(map(_is_text, value)), "a tuple of texts"),
 }
 

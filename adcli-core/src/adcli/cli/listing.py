@@ -39,6 +39,8 @@ def show_model(name: str, as_json: bool) -> None:
     learns_more = {"always": "any run", "kept": "runs trained with --updatable"}
     if spec.updatable in learns_more:
         facts["learns more"] = learns_more[spec.updatable]
+    if issubclass(spec.options, BackboneOptions):
+        facts["stand-in"] = f"{spec.stand_in}, if the weights of the default backbone cannot be had"
     _show(provided, facts, spec.options, f"adcli train --model {name} --data FOLDER", "-o", as_json)
 
 

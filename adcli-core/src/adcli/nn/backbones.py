@@ -37,7 +37,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Their standard deviations, by which most networks divide."""
 
-FALLBACK = "embedded"
 UNTRAINED_FALLBACK = "random:resnet18"
 
 
