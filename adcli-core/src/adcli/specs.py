@@ -199,6 +199,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def find_problem(spec: Spec) -> str:
     """Return what is wrong with a spec's fields, which are not checked when it is made; empty if nothing is."""
+    if isinstance(spec, BackboneSpec) and _is_text(spec.name) and "+" in spec.name:
+        return f"BackboneSpec {spec.name!r}: a name of a backbone cannot have a '+', which joins backbones"
     for each in fields(spec):
         value, (holds, needed) = getattr(spec, each.name), _FIELDS[each.name]
         if not holds(value):

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 @click.command(cls=Command, context_settings={"allow_extra_args": True})
 @settings(*FIELDS)
 @megapixels_flag
-@flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
+@flag(
+    "--backbone",
+    metavar="NAME",
+    section="Model",
+    complete="backbones",
+    help="The same as -o backbone=NAME; A+B joins two.",
+)
 @flag("--config", type=Place(), metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
 @out_flag("The run (runs/DATE-MODEL-DATA).", section="Run")
 @flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run.")

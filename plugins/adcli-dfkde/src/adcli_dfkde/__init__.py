@@ -1,13 +1,13 @@
 """DFKDE for adcli."""
 
-from adcli import BackboneOptions, ModelSpec, hookimpl, option
+from adcli import BackboneOptions, Layers, ModelSpec, hookimpl, option
 
 
 class DfkdeOptions(BackboneOptions):
     """Options of DFKDE."""
 
     backbone: str = option("timm:resnet50.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
-    layers: tuple[int, ...] = option((4,), "Feature maps to average over the image and join, counted from 1.", ge=1)
+    layers: Layers = option((4,), "Feature maps to average over the image and join, counted from 1.", ge=1)
     components: int = option(16, "Principal components that the density is estimated in.", ge=1)
     bandwidth: float = option(1.0, "Factor of the kernel's width by Scott's rule.", gt=0)
     limit: int = option(40000, "Kernels at most: of more good images a random choice is kept.", ge=2)

@@ -50,6 +50,7 @@ class Dfkde(Model):
         Raises:
             TrainingError: there are no more images than components, so that their covariance has no inverse.
         """
+        self.backbone.equalise(batches)
         self._learn(batches, ())
 
     def update(self, batches: Batches) -> None:

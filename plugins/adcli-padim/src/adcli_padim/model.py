@@ -79,6 +79,7 @@ class Padim(Model):
         """Estimate mean and covariance at every position (paper, Eq. 1)."""
         if batches.count < 2:
             raise TrainingError(f"PaDiM needs at least 2 good images to fit on, there are {batches.count}.")
+        self.backbone.equalise(batches)
         self._set_directions(self._choose_directions(batches))
         self._learn(Moments(), 0, batches)
 
