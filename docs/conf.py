@@ -23,6 +23,7 @@ NAVIGATION = {
         "docs/verdicts",
         "docs/parts",
         "docs/qualify",
+        "docs/updating",
         "docs/runs",
         "docs/report",
         "docs/metrics",

@@ -99,7 +99,11 @@ FRAMED: dict[str, tuple[str, ...]] = {
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize(
     ("model", "framed"),
-    [("padim", "the whole image"), ("dfkde", "the whole image"), *(("dfm", framed) for framed in FRAMED)],
+    [
+        ("padim", "the whole image"),
+        ("dfkde", "the whole image"),
+        *(pytest.param("dfm", framed, marks=pytest.mark.thorough) for framed in FRAMED),
+    ],
 )
 def test_an_update_equals_a_fit_of_both(adcli: Adcli, model: str, framed: str) -> None:
     ignored = Image.new("L", (64, 64))
@@ -311,10 +315,16 @@ def failing(error: BaseException) -> Callable[..., Any]:
 
 
 @pytest.mark.usefixtures("data")
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), MemoryError()])
-@pytest.mark.parametrize("step", ["calibrate", "draw_threshold_image"])
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("calibrate", KeyboardInterrupt()),
+        ("draw_threshold_image", RuntimeError("broken")),
+        ("calibrate", MemoryError()),
+    ],
+)
 def test_a_failed_update_leaves_nothing(
-    adcli: Adcli, monkeypatch: pytest.MonkeyPatch, error: BaseException, step: str
+    adcli: Adcli, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
 ) -> None:
     train(adcli, "first")
     before = sorted(path for path in Path("first").rglob("*"))
