@@ -31,6 +31,7 @@ class ModelSpec:
         quick: options with which it fits a dozen small images in seconds, for the conformance checks.
         demo: options that suit the demo data; used only if ``--data`` is not given.
         demo_batch_size: batch size that suits the demo data; used in the same case.
+        learns_from_defects: whether it learns from known defects, if there are any among the training images.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelSpec:
     quick: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     demo_batch_size: int | None = None
+    learns_from_defects: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "task": (lambda value: value in get_args(Task), " or ".join(get_args(Task))),
     "image_size": (_is_size, "height and width, a tuple of two integers"),
     "one_pass": (lambda value: isinstance(value, bool), "True or False"),
+    "learns_from_defects": (lambda value: isinstance(value, bool), "True or False"),
     "quick": (_is_mapping, "a mapping of option names to values"),
     "demo": (_is_mapping, "a mapping of option names to values"),
     "demo_batch_size": (lambda value: value is None or (type(value) is int and value > 0), "an integer or None"),

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from adcli._showing import introduce, say_threshold
 from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
@@ -71,6 +71,7 @@ class _Data(TypedDict):
     fitted: Count
     held_out: Count
     test: str
+    defects: NotRequired[str]
     fingerprint: Digest
 
 
