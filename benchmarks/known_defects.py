@@ -106,9 +106,8 @@ def main() -> None:
     for known, found in results.items():
         gained = [one["auroc"] - other["auroc"] for one, other in zip(found, results[0], strict=True)]
         pixel, seconds = ([one[name] for one in found] for name in ("pixel_auroc", "seconds"))
-        print(
-            f"| {known} | {say([one['auroc'] for one in found])} | {say(gained)} | {say(pixel)} | {np.mean(seconds):.0f} |"
-        )
+        image = say([one["auroc"] for one in found])
+        print(f"| {known} | {image} | {say(gained)} | {say(pixel)} | {np.mean(seconds):.0f} |")
 
 
 if __name__ == "__main__":

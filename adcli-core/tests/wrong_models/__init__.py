@@ -15,7 +15,7 @@ class UndocumentedOptions(Options):
     grid: int = option(4, "", ge=1)
 
 
-def spec(target: str, options: type[Options] = PlainOptions) -> ModelSpec:
+def spec(target: str, options: type[Options] = PlainOptions, *, learns_from_defects: bool = False) -> ModelSpec:
     """Describe one of the models."""
     return ModelSpec(
         name=target.lower(),
@@ -23,10 +23,12 @@ def spec(target: str, options: type[Options] = PlainOptions) -> ModelSpec:
         options=options,
         summary="a test model",
         one_pass=True,
+        learns_from_defects=learns_from_defects,
     )
 
 
 RIGHT = spec("Right")
+TAUGHT = spec("Taught", learns_from_defects=True)
 
 WRONG = {
     "scores_have_the_shapes_of_the_task": spec("FlatMap"),
@@ -40,6 +42,7 @@ WRONG = {
     "forward_can_be_exported": spec("DataDependent"),
     "other_sizes_work": spec("SquareOnly"),
     "two_processes_agree_with_one": spec("Apart"),
+    "known_defects_are_learnt": spec("Untaught", learns_from_defects=True),
     "fitting_is_silent": spec("Talkative"),
     "options_are_documented_and_valid": spec("Undocumented", UndocumentedOptions),
 }

@@ -164,9 +164,9 @@ class Batches:
         of = np.repeat(np.arange(count), np.diff(self._bounds))
         rest = [item for i, item in zip(of, self.items, strict=True) if i not in chosen]
         part = [item for i, item in zip(of, self.items, strict=True) if i in chosen]
-        held_out = self._like(part, self.part)
-        held_out.defects = ()
-        return self._like(rest, self.part), held_out
+        smaller = self._like(part, self.part)
+        smaller.defects = ()
+        return self._like(rest, self.part), smaller
 
     def _like(self, items: Sequence[Item], part: tuple[int, int]) -> "Batches":
         return Batches(

@@ -135,7 +135,7 @@ class LabelledBatches:
         kept = self._kept.get(item)
         if kept is None:
             kept = self._cut(self._read_sheet(sample, image.original_size), item.part)
-        return kept.astype(np.float32) / 255
+        return kept.astype(np.float32) / np.float32(255)
 
     def _find_parts(self, sample: Sample) -> Iterator[Item]:
         """Yield the parts of a photograph that show its defect; keeps their masks, as far as there is room."""

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adcli.data.decoding import EMPTY_MASK, judge_mask, read_mask
+from adcli.data.decoding import judge_mask, read_mask
 from adcli.data.guarding import digests_of
 from adcli.data.headers import compare_shapes
+from adcli.data.left_out import EMPTY_MASK
 from adcli.data.samples import Sample, Splits, count_labels, find_shared_mask
 from adcli.data.source import ImageSource, Item
 from adcli.errors import DataError

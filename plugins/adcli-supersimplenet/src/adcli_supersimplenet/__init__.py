@@ -36,7 +36,7 @@ def adcli_models() -> list[ModelSpec]:
             task="segmentation",
             paper="Rolih, Fučka and Skočaj, SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and "
             "Reliable Surface Defect Detection, ICPR 2024, arXiv 2408.03143",
-            quick={"backbone": "random:resnet18", "layers": (1, 2), "epochs": 10, "learning_rate": 1e-3},
+            quick={"backbone": "random:resnet18", "layers": (2,), "epochs": 12, "learning_rate": 1e-3, "flips": False},
             learns_from_defects=True,
         )
     ]

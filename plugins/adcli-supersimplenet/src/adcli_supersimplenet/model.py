@@ -197,6 +197,9 @@ def segmentation_loss(logits: Tensor, marked: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean focal loss of logits for truths of 0 or 1 (Lin et al., ICCV 2017, Eq. 4; exponent 4)."""
+    """Return the mean focal loss of logits for truths of 0 or 1 (Lin et al., ICCV 2017, Eq. 4; exponent 4).
+
+    Of no logits, it is 0.
+    """
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    return ((1 - (-entropy).exp()) ** FOCUS * entropy).mean()
+    return ((1 - (-entropy).exp()) ** FOCUS * entropy).sum() / max(len(truth), 1)
