@@ -1,9 +1,10 @@
 """Measure what known defects are worth to SuperSimpleNet; prints a Markdown table.
 
-    python benchmarks/known_defects.py DATA [--good N] [--known N...] [--draws N] [--images N] [--set KEY=VALUE...]
+    python benchmarks/known_defects.py DATA [--good N] [--known N...] [--draws N] [--images N] [--tested N] [--set KEY=VALUE...]
 
 Each draw takes good images to train on, and some of the test defects as known ones, of which fewer are among more. The
-test images are the same in every row of a draw: all good ones, and the defects that no row learns from. All rows train
+test images are the same in every row of a draw: the good ones, and the defects that no row learns from, or as many of
+both together as ``--tested`` says. All rows train
 on about the same number of images, those beside known defects among them, so that they take the same time.
 """
 
@@ -24,14 +25,17 @@ FLIPS = 4
 """How often an epoch has each known defect, and as many good images."""
 
 
-def draw(splits: Splits, good: int, most: int, seed: int) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def draw(
+    splits: Splits, good: int, most: int, tested: int, seed: int
+) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Return good images to train on, defects to learn from, and samples to test."""
     random = np.random.default_rng(seed)
     defects = [sample for sample in splits.test if sample.label == "defect"]
     chosen = random.permutation(len(defects))
     train_on = [splits.train[i] for i in sorted(random.permutation(len(splits.train))[:good])]
-    rest = [defects[i] for i in sorted(chosen[most:])]
-    return train_on, [defects[i] for i in chosen[:most]], [*(one for one in splits.test if one.label == "good"), *rest]
+    rest = [*(one for one in splits.test if one.label == "good"), *(defects[i] for i in chosen[most:])]
+    test = [rest[i] for i in sorted(random.permutation(len(rest))[: tested or None])]
+    return train_on, [defects[i] for i in chosen[:most]], test
 
 
 def write_table(file: Path, train_on: Sequence[Sample], known: Sequence[Sample], test: Sequence[Sample]) -> None:
@@ -85,6 +89,7 @@ def main() -> None:
     parser.add_argument("--known", type=int, nargs="*", default=[5, 10])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--images", type=int, default=1200)
+    parser.add_argument("--tested", type=int, default=0, help="images to test; by default all")
     parser.add_argument("--size", default="128")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--set", nargs="*", default=[])
@@ -94,7 +99,7 @@ def main() -> None:
     results: dict[int, list[dict[str, float]]] = {known: [] for known in (0, *arguments.known)}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.draws):
-            good, defects, test = draw(splits, arguments.good, max(arguments.known, default=0), seed)
+            good, defects, test = draw(splits, arguments.good, max(arguments.known, default=0), arguments.tested, seed)
             if arguments.without_masks:
                 defects = [Sample(one.image, "defect", None, one.defect) for one in defects]
             for known, found in results.items():

@@ -65,9 +65,7 @@ def test_every_sample_is_told_its_part_and_they_are_counted() -> None:
 def test_a_part_is_not_good_and_a_known_defect() -> None:
     known = assign_parts(splits(train="1_a.png", defects="2_a.png"), r"(\d)_")
     assert [sample.part for sample in known.defects] == ["2"]
-    with pytest.raises(
-        DataError, match=r"part '1' is in the training \(1_a\.png\) and in the defective"
-    ):
+    with pytest.raises(DataError, match=r"part '1' is in the training \(1_a\.png\) and in the defective"):
         assign_parts(splits(train="1_a.png", defects="1_b.png"), r"(\d)_")
 
 

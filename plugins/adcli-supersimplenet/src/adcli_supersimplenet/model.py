@@ -202,4 +202,4 @@ def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:
     Of no logits, it is 0.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    return ((1 - (-entropy).exp()) ** FOCUS * entropy).sum() / max(len(truth), 1)
+    return ((1 - (-entropy).exp()) ** FOCUS * entropy).sum() / max(truth.numel(), 1)
