@@ -1,6 +1,6 @@
 """Measure what known defects are worth to SuperSimpleNet; prints a Markdown table.
 
-    python benchmarks/known_defects.py DATA [--good N] [--known N...] [--draws N] [--images N] [--tested N] [--set KEY=VALUE...]
+    python benchmarks/known_defects.py DATA [--good N] [--known N...] [--draws N] [--images N] [--set KEY=VALUE...]
 
 Each draw takes good images to train on, and some of the test defects as known ones, of which fewer are among more. The
 test images are the same in every row of a draw: the good ones, and the defects that no row learns from, or as many of

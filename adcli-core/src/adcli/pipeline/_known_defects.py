@@ -55,15 +55,13 @@ def _refuse_contradictions(splits: Splits, good: Mapping[Path, str], skip_unread
     digests = digests_of([sample.image for sample in splits.defects], skip_unreadable=skip_unreadable)
     for sample, digest in zip(splits.defects, digests, strict=True):
         if digest in called_good:
-            raise DataError(
-                f"{sample.image}: is a defect, but {called_good[digest]}, a copy of it, is good; remove one."
-            )
+            raise DataError(f"{sample.image}: is a defect, but its copy {called_good[digest]} is good; remove one.")
     shared = find_shared_mask(splits)
     if shared is not None:
         defect, other = shared
         raise DataError(
-            f"{defect.mask}: is found as the mask of {defect.image} and of {other.image}; give each one of its own, in "
-            "folders of training images in 'train/ground_truth'."
+            f"{defect.mask}: is found as the mask of {defect.image} and of {other.image}; give each its own, those of "
+            "training images in 'train/ground_truth'."
         )
 
 
