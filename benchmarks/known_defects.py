@@ -1,6 +1,6 @@
 """Measure what known defects are worth to SuperSimpleNet; prints a Markdown table.
 
-    python benchmarks/known_defects.py DATA [--good N] [--known N...] [--draws N] [--images N] [--set KEY=VALUE...]
+    python benchmarks/known_defects.py DATA --results FILE [--good N] [--known N...] [--draws N] [--set KEY=VALUE...]
 
 Each draw takes good images to train on, and some of the test defects as known ones, of which fewer are among more. The
 test images are the same in every row of a draw: the good ones, and the defects that no row learns from, or as many of
@@ -65,6 +65,7 @@ def measure(
         options={"epochs": round(arguments.images / epoch), **dict(pair.split("=", 1) for pair in arguments.set)},
         image_size=arguments.size,
         precision=arguments.precision,
+        batch_size=arguments.batch_size,
         calibration="none",
         seed=seed,
     )
@@ -73,6 +74,12 @@ def measure(
     image, pixel = trained.evaluation.metrics["image"], trained.evaluation.metrics.get("pixel") or {}
     seconds = trained.run.record["timings"]["fit_seconds"]
     return {"auroc": image["auroc"], "pixel_auroc": pixel.get("auroc", float("nan")), "seconds": seconds}
+
+
+def read(file: Path) -> dict[tuple[int, int], dict[str, float]]:
+    """Return what was measured, by draw and number of known defects."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {(one["draw"], one["known"]): one for one in map(json.loads, lines)}
 
 
 def say(values: Sequence[float]) -> str:
@@ -85,6 +92,8 @@ def main() -> None:
     """Train in each draw without known defects and with some, and print means and differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines; what it has is not measured again")
+    parser.add_argument("--runs", type=int, default=0, help="how many to make before the table; by default all")
     parser.add_argument("--good", type=int, default=150)
     parser.add_argument("--known", type=int, nargs="*", default=[5, 10])
     parser.add_argument("--draws", type=int, default=3)
@@ -92,27 +101,32 @@ def main() -> None:
     parser.add_argument("--tested", type=int, default=0, help="images to test; by default all")
     parser.add_argument("--size", default="128")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--without-masks", action="store_true")
     arguments = parser.parse_args()
     splits = load_data(arguments.data, {}).splits
-    results: dict[int, list[dict[str, float]]] = {known: [] for known in (0, *arguments.known)}
+    known = [0, *arguments.known]
+    results = read(arguments.results)
+    todo = [(seed, count) for seed in range(arguments.draws) for count in known if (seed, count) not in results]
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(arguments.draws):
-            good, defects, test = draw(splits, arguments.good, max(arguments.known, default=0), arguments.tested, seed)
+        for seed, count in todo[: arguments.runs or None]:
+            good, defects, test = draw(splits, arguments.good, max(known), arguments.tested, seed)
             if arguments.without_masks:
                 defects = [Sample(one.image, "defect", None, one.defect) for one in defects]
-            for known, found in results.items():
-                table = Path(folder) / f"{seed}-{known}.jsonl"
-                write_table(table, good, defects[:known], test)
-                found.append(measure(Path(folder), table, arguments, len(good), known, seed))
-                print(json.dumps({"draw": seed, "known": known, **found[-1]}), flush=True)
-    print("\n| known defects | image AUROC | difference | pixel AUROC | seconds |\n|---|---|---|---|---|")
-    for known, found in results.items():
-        gained = [one["auroc"] - other["auroc"] for one, other in zip(found, results[0], strict=True)]
-        pixel, seconds = ([one[name] for one in found] for name in ("pixel_auroc", "seconds"))
-        image = say([one["auroc"] for one in found])
-        print(f"| {known} | {image} | {say(gained)} | {say(pixel)} | {np.mean(seconds):.0f} |")
+            table = Path(folder) / f"{seed}-{count}.jsonl"
+            write_table(table, good, defects[:count], test)
+            found = measure(Path(folder), table, arguments, len(good), count, seed)
+            results[seed, count] = found
+            with arguments.results.open("a") as file:
+                file.write(f"{json.dumps({'draw': seed, 'known': count, **found})}\n")
+    print("| known defects | image AUROC | difference | pixel AUROC | seconds |\n|---|---|---|---|---|")
+    for count in known:
+        found_in = [seed for seed in range(arguments.draws) if (seed, count) in results and (seed, 0) in results]
+        rows, bases = ([results[seed, which] for seed in found_in] for which in (count, 0))
+        gained = [row["auroc"] - base["auroc"] for row, base in zip(rows, bases, strict=True)]
+        image, pixel = (say([row[name] for row in rows]) for name in ("auroc", "pixel_auroc"))
+        print(f"| {count} | {image} | {say(gained)} | {pixel} | {np.mean([row['seconds'] for row in rows]):.0f} |")
 
 
 if __name__ == "__main__":
