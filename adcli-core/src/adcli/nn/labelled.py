@@ -60,6 +60,7 @@ class LabelledBatches:
         self._repeat = repeat
         self._samples = {sample.image: sample for sample in batches.defects}
         self._kept: dict[Item, NDArray[np.uint8]] = {}
+        self._room = KEPT_BYTES
         self._defects = [part for sample in batches.defects for part in self._find_parts(sample)]
         if not self._defects:
             raise DataError(
@@ -149,7 +150,8 @@ class LabelledBatches:
             mask = self._cut(sheet, item.part)
             if not mask.any():
                 continue
-            if sum(kept.nbytes for kept in self._kept.values()) + mask.nbytes <= KEPT_BYTES:
+            if mask.nbytes <= self._room:
+                self._room -= mask.nbytes
                 self._kept[item] = mask
             yield item
 

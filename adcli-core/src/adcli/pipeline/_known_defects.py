@@ -70,7 +70,7 @@ def _read_sizes(samples: Sequence[Sample], source: ImageSource, progress: Progre
     before = set(source.skipped)
     read = progress.track(source.stream(Item(one.image) for one in samples), len(samples), "checking known defects")
     sizes = {item.path: image.original_size for item, image in read}
-    for name in source.skipped.keys() - before:
+    for name in [name for name in source.skipped if name not in before]:
         progress.note(f"skipped: {source.skipped[name]}")
     return sizes
 

@@ -36,6 +36,8 @@ def adcli_models() -> list[ModelSpec]:
             task="segmentation",
             paper="Rolih, Fučka and Skočaj, SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and "
             "Reliable Surface Defect Detection, ICPR 2024, arXiv 2408.03143",
+            # Ten minutes on one core.
+            demo={"epochs": 5, "learning_rate": 1e-3},
             quick={"backbone": "random:resnet18", "layers": (2,), "epochs": 12, "learning_rate": 1e-3, "flips": False},
             learns_from_defects=True,
         )
