@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adcli._commands import quote
 from adcli._showing import count, introduce
 from adcli.errors import OptionError, RunError, printable, suggest
 from adcli.metrics.chance import (
@@ -227,9 +228,10 @@ def _refuse_other_images(results: SweepResults, grouped: Grouped) -> None:
     for name in OF_IMAGES:
         if name in grouped.by and len({group[grouped.by.index(name)] for group in grouped.groups}) > 1:
             rest = ",".join(other for other in grouped.by if other not in OF_IMAGES) or "model"
+            show = quote("adcli", "sweep", "show", results.folder)
             raise RunError(
                 f"{results.folder}: groups by {name} are of different images, and cannot be compared; compare by "
-                f"{rest}, or see all means with 'adcli sweep show'."
+                f"{rest}, or see all means with: {show}"
             )
 
 
