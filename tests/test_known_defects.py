@@ -180,3 +180,14 @@ def test_a_training_is_resumed_with_the_known_defects_it_had(
     outcome = adcli("train", "--resume", "half")
     assert outcome.code == 0, outcome.err
     assert len([image for image in read_images(Path("half")) if image.role == "known-defect"]) == KNOWN
+
+
+def test_a_model_that_learnt_from_defects_is_exported(adcli: Adcli, photos: Path) -> None:
+    assert adcli(*QUICK, "--out", "run").code == 0
+    for exporter in ("onnx", "openvino"):
+        outcome = adcli("export", "run", "--to", exporter, "--out", exporter)
+        assert outcome.code == 0, outcome.err
+        measured = yaml.safe_load(Path(exporter, "manifest.yaml").read_text())["measured"]
+        assert max(measured["score_difference"], measured["map_difference"]) < 1e-3
+        known = Path(exporter, "fitted.txt").read_text()
+        assert all(image.digest in known for image in read_images(Path("run")) if image.role == "known-defect")
