@@ -15,6 +15,7 @@ learns from the classification loss, too. These things differ:
 - a known defect may lack a mask: then its positions are left out of the segmentation losses, and get no noise.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ class SuperSimpleNet(Model):
     def fit(self, batches: Batches) -> None:
         """Train the heads on good images, and on known defects if there are any."""
         optimizer = self._make_optimizer()
-        milestones = [int(share * self.options.epochs) for share in MILESTONES]
+        milestones = [math.ceil(round(share * self.options.epochs, 6)) for share in MILESTONES]
         schedule = {
             "optimizer": optimizer,
             "epochs": self.options.epochs,
