@@ -18,6 +18,7 @@ NAVIGATION = {
         "docs/your-images",
         "docs/datasets",
         "docs/choosing",
+        "docs/known-defects",
         "docs/gallery",
         "docs/thresholds",
         "docs/verdicts",

@@ -39,6 +39,7 @@ class ModelSpec:
         demo_batch_size: batch size that suits the demo data; used in the same case.
         stand_in: backbone that takes the place of the default one if that one's weights cannot be had. If it is not
             installed, :data:`FALLBACK` does.
+        learns_from_defects: whether it learns from known defects, if there are any among the training images.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelSpec:
     demo: Mapping[str, Any] = field(default_factory=dict)
     demo_batch_size: int | None = None
     stand_in: str = FALLBACK
+    learns_from_defects: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +198,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_size": (_is_size, "height and width, a tuple of two integers"),
     "one_pass": (lambda value: isinstance(value, bool), "True or False"),
     "updatable": (lambda value: value in get_args(Updatable), " or ".join(get_args(Updatable))),
+    "learns_from_defects": (lambda value: isinstance(value, bool), "True or False"),
     "quick": (_is_mapping, "a mapping of option names to values"),
     "demo": (_is_mapping, "a mapping of option names to values"),
     "demo_batch_size": (lambda value: value is None or (type(value) is int and value > 0), "an integer or None"),

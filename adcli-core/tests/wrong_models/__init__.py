@@ -18,7 +18,11 @@ class UndocumentedOptions(Options):
 
 
 def spec(
-    target: str, options: type[Options] = PlainOptions, updatable: Literal["no", "kept", "always"] = "no"
+    target: str,
+    options: type[Options] = PlainOptions,
+    updatable: Literal["no", "kept", "always"] = "no",
+    *,
+    learns_from_defects: bool = False,
 ) -> ModelSpec:
     """Describe one of the models."""
     return ModelSpec(
@@ -28,12 +32,14 @@ def spec(
         summary="a test model",
         one_pass=True,
         updatable=updatable,
+        learns_from_defects=learns_from_defects,
     )
 
 
 RIGHT = spec("Right")
 UPDATABLE = spec("Summing", updatable="kept")
 """A right model that learns more after its fit."""
+TAUGHT = spec("Taught", learns_from_defects=True)
 
 WRONG = {
     "scores_have_the_shapes_of_the_task": spec("FlatMap"),
@@ -47,6 +53,7 @@ WRONG = {
     "forward_can_be_exported": spec("DataDependent"),
     "other_sizes_work": spec("SquareOnly"),
     "two_processes_agree_with_one": spec("Apart"),
+    "known_defects_are_learnt": spec("Untaught", learns_from_defects=True),
     "fitting_is_silent": spec("Talkative"),
     "an_update_comes_near_a_fit_of_all": spec("Unteachable", updatable="kept"),
     "an_update_needs_what_is_saved_alone": spec("Absent", updatable="kept"),

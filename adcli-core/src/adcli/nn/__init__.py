@@ -15,6 +15,7 @@ from adcli.nn.components import (
 )
 from adcli.nn.devices import can_compile_kernels, memory_share, to_float64
 from adcli.nn.features import FrozenFeatures, Network
+from adcli.nn.labelled import LabelledBatch, LabelledBatches
 from adcli.nn.layers import Cover, gaussian_blur, patch_embedding, rotate, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
 from adcli.nn.training import Epochs, Loss, optimise, update_batch_norms
@@ -30,6 +31,8 @@ __all__ = [
     "Cover",
     "Epochs",
     "FrozenFeatures",
+    "LabelledBatch",
+    "LabelledBatches",
     "Loss",
     "Model",
     "Network",

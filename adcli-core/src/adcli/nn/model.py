@@ -49,7 +49,11 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, batches: Batches) -> None:
-        """Learn from good images: ``batches`` yields (N, 3, H, W), RGB in [0, 1], as often as it is iterated."""
+        """Learn from good images: ``batches`` yields (N, 3, H, W), RGB in [0, 1], as often as it is iterated.
+
+        If the spec says that the model learns from defects, ``batches.defects`` may hold some, and
+        :class:`adcli.nn.LabelledBatches` yields them beside good images, with masks and labels.
+        """
 
     @abstractmethod
     def forward(self, images: Tensor) -> Scores:

@@ -65,6 +65,7 @@ from adcli.pipeline._building import (
 from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._inputs import Changes, Inputs, compare_inputs, list_inputs
 from adcli.pipeline._job import BEGAN_WITH, Job, KeptFit, Trained
+from adcli.pipeline._known_defects import choose_defects
 from adcli.pipeline._manage import list_made
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
@@ -304,7 +305,8 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     items, digests = read_good_images(data.splits, spec, source, progress)
     say(source.left_out, progress.note, "note")
     files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
-    plan = plan_calibration(settings, spec, data.splits, items, digests, progress, files)
+    defects = choose_defects(spec, data.splits, source, files, progress)
+    plan = plan_calibration(settings, spec, data.splits, items, digests, progress, files, defects)
     if torchrun.rank() == 0:
         plan = keep_usable(settings, data.splits.test, plan, source, progress)
     if torchrun.world_size() > 1:
@@ -414,13 +416,14 @@ def _record(
 ) -> dict[str, Any]:
     """Return what is known of a run before it begins."""
     plugin, ignored = provided.plugin, source.framing.ignored
+    known = {"defects": count_labels(plan.defects)} if plan.defects else {}
     return {
         "core": __version__,
         "model": provided.spec.name,
         "image_size": list(size),
         "plugin": {"distribution": plugin.distribution, "version": plugin.version},
         "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
-        "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test)},
+        "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test), **known},
         **({"processes": torchrun.world_size()} if torchrun.world_size() > 1 else {}),
         **({} if ignored is None else {"ignore": ignored_digest(ignored)}),
     }
@@ -453,7 +456,7 @@ def _check_processes(plan: CalibrationPlan, items: Sequence[Item]) -> None:
         )
     if len(plan.fit) < processes:
         raise DataError(f"{processes} processes, but {len(plan.fit)} good image(s) to fit on; start fewer processes.")
-    names = relative_names(item.path for item in items)
+    names = relative_names([*(item.path for item in items), *(sample.image for sample in plan.defects)])
     if torchrun.on_first(lambda: names) != names:
         raise DataError("the images are not those of the first process; give every machine the same --data.")
 
@@ -616,7 +619,14 @@ def _fit(
     model.set_precision(job.precision)
     updatable = job.settings.updatable or job.origin is not None
     session = Session(progress, job.device, job.precision, checkpoints, updatable)
-    batches = Batches(items, job.source, batch_size=job.batch_size, seed=job.settings.seed, session=session)
+    batches = Batches(
+        items,
+        job.source,
+        batch_size=job.batch_size,
+        seed=job.settings.seed,
+        session=session,
+        defects=job.plan.defects,
+    )
     check_images(min(job.batch_size, len(items)), *job.size, job.device)
     try:
         with foreseeing(model):

@@ -74,6 +74,7 @@ class _Data(TypedDict):
     fitted: Count
     held_out: Count
     test: str
+    defects: NotRequired[str]
     fingerprint: Digest
 
 
