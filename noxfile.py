@@ -25,6 +25,9 @@ FOLDERS = {project["project"]["name"]: folder for folder, project in PROJECTS.it
 KINDS = ("model", "dataset", "executor", "command")
 """What ``adcli plugin new`` can write."""
 
+OTHERS = ("anomalib",)
+"""Optional parts that are other programs; only the session of the name installs one."""
+
 LIGHT_TESTS = (
     "adcli-core/tests/test_calibration.py",
     "adcli-core/tests/test_folder.py",
@@ -49,8 +52,9 @@ def tools(*groups: str) -> tuple[str, ...]:
 
 
 def editable(*folders: str) -> list[str]:
-    """Return the arguments that install packages, editable, with all their optional parts."""
-    optional = [",".join(PROJECTS[folder]["project"].get("optional-dependencies", ())) for folder in folders]
+    """Return the arguments that install packages, editable, with all their optional parts but other programs."""
+    listed = [PROJECTS[folder]["project"].get("optional-dependencies", ()) for folder in folders]
+    optional = [",".join(part for part in parts if part not in OTHERS) for parts in listed]
     paths = [
         f"./{folder}[{parts}]" if parts else f"./{folder}" for folder, parts in zip(folders, optional, strict=True)
     ]
@@ -143,6 +147,13 @@ def isolated(session: nox.Session, plugin: str) -> None:
     needed = PROJECTS[plugin].get("dependency-groups", {}).get("test", ())
     session.install(*editable(CORE, plugin, *(FOLDERS[name] for name in needed)), *tools("test"))
     session.run("pytest", plugin, *session.posargs)
+
+
+@nox.session
+def anomalib(session: nox.Session) -> None:
+    """Install anomalib beside every package, and run the tests of the plugin that offers its models."""
+    install_all(session, "-e", "./plugins/adcli-anomalib[anomalib]", *tools("test"))
+    run_tests(session, "plugins/adcli-anomalib")
 
 
 @nox.session

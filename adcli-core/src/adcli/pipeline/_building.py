@@ -13,9 +13,16 @@ from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
 from adcli.data.tiling import choose_tiles
 from adcli.errors import AdcliError, BackboneError, DataError
-from adcli.nn.backbones import UNTRAINED_FALLBACK, find_backbone, sketch_backbone, spread_layers
+from adcli.nn.backbones import (
+    UNTRAINED_FALLBACK,
+    find_backbone,
+    sketch_backbone,
+    split_layers,
+    split_names,
+    spread_layers,
+)
 from adcli.nn.weights import weights_unavailable
-from adcli.options import BackboneOptions, Options
+from adcli.options import BackboneOptions, Options, spell_list
 from adcli.progress import Progress
 from adcli.runs.settings import BATCH_SIZE, TrainSettings, anchor_paths, framing
 from adcli.specs import FALLBACK, ModelSpec
@@ -189,23 +196,32 @@ def _choose_layers(options: BackboneOptions, norm: bool, progress: Progress) -> 
         progress: what is told.
     """
     try:
-        sketch = sketch_backbone(options.backbone)
+        names = split_names(options.backbone)
+        sketches = list(map(sketch_backbone, names))
+        lists = split_layers(options.layers, names)
     except AdcliError:
         # What is wrong is said when the backbone is made.
         return options
-    if sketch.layer_kind != "block" or sketch.layer_count is None:
+    depths = [sketch.layer_count if sketch.layer_kind == "block" else None for sketch in sketches]
+    if not any(depths):
         return options
-    layers = spread_layers(sketch.layer_count, len(options.layers))
-    listed = ",".join(map(str, layers))
-    chosen = replace(options, layers=layers, norm=norm or options.norm)
-    normed = ", with its final norm" if chosen.norm else ""
-    progress.note(f"backbone {options.backbone}: blocks {listed} of {sketch.layer_count}{normed} (-o layers={listed})")
-    return chosen
+    chosen = [
+        layers if depth is None else spread_layers(depth, len(layers))
+        for layers, depth in zip(lists, depths, strict=True)
+    ]
+    norm = norm or options.norm
+    given = spell_list(chosen if len(chosen) > 1 else chosen[0])
+    for name, layers, depth in zip(names, chosen, depths, strict=True):
+        if depth is not None:
+            blocks, normed = spell_list(layers), ", with its final norm" if norm else ""
+            progress.note(f"backbone {name}: blocks {blocks} of {depth}{normed} (-o layers={given})")
+    return replace(options, layers=tuple(chosen) if len(chosen) > 1 else chosen[0], norm=norm)
 
 
 def _is_offered(backbone: str) -> bool:
     try:
-        find_backbone(backbone)
+        for name in split_names(backbone):
+            find_backbone(name)
     except BackboneError:
         return False
     return True
