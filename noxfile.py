@@ -25,6 +25,9 @@ FOLDERS = {project["project"]["name"]: folder for folder, project in PROJECTS.it
 KINDS = ("model", "dataset", "executor", "command")
 """What ``adcli plugin new`` can write."""
 
+OTHERS = ("anomalib",)
+"""Optional parts that are other programs; only the session of the name installs one."""
+
 LIGHT_TESTS = (
     "adcli-core/tests/test_calibration.py",
     "adcli-core/tests/test_folder.py",
@@ -49,8 +52,9 @@ def tools(*groups: str) -> tuple[str, ...]:
 
 
 def editable(*folders: str) -> list[str]:
-    """Return the arguments that install packages, editable, with all their optional parts."""
-    optional = [",".join(PROJECTS[folder]["project"].get("optional-dependencies", ())) for folder in folders]
+    """Return the arguments that install packages, editable, with all their optional parts but other programs."""
+    listed = [PROJECTS[folder]["project"].get("optional-dependencies", ()) for folder in folders]
+    optional = [",".join(part for part in parts if part not in OTHERS) for parts in listed]
     paths = [
         f"./{folder}[{parts}]" if parts else f"./{folder}" for folder, parts in zip(folders, optional, strict=True)
     ]
@@ -146,6 +150,13 @@ def isolated(session: nox.Session, plugin: str) -> None:
 
 
 @nox.session
+def anomalib(session: nox.Session) -> None:
+    """Install anomalib beside every package, and run the tests of the plugin that offers its models."""
+    install_all(session, "-e", "./plugins/adcli-anomalib[anomalib]", *tools("test"))
+    run_tests(session, "plugins/adcli-anomalib")
+
+
+@nox.session
 def light(session: nox.Session) -> None:
     """Install what a machine that only predicts needs, without torch; ``-- EXPORT IMAGES`` predicts there."""
     session.install("-e", f"./{CORE}", "-e", "./plugins/adcli-openvino")
@@ -221,7 +232,8 @@ def faults_of(wheel: Path) -> list[str]:
 @nox.session(venv_backend="uv", reuse_venv=False, requires=["build"])
 def wheels(session: nox.Session) -> None:
     """Install built wheels by name into a fresh environment, and run the README's commands outside the checkout."""
-    session.install("--find-links", str(DIST.resolve()), f"{CORE}[torch]", "adcli-dfm", "adcli-embedded")
+    boxes = ("adcli-embedded", "adcli-embedded-lite")
+    session.install("--find-links", str(DIST.resolve()), f"{CORE}[torch]", "adcli-dfm", *boxes)
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
         # Neither the checkout nor weights from a hub may help.
         environment = {"PYTHONPATH": None, "ADCLI_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1"}
@@ -229,7 +241,8 @@ def wheels(session: nox.Session) -> None:
         adcli("--version")
         adcli("plugins")
         adcli("models")
-        adcli("train", "--model", "dfm", "--backbone", "embedded", "--image-size", "64")
+        for backbone in ("mobilenetv2", "embedded"):
+            adcli("train", "--model", "dfm", "--backbone", backbone, "--image-size", "64")
         images = next(Path(folder, "cache").rglob("test/scratch"))
         adcli("predict", "last", str(images), "--format", "csv", "--out", "checked")
         adcli("evaluate", "last")

@@ -33,6 +33,13 @@ Adcli = Callable[..., Outcome]
 """The fixture ``adcli``: runs a command in this process."""
 
 
+def own_models() -> list[str]:
+    """Return the names of our own models: not what stands for those of other programs."""
+    from adcli._plugins.registry import registry
+
+    return sorted(name for name in registry().models if not name.startswith("anomalib"))
+
+
 def assert_one_line(outcome: Outcome, code: int, *words: str) -> None:
     """Check that a command failed with one line that holds the words."""
     assert outcome.code == code, outcome

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import own_models
 
 import adcli
 from adcli._plugins.registry import registry
@@ -40,7 +41,7 @@ def largest_difference(subject: Subject) -> float:
 
 @pytest.mark.matrix
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted(registry().models))
+@pytest.mark.parametrize("model", own_models())
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_every_model_agrees_on_images_of_other_sizes(exporter: str, model: str) -> None:
     assert largest_difference(subject_of(exporter, model=model)) <= AGREES

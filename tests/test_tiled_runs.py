@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import Adcli, assert_one_line
+from support import Adcli, assert_one_line, own_models
 
 from adcli import pipeline
 from adcli._plugins.registry import registry
@@ -264,7 +264,7 @@ def few(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("model", sorted(provided.spec.name for provided in registry().models.offered))
+@pytest.mark.parametrize("model", own_models())
 def test_every_model_takes_tiles_and_zones(model: str, few: Path, tmp_path: Path) -> None:
     spec = registry().models[model].spec
     few_epochs = {"epochs": 2} if "epochs" in spec.options.__dataclass_fields__ else {}

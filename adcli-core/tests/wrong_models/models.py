@@ -191,3 +191,47 @@ class Talkative(Right):
     def fit(self, batches: Batches) -> None:
         super().fit(batches)
         print("fitted")
+
+
+class Summing(Right):
+    """Right, and updatable from sums."""
+
+    def fit(self, batches: Batches) -> None:
+        self.learn(batches, {})
+
+    def update(self, batches: Batches) -> None:
+        self.learn(batches, self.kept)
+
+    def learn(self, batches: Batches, before: dict[str, Tensor]) -> None:
+        features = torch.cat([self.reduced(images) for images in batches]).double()
+        sums = {
+            "count": torch.tensor(float(len(features))),
+            "total": features.sum(0),
+            "squares": features.square().sum(0),
+        }
+        sums = {name: value + before.get(name, 0) for name, value in sums.items()}
+        mean = sums["total"] / sums["count"]
+        variance = (sums["squares"] / sums["count"] - mean.square()).clamp(min=0)
+        self.mean, self.deviation = mean.float(), variance.sqrt().float() + 0.05
+        self.kept = sums if batches.session.updatable else {}
+
+
+class Unteachable(Summing):
+    """Leaves out of an update what is new."""
+
+    def update(self, batches: Batches) -> None:
+        pass
+
+
+class Absent(Summing):
+    """Keeps what updates need where no run finds it, and guesses if it is gone."""
+
+    def learn(self, batches: Batches, before: dict[str, Tensor]) -> None:
+        super().learn(batches, (getattr(self, "sums", None) or self.guess()) if before else {})
+        self.sums = self.kept
+        self.kept = {"count": torch.zeros(1)} if self.kept else {}
+
+    def guess(self) -> dict[str, Tensor]:
+        count, mean, deviation = 6, self.mean.double(), 1.05 * (self.deviation.double() - 0.05)
+        squares = mean.square() + deviation.square()
+        return {"count": torch.tensor(float(count)), "total": count * mean, "squares": count * squares}

@@ -35,12 +35,14 @@ class Session:
         device: the device that batches are put on.
         precision: the type that the backbone and the training step compute in; float32 unless the user asked.
         checkpoints: folder for :func:`adcli.nn.training.optimise` to save to and resume from, or None.
+        updatable: whether the model is to keep what :meth:`adcli.nn.model.Model.update` needs.
     """
 
     progress: Progress = field(default_factory=Silent)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     checkpoints: Path | None = None
+    updatable: bool = False
 
 
 class Batches:

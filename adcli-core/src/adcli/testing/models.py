@@ -18,7 +18,7 @@ from adcli.data.decoding import Size
 from adcli.data.samples import Sample
 from adcli.data.source import ImageSource, items_of
 from adcli.nn import distributed
-from adcli.nn.batches import Batches
+from adcli.nn.batches import Batches, Session
 from adcli.nn.devices import make_repeatable
 from adcli.nn.model import Model, Scores
 from adcli.nn.restoring import build_model
@@ -50,6 +50,9 @@ EXPORTED = 1e-4
 SHARED_OUT = 1e-4
 """The same for a model that two processes fitted in one pass."""
 
+LEFT = 0.5
+"""Share of the way from the scores before an update to those of a fit of all images that may be left after it."""
+
 AS_GOOD = 0.5
 """Share of the advantage over chance, in AUROC, that a model keeps when two processes train it: batch norms over half
 as many images, of the few there are here, can change much of what is learnt."""
@@ -77,6 +80,29 @@ class Subject:
             source = ImageSource(size, workers=0)
             model.fit(Batches(items_of(paths), source, batch_size=batch_size, defects=defects))
         return model.eval()
+
+    def learn(self, model: Model, images: Tensor, *, more: bool = False) -> Model:
+        """Fit a model to images as one that is to be updatable, or have it learn more."""
+        make_repeatable(0)
+        with tempfile.TemporaryDirectory() as folder:
+            items = items_of(save_images(Path(folder), images))
+            source, session = ImageSource(SIZE, workers=0), Session(updatable=True)
+            (model.update if more else model.fit)(Batches(items, source, batch_size=4, session=session))
+        return model.eval()
+
+    def reopen(self, model: Model) -> Model:
+        """Return a fitted model as a run has it: what was saved, and nothing else."""
+        saved = [safetensors.torch.load(safetensors.torch.save(part)) for part in (model.weights(), model.kept)]
+        restored = self.build(pretrained=False)
+        restored.restore(saved[0])
+        restored.kept = saved[1]
+        return restored
+
+    @made_once
+    def updated(self) -> Model:
+        """The model fitted to one half of some images, saved, and updated with the other."""
+        first, second = halves()
+        return self.learn(self.reopen(self.learn(self.build(), first)), second, more=True)
 
     @made_once
     def fitted(self) -> Model:
@@ -163,6 +189,12 @@ def good_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
     return torch.from_numpy(np.stack(images)).float()
 
 
+def halves() -> tuple[Tensor, Tensor]:
+    """Return two lots of good images, the second in brighter light."""
+    images = good_images()
+    return images[: COUNT // 2], (images[COUNT // 2 :] + 0.15).clip(0, 1)
+
+
 def damaged_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
     """Return the good images with a black and white hatch in one place each."""
     images = good_images(size, count)
@@ -238,6 +270,8 @@ _LOOKED_AT = {
     "two_processes_agree_with_one": "fit",
     "known_defects_are_learnt": "fit",
     "the_state_round_trips": "__init__",
+    "an_update_comes_near_a_fit_of_all": "update",
+    "an_update_needs_what_is_saved_alone": "update",
 }
 """The method that a rule is about, unless it is ``forward``."""
 
@@ -478,6 +512,35 @@ def two_processes_agree_with_one(subject: Subject) -> None:
     assert kept, f"trained by two processes, the AUROC is {found:.3f}, by one {alone:.3f}"
 
 
+def an_update_comes_near_a_fit_of_all(subject: Subject) -> None:
+    """If a model is updatable, it scores after an update nearly as one that was fitted to all images at once."""
+    if subject.spec.updatable == "no":
+        return
+    first, second = halves()
+    alone, both = (subject.learn(subject.build(), images) for images in (first, torch.cat([first, second])))
+    found, before, expected = (subject.scores(second, model).image for model in (subject.updated, alone, both))
+    left, gap = float((found - expected).abs().mean()), float((before - expected).abs().mean())
+    assert left <= LEFT * gap, (
+        f"an update takes scores of new good images from {gap:.2g} to {left:.2g} of those of a fit of all; expected "
+        f"{LEFT:g} of the way to be left at most"
+    )
+
+
+def an_update_needs_what_is_saved_alone(subject: Subject) -> None:
+    """If a model is updatable, it learns the same from what a run saves of it, and keeps no more than asked."""
+    kind = subject.spec.updatable
+    if kind == "no":
+        return
+    first, second = halves()
+    model = subject.learn(subject.build(), first)
+    wants = "kept for updates" if kind == "kept" else "kept by a model that is always updatable"
+    assert bool(model.kept) == (kind == "kept"), f"{sorted(model.kept) or 'nothing'} is {wants}"
+    assert not subject.fitted.kept, f"{sorted(subject.fitted.kept)} is kept without --updatable, expected nothing"
+    expected = subject.scores(second, subject.learn(model, second, more=True))
+    found = subject.scores(second, subject.updated)
+    _assert_same_scores(found, expected, subject.spread(), SAME, "updated after saving")
+
+
 def _auroc(scores: Tensor) -> float:
     """Return the share of pairs of a good and a damaged image in which the damaged one scores higher."""
     good, damaged = scores[:COUNT], scores[COUNT:]
@@ -500,6 +563,8 @@ _ALL: Sequence[Callable[[Subject], None]] = (
     known_defects_are_learnt,
     fitting_is_silent,
     two_processes_agree_with_one,
+    an_update_comes_near_a_fit_of_all,
+    an_update_needs_what_is_saved_alone,
 )
 
 RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}
