@@ -232,7 +232,7 @@ def choose_options(name: str, folder: Path) -> Any:
 
     (options,) = (spec.options for spec in list_models() if spec.name == f"anomalib_{name}")
     known = {each.name for each in options.describe()}
-    usual = {"pre_trained": False, "steps": STEPS.get(name, 2), "epochs": 8 if name == "dsr" else 1}
+    usual = {"pre_trained": False, "steps": STEPS.get(name, 2), "epochs": 2 if name == "dsr" else 1}
     others = {"dtd_dir": folder / "others", "imagenet_dir": folder / "others"}
     given = {**usual, **others, **TRIES[name].options}
     return options.parse({key: value for key, value in given.items() if key in known})
