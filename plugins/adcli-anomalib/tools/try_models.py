@@ -1,6 +1,6 @@
 """Try every model of the installed anomalib, each in a process of its own, and write the README's table.
 
-    python tools/try_models.py [--models padim,cfa] [--seconds 900] [--results results.json] [--readme README.md]
+    python tools/try_models.py [--models padim,cfa] [--seconds 900] [--work FOLDER]
 
 A model is trained for two steps or a pass on sixteen small images of the demo data with random weights, as no hub is
 asked; it is saved, and restored as from a run; it scores test images, alone and in a batch; and it is converted to
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="all", help="names, with commas between; none for the table alone")
     parser.add_argument("--seconds", type=float, default=900, help="limit of each")
-    parser.add_argument("--results", type=Path, default=Path("results.json"))
+    parser.add_argument("--results", type=Path, default=PLUGIN / "tools/results.json")
     parser.add_argument("--work", type=Path, help="folder for images and runs, which stay; else a temporary one")
     parser.add_argument("--readme", type=Path, default=PLUGIN / "README.md")
     given = parser.parse_args()
@@ -232,7 +232,7 @@ def choose_options(name: str, folder: Path) -> Any:
 
     (options,) = (spec.options for spec in list_models() if spec.name == f"anomalib_{name}")
     known = {each.name for each in options.describe()}
-    usual = {"pre_trained": False, "steps": STEPS.get(name, 2), "epochs": 8 if name == "dsr" else 1}
+    usual = {"pre_trained": False, "steps": STEPS.get(name, 2), "epochs": 2 if name == "dsr" else 1}
     others = {"dtd_dir": folder / "others", "imagenet_dir": folder / "others"}
     given = {**usual, **others, **TRIES[name].options}
     return options.parse({key: value for key, value in given.items() if key in known})
@@ -276,8 +276,8 @@ def describe_export(result: str) -> str:
     """Return whether a model can be exported, in a few words."""
     if "batch" in result and "Constraint" in result:
         return "no: its graph is of one batch size"
-    reason = result.removeprefix("no: the model cannot be converted to OpenVINO: ").partition(". ")[0]
-    return f"no: {reason[:90]}" if result.startswith("no") else result
+    reason = result.removeprefix("no: ").removeprefix("the model cannot be converted to OpenVINO: ")
+    return f"no: {reason.partition('; export it')[0][:90]}" if result.startswith("no") else result
 
 
 if __name__ == "__main__":

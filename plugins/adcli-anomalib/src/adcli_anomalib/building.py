@@ -101,10 +101,11 @@ def _find_sizes(peer: Any, image_size: Size) -> dict[str, Any]:
 def _find_arguments(peer: Any, options: PeerOptions) -> dict[str, Any]:
     """Return the options that are not as by default, as the constructor takes them."""
     default, values = type(options).parse({}).to_dict(), options.to_dict()
+    # What pretrained weights are is decided where they are asked for; GLASS fails if it is told that there are none.
     given = [
         name
         for name in signature(peer).parameters
-        if name in values and values[name] is not None and values[name] != default[name]
+        if name in values and name != "pre_trained" and values[name] is not None and values[name] != default[name]
     ]
     return {name: _convert(name, getattr(options, name), _read_hint(peer, name)) for name in given}
 
