@@ -232,7 +232,8 @@ def faults_of(wheel: Path) -> list[str]:
 @nox.session(venv_backend="uv", reuse_venv=False, requires=["build"])
 def wheels(session: nox.Session) -> None:
     """Install built wheels by name into a fresh environment, and run the README's commands outside the checkout."""
-    session.install("--find-links", str(DIST.resolve()), f"{CORE}[torch]", "adcli-dfm", "adcli-embedded")
+    boxes = ("adcli-embedded", "adcli-embedded-lite")
+    session.install("--find-links", str(DIST.resolve()), f"{CORE}[torch]", "adcli-dfm", *boxes)
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
         # Neither the checkout nor weights from a hub may help.
         environment = {"PYTHONPATH": None, "ADCLI_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1"}
@@ -240,7 +241,8 @@ def wheels(session: nox.Session) -> None:
         adcli("--version")
         adcli("plugins")
         adcli("models")
-        adcli("train", "--model", "dfm", "--backbone", "embedded", "--image-size", "64")
+        for backbone in ("mobilenetv2", "embedded"):
+            adcli("train", "--model", "dfm", "--backbone", backbone, "--image-size", "64")
         images = next(Path(folder, "cache").rglob("test/scratch"))
         adcli("predict", "last", str(images), "--format", "csv", "--out", "checked")
         adcli("evaluate", "last")

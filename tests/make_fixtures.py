@@ -51,6 +51,10 @@ RUNS: dict[str, tuple[str, ...]] = {
     "ganomaly": ("-m", "ganomaly", *SMALL),
     "confidence": ("-m", "ganomaly", *SMALL, "--confidence", "0.8", "--false-alarm-rate", "0.3"),
     "parts": ("-m", "ganomaly", *SMALL, "--part", r"(\w+/\w+/\d\d)-\d", "--views", "3"),
+    "updatable": (
+        *("-m", "padim", *BACKBONE, "-o", "layers=1", "-o", "dimensions=4", "--image-size", "32"),
+        "--updatable",
+    ),
 }
 """Options of ``adcli train``."""
 
@@ -97,6 +101,8 @@ def write_parts(folder: Path) -> Path:
         for i in range(count):
             seed = i + 100 * (kind != "train/good") + 100 * (kind == "test/scratch")
             write_ppm(folder / kind / f"{i // 3:02}-{i % 3}.ppm", draw(seed, defect=kind == "test/scratch"))
+    for i in range(9):
+        write_ppm(folder.with_name("more") / f"{i:02}.ppm", draw(400 + i, defect=False))
     return folder
 
 
@@ -118,6 +124,8 @@ def make(target: Path, work: Path, runs: Collection[str]) -> None:
         adcli("train", *RUNS[name], "--data", parts, "--out", target / "runs" / name)
     if "ganomaly" in runs:
         adcli("calibrate", target / "runs/ganomaly", "--data", parts / "test/good")
+    if "updatable" in runs:
+        adcli("update", target / "runs/updatable", "--data", parts.with_name("more"), "--out", target / "runs/updated")
     if "confidence" in runs:
         adcli("calibrate", target / "runs/confidence", "--audit", parts / "test")
     for name, (run, *options) in EXPORTS.items():

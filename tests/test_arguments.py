@@ -54,7 +54,7 @@ GIVEN = {
 }
 """What makes the rest of a command right; what a parameter not listed here is called, fails loudly below."""
 
-SLOW = ("bench", "export", "report", "calibrate")
+SLOW = ("bench", "export", "report", "calibrate", "update")
 """Commands that would compute with what is right; what they are given fails before."""
 
 
@@ -99,7 +99,7 @@ def nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AdcliError("taken")
 
     pipeline = import_module("adcli.pipeline")
-    for name in ("evaluate", "recalibrate", "calibrate", "export", "bench", "report", "open_scorer"):
+    for name in ("evaluate", "recalibrate", "calibrate", "export", "bench", "report", "open_scorer", "update"):
         if hasattr(pipeline, name):
             monkeypatch.setattr(pipeline, name, taken)
     monkeypatch.setattr(import_module("adcli.cli.plugin"), "check_plugin", taken)

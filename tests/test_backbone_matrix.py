@@ -1,7 +1,7 @@
-"""One small network of each of timm's families, through everything: it works, or one line says what to do.
+"""Backbones through everything: those in the box with every model, and one small network of each of timm's families.
 
-The long test makes, fits and exports one of every family, and writes what became of each into
-``build/backbones.md``. A few run in the default suite.
+Of those in the box, all of it works. Of the others, it works, or one line says what to do: the long test makes, fits
+and exports one of every family, and writes what became of each into ``build/backbones.md``.
 """
 
 import re
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from support import write_parts
 
 from adcli import AdcliError, BackboneError, BackboneOptions, ExportError, pipeline
+from adcli._plugins.registry import registry
 from adcli.nn import Backbone, create_backbone
 from adcli.nn.backbones import sketch_backbone
 from adcli.runs.run import Run
@@ -24,6 +25,13 @@ from adcli.runs.run import Run
 TABLE = Path(__file__).parents[1] / "build/backbones.md"
 COLUMNS = ("family", "network", "256", "250x199", "128", "fit", "openvino", "onnx", "seconds")
 FAMILIES = sorted(name for name in timm.list_modules() if timm.list_models(module=name))
+IN_THE_BOX = sorted(name for name in registry().backbones if not name.endswith(":"))
+ON_A_BACKBONE = sorted(
+    name for name in registry().models if issubclass(registry().models[name].spec.options, BackboneOptions)
+)
+AGREES = 1e-3
+"""Largest difference between the scores of a graph and of its run, relative to the range of good scores."""
+
 ADVICE = re.compile(r"--image-size (\d+(?:x\d+)?)")
 TOLERANCE = {"tolerance": "0.05"}
 """With such weights, scores of good images hardly differ, and differences are relative to that."""
@@ -153,3 +161,29 @@ def test_a_network_of_every_family_works_or_says_what_to_do(family: str, few_par
     finally:
         row["seconds"] = f"{time.monotonic() - start:.0f}"
         write_row(row)
+
+
+@pytest.mark.matrix
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", IN_THE_BOX)
+@pytest.mark.parametrize("model", ON_A_BACKBONE)
+def test_every_model_works_on_every_backbone_in_the_box(
+    model: str, backbone: str, few_parts: Path, tmp_path: Path
+) -> None:
+    quick = registry().models[model].spec.quick
+    options = {**quick, "backbone": backbone}
+    settings = pipeline.TrainSettings(model=model, data=str(few_parts), image_size="64", options=options)
+    run = pipeline.train(settings, out=tmp_path / "run").run
+    # What differs by more is refused.
+    exported = pipeline.export(run, "openvino", {"tolerance": str(AGREES)})
+    images = sorted((few_parts / "test").rglob("*.png"))
+    calculated = [prediction.score for prediction in pipeline.predict(run, images)]
+    scores = [prediction.score for prediction in pipeline.predict(exported, images)]
+    assert len(scores) == len(images)
+    assert len({*calculated}) == len(images)
+    assert scores == pytest.approx(calculated, rel=AGREES)
+
+
+def test_there_are_backbones_in_the_box() -> None:
+    assert {"embedded", "efficientnet_lite0", "efficientnet_lite2", "mobilenetv2"} <= {*IN_THE_BOX}
+    assert len(ON_A_BACKBONE) >= 7

@@ -76,6 +76,9 @@ WRITERS = {
         (0, 9),
     ),
     "resume": Writer(("train", "--resume", BROKEN), (BROKEN, "runs/.partial"), codes=(0, 5)),
+    "update": Writer(
+        ("update", RUN, "--data", "more", "--out", "runs/new"), ("runs/new", "runs/.partial"), codes=(0, 9)
+    ),
     "evaluate": Writer(("evaluate", RUN), (RUN,)),
     "evaluate --name": Writer(("evaluate", RUN, "--data", "parts", "--name", "fresh"), (RUN,)),
     "report": Writer(("report", RUN), (RUN,), before=("calibrate", RUN, "--false-alarm-rate", "0.3")),
@@ -156,8 +159,10 @@ def prepared(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with two runs, one that was interrupted, an export, and much that is none of adcli's business."""
     root = tmp_path_factory.mktemp("prepared") / "work"
     write_parts(root / "parts", train=8, good=2, defective=2)
+    write_parts(root / "more", train=4, good=0, defective=0, seed=500_000)
     for name in ("done", "other"):
-        succeed(server, root, "train", "-m", "padim", *QUICK, "--data", "parts", "--out", f"runs/{name}")
+        options = ("-m", "padim", *QUICK, "--updatable")
+        succeed(server, root, "train", *options, "--data", "parts", "--out", f"runs/{name}")
     succeed(server, root, "export", RUN, "--to", "onnx", "--out", "exported")
     interrupt_training(server, root)
     for folder in ("", "runs", RUN, f"{RUN}/evaluations", "exported", "made", "runs/.partial"):

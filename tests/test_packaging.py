@@ -23,6 +23,9 @@ CLASSIFIERS = {
     "Programming Language :: Python :: 3",
     *(f"Programming Language :: Python :: {version}" for version in PYTHONS),
 }
+LARGEST = 25 * 10**6
+"""Bytes of weights that a wheel may have."""
+
 INDEX = re.compile(r"index[-_]url|https?://\S+/simple\b")
 """What names a package index: an option, or the address that clients ask."""
 
@@ -56,10 +59,21 @@ def test_every_folder_of_plugins_is_a_package() -> None:
 @of_every_package
 def test_a_package_is_typed_and_carries_its_licence(package: Path) -> None:
     assert (import_package(package) / "py.typed").is_file()
-    assert project(package)["license"] == "Apache-2.0"
-    # hatchling takes LICENSE and NOTICE beside pyproject.toml, unless it is told otherwise.
+    # Weights of others may have a licence of their own beside ours.
+    first, *others = project(package)["license"].split(" AND ")
+    assert first == "Apache-2.0"
+    # hatchling takes LICENSE* and NOTICE beside pyproject.toml, unless it is told otherwise.
     assert "license-files" not in project(package)
     assert (package / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert {path.name for path in package.glob("LICENSE-*")} == {f"LICENSE-{other}" for other in others}
+
+
+@of_every_package
+def test_a_wheel_is_small_and_says_where_the_weights_in_it_come_from(package: Path) -> None:
+    weights = [*import_package(package).rglob("*.safetensors")]
+    assert sum(path.stat().st_size for path in weights) <= LARGEST
+    notice = (package / "NOTICE").read_text(encoding="utf-8") if weights else ""
+    assert [path.name for path in weights if path.name not in notice] == []
 
 
 @of_every_package

@@ -29,6 +29,7 @@ MENTIONED = {
     "adcli predict",
     "adcli preview",
     "adcli qualify",
+    "adcli update",
 }
 """What sentences speak about, and do not ask anyone to type."""
 

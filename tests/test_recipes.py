@@ -19,7 +19,10 @@ from adcli.sweeps.grids import expand, parse_grid
 from adcli.sweeps.results import Outcome, SweepResults
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted((ROOT / "docs/recipes").glob("*.yaml"))
+STAND_INS = ROOT / "docs/recipes/stand-ins.yaml"
+RECIPES = sorted({*(ROOT / "docs/recipes").glob("*.yaml")} - {STAND_INS})
+"""Those with values that somebody published."""
+
 PAGE = ROOT / "docs/recipes.md"
 PEER = ROOT / "docs/recipes/anomalib-2026.yaml"
 KEYS = {f"{level}.{metric.key}" for metric in METRICS for level in metric.levels}
@@ -128,6 +131,18 @@ def test_the_values_of_the_peer_are_those_of_its_recorded_runs() -> None:
         for each in peer_values.published_values(rows)
     ]
     assert list(read_sweep_file(PEER).published) == recorded
+
+
+def test_backbones_in_the_box_are_compared_on_the_same_few_images_with_each_model() -> None:
+    cells = cells_of(read_sweep_file(STAND_INS))
+    found = {(cell.settings.model, cell.settings.options["backbone"], cell.settings.seed) for cell in cells}
+    in_the_box = {name for name in registry().backbones if not name.endswith(":")}
+    models = {"padim", "patchcore", "dfm"}
+    assert found == {(model, name, seed) for model in models for name in in_the_box for seed in range(5)}
+    assert {(cell.settings.shots, cell.settings.image_size, cell.settings.calibration) for cell in cells} == {
+        (8, "256", "none")
+    }
+    assert f"({STAND_INS.relative_to(PAGE.parent).as_posix()})" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_lists_each_recipe_with_its_mean_and_whether_it_ran() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from wrong_models import RIGHT, WRONG, spec
+from wrong_models import RIGHT, TAUGHT, UPDATABLE, WRONG, spec
 from wrong_models.heavy import HEAVY
 from wrong_models.pairs import job_of, scores_of_each
 
@@ -24,6 +24,15 @@ def one_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @conformance(RIGHT)
 def test_the_right_model_conforms(check: Check) -> None:
     check()
+
+
+@conformance(UPDATABLE)
+def test_the_right_model_that_learns_more_conforms(check: Check) -> None:
+    check()
+
+
+def test_a_model_that_learns_from_known_defects_keeps_the_rule_on_them() -> None:
+    RULES["known_defects_are_learnt"](models.subject_of(TAUGHT))
 
 
 def test_every_rule_has_a_wrong_model() -> None:

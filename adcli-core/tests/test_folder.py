@@ -11,7 +11,7 @@ from PIL import Image
 from adcli._files import seal
 from adcli._plugins.builtin import FolderOptions
 from adcli.data.folder import images_in, load
-from adcli.data.samples import Splits
+from adcli.data.samples import Splits, find_shared_mask
 from adcli.errors import AdcliError, DataError
 
 
@@ -40,6 +40,33 @@ def test_train_and_test_folders_with_masks(tmp_path: Path) -> None:
     assert splits.test[1].mask is None
     assert [s.label for s in splits.validation] == ["defect", "good"]
     assert "2 good images to train on; test: 1 good, 2 defective (dent 2)" in splits.description
+
+
+def test_known_defects_lie_beside_the_good_images_to_train_on(tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "train/dent/d.png", "train/NG/crack/c.png", "test/good/b.png", "test/dent/e.png")
+    draw(tmp_path, "ground_truth/dent/d_mask.png", "ground_truth/dent/e_mask.png")
+    splits = read(tmp_path)
+    assert [sample.image.name for sample in splits.train] == ["a.png"]
+    assert [(s.image.name, s.label, s.defect) for s in splits.defects] == [
+        ("c.png", "defect", "crack"),
+        ("d.png", "defect", "dent"),
+    ]
+    assert [sample.mask for sample in splits.defects] == [None, tmp_path / "ground_truth/dent/d_mask.png"]
+    assert [sample.image.name for sample in splits.test] == ["e.png", "b.png"]
+    assert "; known defects to train on: 2 defective (crack 1, dent 1)" in splits.description
+    assert not splits.left_out
+
+
+def test_a_mask_beside_training_folders_comes_before_one_that_test_images_share(tmp_path: Path) -> None:
+    draw(tmp_path, "train/good/a.png", "train/dent/0.png", "test/dent/0.png", "ground_truth/dent/0_mask.png")
+    both = read(tmp_path)
+    assert both.defects[0].mask == both.test[0].mask
+    assert find_shared_mask(both) == (both.defects[0], both.test[0])
+    draw(tmp_path, "train/ground_truth/dent/0_mask.png")
+    apart = read(tmp_path)
+    assert apart.defects[0].mask == tmp_path / "train/ground_truth/dent/0_mask.png"
+    assert apart.test[0].mask == tmp_path / "ground_truth/dent/0_mask.png"
+    assert find_shared_mask(apart) is None
 
 
 def test_good_and_defect_folders_hold_good_images_out_by_content(tmp_path: Path) -> None:

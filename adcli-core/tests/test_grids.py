@@ -65,6 +65,15 @@ def test_an_option_given_twice_makes_two_runs_and_one_that_takes_a_list_keeps_it
     assert [cell.settings.options for cell in several] == [{"layers": [2, 3]}, {"layers": [1, 2, 3]}]
 
 
+def test_a_plus_joins_backbones_and_their_layers_and_a_comma_separates_runs() -> None:
+    typed = list_cells(model="patchcore", backbone="embedded, embedded+random:resnet18", options={"layers": ["2,3+3"]})
+    assert column(typed, "backbone") == ["embedded", "embedded+random:resnet18"]
+    assert column(typed, "option.layers") == ["2,3+3"] * 2
+    assert typed[1].settings.options == {"backbone": "embedded+random:resnet18", "layers": "2,3+3"}
+    read = list_cells(model="patchcore", backbone="embedded+random:resnet18", options={"layers": [[[2, 3], [3]]]})
+    assert [cell.name for cell in read] == [typed[1].name]
+
+
 def test_an_option_is_for_the_models_that_have_it_or_for_one_that_is_named() -> None:
     cells = list_cells(model="patchcore,padim,ganomaly", backbone="embedded", options={"patchcore.coreset": ["0.5"]})
     assert column(cells, "option.coreset") == [0.5, None, None]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from adcli.nn import layers
 from adcli.nn.components import collect_rows, principal_components, principal_directions, randomised_components
-from adcli.nn.layers import gaussian_blur, patch_embedding, upsample, upsample_and_blur
+from adcli.nn.layers import gaussian_blur, patch_embedding, rotate, upsample, upsample_and_blur
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.7, 4.0])
@@ -140,3 +140,19 @@ def test_gathered_rows_are_those_that_came_in_their_order() -> None:
     rows = torch.randn(50, 3)
     torch.testing.assert_close(collect_rows(iter(rows.split(7)), 50), rows, rtol=0, atol=0)
     torch.testing.assert_close(collect_rows(iter(rows.split(7)), 60), rows, rtol=0, atol=0)
+
+
+@torch.inference_mode()
+def test_images_are_turned_in_place_and_their_corners_reflected() -> None:
+    images = torch.rand(2, 3, 24, 24)
+    for quarter in (1, 2, 3):
+        torch.testing.assert_close(
+            rotate(images, 90 * quarter), torch.rot90(images, quarter, (2, 3)), atol=1e-4, rtol=0
+        )
+    assert rotate(images, 0) is images
+    # A white image stays white to its corners.
+    torch.testing.assert_close(rotate(torch.ones(1, 3, 20, 33), 45), torch.ones(1, 3, 20, 33))
+    # A dot right of the centre goes up, in pixels that are square.
+    dot = torch.zeros(1, 1, 41, 81)
+    dot[0, 0, 20, 50] = 1
+    assert rotate(dot, 90)[0, 0].argmax() == 10 * 81 + 40

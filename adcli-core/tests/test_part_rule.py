@@ -62,6 +62,13 @@ def test_every_sample_is_told_its_part_and_they_are_counted() -> None:
     assert found.description == "d; parts: 2 training, 1 test"
 
 
+def test_a_part_is_not_good_and_a_known_defect() -> None:
+    known = assign_parts(splits(train="1_a.png", defects="2_a.png"), r"(\d)_")
+    assert [sample.part for sample in known.defects] == ["2"]
+    with pytest.raises(DataError, match=r"part '1' is in the training \(1_a\.png\) and in the defective"):
+        assign_parts(splits(train="1_a.png", defects="1_b.png"), r"(\d)_")
+
+
 def test_names_without_a_part_are_refused() -> None:
     with pytest.raises(DataError, match=r"1 of 2 images, such as x\.png"):
         assign_parts(splits(train="1_a.png x.png"), r"(\d)_")

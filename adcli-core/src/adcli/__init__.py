@@ -22,7 +22,7 @@ from adcli.errors import (
     one_line,
 )
 from adcli.hookspecs import hookimpl
-from adcli.options import BackboneOptions, Options, option
+from adcli.options import BackboneOptions, Layers, Options, option
 from adcli.progress import Progress, ProgressEvent, Silent
 from adcli.specs import BackboneSpec, DatasetSpec, ExecutorSpec, ExporterSpec, ModelSpec
 
@@ -40,6 +40,7 @@ __all__ = [
     "ExportError",
     "ExporterSpec",
     "LackOfMemoryError",
+    "Layers",
     "MissingCategoryError",
     "ModelSpec",
     "OptionError",

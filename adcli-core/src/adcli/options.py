@@ -16,6 +16,9 @@ from typing import Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 from adcli._showing import cut
 from adcli.errors import OptionError, one_line, suggest
 
+Layers = tuple[int, ...] | tuple[tuple[int, ...], ...]
+"""Layers of a backbone, as ``2,3``; or a list for each of several that are joined, as ``2,3+3,5``."""
+
 _BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "gt": (lambda value, bound: value > bound, "greater than"),
     "ge": (lambda value, bound: value >= bound, "at least"),
@@ -165,11 +168,16 @@ class Options:
 class BackboneOptions(Options):
     """Options of every model that looks at images through a pretrained backbone."""
 
-    backbone: str = option("timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's.")
-    layers: tuple[int, ...] = option(
-        (1, 2, 3), "Feature maps to use, counted from 1; of most networks 1 to 4 have strides 4, 8, 16 and 32.", ge=1
+    backbone: str = option(
+        "timm:resnet18.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a name of a plugin's; A+B joins two."
+    )
+    layers: Layers = option(
+        (1, 2, 3),
+        "Feature maps to use, counted from 1; of most networks 1 to 4 have strides 4, 8, 16 and 32; of A+B 2,3+3,5.",
+        ge=1,
     )
     norm: bool = option(False, "Apply a transformer's final norm to its maps; by default if layers are not given.")
+    average: int = option(1, "Average so many layers at a time into one map, such as blocks of a transformer.", ge=1)
     weights: Path | None = option(None, "Local file with the backbone's weights (.safetensors, or a checkpoint).")
 
 
@@ -183,11 +191,14 @@ _hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints
 
 def takes_list(cls: type[Options], name: str) -> bool:
     """Tell whether an option takes several values, such as ``layers``."""
-    return get_origin(_hints(cls)[name]) is tuple
+    annotation = _hints(cls)[name]
+    return annotation == Layers or get_origin(annotation) is tuple
 
 
 def _convert(value: Any, annotation: Any) -> Any:
     """Return the value as the annotation wants it; raises ValueError or TypeError if it does not fit."""
+    if annotation == Layers:
+        return _read_layers(value)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
@@ -211,6 +222,28 @@ def _split(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
+def _read_layers(value: Any) -> Layers:
+    """Return layers of one backbone, or, from a text with ``+`` or a list of lists, a tuple for each of several."""
+    parts = value.split("+") if isinstance(value, str) and "+" in value else value
+    several = parts is not value or (isinstance(parts, (list, tuple)) and any(map(_is_list, parts)))
+    return tuple(map(_read_list, parts)) if several else _read_list(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _read_list(value: Any) -> tuple[int, ...]:
+    return tuple(_read_scalar(part, int) for part in _split(value))
+
+
+def spell_list(value: Sequence[Any]) -> str:
+    """Return several values as an option takes them: ``2,3``, or ``2,3+3,5``."""
+    if any(map(_is_list, value)):
+        return "+".join(spell_list(part) for part in value)
+    return ",".join(map(str, value))
+
+
 def _read_scalar(value: Any, kind: Callable[[Any], Any]) -> Any:
     if kind is bool:
         value = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
@@ -226,6 +259,9 @@ def _read_scalar(value: Any, kind: Callable[[Any], Any]) -> Any:
 
 def _check_bounds(value: Any, bounds: Mapping[str, float]) -> None:
     for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, tuple):
+            _check_bounds(part, bounds)
+            continue
         for key, bound in bounds.items():
             holds, words = _BOUNDS[key]
             # A comparison with NaN is false, so NaN is refused here as well.
@@ -235,6 +271,8 @@ def _check_bounds(value: Any, bounds: Mapping[str, float]) -> None:
 
 def _words(annotation: Any) -> str:
     """Return what a value must be, as a message says it."""
+    if annotation == Layers:
+        return "integers separated by commas, a list for each backbone of A+B: 2,3+3,5"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return " or ".join([*(_words(argument) for argument in arguments if argument is not type(None)), "none"])
@@ -253,6 +291,8 @@ def list_choices(choices: Sequence[Any]) -> str:
 
 
 def _type_name(annotation: Any) -> str:
+    if annotation == Layers:
+        return "integer, ..."
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         inner = [_type_name(argument) for argument in arguments if argument is not type(None)]
@@ -274,7 +314,7 @@ def _allowed(annotation: Any, bounds: Mapping[str, float]) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(part) for part in value]
+        return spell_list(value) if any(map(_is_list, value)) else [_plain(part) for part in value]
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     return str(value) if isinstance(value, Path) else value

@@ -13,6 +13,10 @@ from typing import Any, Literal, get_args
 from adcli.options import Options
 
 Task = Literal["segmentation", "classification"]
+Updatable = Literal["no", "kept", "always"]
+
+FALLBACK = "embedded"
+"""The backbone with its own weights that every model can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +32,14 @@ class ModelSpec:
         paper: where the method is published.
         image_size: default height and width of its input, in pixels.
         one_pass: whether it fits in one pass over the images, so that k-fold calibration is affordable.
+        updatable: whether it can learn more images after its fit, see :meth:`adcli.nn.model.Model.update`: ``"no"``;
+            ``"kept"`` from what a run keeps with ``--updatable``; ``"always"`` from its weights alone.
         quick: options with which it fits a dozen small images in seconds, for the conformance checks.
         demo: options that suit the demo data; used only if ``--data`` is not given.
         demo_batch_size: batch size that suits the demo data; used in the same case.
+        stand_in: backbone that takes the place of the default one if that one's weights cannot be had. If it is not
+            installed, :data:`FALLBACK` does.
+        learns_from_defects: whether it learns from known defects, if there are any among the training images.
     """
 
     name: str
@@ -41,9 +50,12 @@ class ModelSpec:
     paper: str = ""
     image_size: tuple[int, int] = (256, 256)
     one_pass: bool = False
+    updatable: Updatable = "no"
     quick: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     demo_batch_size: int | None = None
+    stand_in: str = FALLBACK
+    learns_from_defects: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,15 +197,20 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "task": (lambda value: value in get_args(Task), " or ".join(get_args(Task))),
     "image_size": (_is_size, "height and width, a tuple of two integers"),
     "one_pass": (lambda value: isinstance(value, bool), "True or False"),
+    "updatable": (lambda value: value in get_args(Updatable), " or ".join(get_args(Updatable))),
+    "learns_from_defects": (lambda value: isinstance(value, bool), "True or False"),
     "quick": (_is_mapping, "a mapping of option names to values"),
     "demo": (_is_mapping, "a mapping of option names to values"),
     "demo_batch_size": (lambda value: value is None or (type(value) is int and value > 0), "an integer or None"),
+    "stand_in": (_is_text, "text"),
     "categories": (lambda value: isinstance(value, tuple) and all(map(_is_text, value)), "a tuple of texts"),
 }
 
 
 def find_problem(spec: Spec) -> str:
     """Return what is wrong with a spec's fields, which are not checked when it is made; empty if nothing is."""
+    if isinstance(spec, BackboneSpec) and _is_text(spec.name) and "+" in spec.name:
+        return f"BackboneSpec {spec.name!r}: a name of a backbone cannot have a '+', which joins backbones"
     for each in fields(spec):
         value, (holds, needed) = getattr(spec, each.name), _FIELDS[each.name]
         if not holds(value):

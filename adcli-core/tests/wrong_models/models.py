@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli.nn import Batches, Model, Scores
+from adcli.nn import Batches, LabelledBatches, Model, Scores
 
 
 class Right(Model):
@@ -33,6 +33,36 @@ class Right(Model):
         distance = ((self.reduced(images) - self.mean) / self.deviation).abs().mean(dim=1, keepdim=True)
         maps = F.interpolate(distance, size=self.image_size, mode="bilinear")
         return Scores(maps.flatten(1).amax(dim=1), maps)
+
+
+class Taught(Right):
+    """Right, and finds what known defects have in common, too."""
+
+    direction: Tensor
+
+    def __init__(self, options: Any, *, image_size: tuple[int, int], pretrained: bool = True) -> None:
+        super().__init__(options, image_size=image_size, pretrained=pretrained)
+        self.register_buffer("direction", torch.zeros(()))
+
+    def fit(self, batches: Batches) -> None:
+        super().fit(batches)
+        if batches.defects:
+            pairs = ((spread(batch.images), batch.labels) for batch in LabelledBatches(batches).shuffled(0))
+            spreads, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+            self.direction = (spreads[labels == 1].mean() - spreads[labels == 0].mean()).sign()
+
+    def forward(self, images: Tensor) -> Scores:
+        scores = super().forward(images)
+        return scores._replace(image=scores.image + self.direction * spread(images))
+
+
+def spread(images: Tensor) -> Tensor:
+    """Return how much the pixels of each image differ."""
+    return images.flatten(1).std(dim=1)
+
+
+class Untaught(Right):
+    """Right, but takes no notice of the known defects that it is said to learn from."""
 
 
 class Heavy(Right):
@@ -161,3 +191,47 @@ class Talkative(Right):
     def fit(self, batches: Batches) -> None:
         super().fit(batches)
         print("fitted")
+
+
+class Summing(Right):
+    """Right, and updatable from sums."""
+
+    def fit(self, batches: Batches) -> None:
+        self.learn(batches, {})
+
+    def update(self, batches: Batches) -> None:
+        self.learn(batches, self.kept)
+
+    def learn(self, batches: Batches, before: dict[str, Tensor]) -> None:
+        features = torch.cat([self.reduced(images) for images in batches]).double()
+        sums = {
+            "count": torch.tensor(float(len(features))),
+            "total": features.sum(0),
+            "squares": features.square().sum(0),
+        }
+        sums = {name: value + before.get(name, 0) for name, value in sums.items()}
+        mean = sums["total"] / sums["count"]
+        variance = (sums["squares"] / sums["count"] - mean.square()).clamp(min=0)
+        self.mean, self.deviation = mean.float(), variance.sqrt().float() + 0.05
+        self.kept = sums if batches.session.updatable else {}
+
+
+class Unteachable(Summing):
+    """Leaves out of an update what is new."""
+
+    def update(self, batches: Batches) -> None:
+        pass
+
+
+class Absent(Summing):
+    """Keeps what updates need where no run finds it, and guesses if it is gone."""
+
+    def learn(self, batches: Batches, before: dict[str, Tensor]) -> None:
+        super().learn(batches, (getattr(self, "sums", None) or self.guess()) if before else {})
+        self.sums = self.kept
+        self.kept = {"count": torch.zeros(1)} if self.kept else {}
+
+    def guess(self) -> dict[str, Tensor]:
+        count, mean, deviation = 6, self.mean.double(), 1.05 * (self.deviation.double() - 0.05)
+        squares = mean.square() + deviation.square()
+        return {"count": torch.tensor(float(count)), "total": count * mean, "squares": count * squares}

@@ -170,5 +170,5 @@ def test_a_model_whose_bank_is_loaded_scores_by_the_new_one(
 def test_what_is_kept_belongs_to_no_weights(batches: Batches) -> None:
     scored = fitted(batches)
     names = set(scored.weights())
-    scored._splitter.split(scored.bank)
+    scored._splitters[0].split(scored.bank)
     assert set(scored.weights()) == names

@@ -9,12 +9,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from adcli import BackboneError
+from adcli import BackboneError, BackboneOptions
 from adcli.data import ImageSource, items_of
-from adcli.nn import Batches
+from adcli.nn import Backbone, Batches, create_backbone
 from adcli_reverse_distillation import ReverseDistillationOptions
 from adcli_reverse_distillation.model import ReverseDistillation
 from adcli_reverse_distillation.networks import Architecture, Bottleneck, Decoder, Student, architecture_of
+from adcli_reverse_distillation.tracing import trace_maps
 
 
 def model(size: tuple[int, int] = (64, 64), **options: object) -> ReverseDistillation:
@@ -113,6 +114,68 @@ def test_any_backbone_whose_strides_double_and_any_size_work(backbone: str, size
     scores = model(size, backbone=backbone)(torch.rand(2, 3, *size))
     assert scores.map.shape == (2, 1, *size)
     assert torch.isfinite(scores.map).all()
+
+
+@pytest.mark.parametrize("layers", ["1,2,4", "1,3,4"])
+@torch.inference_mode()
+def test_layers_may_be_left_out_between(layers: str) -> None:
+    detector = model((64, 128), layers=layers)
+    taught = detector.teacher(torch.rand(2, 3, 64, 128))
+    assert [part.shape for part in detector.student(taught)] == [part.shape for part in taught]
+
+
+class Maps(nn.Module):
+    """Three maps whose strides are 4, 4 and 8; of the last, some values are below 0."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        small = nn.functional.avg_pool2d(images, 4)
+        return [torch.relu(small), nn.functional.hardtanh(small, 0, 6), nn.functional.avg_pool2d(small - 0.5, 2)]
+
+
+@torch.inference_mode()
+def test_a_decoder_mirrors_strides_that_are_equal_and_maps_with_values_below_zero() -> None:
+    teacher = Backbone(Maps(), channels=[3, 3, 3], strides=[4, 4, 8])
+    sizes, signed = trace_maps(teacher, (64, 32))
+    assert sizes == [(16, 8), (16, 8), (8, 4)]
+    assert signed == (False, False, True)
+    student = Student(architecture_of("maps", (3, 3, 3), (0, 1), (False, False, True)))
+    restored = student(teacher(torch.rand(8, 3, 64, 32)))
+    assert [tuple(part.shape[2:]) for part in restored] == sizes
+    assert [bool((part < 0).any()) for part in restored] == list(signed)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "signed"),
+    [
+        ("random:resnet18", False),
+        ("random:wide_resnet50_2", False),
+        ("random:seresnet18", False),
+        ("random:vgg11_bn", False),
+        ("random:mobilenetv2_100", True),
+        ("random:tf_efficientnet_lite0", True),
+        ("random:convnext_atto", True),
+    ],
+)
+@torch.inference_mode()
+def test_whether_maps_have_values_below_zero_is_read_from_the_networks_operations(backbone: str, signed: bool) -> None:
+    torch.manual_seed(0)
+    teacher = create_backbone(BackboneOptions(backbone=backbone, layers=(1, 2, 3)), image_size=(64, 64))
+    images = torch.rand(4, 3, 64, 64)
+    assert [bool((part < 0).any()) for part in teacher(images)] == [signed] * 3
+    # Its weights say nothing while those of a run are not loaded.
+    for parameter in teacher.parameters():
+        parameter.zero_()
+    assert trace_maps(teacher, (64, 64))[1] == (signed,) * 3
+
+
+def test_a_resnets_student_has_the_parameters_of_the_official_code_alone() -> None:
+    assert not any("outputs" in name for name in model().state_dict())
+    assert sum("outputs" in name for name in model(backbone="random:mobilenetv2_100").state_dict()) == 6
+
+
+def test_maps_that_do_not_cover_the_image_are_refused_with_the_way_out() -> None:
+    with pytest.raises(BackboneError, match=r"maps of 28 x 28 and 13 x 13 and 6 x 6 .* -o layers= or --backbone"):
+        model((96, 96), backbone="random:inception_v3")
 
 
 @pytest.mark.parametrize(("backbone", "layers"), [("random:vit_tiny_patch16_224", "1,2,3"), ("random:resnet18", "1,3")])

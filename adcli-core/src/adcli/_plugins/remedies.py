@@ -17,10 +17,12 @@ _REPORT = "look at what it was given; if that is right, report this with what AD
 def guess_packages(kind: str, name: str) -> list[str]:
     """Return the packages that most likely offer a name: by custom, a plugin is named after what it offers.
 
-    Data sets mostly come in a collection.
+    Data sets mostly come in a collection, and so do backbones without a prefix.
     """
-    collection = ["adcli-datasets"] if kind == kind_in_words("dataset") else []
-    return [*collection, f"adcli-{name.rstrip(':').replace('_', '-')}"]
+    own = f"adcli-{name.rstrip(':').replace('_', '-')}"
+    if kind == "backbone" and not name.endswith(":"):
+        return [own, "adcli-embedded-lite"]
+    return ["adcli-datasets", own] if kind == kind_in_words("dataset") else [own]
 
 
 def find_conflict(name: str) -> str:

@@ -45,6 +45,7 @@ from adcli.cli.report import report
 from adcli.cli.runs import runs
 from adcli.cli.sweep import sweep
 from adcli.cli.train import train
+from adcli.cli.update import update
 from adcli.cli.verify import verify
 from adcli.errors import (
     NO_DESCRIPTORS,
@@ -168,6 +169,7 @@ def show_help(ctx: click.Context, command: tuple[str, ...]) -> None:
 for _command in (
     preview,
     train,
+    update,
     sweep,
     evaluate,
     predict,

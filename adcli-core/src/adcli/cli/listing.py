@@ -36,6 +36,11 @@ def show_model(name: str, as_json: bool) -> None:
     height, width = spec.image_size
     facts = {"task": spec.task, "paper": spec.paper, "image size": f"{height} x {width}"}
     facts["fits in"] = "one pass over the images" if spec.one_pass else "epochs"
+    learns_more = {"always": "any run", "kept": "runs trained with --updatable"}
+    if spec.updatable in learns_more:
+        facts["learns more"] = learns_more[spec.updatable]
+    if issubclass(spec.options, BackboneOptions):
+        facts["stand-in"] = f"{spec.stand_in}, if the weights of the default backbone cannot be had"
     _show(provided, facts, spec.options, f"adcli train --model {name} --data FOLDER", "-o", as_json)
 
 

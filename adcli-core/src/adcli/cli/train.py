@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 @click.command(cls=Command, context_settings={"allow_extra_args": True})
 @settings(*FIELDS)
 @megapixels_flag
-@flag("--backbone", metavar="NAME", section="Model", complete="backbones", help="The same as -o backbone=NAME.")
+@flag(
+    "--backbone",
+    metavar="NAME",
+    section="Model",
+    complete="backbones",
+    help="The same as -o backbone=NAME; A+B joins two.",
+)
 @flag("--config", type=Place(), metavar="FILE", section="Run", help="Take settings from a YAML file, or a run.yaml.")
 @out_flag("The run (runs/DATE-MODEL-DATA).", section="Run")
 @flag("--resume", metavar="RUN", section="Run", complete="interrupted", help="Continue an interrupted run.")
@@ -86,7 +92,7 @@ def train(
                 return
             trained = pipeline.train(settings, out=out, progress=progress, command=_command())
     if torchrun.rank() == 0:
-        _print_outcome(trained, as_json)
+        print_trained(trained, as_json)
         if trained.not_evaluated is not None:
             raise trained.not_evaluated
 
@@ -154,10 +160,12 @@ def _describe_run(run: "Run", metrics: Mapping[str, Any] | None) -> dict[str, An
     threshold = {"image": run.calibration.image_threshold, "pixel": run.calibration.pixel_threshold}
     unlike = [{"image": name, "score": score} for name, score in run.calibration.unlike]
     promised = describe_promise(run.calibration)
-    return {"run": str(run.path), "metrics": metrics, "threshold": threshold, **promised, "unlike": unlike}
+    updates = {"updates": run.record["updates"]} if "updates" in run.record else {}
+    return {"run": str(run.path), **updates, "metrics": metrics, "threshold": threshold, **promised, "unlike": unlike}
 
 
-def _print_outcome(trained: "Trained", as_json: bool) -> None:
+def print_trained(trained: "Trained", as_json: bool) -> None:
+    """Print what was made, and what to do with it."""
     run, evaluation = trained.run, trained.evaluation
     metrics = evaluation.metrics if evaluation else None
     if as_json:
@@ -168,6 +176,9 @@ def _print_outcome(trained: "Trained", as_json: bool) -> None:
 
     path = relative(run.path)
     print_fact("run", path)
+    if run.record.get("updates"):
+        step, count = run.record["updates"][-1], run.record["data"]["fitted"]
+        print_fact("learnt", f"{count} good images: those of {step['run']}, and {step['fitted']} new ones")
     for line in metric_lines(metrics):
         print_line(line)
     print_fact("threshold", run.calibration.promise())

@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from adcli.data.left_out import (
     Reason,
     no_format,
 )
-from adcli.data.samples import Sample, Splits, count_labels
+from adcli.data.samples import Sample, Splits, count_labels, say_defects
 from adcli.data.splitting import choose_tested
 from adcli.data.written import PICTURES_FOLDER, VERDICTS_FILE, find_artefact, is_artefact
 from adcli.errors import DataError, OptionError, one_line
@@ -66,7 +67,7 @@ def load(options: FolderOptions, category: str | None) -> Splits:
     """Read a folder laid out in one of three ways.
 
     - ``train/good``, ``test/good``, ``test/<defect>``, with masks in ``ground_truth/<defect>/<stem>_mask.png``, and
-      optionally ``validation`` laid out like ``test``;
+      optionally ``validation`` laid out like ``test``, and known defects in ``train/<defect>``;
     - ``good`` and ``<defect>`` folders side by side: all defects and a share of the good images, chosen by their
       content, are for testing;
     - only images: all of them are good.
@@ -140,6 +141,7 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
     if not splits.train:
         raise DataError(f"{root}: no good images; {_LAYOUTS}.")
     words = f"{root}: {layout}; {len(splits.train)} good images to train on; test: {count_labels(splits.test)}"
+    words += say_defects(splits.defects)
     defects = [sample for sample in splits.test if sample.label == "defect"]
     bare = sum(sample.mask is None for sample in defects)
     if defects and bare == len(defects):
@@ -149,8 +151,8 @@ def _describe(splits: Splits, root: Path, layout: str) -> Splits:
     drawn = count_pictures(root)
     if drawn:
         words += f"; left out {drawn} picture{'s' if drawn > 1 else ''} made by adcli"
-    samples = [*splits.train, *splits.test, *splits.validation]
-    return Splits(splits.train, splits.test, splits.validation, words, list_left_out(root, samples))
+    samples = [*splits.train, *splits.defects, *splits.test, *splits.validation]
+    return replace(splits, description=words, left_out=list_left_out(root, samples))
 
 
 def list_left_out(root: Path, samples: Iterable[Sample], aside: Iterable[Path] = ()) -> tuple[LeftOut, ...]:
@@ -274,7 +276,13 @@ def _read_split(root: Path, training: Path) -> Splits:
         raise DataError(f"{folder}: has folders but no 'good' one; training needs train/good.")
     train = _good_samples(folder)
     test, validation = (_find_folder(root, names) for names in (TEST, VALIDATION))
-    return Splits(train, labelled_images(test) if test else [], labelled_images(validation) if validation else [])
+    known = [] if folder == training else [one for one in labelled_images(training) if one.label == "defect"]
+    return Splits(
+        train,
+        labelled_images(test) if test else [],
+        labelled_images(validation) if validation else [],
+        defects=known,
+    )
 
 
 def _read_classes(root: Path, options: FolderOptions) -> Splits:

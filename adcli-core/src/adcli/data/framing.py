@@ -212,6 +212,23 @@ class Framing:
         part, canvas = self._part(pixels, name, view), self.tiling.find_canvas(size)
         return resize(part, canvas, self._borders((part.shape[0], part.shape[1]), canvas))
 
+    def fitted_mask(self, mask: Flags, original: Size, size: Size, name: object) -> NDArray[np.uint8]:
+        """Return the sheet of a photograph's mask (h, w), as :meth:`fitted`: how much of a pixel is marked, of 255.
+
+        What is ignored is not marked.
+
+        Args:
+            mask: of any size of the photograph's aspect.
+            original: height and width of the photograph.
+            size: height and width of the model's input.
+            name: of the photograph, for messages.
+        """
+        marked = scale_flags(mask, original)
+        if self.ignored is not None:
+            marked = marked & ~self._ignored_at(original)
+        grey = np.broadcast_to(np.where(marked, np.uint8(255), np.uint8(0))[:, :, None], (*original, 3))
+        return replace(self, ignored=None).fitted(grey, size, name)[:, :, 0]
+
     def _part(self, pixels: Pixels, name: object, view: View | None) -> Pixels:
         """Return what is looked at."""
         if self.is_plain:

@@ -190,7 +190,8 @@ def _list_left_out(entry: LeftOut) -> Iterator[str]:
 
 def _name_splits(splits: Splits) -> dict[str, Sequence[Sample]]:
     # Training images come first, so that every other image is compared with all of them.
-    return {"train": splits.train, "test": splits.test, "validation": splits.validation}
+    known = {"defects": splits.defects} if splits.defects else {}
+    return {"train": splits.train, **known, "test": splits.test, "validation": splits.validation}
 
 
 def _count(splits: Splits) -> dict[str, dict[str, int]]:

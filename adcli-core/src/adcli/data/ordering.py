@@ -53,7 +53,7 @@ def order_images(reference: str, options: Mapping[str, Any]) -> Ordered:
         images = list(images_in([make_absolute(reference)], left_out))
         return _sort(images, by_name=False, left_out=left_out.take(), parts={})
     splits = load_data(reference, dict(options), all_good=True).splits
-    samples = [*splits.train, *splits.test, *splits.validation]
+    samples = [*splits.train, *splits.defects, *splits.test, *splits.validation]
     images = list(dict.fromkeys(sample.image for sample in samples))
     parts = {sample.image: sample.part for sample in samples if sample.part}
     if reference.startswith(TABLE):

@@ -71,7 +71,12 @@ def assign_parts(splits: Splits, pattern: str) -> Splits:
     rule = PartRule(pattern)
     named = {
         name: [sample if sample.part else replace(sample, part=rule.find(sample.image)) for sample in samples]
-        for name, samples in (("training", splits.train), ("test", splits.test), ("validation", splits.validation))
+        for name, samples in (
+            ("training", splits.train),
+            ("defective training", splits.defects),
+            ("test", splits.test),
+            ("validation", splits.validation),
+        )
     }
     everything = [sample for samples in named.values() for sample in samples]
     if not any(sample.part for sample in everything) and not pattern:
@@ -88,6 +93,7 @@ def assign_parts(splits: Splits, pattern: str) -> Splits:
     return replace(
         splits,
         train=named["training"],
+        defects=named["defective training"],
         test=named["test"],
         validation=named["validation"],
         description=f"{splits.description}; parts: {counted}",

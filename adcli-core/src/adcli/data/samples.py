@@ -49,6 +49,7 @@ class Splits:
         validation: labelled samples for ``--threshold f1``; never used for training.
         description: one line that tells the user what was recognised.
         left_out: what lies among the files and is passed over.
+        defects: known defects to train on, with masks or without, for models that learn from them.
     """
 
     train: Sequence[Sample]
@@ -56,10 +57,27 @@ class Splits:
     validation: Sequence[Sample] = ()
     description: str = ""
     left_out: Sequence[LeftOut] = ()
+    defects: Sequence[Sample] = ()
 
     def __repr__(self) -> str:
-        counts = {"to train on": self.train, "to test": self.test, "to validate": self.validation}
+        counts = {
+            "to train on": self.train,
+            "known defects": self.defects,
+            "to test": self.test,
+            "to validate": self.validation,
+        }
         return introduce(self, "", *(f"{len(samples)} {what}" for what, samples in counts.items() if samples))
+
+
+def say_defects(defects: Sequence[Sample]) -> str:
+    """Return how many known defects there are to train on, as the end of a list; nothing if there are none."""
+    return f"; known defects to train on: {count_labels(defects)}" if defects else ""
+
+
+def find_shared_mask(splits: Splits) -> tuple[Sample, Sample] | None:
+    """Return a known defect and another sample that have the same mask, so that it is not known whose it is."""
+    others = {sample.mask: sample for sample in (*splits.test, *splits.validation) if sample.mask is not None}
+    return next(((one, others[one.mask]) for one in splits.defects if one.mask in others), None)
 
 
 def say_label(sample: Sample) -> str:

@@ -17,7 +17,7 @@ from adcli._spelling import unspell
 from adcli.data.decoding import list_marking
 from adcli.data.drawings import entry_of
 from adcli.data.left_out import MARKED_GOOD, LeftOut, Omissions
-from adcli.data.samples import Label, Sample, Splits, count_labels
+from adcli.data.samples import Label, Sample, Splits, count_labels, say_defects
 from adcli.data.splitting import choose_tested
 from adcli.data.texts import read_text
 from adcli.errors import DataError, OptionError, one_line
@@ -279,10 +279,8 @@ def _read_split(row: Row, sample: Sample) -> Split:
     split = SPLITS.get(text.lower().removeprefix("split."))
     if split is None:
         raise DataError(f"{row.where}: split '{text}' is not one of {', '.join(SPLITS)}.")
-    if split == "train" and sample.label != "good":
-        raise DataError(f"{row.where}: training images must be good; this one is {sample.label or 'not labelled'}.")
-    if split == "validation" and sample.label is None:
-        raise DataError(f"{row.where}: a validation image needs a label.")
+    if split != "test" and sample.label is None:
+        raise DataError(f"{row.where}: a {'training' if split == 'train' else split} image needs a label.")
     return split
 
 
@@ -316,17 +314,19 @@ def _divide(samples: Sequence[tuple[Split, Sample]], options: TableOptions) -> t
 
 
 def _describe(table: Path, samples: Sequence[tuple[Split, Sample]], how: str, ignored: Sequence[str]) -> Splits:
-    train, test, validation = (
+    known, test, validation = (
         [sample for split, sample in samples if split == wanted] for wanted in ("train", "test", "validation")
     )
+    train, defects = ([sample for sample in known if sample.label == label] for label in ("good", "defect"))
     if not train:
         raise DataError(f"{table}: no good images; test: {count_labels(test)}.")
     words = f"{table}: a table{how}; {len(train)} good images to train on; test: {count_labels(test)}"
+    words += say_defects(defects)
     if validation:
         words += f"; validation: {count_labels(validation)}"
     if ignored:
         words += f"; columns ignored: {', '.join(ignored)}"
-    return Splits(train, test, validation, words)
+    return Splits(train, test, validation, words, defects=defects)
 
 
 def list_parts(table: Path) -> list[tuple[Path, str]]:

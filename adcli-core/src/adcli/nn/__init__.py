@@ -11,10 +11,12 @@ from adcli.nn.components import (
     principal_components,
     principal_directions,
     randomised_components,
+    streamed_components,
 )
 from adcli.nn.devices import can_compile_kernels, memory_share, to_float64
 from adcli.nn.features import FrozenFeatures, Network
-from adcli.nn.layers import Cover, gaussian_blur, patch_embedding, upsample, upsample_and_blur
+from adcli.nn.labelled import LabelledBatch, LabelledBatches
+from adcli.nn.layers import Cover, gaussian_blur, patch_embedding, rotate, upsample, upsample_and_blur
 from adcli.nn.model import Model, Scores
 from adcli.nn.training import Epochs, Loss, optimise, update_batch_norms
 from adcli.nn.weights import Undrawn, load_local_weights
@@ -29,6 +31,8 @@ __all__ = [
     "Cover",
     "Epochs",
     "FrozenFeatures",
+    "LabelledBatch",
+    "LabelledBatches",
     "Loss",
     "Model",
     "Network",
@@ -51,6 +55,8 @@ __all__ = [
     "principal_directions",
     "random_backbone",
     "randomised_components",
+    "rotate",
+    "streamed_components",
     "timm_backbone",
     "to_float64",
     "torchvision_backbone",

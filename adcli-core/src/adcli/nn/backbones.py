@@ -2,13 +2,14 @@
 
 A name is ``timm:NAME.TAG``, ``torchvision:NAME``, ``random:NAME`` (timm's architecture without learnt weights) or the
 name of a plugin's backbone. Layers are counted from 1; in most networks layer 1 to 4 are the last maps at stride 4, 8,
-16 and 32, which is what papers call layer1 to layer4. In a vision transformer they are its blocks.
+16 and 32, which is what papers call layer1 to layer4. In a vision transformer they are its blocks. ``A+B`` is one
+backbone with the maps of both (:mod:`adcli.nn._joined`).
 
 A backbone states what its maps cover, so that what is found in them is drawn at the right place in the image: see
 :class:`~adcli.nn.Cover`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from adcli._process.imports import import_light
 from adcli.data.decoding import Size
 from adcli.errors import AdcliError, BackboneError, OptionError, is_out_of_memory, one_line
+from adcli.nn._averaging import average_layers
 from adcli.nn._folding import fold_batch_norms
 from adcli.nn.layers import Cover
 from adcli.nn.weights import Undrawn
-from adcli.options import BackboneOptions
+from adcli.options import BackboneOptions, Layers
 
 if TYPE_CHECKING:
     from adcli._plugins.registry import Provided
@@ -34,7 +37,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Their standard deviations, by which most networks divide."""
 
-FALLBACK = "embedded"
 UNTRAINED_FALLBACK = "random:resnet18"
 
 
@@ -114,6 +116,17 @@ class Backbone(nn.Module):
         """Which pixels of an image the positions of each map stand for."""
         return tuple(Cover(stride, offset) for stride, offset in zip(self.strides, self.offsets, strict=True))
 
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Of ``A+B``, the number of the backbone that each map is of; of one backbone, zeros."""
+        return (0,) * len(self.channels)
+
+    def equalise(self, batches: Iterable[Tensor]) -> None:
+        """Bring the maps of ``A+B`` to one scale, measured on good images (N, 3, H, W); of one backbone, do nothing.
+
+        A fit does this first, if the channels of all maps meet in one distance, one sum of squares, or one step size.
+        """
+
     def _map(self, images: Tensor) -> list[Tensor]:
         """Return the maps of normalised images; what goes wrong in here is the backbone's, not its model's."""
         try:
@@ -168,7 +181,7 @@ class Backbone(nn.Module):
 def create_backbone(
     options: BackboneOptions, *, image_size: Size | None = None, pretrained: bool = True, trainable: bool = False
 ) -> Backbone:
-    """Make the backbone that the options name, frozen unless it is to be trained.
+    """Make the backbone that the options name, frozen unless it is to be trained; of ``A+B``, one of their maps.
 
     Args:
         options: of the model.
@@ -180,20 +193,75 @@ def create_backbone(
     Raises:
         BackboneError: no such backbone or layer, it takes no such images, or its weights cannot be had.
     """
-    if not options.layers:
-        raise OptionError("must name at least one layer.", option="layers")
+    names = split_names(options.backbone)
+    if len(names) > 1 and options.weights is not None:
+        raise OptionError(f"is a file for one backbone, and '{options.backbone}' is {len(names)}.", option="weights")
     weights = options.weights if pretrained else None
-    request = BackboneRequest(tuple(sorted(options.layers)), pretrained, weights, image_size, options.norm)
-    provided, argument = find_backbone(options.backbone)
-    return build_backbone(provided, argument, request, trainable=trainable)
+    of_blocks = _list_transformers(names) if options.norm or options.average > 1 else ()
+    backbones = []
+    for name, layers in zip(names, split_layers(options.layers, names), strict=True):
+        norm = options.norm and name in of_blocks
+        request = BackboneRequest(tuple(sorted(layers)), pretrained, weights, image_size, norm)
+        backbone = build_backbone(*find_backbone(name), request, trainable=trainable)
+        is_averaged = options.average > 1 and name in of_blocks
+        backbones.append(average_layers(backbone, options.average) if is_averaged else backbone)
+    joined = _join(backbones)
+    return joined if trainable or joined.frozen else joined.freeze(image_size)
+
+
+def split_names(backbone: str) -> list[str]:
+    """Return the names that ``+`` joins in ``A+B``; a single one as it is.
+
+    Raises:
+        BackboneError: a name is missing.
+    """
+    names = [name.strip() for name in backbone.split("+")]
+    if len(names) > 1 and not all(names):
+        raise BackboneError(f"'{backbone}': a backbone is missing beside '+'; give A+B, such as embedded+timm:NAME.")
+    return names
+
+
+def split_layers(layers: Layers, names: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return the layers of each of several backbones; a single list holds for all.
+
+    Raises:
+        OptionError: there are lists for more or fewer backbones, or one is empty.
+    """
+    lists = [part for part in layers if isinstance(part, tuple)]
+    single = tuple(part for part in layers if not isinstance(part, tuple))
+    if lists and len(lists) != len(names):
+        words = "is one backbone" if len(names) == 1 else f"are {len(names)} backbones"
+        raise OptionError(
+            f"has {len(lists)} lists, and there {words}, {'+'.join(names)}: give one list for all, or one for each.",
+            option="layers",
+        )
+    if not all(lists or [single]):
+        raise OptionError("must name at least one layer.", option="layers")
+    return lists or [single] * len(names)
+
+
+def _list_transformers(names: Sequence[str]) -> list[str]:
+    """Return the backbones whose blocks are normed and averaged: the transformers among several, or those named."""
+    return [name for name in names if len(names) == 1 or sketch_backbone(name).layer_kind == "block"] or list(names)
+
+
+def _join(backbones: Sequence[Backbone]) -> Backbone:
+    if len(backbones) == 1:
+        return backbones[0]
+    # What is joined is a backbone itself.
+    from adcli.nn._joined import JoinedBackbone
+
+    return JoinedBackbone(backbones)
 
 
 def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     """Return the spec that a name such as ``timm:resnet18`` stands for, and the part of the name after its prefix.
 
     Raises:
-        BackboneError: no plugin offers it.
+        BackboneError: no plugin offers it, or it names several.
     """
+    if len(split_names(name)) > 1:
+        raise BackboneError(f"'{name}' is several backbones: name one of them.")
     # A model names its backbone by an option, so plugins are looked up here, inside the model, and not at the edge:
     # otherwise every author of a model would have to take a backbone and hand it on.
     from adcli._plugins.registry import registry
@@ -202,6 +270,8 @@ def find_backbone(name: str) -> tuple["Provided[BackboneSpec]", str]:
     known = registry().backbones
     provided = known.get(prefix + colon)
     if provided is None:
+        if not colon and import_light("timm").is_model(prefix.partition(".")[0]):
+            raise BackboneError(f"unknown backbone '{name}'; timm has a network of that name: --backbone timm:{name}.")
         raise BackboneError(known.explain_unknown(prefix + colon, name))
     return provided, argument
 
@@ -230,12 +300,16 @@ def sketch_backbone(name: str, size: Size | None = None) -> Backbone:
     """Make a backbone of all layers that there are, without values: on torch's meta device, in fractions of a second.
 
     Args:
-        name: as ``-o backbone=`` takes it.
+        name: as ``-o backbone=`` takes it; the layers of ``A+B`` are those of both.
         size: height and width of the images, or None for any.
 
     Raises:
         BackboneError: no such backbone, or it cannot be made so, or it takes no such images.
     """
+    return _join([_sketch(one, size) for one in split_names(name)])
+
+
+def _sketch(name: str, size: Size | None) -> Backbone:
     provided, argument = find_backbone(name)
     # Drawing parameters on that device would import all that compiles torch code: a second.
     with torch.random.fork_rng(devices=[]), torch.device("meta"), Undrawn():

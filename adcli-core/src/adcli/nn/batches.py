@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adcli.data.decoding import Pixels, Size
+from adcli.data.samples import Sample
 from adcli.data.source import ImageSource, Item, in_batches
 from adcli.nn import distributed
 from adcli.progress import Progress, Silent
@@ -34,12 +35,14 @@ class Session:
         device: the device that batches are put on.
         precision: the type that the backbone and the training step compute in; float32 unless the user asked.
         checkpoints: folder for :func:`adcli.nn.training.optimise` to save to and resume from, or None.
+        updatable: whether the model is to keep what :meth:`adcli.nn.model.Model.update` needs.
     """
 
     progress: Progress = field(default_factory=Silent)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: torch.dtype = torch.float32
     checkpoints: Path | None = None
+    updatable: bool = False
 
 
 class Batches:
@@ -50,6 +53,10 @@ class Batches:
 
     Under torchrun, every process gets all images, so that a model that knows nothing of several processes fits as in
     one, and no faster. :meth:`sharded` gives each process its part.
+
+    Attributes:
+        defects: known defects, with masks or without, if the model's spec says that it learns from them; none of them
+            is among the images. :class:`adcli.nn.labelled.LabelledBatches` has both.
     """
 
     def __init__(
@@ -61,7 +68,9 @@ class Batches:
         seed: int = 0,
         session: Session | None = None,
         part: tuple[int, int] = (0, 1),
+        defects: Sequence[Sample] = (),
     ) -> None:
+        self.defects = defects
         self.items = [part for item in items for part in source.parts(item)]
         self.source = source
         self.batch_size = batch_size
@@ -89,7 +98,7 @@ class Batches:
         return math.ceil(len(self.items) / (self.batch_size * self.part[1]))
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self.session.progress.track(self._batches(_share(self.items, self.part)), len(self), "reading images")
+        return self.session.progress.track(self._batches(share(self.items, self.part)), len(self), "reading images")
 
     def sharded(self) -> "Batches":
         """Return this process's part of the images; ``count`` stays the number of all. In a single process, all images.
@@ -113,7 +122,7 @@ class Batches:
             order = np.concatenate(list(self._shuffle_some(random)))
         step = self.batch_size * self.part[1]
         for start in range(0, len(order), step):
-            yield _share(order[start : start + step], self.part)
+            yield share(order[start : start + step], self.part)
 
     @cached_property
     def _bounds(self) -> NDArray[np.intp]:
@@ -147,24 +156,37 @@ class Batches:
             yield torch.empty(0, 3, *self.image_size, device=self.session.device)
 
     def split(self, share: float) -> tuple["Batches", "Batches"]:
-        """Return two parts that share no photograph: the larger rest, and a seeded ``share`` (at least one of each)."""
+        """Return two parts that share no photograph: the larger rest, and a seeded ``share`` (at least one of each).
+
+        The first has the known defects.
+        """
         count = self.photographs
         held_out = min(max(round(share * count), 1), count - 1)
         chosen = set(np.random.default_rng([self.seed, 0x5B117]).permutation(count)[:held_out].tolist())
         of = np.repeat(np.arange(count), np.diff(self._bounds))
         rest = [item for i, item in zip(of, self.items, strict=True) if i not in chosen]
         part = [item for i, item in zip(of, self.items, strict=True) if i in chosen]
-        return self._like(rest, self.part), self._like(part, self.part)
+        smaller = self._like(part, self.part)
+        smaller.defects = ()
+        return self._like(rest, self.part), smaller
 
     def _like(self, items: Sequence[Item], part: tuple[int, int]) -> "Batches":
-        return Batches(items, self.source, batch_size=self.batch_size, seed=self.seed, session=self.session, part=part)
+        return Batches(
+            items,
+            self.source,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            session=self.session,
+            part=part,
+            defects=self.defects,
+        )
 
     def _batches(self, items: Iterable[Item]) -> Iterator[Tensor]:
         batches = in_batches(self.source.stream_parts(items), self.batch_size)
         return upload(([image.pixels for _, image in batch] for batch in batches), self.session.device)
 
 
-def _share(items: Shared, part: tuple[int, int]) -> Shared:
+def share(items: Shared, part: tuple[int, int]) -> Shared:
     """Return one of several parts of a sequence: successive items, in numbers that differ by one at most."""
     index, of = part
     return items[-(-index * len(items) // of) : -(-(index + 1) * len(items) // of)]

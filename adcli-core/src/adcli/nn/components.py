@@ -37,6 +37,28 @@ def principal_directions(rows: Iterable[Tensor], count: int, *, sharded: bool = 
     Raises:
         ValueError: there are no rows.
     """
+    covariance = _sum_covariance(rows, sharded)
+    _, vectors = torch.linalg.eigh(covariance.products)
+    return _fix_signs(vectors.flip(1)[:, :count]).float().contiguous().to(covariance.device)
+
+
+class _Covariance(NamedTuple):
+    """Of N rows of C features, in float64.
+
+    Attributes:
+        number: N.
+        mean: (C,).
+        products: the covariance, with divisor N, (C, C).
+        device: of the rows.
+    """
+
+    number: int
+    mean: Tensor
+    products: Tensor
+    device: torch.device
+
+
+def _sum_covariance(rows: Iterable[Tensor], sharded: bool) -> _Covariance:
     number, total, squares, origin = 0, torch.empty(0), torch.empty(0), torch.empty(0)
     device = torch.device("cpu")
     for part in rows:
@@ -55,9 +77,8 @@ def principal_directions(rows: Iterable[Tensor], count: int, *, sharded: bool = 
     if sharded:
         number = _add_up(number, total)
         total, squares = distributed.reduce_sum(total), distributed.reduce_sum(squares)
-    covariance = squares / number - torch.outer(total / number, total / number)
-    _, vectors = torch.linalg.eigh(covariance)
-    return _fix_signs(vectors.flip(1)[:, :count]).float().contiguous().to(device)
+    products = squares / number - torch.outer(total / number, total / number)
+    return _Covariance(number, origin + total / number, products, device)
 
 
 class Principal(NamedTuple):
@@ -101,6 +122,27 @@ def principal_components(rows: Tensor, share: float, count: int | None = None) -
         directions = (rows - mean).T @ (directions / values[:kept].sqrt()).float().to(rows.device)
     variances = (values[:kept] / (len(rows) - 1)).float().to(rows.device)
     return Principal(mean, _fix_signs(directions.float().to(rows.device)), variances, float(cumulative[kept - 1]))
+
+
+def streamed_components(rows: Iterable[Tensor], share: float, *, sharded: bool = False) -> Principal:
+    """Return the fewest principal components of rows (N_i, D) that hold at least a share of their variance.
+
+    The rows are read once, and none is kept: memory depends on D alone. The components are those of the rows'
+    covariance, in float64. Directions without variance are left out, whatever the share.
+
+    Args:
+        rows: (N_i, D) at a time, two or more in all.
+        share: of the variance to retain, at most 1.
+        sharded: whether each of several processes has rows of its own, at least one, whose sums are to be added up.
+    """
+    number, mean, products, device = _sum_covariance(rows, sharded)
+    values, vectors = _eigen(products)
+    rank = int((values > values[0] * len(values) * torch.finfo(torch.float32).eps).sum())
+    cumulative = values.cumsum(0) / values.sum()
+    kept = min(rank, int((cumulative < share - _ROUNDING).sum()) + 1)
+    directions = _fix_signs(vectors[:, :kept]).float().to(device)
+    variances = (values[:kept] * (number / (number - 1))).float().to(device)
+    return Principal(mean.float().to(device), directions, variances, float(cumulative[kept - 1]))
 
 
 def _eigen(products: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 Everything here is traced by ``torch.export`` with a dynamic batch and converts to OpenVINO.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -114,6 +115,23 @@ def _blur_matrix(length: int, sigma: float, like: Tensor) -> Tensor:
     return like.new_zeros(length, length).scatter_add(1, source, (kernel / kernel.sum()).expand(length, -1))
 
 
+def rotate(images: Tensor, degrees: float) -> Tensor:
+    """Turn images (N, C, H, W) anticlockwise about their centre, in pixels of the same size.
+
+    Corners that lie outside the image are filled with its reflection, as black ones would be learnt as good.
+    """
+    if degrees % 360 == 0:
+        return images
+    height, width = images.shape[2:]
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    y = torch.arange(height, device=images.device, dtype=images.dtype)[:, None] - (height - 1) / 2
+    x = torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2
+    # Where each pixel comes from, in halves of the image's sides.
+    places = torch.stack([(cosine * x - sine * y) * 2 / width, (sine * x + cosine * y) * 2 / height], dim=2)
+    grid = places.expand(len(images), -1, -1, -1)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
 def _join(maps: Sequence[Tensor], covers: Sequence[Cover] | None = None) -> Tensor:
     """Concatenate maps (N, C_i, H_i, W_i), those after the first interpolated to its grid."""
     first, *others = maps
@@ -128,7 +146,10 @@ def _grid(maps: Tensor) -> Size:
 
 
 def patch_embedding(
-    maps: Sequence[Tensor], dimensions: int | None = None, covers: Sequence[Cover] | None = None
+    maps: Sequence[Tensor],
+    dimensions: int | None = None,
+    covers: Sequence[Cover] | None = None,
+    neighbourhood: int = 3,
 ) -> Tensor:
     """Join feature maps into one map of locally aware patch features (PatchCore, arXiv 2106.08265, section 3.1).
 
@@ -143,19 +164,24 @@ def patch_embedding(
         maps: (N, C_i, H_i, W_i), the finest first.
         dimensions: channels of the result at most, or None for all.
         covers: which pixels the positions of each map stand for; None if all grids cover the image exactly.
+        neighbourhood: positions along each side of what is averaged, an odd number; 1 for none.
 
     Returns:
         The embedding (N, D, H_1, W_1).
     """
     share = None if dimensions is None else max(dimensions // len(maps), 1)
-    return _join([_average_patches(feature_map, share, len(maps)) for feature_map in maps], covers)
+    return _join([_average_patches(part, share, len(maps), neighbourhood) for part in maps], covers)
 
 
-def _average_patches(feature_map: Tensor, share: int | None, count: int) -> Tensor:
+def _average_patches(feature_map: Tensor, share: int | None, count: int, neighbourhood: int) -> Tensor:
     """Average a map over neighbourhoods and down to its share of the channels; ``count`` is the number of maps."""
     channels = feature_map.shape[1]
-    # The official pooling splits each channel's 9 values into two windows of 5, which share the centre.
-    average = _average(feature_map, centre=1 if channels == share and count == 2 else 0)
+    if neighbourhood == 3:
+        # The official pooling splits each channel's 9 values into two windows of 5, which share the centre.
+        average = _average(feature_map, centre=1 if channels == share and count == 2 else 0)
+    else:
+        margin = neighbourhood // 2
+        average = F.avg_pool2d(feature_map, neighbourhood, stride=1, padding=margin) if margin else feature_map
     return average if share is None or channels <= share else _pool_channels(average, share)
 
 

@@ -35,20 +35,40 @@ class Model(nn.Module, ABC):
         options: an instance of the options class that the model's spec names.
         image_size: height and width of the images it will see.
         pretrained: load the backbone's weights; False when they will be restored from a run, so nothing is downloaded.
+
+    Attributes:
+        kept: what :meth:`update` needs beside the weights, by names. ``fit`` sets it if ``batches.session.updatable``,
+            and the run keeps it in a file of its own. It is on the CPU.
     """
 
     def __init__(self, options: Any, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__()
         self.options = options
         self.image_size = image_size
+        self.kept: dict[str, Tensor] = {}
 
     @abstractmethod
     def fit(self, batches: Batches) -> None:
-        """Learn from good images: ``batches`` yields (N, 3, H, W), RGB in [0, 1], as often as it is iterated."""
+        """Learn from good images: ``batches`` yields (N, 3, H, W), RGB in [0, 1], as often as it is iterated.
+
+        If the spec says that the model learns from defects, ``batches.defects`` may hold some, and
+        :class:`adcli.nn.LabelledBatches` yields them beside good images, with masks and labels.
+        """
 
     @abstractmethod
     def forward(self, images: Tensor) -> Scores:
         """Score images (N, 3, H, W), RGB in [0, 1]; the score of an image must not depend on the rest of the batch."""
+
+    def update(self, batches: Batches) -> None:
+        """Learn more good images, as if they had been among those of the fit, and set ``kept`` anew.
+
+        The model is restored: it has its weights, and ``kept`` as the fit, or the last update, left it. It is called
+        only if the model's spec says that it is ``updatable``.
+
+        Args:
+            batches: of the images to learn in addition.
+        """
+        raise NotImplementedError
 
     def set_precision(self, precision: torch.dtype) -> None:
         """Have the backbones compute in a precision; what they return stays float32."""

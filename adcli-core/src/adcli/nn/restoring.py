@@ -6,6 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from adcli._files import named_in_text
 from adcli._plugins.registry import Provided, registry
@@ -56,11 +57,18 @@ def restore_model(
     with Undrawn():
         model = build_model(provided, provided.spec.options.parse(options), size, pretrained=False)
     path = weights()
+    tensors = load_tensors(path)
     try:
-        with named_in_text(path) as file:
-            model.restore(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None
+        model.restore(tensors)
     except RunError as error:
         raise RunError(f"{path}: {error.message}.") from None
     return model
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file of a run, on the CPU; raises :class:`RunError` if it cannot be read."""
+    try:
+        with named_in_text(path) as file:
+            return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({one_line(str(error))}).") from None

@@ -64,12 +64,16 @@ class Undrawn(TorchFunctionMode):
 def weights_unavailable(name: str) -> str | None:
     """Return why the weights of a backbone cannot be had now, or None; takes seconds, never a minute.
 
-    Only ``timm:`` and ``torchvision:`` names depend on a hub; other backbones are taken to bring their own.
+    Only ``timm:`` and ``torchvision:`` names depend on a hub; other backbones are taken to bring their own. Of ``A+B``,
+    those of both are needed.
     """
-    prefix, _, argument = name.partition(":")
-    if prefix == "timm":
-        return timm_unavailable(argument)
-    return torchvision_unavailable(argument) if prefix == "torchvision" else None
+    for one in name.split("+"):
+        prefix, _, argument = one.strip().partition(":")
+        find = {"timm": timm_unavailable, "torchvision": torchvision_unavailable}.get(prefix)
+        reason = find(argument) if find else None
+        if reason:
+            return reason
+    return None
 
 
 def timm_unavailable(argument: str) -> str | None:

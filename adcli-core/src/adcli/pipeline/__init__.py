@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from adcli.pipeline._task import carry_out
     from adcli.pipeline._train import resume, train
     from adcli.pipeline._train_categories import CategoryResult, TrainedCategories, train_categories
+    from adcli.pipeline._update import update
     from adcli.pipeline._verify import Verification, record_masters, verify
     from adcli.report.map_files import write_map, write_mask
     from adcli.runs.calibrations import KeptCalibration
@@ -116,6 +117,7 @@ __all__ = [
     "sweep",
     "train",
     "train_categories",
+    "update",
     "verify",
     "write_comparison",
     "write_map",
@@ -146,6 +148,7 @@ _HOMES = {
     "adcli.pipeline._task": ("carry_out",),
     "adcli.pipeline._train": ("resume", "train"),
     "adcli.pipeline._train_categories": ("CategoryResult", "TrainedCategories", "train_categories"),
+    "adcli.pipeline._update": ("update",),
     "adcli.pipeline._verify": ("Verification", "record_masters", "verify"),
     "adcli.report.map_files": ("write_map", "write_mask"),
     "adcli.runs.settings": ("TrainSettings",),

@@ -110,7 +110,8 @@ def read_drawn(reference: str, fitted: Collection[str], rule: PartRule | None, p
     where = f"--audit {reference}"
     loaded = load_data(reference, {}, all_good=True, part=rule.pattern if rule else "")
     say(loaded.splits.left_out, progress.note)
-    samples = [*loaded.splits.train, *loaded.splits.test, *loaded.splits.validation]
+    splits = loaded.splits
+    samples = [*splits.train, *splits.defects, *splits.test, *splits.validation]
     unlabelled = [sample for sample in samples if sample.label is None]
     if unlabelled:
         raise DataError(

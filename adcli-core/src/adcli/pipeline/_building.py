@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adcli._commands import install_command
-from adcli._plugins.registry import registry
 from adcli.data.coverage import STEP, choose_size, find_typical, say_coverage
 from adcli.data.decoding import Size
 from adcli.data.framing import Framing, parse_size
@@ -13,13 +12,20 @@ from adcli.data.samples import Splits
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.data.splitting import content_digests
 from adcli.data.tiling import choose_tiles
-from adcli.errors import AdcliError, DataError
-from adcli.nn.backbones import FALLBACK, UNTRAINED_FALLBACK, sketch_backbone, spread_layers
+from adcli.errors import AdcliError, BackboneError, DataError
+from adcli.nn.backbones import (
+    UNTRAINED_FALLBACK,
+    find_backbone,
+    sketch_backbone,
+    split_layers,
+    split_names,
+    spread_layers,
+)
 from adcli.nn.weights import weights_unavailable
-from adcli.options import BackboneOptions, Options
+from adcli.options import BackboneOptions, Options, spell_list
 from adcli.progress import Progress
 from adcli.runs.settings import BATCH_SIZE, TrainSettings, anchor_paths, framing
-from adcli.specs import ModelSpec
+from adcli.specs import FALLBACK, ModelSpec
 
 
 def name_absolutely(settings: TrainSettings, data: Data) -> TrainSettings:
@@ -175,7 +181,7 @@ def choose_options(spec: ModelSpec, settings: TrainSettings, progress: Progress)
         return ChosenOptions(options)
     replaceable = options.weights is None and "backbone" not in values
     reason = weights_unavailable(options.backbone) if replaceable else None
-    chosen = options if reason is None else _fall_back(options, reason, progress)
+    chosen = options if reason is None else _fall_back(spec, options, reason, progress)
     if "layers" not in values:
         chosen = _choose_layers(chosen, "norm" not in values, progress)
     return ChosenOptions(chosen) if reason is None else ChosenOptions(chosen, options.backbone, reason)
@@ -190,24 +196,42 @@ def _choose_layers(options: BackboneOptions, norm: bool, progress: Progress) -> 
         progress: what is told.
     """
     try:
-        sketch = sketch_backbone(options.backbone)
+        names = split_names(options.backbone)
+        sketches = list(map(sketch_backbone, names))
+        lists = split_layers(options.layers, names)
     except AdcliError:
         # What is wrong is said when the backbone is made.
         return options
-    if sketch.layer_kind != "block" or sketch.layer_count is None:
+    depths = [sketch.layer_count if sketch.layer_kind == "block" else None for sketch in sketches]
+    if not any(depths):
         return options
-    layers = spread_layers(sketch.layer_count, len(options.layers))
-    listed = ",".join(map(str, layers))
-    chosen = replace(options, layers=layers, norm=norm or options.norm)
-    normed = ", with its final norm" if chosen.norm else ""
-    progress.note(f"backbone {options.backbone}: blocks {listed} of {sketch.layer_count}{normed} (-o layers={listed})")
-    return chosen
+    chosen = [
+        layers if depth is None else spread_layers(depth, len(layers))
+        for layers, depth in zip(lists, depths, strict=True)
+    ]
+    norm = norm or options.norm
+    given = spell_list(chosen if len(chosen) > 1 else chosen[0])
+    for name, layers, depth in zip(names, chosen, depths, strict=True):
+        if depth is not None:
+            blocks, normed = spell_list(layers), ", with its final norm" if norm else ""
+            progress.note(f"backbone {name}: blocks {blocks} of {depth}{normed} (-o layers={given})")
+    return replace(options, layers=tuple(chosen) if len(chosen) > 1 else chosen[0], norm=norm)
 
 
-def _fall_back(options: BackboneOptions, reason: str, progress: Progress) -> BackboneOptions:
-    if registry().backbones.get(FALLBACK) is not None:
-        progress.note(f"backbone {options.backbone}: {reason} Using '{FALLBACK}' instead.")
-        return replace(options, backbone=FALLBACK)
+def _is_offered(backbone: str) -> bool:
+    try:
+        for name in split_names(backbone):
+            find_backbone(name)
+    except BackboneError:
+        return False
+    return True
+
+
+def _fall_back(spec: ModelSpec, options: BackboneOptions, reason: str, progress: Progress) -> BackboneOptions:
+    for name in (spec.stand_in, FALLBACK):
+        if _is_offered(name):
+            progress.note(f"backbone {options.backbone}: {reason} Using '{name}' instead.")
+            return replace(options, backbone=name)
     progress.note(
         f"warning: backbone {options.backbone}: {reason} Using '{UNTRAINED_FALLBACK}', which has learnt nothing: "
         f"expect poor results. Use -o weights=FILE, or type: {install_command('adcli-embedded')}"

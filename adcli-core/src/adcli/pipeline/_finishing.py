@@ -63,6 +63,7 @@ class Ending:
         partial: the run's folder, which holds weights and calibration.
         content: of its ``run.yaml``.
         weights: digest of its weights.
+        updating: digest of what updates need; empty if nothing is kept for them.
         scorer: scores with the fitted and calibrated model.
         laps: how long the parts took so far.
         progress: receives progress and notes.
@@ -72,6 +73,7 @@ class Ending:
     partial: PartialRun
     content: dict[str, Any]
     weights: str
+    updating: str
     scorer: Scorer
     laps: Laps
     progress: Progress
@@ -105,7 +107,7 @@ class Ending:
 
     def _list_seen(self) -> list[SeenImage]:
         job = self.job
-        return list_seen(job.settings, job.plan, job.data.splits.test, job.source.digests)
+        return [*job.earlier, *list_seen(job.settings, job.plan, job.data.splits.test, job.source.digests)]
 
     def _give_up(self, error: Exception) -> AdcliError:
         """Remove what an evaluation has written, so that a full disk has room for the rest; return what to say."""
@@ -131,6 +133,7 @@ class Ending:
         self.partial.write(IMAGES_FILE, content)
         record = {name: value for name, value in job.record.items() if name != BEGAN_WITH} | {
             "weights": self.weights,
+            **({"updating": self.updating} if self.updating else {}),
             "images": hashlib.sha256(content).hexdigest(),
             "device": str(job.device),
             "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},

@@ -55,7 +55,7 @@ def read_given(data: str, fitted: Collection[str], progress: Progress, parts: Pa
     refuse_more_views(loaded.splits.train, parts)
     digests = digests_of(paths, skip_unreadable=True)
     guarded = guard(paths, digests, fitted, where, "give good images that it has not seen")
-    others = _count_others([*loaded.splits.test, *loaded.splits.validation])
+    others = _count_others([*loaded.splits.defects, *loaded.splits.test, *loaded.splits.validation])
     part_of = {sample.image: sample.part for sample in loaded.splits.train if parts and sample.part}
     if parts and not part_of:
         raise OptionError(f"{where}: its images name no parts; say which they show with --part.")

@@ -121,12 +121,26 @@ def _of_run(run: Run, pattern: str, progress: Progress) -> tuple[Splits, list[Pa
         splits = load_data(run.settings["data"], dict(run.settings["data_options"]), part=pattern).splits
     apart = parse_calibration(str(run.settings["calibration"]))
     beside = images_in([apart]) if isinstance(apart, Path) else ()
-    good = [*_list_good(splits), *beside, *_of_calibration(run, progress)]
+    learnt = [sample.image for sample in load_updates(run, pattern, progress)]
+    good = [*_list_good(splits), *beside, *learnt, *_of_calibration(run, progress)]
     used = {image.digest for image in read_images(run.path) if image.role in ("held-out", "calibration", "test")}
     used |= set(run.calibration.digests)
     paths = list(dict.fromkeys(good))
     digests = digests_of(paths, skip_unreadable=True)
     return splits, [path for path, digest in zip(paths, digests, strict=True) if digest in used]
+
+
+def load_updates(run: Run, pattern: str, progress: Progress) -> list[Sample]:
+    """Return the good images of the data that a run was updated with, as far as they are there."""
+    found: list[Sample] = []
+    for step in run.record.get("updates", ()):
+        try:
+            data = load_data(step["data"], dict(step["data_options"]), all_good=True, part=pattern)
+        except AdcliError as error:
+            progress.note(f"warning: images that {run.name} learnt in an update are not there: {error.message}")
+        else:
+            found += data.splits.train
+    return found
 
 
 def _of_calibration(run: Run, progress: Progress) -> list[Path]:

@@ -18,6 +18,8 @@ from adcli.runs.settings import TrainSettings
 from adcli.scoring.thresholds import CalibrationPlan
 
 _DECIDING = {
+    "known-defect": "the known defects",
+    "known defects' masks": "the masks of the known defects",
     "held-out": "the good images that set the threshold",
     "calibration": "the images of --calibration",
     "validation": "the validation images",
@@ -74,6 +76,8 @@ def list_inputs(
     digests: dict[str, str] = {
         role: _digest(image.digest for image in images if image.role == role) for role in sorted(roles)
     }
+    if plan.defects:
+        digests["known defects' masks"] = _digest_labels(plan.defects, known)
     if test:
         digests[_LABELS] = _digest_labels(test, known)
     for name in options.to_dict():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
@@ -33,6 +33,7 @@ class KeptFit(TypedDict):
 
     weights: str
     timings: dict[str, float]
+    updating: NotRequired[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class Job:
         inputs: all else that is given; of several processes, only the first one knows it.
         training: the good images, by names relative to the folder that they have in common.
         kept_fit: of a training that was continued after its fit, what :class:`KeptFit` says; None if it is to fit.
+        origin: the run whose model learns more, of an update; None if a new model is fitted.
+        earlier: the images that the origin's model was fitted to.
     """
 
     settings: TrainSettings
@@ -59,6 +62,8 @@ class Job:
     training: Sequence[SeenImage]
     inputs: Inputs
     kept_fit: KeptFit | None = None
+    origin: Run | None = None
+    earlier: Sequence[SeenImage] = ()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from adcli.runs.run import (
     NOTE_FILE,
     PARTIAL,
     RUN_FILE,
+    UPDATING_FILE,
     WEIGHTS_FILE,
     Run,
     read_run_file,
@@ -37,6 +38,7 @@ _EVALUATION = (METRICS_FILE, SCORES_FILE, PARTS_FILE, REPORT_FILE, ORIGIN_FILE)
 _TOP = (
     RUN_FILE,
     WEIGHTS_FILE,
+    UPDATING_FILE,
     CALIBRATION_FILE,
     IMAGES_FILE,
     NOTE_FILE,

@@ -28,6 +28,7 @@ def plan_calibration(
     digests: Sequence[str],
     progress: Progress | None = None,
     files: dict[Path, str] | None = None,
+    defects: Sequence[Sample] = (),
 ) -> CalibrationPlan:
     """Decide by the digests of files which images calibrate: no test images, nor, but in folds, those that are fitted.
 
@@ -39,6 +40,7 @@ def plan_calibration(
         digests: of their files.
         progress: is told what is left out.
         files: digests of files that were read already; takes up those that are read for this.
+        defects: known defects that the model learns from; neither they nor copies of them calibrate.
 
     Raises:
         DataError: too few images to hold some out, or no labelled validation images; or none that may calibrate.
@@ -48,7 +50,8 @@ def plan_calibration(
     files = {} if files is None else files
     tested = set() if chosen is None and settings.threshold != "f1" else _digests_of_samples(splits.test, files)
     known = dict(zip(items, digests, strict=True))
-    plan = _begin(settings, splits, items)
+    learnt = _digests_of_samples(defects, files)
+    plan = replace(_begin(settings, splits, items), defects=defects)
     rule = plan.parts
     if isinstance(chosen, float):
         fit, good = _hold_out(plan, chosen, settings.seed)
@@ -62,14 +65,14 @@ def plan_calibration(
     elif chosen is not None:
         good, found = _list_folder(chosen, settings, files, note)
         plan = replace(plan, method="folder", part_of={**plan.part_of, **_name_parts(rule, good, settings, splits)})
-        plan = _guard_good(plan, good, found, settings, note, set(digests), tested)
+        plan = _guard_good(plan, good, found, settings, note, learnt | set(digests), tested)
     if not plan.fit:
         raise DataError("no good images to fit on are left.")
     if settings.shots is not None:
         plan = replace(plan, fit=_draw_shots(plan, settings.shots, settings.seed))
         note(f"--shots {settings.shots}: fitted to {len(plan.fit)} of {len(items)} good images.")
     if settings.threshold == "f1":
-        fitted = {known[item] for item in plan.fit}
+        fitted = learnt | {known[item] for item in plan.fit}
         validation = _validation_samples(settings, splits, fitted, tested, files, note)
         return replace(plan, method="f1", chosen_by=plan.method, validation=validation)
     return plan if settings.threshold is None else _with_value(plan, settings.threshold)
@@ -132,12 +135,12 @@ def _guard_good(
 
 def find_rule(settings: TrainSettings, splits: Splits) -> PartRule | None:
     """Return how the parts of a data set are told; None if each of its photographs is a part."""
-    if not any(sample.part for sample in (*splits.train, *splits.test)):
+    if not any(sample.part for sample in (*splits.train, *splits.defects, *splits.test)):
         if settings.views is not None:
             raise OptionError(f"--views {settings.views}: the images name no parts; say which they show with --part.")
         return None
     rule = PartRule(settings.part or str(settings.data_options.get("part", "")), settings.views or 0)
-    refuse_more_views((*splits.train, *splits.test, *splits.validation), rule)
+    refuse_more_views((*splits.train, *splits.defects, *splits.test, *splits.validation), rule)
     return rule
 
 
@@ -147,7 +150,7 @@ def _name_parts(
     """Return the parts that the images of ``--calibration DIR`` show, none of which is one of the data's."""
     where = f"--calibration {settings.calibration}"
     named = assign_parts_of_folder([Sample(item.path, "good") for item in items], rule, where)
-    refuse_straddling({"training": splits.train, "test": splits.test, where: named})
+    refuse_straddling({"training": [*splits.train, *splits.defects], "test": splits.test, where: named})
     return {sample.image: sample.part for sample in named if sample.part}
 
 
@@ -220,7 +223,7 @@ def _validation_samples(
     if settings.validation is not None:
         where = f"--validation {settings.validation}"
         samples = list_labelled(Path(settings.validation), note, find_rule(settings, splits))
-        refuse_straddling({"training": splits.train, "test": splits.test, where: samples})
+        refuse_straddling({"training": [*splits.train, *splits.defects], "test": splits.test, where: samples})
     kept = guard_samples(
         samples,
         fitted,

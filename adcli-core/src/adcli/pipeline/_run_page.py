@@ -162,10 +162,11 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
     """Return what was run, in a few words each."""
     settings, record = run.settings, run.record
     options, data, plugin = settings["options"], record["data"], record["plugin"]
+    learnt = " and ".join(map(_name, [settings["data"], *(step["data"] for step in record.get("updates", ()))]))
     facts = {
         "model": f"{settings['model']} ({plugin['distribution']} {plugin['version']})",
         "backbone": str(options["backbone"]) + _replaced(record["backbone"]) if "backbone" in options else "",
-        "learnt from": f"{data['fitted']} good images of {_name(settings['data'])}, {data['held_out']} held out",
+        "learnt from": f"{data['fitted']} good images of {learnt}, {data['held_out']} held out",
         "tested": count_labels(tested) if tested else "",
         "size": _say_size(settings),
         "looked at": _looked_at(settings),
@@ -216,6 +217,8 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flat(f"{prefix}.{name}" if prefix else str(name), inner)
+    elif isinstance(value, (list, tuple)) and any(isinstance(inner, Mapping) for inner in value):
+        yield from _flat(prefix, {str(number): inner for number, inner in enumerate(value, 1)})
     elif isinstance(value, (list, tuple)):
         yield prefix, ", ".join(map(str, value))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from adcli.data.fingerprint import relative_names
 from adcli.data.guarding import digests_of
 from adcli.data.samples import Sample
-from adcli.runs.images import Role, SeenImage
+from adcli.runs.images import LEARNT_FROM, Role, SeenImage
 from adcli.runs.settings import TrainSettings, parse_calibration
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.thresholds import CalibrationPlan
@@ -40,6 +40,7 @@ def _paths_by_role(
     apart = isinstance(parse_calibration(settings.calibration), Path)
     return {
         "fitted": [item.path for item in plan.fit],
+        "known-defect": [sample.image for sample in plan.defects],
         "held-out": [] if apart else good,
         "calibration": good if apart else [],
         "validation": [sample.image for sample in plan.validation],
@@ -70,7 +71,8 @@ class KnownImages:
         )
         if calibration.method == "f1":
             calibrated |= roles.get("validation", set())
-        return cls(roles.get("fitted", set()), calibrated - roles.get("fitted", set()))
+        fitted = {digest for role in LEARNT_FROM for digest in roles.get(role, ())}
+        return cls(fitted, calibrated - fitted)
 
     def count(self, tested: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Return what ``metrics.json`` says of test images that the run knows: nothing if it knows none.

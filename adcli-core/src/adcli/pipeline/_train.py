@@ -1,7 +1,7 @@
 """Training: from settings to a finished run folder.
 
 :func:`train` decides everything before it computes anything (:func:`_prepare`), and then fits, calibrates, evaluates
-and finishes the run (:func:`_fit_to_finish`). Of several processes that torchrun started, all fit, and the first alone
+and finishes the run (:func:`fit_to_finish`). Of several processes that torchrun started, all fit, and the first alone
 does the rest and says anything.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from adcli import __version__, _system
 from adcli._changes import inside
@@ -50,7 +51,7 @@ from adcli.nn.batches import Batches, Session
 from adcli.nn.devices import make_repeatable, pick_device, pick_precision, repeatable
 from adcli.nn.foreseeing import check_images, foreseeing
 from adcli.nn.model import Model
-from adcli.nn.restoring import build_model, restore_model
+from adcli.nn.restoring import build_model, load_tensors, restore_model
 from adcli.nn.runtime import ModelRuntime
 from adcli.options import Options
 from adcli.pipeline._building import (
@@ -64,6 +65,7 @@ from adcli.pipeline._building import (
 from adcli.pipeline._finishing import Ending, Laps, conclude
 from adcli.pipeline._inputs import Changes, Inputs, compare_inputs, list_inputs
 from adcli.pipeline._job import BEGAN_WITH, Job, KeptFit, Trained
+from adcli.pipeline._known_defects import choose_defects
 from adcli.pipeline._manage import list_made
 from adcli.pipeline._moved_images import describe_difference
 from adcli.pipeline._plan import plan_calibration
@@ -74,7 +76,7 @@ from adcli.runs.calibrations import KeptCalibration, kept_files, now
 from adcli.runs.find import find_interrupted
 from adcli.runs.images import SeenImage, format_images, parse_images
 from adcli.runs.partial import CHECKPOINTS, TRAINING_FILE, PartialRun, check_free
-from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, WEIGHTS_FILE, Run, blaming
+from adcli.runs.run import CALIBRATION_FILE, FORMAT, RUN_FILE, UPDATING_FILE, WEIGHTS_FILE, Run, blaming
 from adcli.runs.settings import FIELDS, NOT_SETTINGS, TrainSettings, check_places, framing
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
@@ -161,6 +163,9 @@ def _go_on(
     content.setdefault("command", "")
     if "weights" in content["record"]:
         return _share(None if partial is None else Trained(conclude(partial, progress), None))
+    if "updates" in content["record"]:
+        command = quote("adcli", "runs", "rm", reference)
+        raise RunError(f"{reference}: is an update that was interrupted; remove it, and update again: {command}")
     settings = TrainSettings.parse({k: v for k, v in content.items() if k not in NOT_SETTINGS})
     where = Path(reference) if partial is None else partial.folder
     before = content["record"]
@@ -269,10 +274,11 @@ def _find_kept_fit(partial: PartialRun | None, record: Mapping[str, Any], progre
     kept: KeptFit | None = record.get("fit")
     if partial is None or kept is None:
         return None
-    path = partial.folder / WEIGHTS_FILE
-    if not path.is_file() or file_digest(path) != kept["weights"]:
-        progress.note(f"{path}: is missing or damaged; fitting again.")
-        return None
+    for name, digest in ((WEIGHTS_FILE, kept["weights"]), (UPDATING_FILE, kept.get("updating"))):
+        path = partial.folder / name
+        if digest is not None and (not path.is_file() or file_digest(path) != digest):
+            progress.note(f"{path}: is missing or damaged; fitting again.")
+            return None
     return kept
 
 
@@ -285,6 +291,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     """Decide all there is to decide, from the settings and the data."""
     provided = registry().models[settings.model]
     spec = provided.spec
+    _check_updatable(spec, settings, progress)
     chosen = _choose_options(spec, settings, progress)
     device = pick_device(settings.device)
     data = load_data(settings.data, settings.data_options, part=settings.part or "")
@@ -298,7 +305,8 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     items, digests = read_good_images(data.splits, spec, source, progress)
     say(source.left_out, progress.note, "note")
     files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
-    plan = plan_calibration(settings, spec, data.splits, items, digests, progress, files)
+    defects = choose_defects(spec, data.splits, source, files, progress)
+    plan = plan_calibration(settings, spec, data.splits, items, digests, progress, files, defects)
     if torchrun.rank() == 0:
         plan = keep_usable(settings, data.splits.test, plan, source, progress)
     if torchrun.world_size() > 1:
@@ -329,6 +337,13 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
         training=_name_training(items, digests),
         inputs=inputs,
     )
+
+
+def _check_updatable(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> None:
+    if settings.updatable and spec.updatable == "no":
+        raise OptionError(f"--updatable: {spec.name} cannot learn more images once it is fitted; leave it out.")
+    if settings.updatable and spec.updatable == "always":
+        progress.note(f"--updatable: is not needed; any run of {spec.name} can be updated.")
 
 
 def _complete(settings: TrainSettings, options: Options, size: Size, batch_size: int) -> TrainSettings:
@@ -401,13 +416,14 @@ def _record(
 ) -> dict[str, Any]:
     """Return what is known of a run before it begins."""
     plugin, ignored = provided.plugin, source.framing.ignored
+    known = {"defects": count_labels(plan.defects)} if plan.defects else {}
     return {
         "core": __version__,
         "model": provided.spec.name,
         "image_size": list(size),
         "plugin": {"distribution": plugin.distribution, "version": plugin.version},
         "backbone": {"default_not_available": chosen.default_backbone, "reason": chosen.reason},
-        "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test)},
+        "data": {"fitted": len(plan.fit), "held_out": len(plan.good), "test": count_labels(data.splits.test), **known},
         **({"processes": torchrun.world_size()} if torchrun.world_size() > 1 else {}),
         **({} if ignored is None else {"ignore": ignored_digest(ignored)}),
     }
@@ -440,7 +456,7 @@ def _check_processes(plan: CalibrationPlan, items: Sequence[Item]) -> None:
         )
     if len(plan.fit) < processes:
         raise DataError(f"{processes} processes, but {len(plan.fit)} good image(s) to fit on; start fewer processes.")
-    names = relative_names(item.path for item in items)
+    names = relative_names([*(item.path for item in items), *(sample.image for sample in plan.defects)])
     if torchrun.on_first(lambda: names) != names:
         raise DataError("the images are not those of the first process; give every machine the same --data.")
 
@@ -455,7 +471,7 @@ def _carry_out(job: Job, partial: PartialRun | None, content: dict[str, Any], pr
     try:
         # The caller's random numbers and flags of torch are as they were afterwards.
         with repeatable(job.settings.seed):
-            trained = _fit_to_finish(job, partial, content, progress)
+            trained = fit_to_finish(job, partial, content, progress)
         return _share(trained)
     except AdcliError as error:
         with contextlib.suppress(StorageError):
@@ -503,7 +519,7 @@ def _share(trained: Trained | None) -> Trained:
     return Trained(Run(path, values["settings"], values["record"], calibration), None)
 
 
-def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
+def fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progress: Progress) -> Trained:
     """Make the run: weights, calibration, evaluation, page, and last of all ``run.yaml``."""
     partial.write(TRAINING_FILE, format_images([*job.training, *job.inputs.images]))
     partial.log(f"adcli {__version__}, torch {torch.__version__}, {job.device}: {content['command'] or 'from Python'}")
@@ -539,6 +555,7 @@ def _fit_to_finish(job: Job, partial: PartialRun, content: dict[str, Any], progr
         partial=partial,
         content=content,
         weights=kept["weights"],
+        updating=kept.get("updating", ""),
         scorer=scorer,
         laps=laps,
         progress=progress,
@@ -556,7 +573,11 @@ def _fit_and_keep(
     """Fit, and put the weights where a resumed training finds them, whatever fails after this."""
     model = _fit(job, job.plan.fit, progress, partial.folder / CHECKPOINTS, partial, laps)
     laps.end("fit")
-    kept = KeptFit(weights=_save_weights(model, partial.folder / WEIGHTS_FILE), timings=dict(laps.seconds))
+    kept = KeptFit(weights=_save(model.weights(), partial.folder / WEIGHTS_FILE), timings=dict(laps.seconds))
+    if model.kept:
+        path = partial.folder / UPDATING_FILE
+        kept["updating"] = _save(model.kept, path)
+        progress.note(f"kept for updates: {path.stat().st_size / 1e6:.1f} MB ({UPDATING_FILE}).")
     record = {**job.record, "fit": dict(kept)}
     partial.write(RUN_FILE, seal({"format": FORMAT, **content, "record": record}))
     return model, kept
@@ -567,6 +588,16 @@ def _restore_fit(job: Job, partial: PartialRun) -> Model:
     made, by, options = job.record["model"], job.record["plugin"], job.settings.options
     path = partial.folder / WEIGHTS_FILE
     return restore_model(made, by, options, job.size, lambda: path, partial.folder).to(job.device)
+
+
+def _begin(job: Job) -> Model:
+    """Return the model that is to learn: a new one, or that of the run which is updated."""
+    if job.origin is None:
+        return build_model(job.provided, job.options, job.size, pretrained=True)
+    model, kept = job.origin.restore(), job.origin.verified_updating()
+    if kept is not None:
+        model.kept = load_tensors(kept)
+    return model
 
 
 def _fit(
@@ -582,16 +613,24 @@ def _fit(
     Every random choice follows the seed. ``partial`` logs what a plugin failed of, and ``laps`` how long making took.
     """
     make_repeatable(job.settings.seed)
-    model = build_model(job.provided, job.options, job.size, pretrained=True).to(job.device)
+    model = _begin(job).to(job.device)
     if laps is not None:
         laps.end("build")
     model.set_precision(job.precision)
-    session = Session(progress, job.device, job.precision, checkpoints)
-    batches = Batches(items, job.source, batch_size=job.batch_size, seed=job.settings.seed, session=session)
+    updatable = job.settings.updatable or job.origin is not None
+    session = Session(progress, job.device, job.precision, checkpoints, updatable)
+    batches = Batches(
+        items,
+        job.source,
+        batch_size=job.batch_size,
+        seed=job.settings.seed,
+        session=session,
+        defects=job.plan.defects,
+    )
     check_images(min(job.batch_size, len(items)), *job.size, job.device)
     try:
         with foreseeing(model):
-            model.fit(batches)
+            (model.fit if job.origin is None else model.update)(batches)
     except AdcliError:
         raise
     except Exception as error:
@@ -607,11 +646,11 @@ def _fit(
     return model.eval()
 
 
-def _save_weights(model: Model, path: Path) -> str:
-    """Write the weights so that their name never stands for half of them; returns their digest."""
+def _save(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors so that the file's name never stands for half of them; returns the file's digest."""
     temporary = path.with_name(f".{path.name}.new")
     try:
-        save_file(model.weights(), temporary)
+        save_file(dict(tensors), temporary)
         # safetensors' own files are for their owner alone.
         shutil.copymode(path.with_name(RUN_FILE), temporary)
         sync(temporary)

@@ -1,6 +1,7 @@
 """Plots as SVG, drawn by matplotlib in the page's own colours, so that they follow its light or dark mode."""
 
 import io
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ FAR = 8
 
 DOTS = 2000
 """Scores of a stream that are drawn, at most."""
+
+BELOW, RIGHT, ABOVE = 0.5, 0.2, 0.3
+"""Inches beside the axes, for labels and a title."""
+
+SHARES, VALUES = 0.65, 0.9
+"""Inches left of the axes, where they show shares, and where they show values of up to seven characters."""
 
 THRESHOLD = "threshold"
 """What shows the threshold in a drawing; its identifier ends so, and the page's script moves it."""
@@ -65,12 +72,12 @@ def histogram(scores: Floats, is_defect: Flags, held_out: Floats, threshold: flo
         classes = (("good", "good", ~is_defect), ("defective", "defect", is_defect))
         for label, colour, chosen in classes:
             if chosen.any():
-                axes.hist(
-                    scores[chosen], edges, color=COLOURS[colour], alpha=0.65, label=f"{label}, {chosen.sum()} tested"
-                )
+                counts = np.histogram(scores[chosen], edges)[0]
+                label = f"{label}, {chosen.sum()} tested"
+                axes.stairs(counts, edges, fill=True, color=COLOURS[colour], alpha=0.65, label=label)
         if len(held_out):
             label = f"good, {len(held_out)} that set the threshold"
-            axes.hist(held_out, edges, histtype="step", color=COLOURS["held"], linewidth=1.4, label=label)
+            axes.stairs(np.histogram(held_out, edges)[0], edges, color=COLOURS["held"], linewidth=1.4, label=label)
         if threshold is not None:
             line = axes.axvline(threshold, color=COLOURS["ink"], linestyle="--", linewidth=1.2, label="threshold")
             line.set_gid(THRESHOLD)
@@ -79,7 +86,7 @@ def histogram(scores: Floats, is_defect: Flags, held_out: Floats, threshold: flo
         axes.set_xlabel(f"{unit} score, logarithmic" if logarithmic else f"{unit} score")
         axes.set_ylabel(f"{unit}s")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+        _put_legend_above(axes, columns=2)
 
     return _drawn("histogram", draw, (5.9, 3.4))
 
@@ -100,7 +107,7 @@ def roc(scores: Floats, is_defect: Flags, threshold: float | None, unit: str = "
         _unit(axes, f"share of good {unit}s rejected", f"share of defective {unit}s found")
         axes.set_title(f"ROC, area {auroc(counts):.3f}", fontsize=11)
 
-    return _drawn("roc", draw, (3.6, 3.4))
+    return _drawn("roc", draw, (3.6, 3.4), SHARES)
 
 
 def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None, unit: str = "image") -> str:
@@ -118,7 +125,7 @@ def precision_recall(scores: Floats, is_defect: Flags, threshold: float | None, 
         _unit(axes, f"recall: share of defective {unit}s found", "precision: defective among rejected")
         axes.set_title(f"Precision and recall, AP {average_precision(counts):.3f}", fontsize=11)
 
-    return _drawn("precision", draw, (3.6, 3.4))
+    return _drawn("precision", draw, (3.6, 3.4), SHARES)
 
 
 def course(scores: Floats, calibrating: Floats, threshold: float | None, span: tuple[int, int, int] | None) -> str:
@@ -155,7 +162,7 @@ def course(scores: Floats, calibrating: Floats, threshold: float | None, span: t
         if scores.min() > 0 and scores.max() > FAR * np.median(scores):
             axes.set_yscale("log")
         axes.set(xlabel="image", ylabel="image score", xlim=(0.5, len(scores) + 0.5))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+        _put_legend_above(axes, columns=3)
 
     return _drawn("course", draw, (9.0, 3.4))
 
@@ -169,9 +176,17 @@ def evidence(statistics: Floats, alarm: float, span: tuple[int, int, int] | None
         _show_span(axes, span)
         axes.set_yscale("log")
         axes.set(xlabel="image", ylabel="R, logarithmic", xlim=(0.5, len(statistics) + 0.5))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+        _put_legend_above(axes, columns=3)
 
     return _drawn("evidence", draw, (9.0, 2.6))
+
+
+def _put_legend_above(axes: "Axes", columns: int) -> None:
+    """Put a legend over the axes, and leave room for its rows."""
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
+    figure = axes.figure
+    rows = math.ceil(len(legend.get_texts()) / columns)
+    figure.subplots_adjust(top=1 - (0.12 + 0.2 * rows) * figure.dpi / figure.bbox.height)
 
 
 def _show_span(axes: "Axes", span: tuple[int, int, int] | None) -> None:
@@ -200,13 +215,16 @@ def _unit(axes: "Axes", across: str, up: str) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=across, ylabel=up, aspect="equal")
 
 
-def _drawn(name: str, draw: Callable[["Axes"], None], inches: tuple[float, float]) -> str:
+def _drawn(name: str, draw: Callable[["Axes"], None], inches: tuple[float, float], left: float = VALUES) -> str:
     """Return a figure as an SVG element, whose identifiers begin with ``name`` and whose colours are the page's."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=inches, layout="constrained")
+        # Matplotlib's own layouts draw everything twice more to find margins that hardly differ.
+        figure = Figure(figsize=inches)
+        width, height = inches
+        figure.subplots_adjust(left / width, BELOW / height, 1 - RIGHT / width, 1 - ABOVE / height)
         axes = figure.add_subplot()
         draw(axes)
         text = io.StringIO()

@@ -18,8 +18,11 @@ from adcli.runs.run import RUN_FILE, read_run_file
 IMAGES_FILE = "images.csv"
 COLUMNS = ("name", "digest", "role")
 
-Role = Literal["fitted", "held-out", "calibration", "validation", "test"]
+Role = Literal["fitted", "known-defect", "held-out", "calibration", "validation", "test"]
 """What an image was used for; ``calibration`` are good images of a folder of their own, and folds are ``fitted``."""
+
+LEARNT_FROM: tuple[Role, ...] = ("fitted", "known-defect")
+"""What images were used for that the model knows."""
 
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
 
@@ -73,8 +76,8 @@ def parse_images(path: Path) -> list[SeenImage]:
 
 
 def fitted_digests(run_path: Path) -> frozenset[str]:
-    """Return the digests of the images that a run's model was fitted to; raises as :func:`read_images`."""
-    return frozenset(image.digest for image in read_images(run_path) if image.role == "fitted")
+    """Return the digests of the images that a run's model learnt from; raises as :func:`read_images`."""
+    return frozenset(image.digest for image in read_images(run_path) if image.role in LEARNT_FROM)
 
 
 def _read(path: Path) -> bytes:

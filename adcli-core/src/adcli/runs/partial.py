@@ -17,7 +17,7 @@ from adcli._locking import Lock, open_regular
 from adcli.errors import OptionError, RunError, StorageError, printable
 from adcli.runs.find import LAST, new_run_path
 from adcli.runs.removing import PLAN_FILE, UNNAMED, finish_removals, list_left, remove_files
-from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, WEIGHTS_FILE, Run, read_run_file
+from adcli.runs.run import FORMAT, PARTIAL, RUN_FILE, UPDATING_FILE, WEIGHTS_FILE, Run, read_run_file
 
 LOG_FILE = "log.txt"
 CHECKPOINTS = "checkpoints"
@@ -254,7 +254,8 @@ def list_unfinished(folder: Path) -> list[str]:
     found = list(filter(is_unfinished, folder.rglob(".adcli-*.tmp")))
     for place in (folder, folder / CHECKPOINTS):
         found += [path for path in place.glob(".tmp*") if _OF_SAFETENSORS.fullmatch(path.name) and _is_tensors(path)]
-    found += [folder / f".{WEIGHTS_FILE}.new", folder / CHECKPOINTS / f".{CHECKPOINT_FILE}"]
+    found += [folder / f".{name}.new" for name in (WEIGHTS_FILE, UPDATING_FILE)]
+    found += [folder / CHECKPOINTS / f".{CHECKPOINT_FILE}"]
     return [path.relative_to(folder).as_posix() for path in found if path.is_file()]
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from adcli._showing import introduce, say_threshold
 from adcli.runs.calibrations import CALIBRATION_FILE as CALIBRATION_FILE
@@ -45,6 +45,9 @@ FORMAT = 3
 PARTIAL = ".partial"
 RUN_FILE = "run.yaml"
 WEIGHTS_FILE = "model.safetensors"
+UPDATING_FILE = "updating.safetensors"
+"""What a model keeps to learn more images later, if it was asked to."""
+
 NOTE_FILE = "note.txt"
 EXPORTS = "exports"
 
@@ -71,12 +74,33 @@ class _Data(TypedDict):
     fitted: Count
     held_out: Count
     test: str
+    defects: NotRequired[str]
     fingerprint: Digest
 
 
 class _Fit(TypedDict):
     weights: Digest
     timings: dict[str, float]
+    updating: NotRequired[Digest]
+
+
+class Update(TypedDict):
+    """An update that a run came about by.
+
+    Attributes:
+        run, weights: name of the run that was updated, and digest of its weights.
+        data, data_options: of the images that were learnt in addition.
+        fingerprint: of those images.
+        fitted, held_out: how many of them were learnt, and how many calibrate.
+    """
+
+    run: str
+    weights: Digest
+    data: str | None
+    data_options: dict[str, Any]
+    fingerprint: Digest
+    fitted: Count
+    held_out: Count
 
 
 class Record(TypedDict, total=False):
@@ -93,6 +117,8 @@ class Record(TypedDict, total=False):
     processes: Ordinal
     ignore: Digest
     fit: _Fit
+    updates: list[Update]
+    updating: Digest
     weights: Digest
     images: Digest
     device: str
@@ -235,14 +261,21 @@ class Run:
 
     def verified_weights(self) -> Path:
         """Return the path of the weights after comparing them with their digest."""
-        path = inside(self.path, WEIGHTS_FILE)
+        return self._verify(WEIGHTS_FILE, self.record["weights"])
+
+    def verified_updating(self) -> Path | None:
+        """Return the path of what updates need, after comparing it with its digest; None if the run keeps nothing."""
+        return self._verify(UPDATING_FILE, self.record["updating"]) if "updating" in self.record else None
+
+    def _verify(self, name: str, expected: str) -> Path:
+        path = inside(self.path, name)
         with noticing_removal(self.path, RUN_FILE):
             try:
                 digest = file_digest(path)
             except OSError as error:
                 reason = f"cannot be read ({error.strerror}); copy the whole run folder again"
                 raise RunError(f"{path}: {reason}.") from None
-        if digest != self.record["weights"]:
+        if digest != expected:
             raise RunError(f"{path}: was changed or damaged since the run (its digest differs); restore it or retrain.")
         return path
 

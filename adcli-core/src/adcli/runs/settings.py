@@ -121,6 +121,7 @@ class TrainSettings(Options):
     options: dict[str, Any] = declare(
         {}, "Option of the model ('adcli models show NAME').", "Model", PAIR, flags=("-o",), complete="model_options"
     )
+    updatable: bool = declare(False, "Keep what 'adcli update' needs to learn more images later.", "Model")
     image_size: str | None = declare(
         None,
         "Size that images, or tiles of them, are resized to; auto has their aspect.",

@@ -42,6 +42,7 @@ class CalibrationPlan:
         left_out: number of images that were not let calibrate, by reason.
         parts: how parts of several photographs are told; None if each photograph is a part.
         part_of: the part that an image shows, for those that show one together with others.
+        defects: known defects that the model learns from; they calibrate nothing.
     """
 
     method: Method
@@ -57,6 +58,7 @@ class CalibrationPlan:
     left_out: Mapping[str, int] = field(default_factory=dict)
     parts: PartRule | None = None
     part_of: Mapping[Path, str] = field(default_factory=dict)
+    defects: Sequence[Sample] = ()
 
     def tell_part(self, path: Path) -> str | Path:
         """Return what tells the part that an image shows: its name, or the image if it is all there is of the part."""

@@ -10,7 +10,7 @@ from adcli._files import exists
 from adcli._plugins.registry import registry
 from adcli.data.references import with_absolute_paths
 from adcli.errors import OptionError, one_line, suggest
-from adcli.options import Options, takes_list, validate
+from adcli.options import Options, spell_list, takes_list, validate
 from adcli.runs.settings import FIELDS, TrainSettings, anchor_paths
 from adcli.specs import ModelSpec
 from adcli.sweeps.cells import NAMED, OPTION, Cell, Factor, name_cell
@@ -299,7 +299,7 @@ def _list_values(options: type[Options], name: str, value: Any) -> list[Any]:
 
 def _show(value: Any) -> Factor:
     if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
+        return spell_list(value)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 

@@ -28,6 +28,9 @@ DECODED = 100
 
 NO_CATEGORY = "no_such_category"
 
+SPLITS = ("train", "defects", "test", "validation")
+"""The lists of samples in :class:`Splits`."""
+
 
 class Subject:
     """A data set under test, with what it is loaded from."""
@@ -78,7 +81,7 @@ class Subject:
 
     def parts(self) -> Iterator[tuple[str, Sequence[Sample]]]:
         """Yield the splits by name."""
-        yield from (("train", self.splits.train), ("test", self.splits.test), ("validation", self.splits.validation))
+        yield from ((name, getattr(self.splits, name)) for name in SPLITS)
 
     def samples(self) -> Iterator[tuple[str, Sample]]:
         """Yield every sample with the name of its split."""
@@ -90,7 +93,7 @@ def as_splits(found: Any, target: str) -> Splits:
     """Return what ``load`` returned if rules can look at it, else fail in words."""
     if not isinstance(found, Splits):
         raise UnmetError(f"{target} returned {type(found).__name__}, expected adcli.data.Splits")
-    for part in ("train", "test", "validation"):
+    for part in SPLITS:
         samples = getattr(found, part)
         if not isinstance(samples, Sequence) or isinstance(samples, str):
             raise UnmetError(
@@ -166,8 +169,13 @@ def images_exist_and_can_be_read(subject: Subject) -> None:
 
 
 def labels_are_good_or_defect(subject: Subject) -> None:
-    """Training images are good, validation images labelled, test images labelled or None; only defects have a kind."""
-    allowed = {"train": ("good",), "test": ("good", "defect", None), "validation": ("good", "defect")}
+    """Training images are good, known defects are defects, others are labelled or None; only defects have a kind."""
+    allowed = {
+        "train": ("good",),
+        "defects": ("defect",),
+        "test": ("good", "defect", None),
+        "validation": ("good", "defect"),
+    }
     for name, sample in subject.samples():
         wanted = " or ".join(map(repr, allowed[name]))
         found = f"{name}: {sample.image} has the label {sample.label!r}"
@@ -206,7 +214,7 @@ def no_image_appears_twice(subject: Subject) -> None:
 def loading_is_repeatable(subject: Subject) -> None:
     """Loading twice gives the same samples in the same order."""
     first, second = subject.splits, subject.load()
-    for name in ("train", "test", "validation"):
+    for name in SPLITS:
         before, after = list(getattr(first, name)), list(getattr(second, name))
         if before != after:
             same = sorted(map(str, before)) == sorted(map(str, after))

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors.torch
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from adcli._plugins.registry import Plugin, Provided, registry
 from adcli.data.decoding import Size
+from adcli.data.samples import Sample
 from adcli.data.source import ImageSource, items_of
 from adcli.nn import distributed
-from adcli.nn.batches import Batches
+from adcli.nn.batches import Batches, Session
 from adcli.nn.devices import make_repeatable
 from adcli.nn.model import Model, Scores
 from adcli.nn.restoring import build_model
@@ -31,6 +32,15 @@ from adcli.testing.processes import run_together
 SIZE = (64, 64)
 OTHER_SIZES = ((64, 32), (61, 45))
 COUNT = 12
+KNOWN = 6
+"""How many of the damaged images are known defects."""
+
+STANDS_OUT = 0.9
+"""Share of pairs of a good image and a defect of a known kind in which the defect scores higher, at least."""
+
+Known = Literal["masked", "unmasked"]
+"""Whether known defects have masks."""
+
 SAME = 1e-5
 """Largest difference between scores that are the same, relative to their range."""
 
@@ -39,6 +49,9 @@ EXPORTED = 1e-4
 
 SHARED_OUT = 1e-4
 """The same for a model that two processes fitted in one pass."""
+
+LEFT = 0.5
+"""Share of the way from the scores before an update to those of a fit of all images that may be left after it."""
 
 AS_GOOD = 0.5
 """Share of the advantage over chance, in AUROC, that a model keeps when two processes train it: batch norms over half
@@ -58,13 +71,38 @@ class Subject:
         make_repeatable(0)
         return build_model(self.provided, self.spec.options.parse(self.options), size, pretrained=pretrained)
 
-    def fit(self, size: Size = SIZE, *, batch_size: int = 4) -> Model:
-        """Make and fit a model."""
+    def fit(self, size: Size = SIZE, *, batch_size: int = 4, known: Known | None = None) -> Model:
+        """Make and fit a model; perhaps to known defects, too."""
         model = self.build(size)
         with tempfile.TemporaryDirectory() as folder:
             paths = save_images(Path(folder), good_images())
-            model.fit(Batches(items_of(paths), ImageSource(size, workers=0), batch_size=batch_size))
+            defects = [] if known is None else save_defects(Path(folder), masked=known == "masked")
+            source = ImageSource(size, workers=0)
+            model.fit(Batches(items_of(paths), source, batch_size=batch_size, defects=defects))
         return model.eval()
+
+    def learn(self, model: Model, images: Tensor, *, more: bool = False) -> Model:
+        """Fit a model to images as one that is to be updatable, or have it learn more."""
+        make_repeatable(0)
+        with tempfile.TemporaryDirectory() as folder:
+            items = items_of(save_images(Path(folder), images))
+            source, session = ImageSource(SIZE, workers=0), Session(updatable=True)
+            (model.update if more else model.fit)(Batches(items, source, batch_size=4, session=session))
+        return model.eval()
+
+    def reopen(self, model: Model) -> Model:
+        """Return a fitted model as a run has it: what was saved, and nothing else."""
+        saved = [safetensors.torch.load(safetensors.torch.save(part)) for part in (model.weights(), model.kept)]
+        restored = self.build(pretrained=False)
+        restored.restore(saved[0])
+        restored.kept = saved[1]
+        return restored
+
+    @made_once
+    def updated(self) -> Model:
+        """The model fitted to one half of some images, saved, and updated with the other."""
+        first, second = halves()
+        return self.learn(self.reopen(self.learn(self.build(), first)), second, more=True)
 
     @made_once
     def fitted(self) -> Model:
@@ -151,14 +189,23 @@ def good_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
     return torch.from_numpy(np.stack(images)).float()
 
 
+def halves() -> tuple[Tensor, Tensor]:
+    """Return two lots of good images, the second in brighter light."""
+    images = good_images()
+    return images[: COUNT // 2], (images[COUNT // 2 :] + 0.15).clip(0, 1)
+
+
 def damaged_images(size: Size = SIZE, count: int = COUNT) -> Tensor:
     """Return the good images with a black and white hatch in one place each."""
     images = good_images(size, count)
-    for i, image in enumerate(images):
-        top, left = (i * 7) % (size[0] - 20), (i * 11) % (size[1] - 20)
+    for image, (top, left) in zip(images, _damaged_corners(size, count), strict=True):
         image[:, top : top + 16, left : left + 16] = 0
         image[:, top : top + 16 : 3, left : left + 16] = 1
     return images
+
+
+def _damaged_corners(size: Size, count: int) -> list[tuple[int, int]]:
+    return [((i * 7) % (size[0] - 20), (i * 11) % (size[1] - 20)) for i in range(count)]
 
 
 def save_images(folder: Path, images: Tensor, start: int = 0) -> list[Path]:
@@ -169,6 +216,19 @@ def save_images(folder: Path, images: Tensor, start: int = 0) -> list[Path]:
         Image.fromarray(np.rint(255 * image.permute(1, 2, 0).numpy()).astype(np.uint8)).save(path)
         paths.append(path)
     return paths
+
+
+def save_defects(folder: Path, *, masked: bool) -> list[Sample]:
+    """Write the first half of the damaged images, with their masks or without, and return them as known defects."""
+    samples = []
+    for i, (top, left) in enumerate(_damaged_corners(SIZE, COUNT)[:KNOWN]):
+        (image,) = save_images(folder, damaged_images()[i : i + 1], COUNT + i)
+        mask = np.zeros(SIZE, np.uint8)
+        mask[top : top + 16, left : left + 16] = 255
+        if masked:
+            Image.fromarray(mask).save(folder / f"{i}_mask.png")
+        samples.append(Sample(image, "defect", folder / f"{i}_mask.png" if masked else None, "hatch"))
+    return samples
 
 
 def scores_of_two_processes(spec: ModelSpec, options: Options) -> list[Tensor]:
@@ -208,7 +268,10 @@ _LOOKED_AT = {
     "fitting_is_repeatable": "fit",
     "fitting_is_silent": "fit",
     "two_processes_agree_with_one": "fit",
+    "known_defects_are_learnt": "fit",
     "the_state_round_trips": "__init__",
+    "an_update_comes_near_a_fit_of_all": "update",
+    "an_update_needs_what_is_saved_alone": "update",
 }
 """The method that a rule is about, unless it is ``forward``."""
 
@@ -400,6 +463,26 @@ def other_sizes_work(subject: Subject) -> None:
             _assert_map_fits(scores.map, (2, 1, *size))
 
 
+def known_defects_are_learnt(subject: Subject) -> None:
+    """If it learns from defects, known ones change it, with masks or without, and others of their kind stand out."""
+    if not subject.spec.learns_from_defects:
+        return
+    images = torch.cat([good_images(), damaged_images()[KNOWN:]])
+    before = subject.scores(images).image
+    for known in get_args(Known):
+        found = subject.scores(images, subject.fit(known=known)).image
+        apart = float((found - before).abs().max()) / max(subject.spread(), 1e-12)
+        assert apart > SAME, (
+            f"{known} known defects change no score; read them from adcli.nn.LabelledBatches(batches) if there are "
+            "batches.defects, or leave out learns_from_defects"
+        )
+        higher = float((found[COUNT:, None] > found[:COUNT]).double().mean())
+        assert higher >= STANDS_OUT, (
+            f"of pairs of a good image and a defect of a kind that is known, {known}, the defect scores higher in "
+            f"{higher:.0%}, expected at least {STANDS_OUT:.0%}"
+        )
+
+
 def fitting_is_silent(subject: Subject) -> None:
     """Fitting and scoring print nothing and write nothing into the current folder."""
     model, found = subject.second
@@ -429,6 +512,35 @@ def two_processes_agree_with_one(subject: Subject) -> None:
     assert kept, f"trained by two processes, the AUROC is {found:.3f}, by one {alone:.3f}"
 
 
+def an_update_comes_near_a_fit_of_all(subject: Subject) -> None:
+    """If a model is updatable, it scores after an update nearly as one that was fitted to all images at once."""
+    if subject.spec.updatable == "no":
+        return
+    first, second = halves()
+    alone, both = (subject.learn(subject.build(), images) for images in (first, torch.cat([first, second])))
+    found, before, expected = (subject.scores(second, model).image for model in (subject.updated, alone, both))
+    left, gap = float((found - expected).abs().mean()), float((before - expected).abs().mean())
+    assert left <= LEFT * gap, (
+        f"an update takes scores of new good images from {gap:.2g} to {left:.2g} of those of a fit of all; expected "
+        f"{LEFT:g} of the way to be left at most"
+    )
+
+
+def an_update_needs_what_is_saved_alone(subject: Subject) -> None:
+    """If a model is updatable, it learns the same from what a run saves of it, and keeps no more than asked."""
+    kind = subject.spec.updatable
+    if kind == "no":
+        return
+    first, second = halves()
+    model = subject.learn(subject.build(), first)
+    wants = "kept for updates" if kind == "kept" else "kept by a model that is always updatable"
+    assert bool(model.kept) == (kind == "kept"), f"{sorted(model.kept) or 'nothing'} is {wants}"
+    assert not subject.fitted.kept, f"{sorted(subject.fitted.kept)} is kept without --updatable, expected nothing"
+    expected = subject.scores(second, subject.learn(model, second, more=True))
+    found = subject.scores(second, subject.updated)
+    _assert_same_scores(found, expected, subject.spread(), SAME, "updated after saving")
+
+
 def _auroc(scores: Tensor) -> float:
     """Return the share of pairs of a good and a damaged image in which the damaged one scores higher."""
     good, damaged = scores[:COUNT], scores[COUNT:]
@@ -448,8 +560,11 @@ _ALL: Sequence[Callable[[Subject], None]] = (
     damage_scores_higher,
     forward_can_be_exported,
     other_sizes_work,
+    known_defects_are_learnt,
     fitting_is_silent,
     two_processes_agree_with_one,
+    an_update_comes_near_a_fit_of_all,
+    an_update_needs_what_is_saved_alone,
 )
 
 RULES: dict[str, Callable[[Subject], None]] = {rule.__name__: rule for rule in _ALL}

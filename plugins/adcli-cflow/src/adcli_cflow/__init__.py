@@ -1,13 +1,13 @@
 """CFlow for adcli."""
 
-from adcli import BackboneOptions, ModelSpec, hookimpl, option
+from adcli import BackboneOptions, Layers, ModelSpec, hookimpl, option
 
 
 class CflowOptions(BackboneOptions):
     """Options of CFlow; the defaults are those of the official code."""
 
     backbone: str = option("timm:wide_resnet50_2.tv_in1k", "Backbone: timm:NAME, torchvision:NAME, or a plugin's name.")
-    layers: tuple[int, ...] = option((2, 3, 4), "Feature maps with a flow each, counted from 1.", ge=1)
+    layers: Layers = option((2, 3, 4), "Feature maps with a flow each, counted from 1.", ge=1)
     coupling_blocks: int = option(8, "Blocks of each flow.", ge=1)
     condition: int = option(128, "Length of the encoding of a position; a multiple of 4.", ge=4)
     clamp: float = option(1.9, "Bound of the logarithm of a block's scaling.", gt=0)

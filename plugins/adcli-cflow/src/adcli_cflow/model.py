@@ -63,6 +63,7 @@ class Cflow(Model):
 
     def fit(self, batches: Batches) -> None:
         """Train the flows, then find how likely the likeliest good patches are."""
+        self.backbone.equalise(batches)
         features = FrozenFeatures(self.backbone, batches, self.options.memory << 20)
         for flow in self.flows:
             assert isinstance(flow, Flow)

@@ -7,6 +7,8 @@ densities, all of these would be zero. The score is the negative log-density, ne
 """
 
 import math
+from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -48,9 +50,21 @@ class Dfkde(Model):
         Raises:
             TrainingError: there are no more images than components, so that their covariance has no inverse.
         """
+        self.backbone.equalise(batches)
+        self._learn(batches, ())
+
+    def update(self, batches: Batches) -> None:
+        """Place a kernel on every image whose features the run keeps, and on every new one."""
+        self._learn(batches, [self.kept["features"].to(self.backbone.mean.device)])
+
+    def _learn(self, batches: Batches, earlier: Sequence[Tensor]) -> None:
+        """Estimate the density from images, and from the features (N, D) of earlier ones."""
         size: int = self.options.components
         features = (self.features(images) for images in batches.sharded())
-        rows = distributed.gather(collect_rows(features, batches.count))
+        count = batches.count + sum(map(len, earlier))
+        rows = distributed.gather(collect_rows(chain(earlier, features), count))
+        if batches.session.updatable:
+            self.kept = {"features": rows.cpu()}
         principal = principal_components(rows, 1.0, size) if len(rows) > size else None
         if principal is None or len(principal.variances) < size:
             found = f"{len(rows)} good images" if principal is None else f"{len(principal.variances)} that differ"

@@ -15,16 +15,22 @@ by default is layer 3, as in the official code.
 The PCA is exact, from the Gram matrix, while the features of all images fit the memory allowed. Beyond that it is
 randomised (Halko, Martinsson and Tropp, SIAM Review 2011): four passes over the images, and no feature is kept. The
 share retained is measured against the exact total variance in both cases.
+
+With ``-o features=patch``, the feature is that of a patch: what a position holds in all layers, on the grid of the
+finest. One subspace is that of all patches of good images, in any place. This is SubspaceAD (Lendering et al., CVPR
+2026, arXiv 2602.23013), with its mean of the largest hundredth of the map, rotated references, and averaged layers of a
+transformer (``-o average=``). Its PCA is exact, from sums over the patches.
 """
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adcli import TrainingError
+from adcli import OptionError, TrainingError
 from adcli.data import Size
 from adcli.nn import (
     Batches,
@@ -35,8 +41,11 @@ from adcli.nn import (
     collect_rows,
     create_backbone,
     distributed,
+    patch_embedding,
     principal_components,
     randomised_components,
+    rotate,
+    streamed_components,
     upsample_and_blur,
 )
 from adcli_dfm import DfmOptions
@@ -57,6 +66,8 @@ class Dfm(Model):
 
     def __init__(self, options: DfmOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
+        if options.features == "patch" and options.score == "nll":
+            raise OptionError("nll is of whole images; leave out -o features=patch, or choose another.", option="score")
         self.backbone = create_backbone(options, image_size=image_size, pretrained=pretrained)
         for name in ("mean", "directions", "variances"):
             self.register_buffer(name, torch.empty(0))
@@ -70,14 +81,33 @@ class Dfm(Model):
         ]
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the features of images, (N, D)."""
-        return torch.cat([part.flatten(1) for part in self.pooled(images)], dim=1)
+        """Return the features of images, (N, D), or of their patches, (N P, D)."""
+        maps = self.pooled(images)
+        if self.options.features == "patch":
+            return self._patches(maps).permute(0, 2, 3, 1).flatten(0, 2)
+        return torch.cat([part.flatten(1) for part in maps], dim=1)
+
+    def _patches(self, maps: list[Tensor]) -> Tensor:
+        """Return what each position holds in all maps, on the grid of the finest, (N, D, h, w)."""
+        covers = [cover for cover in self._pooled_covers() if cover is not None]
+        return patch_embedding(maps, covers=covers or None, neighbourhood=1)
 
     def fit(self, batches: Batches) -> None:
         """Find the principal components of the features of good images."""
         if batches.count < 2:
             raise TrainingError(f"DFM needs at least 2 good images to fit on, there are {batches.count}.")
-        principal = self._components(batches)
+        if self.options.features == "patch" and batches.session.updatable:
+            raise OptionError("patch keeps nothing that an update needs; leave out --updatable.", option="features")
+        self.backbone.equalise(batches)
+        self._learn(batches, self.mean.new_empty(0, 0))
+
+    def update(self, batches: Batches) -> None:
+        """Find the components of the features that the run keeps and those of more images."""
+        self._learn(batches, self.kept["features"].to(self.backbone.mean.device))
+
+    def _learn(self, batches: Batches, earlier: Tensor) -> None:
+        """Find the components of the features of images, and of earlier ones (N, D)."""
+        principal = self._components(batches, earlier)
         if principal.retained < self.options.variance - 1e-6:
             batches.session.progress.note(
                 f"warning: {len(principal.variances)} components retain {principal.retained:.1%} of the variance, not "
@@ -86,29 +116,60 @@ class Dfm(Model):
         self.mean, self.directions = principal.mean, principal.directions.contiguous()
         self.variances = principal.variances
 
-    def _components(self, batches: Batches) -> Principal:
+    def _components(self, batches: Batches, earlier: Tensor) -> Principal:
+        if self.options.features == "patch":
+            return streamed_components(self._rows(batches), self.options.variance, sharded=True)
         length = self.features(next(iter(batches))[:1]).shape[1]
-        if batches.count * length * 4 <= self.options.memory << 20:
-            rows = distributed.gather(collect_rows(self._rows(batches), batches.count))
+        count = len(earlier) + batches.count * self.options.rotations
+        if count * length * 4 <= self.options.memory << 20:
+            before = [earlier] if len(earlier) else []
+            rows = distributed.gather(collect_rows(chain(before, self._rows(batches)), count))
+            if batches.session.updatable:
+                self.kept = {"features": rows.cpu()}
             return principal_components(rows, self.options.variance)
+        if batches.session.updatable:
+            needed = -(-count * length * 4 // (1 << 20))
+            raise TrainingError(
+                f"the features of {count} images, which updates need, take {needed} MB, more than -o "
+                f"memory={self.options.memory}; raise it, or leave out --updatable."
+            )
         share, limit = self.options.variance, self.options.components
         return randomised_components(lambda: self._rows(batches), share, limit, sharded=True)
 
     def _rows(self, batches: Batches) -> Iterator[Tensor]:
-        return (self.features(images) for images in batches.sharded())
+        count = self.options.rotations
+        return (self.features(rotate(images, 360 * i / count)) for images in batches.sharded() for i in range(count))
 
     def forward(self, images: Tensor) -> Scores:
         maps = self.pooled(images)
+        if self.options.features == "patch":
+            return self._score_patches(self._patches(maps))
         centred = torch.cat([part.flatten(1) for part in maps], dim=1) - self.mean
         coefficients = centred @ self.directions
         error = (centred - coefficients @ self.directions.T).square()
         anomaly_map = self._map(error, maps)
+        if self.options.score == "nll":
+            constant = self.variances.log().sum() + len(self.variances) * math.log(2 * math.pi)
+            return Scores(0.5 * ((coefficients.square() / self.variances).sum(dim=1) + constant), anomaly_map)
+        return Scores(self._score(error, anomaly_map), anomaly_map)
+
+    def _score_patches(self, patches: Tensor) -> Scores:
+        """Score images by the errors of their patches (N, D, h, w)."""
+        height, width = patches.shape[2:]
+        centred = patches.permute(0, 2, 3, 1).flatten(0, 2) - self.mean
+        error = (centred - (centred @ self.directions) @ self.directions.T).square().sum(dim=1)
+        located = error.reshape(-1, 1, height, width)
+        anomaly_map = upsample_and_blur(located, self.image_size, self.options.sigma, self._pooled_covers()[0])
+        return Scores(self._score(located.flatten(1), anomaly_map), anomaly_map)
+
+    def _score(self, error: Tensor, anomaly_map: Tensor) -> Tensor:
+        """Return image scores (N,) from all errors, (N, E), or from the maps (N, 1, H, W)."""
         if self.options.score == "fre":
-            return Scores(error.sum(dim=1), anomaly_map)
+            return error.sum(dim=1)
+        pixels = anomaly_map.flatten(1)
         if self.options.score == "peak":
-            return Scores(anomaly_map.flatten(1).amax(dim=1), anomaly_map)
-        constant = self.variances.log().sum() + len(self.variances) * math.log(2 * math.pi)
-        return Scores(0.5 * ((coefficients.square() / self.variances).sum(dim=1) + constant), anomaly_map)
+            return pixels.amax(dim=1)
+        return torch.topk(pixels, max(pixels.shape[1] // 100, 1), dim=1).values.mean(dim=1)
 
     def _map(self, error: Tensor, maps: list[Tensor]) -> Tensor:
         """Sum the errors of the channels at each position, and the layers at each pixel."""

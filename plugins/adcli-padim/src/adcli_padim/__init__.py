@@ -28,6 +28,7 @@ def adcli_models() -> list[ModelSpec]:
             task="segmentation",
             paper="Defard et al., PaDiM: a Patch Distribution Modeling Framework, ICPR 2020, arXiv 2011.08785",
             one_pass=True,
+            updatable="kept",
             quick={"backbone": "random:resnet18", "dimensions": 20},
         )
     ]

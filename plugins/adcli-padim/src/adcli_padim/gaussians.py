@@ -15,7 +15,7 @@ Two ways to lay features out are used:
   their coarser channels in common. One matrix product per cell, s times as large.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -184,6 +184,28 @@ class Moments:
                 distributed.reduce_sum, (part.total, part.squares, part.products)
             )
 
+    def store(self) -> dict[str, Tensor]:
+        """Return the sums as tensors on the CPU, by names."""
+        return {
+            f"{number}.{name}": tensor.cpu()
+            for number, part in enumerate(self.parts)
+            for name, tensor in part.store().items()
+        }
+
+    @classmethod
+    def restore(cls, stored: Mapping[str, Tensor]) -> "Moments":
+        """Return the sums that :meth:`store` returned, on the device where they are now."""
+        moments, number = cls(), 0
+        while f"{number}.origin" in stored:
+            names = (*_SUMS, *_GRIDS)
+            moments.parts.append(_MapMoments.restore({name: stored[f"{number}.{name}"] for name in names}))
+            number += 1
+        return moments
+
+
+_SUMS = ("origin", "total", "squares", "products")
+_GRIDS = ("grid", "cells")
+
 
 class _MapMoments:
     """The sums of one map in float64, about a point near the mean, so that variances lose no digits.
@@ -203,6 +225,22 @@ class _MapMoments:
         self.total = torch.zeros_like(self.origin)
         self.squares = self.products = rows.values.new_zeros(0)
         self.grid = self.cells = rows.grid
+
+    def store(self) -> dict[str, Tensor]:
+        """Return all of it as tensors, by names."""
+        grids = {name: torch.tensor(getattr(self, name)) for name in _GRIDS}
+        return {name: getattr(self, name) for name in _SUMS} | grids
+
+    @classmethod
+    def restore(cls, stored: Mapping[str, Tensor]) -> "_MapMoments":
+        """Return what :meth:`store` returned."""
+        moments = cls.__new__(cls)
+        for name in _SUMS:
+            setattr(moments, name, stored[name])
+        for name in _GRIDS:
+            height, width = stored[name].tolist()
+            setattr(moments, name, (height, width))
+        return moments
 
     def add(self, rows: Rows, coarser: Sequence[Rows]) -> Rows:
         """Add rows, given those of coarser maps about their origins; return them about this map's origin."""

@@ -20,7 +20,16 @@ from torch.nn import functional as F
 
 from adcli import TrainingError
 from adcli.data import Size
-from adcli.nn import Batches, Cover, Model, Scores, create_backbone, principal_directions, upsample_and_blur
+from adcli.nn import (
+    Batches,
+    Cover,
+    Model,
+    Scores,
+    create_backbone,
+    principal_directions,
+    to_float64,
+    upsample_and_blur,
+)
 from adcli_padim import PadimOptions
 from adcli_padim.gaussians import Moments, NestedGaussians
 
@@ -70,12 +79,25 @@ class Padim(Model):
         """Estimate mean and covariance at every position (paper, Eq. 1)."""
         if batches.count < 2:
             raise TrainingError(f"PaDiM needs at least 2 good images to fit on, there are {batches.count}.")
+        self.backbone.equalise(batches)
         self._set_directions(self._choose_directions(batches))
-        moments = Moments()
+        self._learn(Moments(), 0, batches)
+
+    def update(self, batches: Batches) -> None:
+        """Add to the sums; channels or principal directions stay those of the fit."""
+        place = to_float64(self.backbone.mean).device
+        moments = Moments.restore({name: tensor.to(place) for name, tensor in self.kept.items()})
+        self._learn(moments, int(self.kept["count"]), batches)
+
+    def _learn(self, moments: Moments, count: int, batches: Batches) -> None:
+        """Add images to the sums over ``count`` others, and estimate the Gaussians."""
         for images in batches.sharded():
             moments.add(self.embed(images))
         moments.reduce()
-        self.gaussians.estimate(moments, batches.count, self.options.regularisation)
+        count += batches.count
+        self.gaussians.estimate(moments, count, self.options.regularisation)
+        if batches.session.updatable:
+            self.kept = {"count": torch.tensor([count]), **moments.store()}
 
     def _set_directions(self, directions: Tensor) -> None:
         """Give each map its rows of a matrix (C, D), and of random channels only the columns that lie in it."""

@@ -18,7 +18,7 @@ stride, and their maps cropped.
 
 import math
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -39,7 +39,8 @@ from adcli.nn import (
     upsample,
 )
 from adcli_reverse_distillation import ReverseDistillationOptions
-from adcli_reverse_distillation.networks import Student, architecture_of
+from adcli_reverse_distillation.networks import Architecture, Student, architecture_of
+from adcli_reverse_distillation.tracing import trace_maps
 
 BETAS = (0.5, 0.999)
 """Adam's, in the official code."""
@@ -54,20 +55,40 @@ class ReverseDistillation(Model):
     def __init__(self, options: ReverseDistillationOptions, *, image_size: Size, pretrained: bool = True) -> None:
         super().__init__(options, image_size=image_size, pretrained=pretrained)
         self.teacher = create_backbone(options, image_size=image_size, pretrained=pretrained)
-        strides = self.teacher.strides
-        if len(strides) != 3 or strides[1] != 2 * strides[0] or strides[2] != 4 * strides[0]:
-            raise BackboneError(
-                f"backbone '{options.backbone}': its layers {options.layers} have strides {strides}; Reverse "
-                "Distillation needs three whose strides double, such as 4, 8 and 16: choose others with -o layers= "
-                "or --backbone."
-            )
-        architecture = architecture_of(options.backbone, self.teacher.channels)
-        self.student = Student(architecture).to(memory_format=torch.channels_last)
-        self.multiple = int(2 * strides[2])
+        self.multiple = int(2 * self.teacher.strides[-1])
+        self.student = Student(self._mirror_teacher()).to(memory_format=torch.channels_last)
         height, width = self._padded_size()
         if (height, width) != image_size:
             # What the maps cover, and what transformers are made for, is a matter of what they see.
             self.teacher = create_backbone(options, image_size=(height, width), pretrained=pretrained)
+
+    def _mirror_teacher(self) -> Architecture:
+        """Return the decoder's architecture for the teacher.
+
+        Raises:
+            BackboneError: its maps are not three, each as large as the one before or halved so often, or do not cover
+                the image.
+        """
+        strides, found = self.teacher.strides, f"backbone '{self.options.backbone}': its layers {self.options.layers}"
+        steps = [coarse / fine for fine, coarse in pairwise(strides)]
+        if len(steps) != 2 or max(steps) == 1 or not {*steps} <= {1, 2, 4, 8}:
+            raise BackboneError(
+                f"{found} have strides {strides}; Reverse Distillation needs three that are doubled from one to the "
+                "next, such as 4, 8 and 16: choose others with -o layers= or --backbone."
+            )
+        size = self.teacher.image_size or (4 * self.multiple, 4 * self.multiple)
+        sizes, signed = trace_maps(self.teacher, size)
+        if sizes != [(size[0] // stride, size[1] // stride) for stride in strides]:
+            raise BackboneError(
+                f"{found} have maps of {' and '.join(f'{h} x {w}' for h, w in sizes)} for images of {size[0]} x "
+                f"{size[1]}; Reverse Distillation needs maps of the images' size divided by the strides {strides}: "
+                "choose others with -o layers= or --backbone."
+            )
+        first, second = (round(math.log2(step)) for step in steps)
+        finest, middle, coarsest = signed
+        return architecture_of(
+            self.options.backbone, self.teacher.channels, (first, second), (finest, middle, coarsest)
+        )
 
     def fit(self, batches: Batches) -> None:
         """Train the student to restore the teacher's maps of good images."""

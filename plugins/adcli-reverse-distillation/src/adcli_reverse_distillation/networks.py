@@ -17,6 +17,9 @@ class Architecture:
         embedding_blocks: residual blocks of the one-class embedding.
         bottleneck: whether blocks are bottlenecks with an expansion of 4, as in ResNet-50, or basic ones.
         widening: factor of a bottleneck's inner width; 2 in wide ResNets.
+        halvings: how often a side is halved from the first map to the second, and from there to the third.
+        signed: which maps may have values below 0, as behind a linear bottleneck. A block ends with a ReLU, which
+            cannot restore them, so that a convolution without one follows.
     """
 
     channels: tuple[int, int, int]
@@ -24,14 +27,23 @@ class Architecture:
     embedding_blocks: int = 2
     bottleneck: bool = False
     widening: int = 1
+    halvings: tuple[int, int] = (1, 1)
+    signed: tuple[bool, bool, bool] = (False, False, False)
 
 
-def architecture_of(name: str, channels: Sequence[int]) -> Architecture:
+def architecture_of(
+    name: str,
+    channels: Sequence[int],
+    halvings: tuple[int, int] = (1, 1),
+    signed: tuple[bool, bool, bool] = (False, False, False),
+) -> Architecture:
     """Return the decoder's architecture for a teacher.
 
     A ResNet's decoder has its own kind and number of blocks; any other teacher gets basic blocks with its channels.
     """
     c1, c2, c3 = channels
+    if halvings != (1, 1) or any(signed):
+        return Architecture((c1, c2, c3), halvings=halvings, signed=signed)
     if (c1, c2, c3) == (256, 512, 1024) and "resnet" in name:
         return Architecture((c1, c2, c3), (3, 4, 6), 3, bottleneck=True, widening=2 if "wide" in name else 1)
     if (c1, c2, c3) == (64, 128, 256) and "resnet34" in name:
@@ -83,8 +95,14 @@ def _normalise(layers: Sequence[nn.Module]) -> nn.Sequential:
     return nn.Sequential(*parts[:-1])
 
 
-def _halve(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(_conv(before, after, 3, stride=2), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+def _shrink(before: int, after: int, halvings: int) -> list[nn.Module]:
+    """Return convolutions that halve a map's sides so often; one that keeps them for none."""
+    steps: list[nn.Module] = []
+    for _ in range(max(halvings, 1)):
+        convolution = _conv(before, after, 3, stride=2 if halvings else 1)
+        steps.append(nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
+        before = after
+    return steps
 
 
 class Bottleneck(nn.Module):
@@ -96,13 +114,15 @@ class Bottleneck(nn.Module):
     def __init__(self, like: Architecture) -> None:
         super().__init__()
         c1, c2, c3 = like.channels
-        self.fuse_finest = nn.Sequential(_halve(c1, c2), _halve(c2, c3))
-        self.fuse_middle = _halve(c2, c3)
+        first, second = like.halvings
+        self.fuse_finest = nn.Sequential(*_shrink(c1, c2, first), *_shrink(c2, c3, second))
+        middle = _shrink(c2, c3, second)
+        self.fuse_middle = middle[0] if len(middle) == 1 else nn.Sequential(*middle)
         more = [Block(2 * c3, 2 * c3, like) for _ in range(like.embedding_blocks - 1)]
         self.embed = nn.Sequential(Block(3 * c3, 2 * c3, like, scale=0.5), *more)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Map the teacher's maps at strides s, 2s and 4s to an embedding (N, 2 C_3, h, w) at stride 8s."""
+        """Map the teacher's maps to an embedding (N, 2 C_3, h, w) at twice the stride of the last."""
         fused = torch.cat([self.fuse_finest(maps[0]), self.fuse_middle(maps[1]), maps[2]], dim=1)
         embedding: Tensor = self.embed(fused)
         return embedding
@@ -114,18 +134,26 @@ class Decoder(nn.Module):
     def __init__(self, like: Architecture) -> None:
         super().__init__()
         stages, before = [], 2 * like.channels[2]
-        for after, count in zip(reversed(like.channels), like.blocks, strict=True):
+        doublings = (1, *reversed(like.halvings))
+        for after, count, times in zip(reversed(like.channels), like.blocks, doublings, strict=True):
+            # In this order, since it decides which random numbers each of them gets.
             more = [Block(after, after, like) for _ in range(count - 1)]
-            stages.append(nn.Sequential(Block(before, after, like, scale=2), *more))
+            scales = [2] * times or [1]
+            larger = [Block(before if i == 0 else after, after, like, scale=scale) for i, scale in enumerate(scales)]
+            stages.append(nn.Sequential(*larger, *more))
             before = after
         self.stages = nn.ModuleList(stages)
+        # A network without these is, to the last name of a parameter, the official one.
+        self.outputs = nn.ModuleDict(
+            {str(i): nn.Conv2d(like.channels[i], like.channels[i], 1) for i in range(3) if like.signed[i]}
+        )
 
     def forward(self, embedding: Tensor) -> list[Tensor]:
         """Return three maps shaped as the teacher's, the finest first."""
         maps = []
-        for stage in self.stages:
+        for i, stage in zip((2, 1, 0), self.stages, strict=True):
             embedding = stage(embedding)
-            maps.append(embedding)
+            maps.append(self.outputs[str(i)](embedding) if str(i) in self.outputs else embedding)
         return maps[::-1]
 
 
