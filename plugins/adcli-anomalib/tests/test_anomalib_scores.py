@@ -61,7 +61,7 @@ class Ordered:
         self.epoch += 1
         for images in self.batches.shuffled(self.epoch) if self.shuffled else self.batches:
             yield ImageBatch(
-                image=images.clone(),
+                image=images.clone(memory_format=torch.contiguous_format),
                 gt_label=torch.zeros(len(images), dtype=torch.bool),
                 gt_mask=torch.zeros(len(images), *SIZE, dtype=torch.bool),
             )

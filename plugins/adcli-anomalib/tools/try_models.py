@@ -245,7 +245,7 @@ def write_table(readme: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
         "|---|---|---|---|---|",
     ]
     for name, tried in TRIES.items():
-        result = results.get(name, {"problem": "not tried"})
+        result = results.get(name, {})
         said = ", ".join(f"`{key}={value}`" for key, value in tried.options.items() if not isinstance(value, tuple))
         works, exported = describe(result), describe_export(result.get("openvino", ""))
         rows.append(
@@ -258,6 +258,8 @@ def write_table(readme: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
 
 def describe(result: Mapping[str, Any]) -> str:
     """Return whether a model works, in words."""
+    if not result:
+        return "not tried yet"
     if "problem" in result:
         return f"no: {result['problem']}"
     faults = [
