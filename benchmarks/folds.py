@@ -222,6 +222,9 @@ class Given(nn.Module):
         # PatchCore asks a blank photograph for the shape of its map.
         self.register_buffer("mean", torch.zeros(1))
 
+    def equalise(self, batches: Iterable[Tensor]) -> None:
+        """Do nothing: there is one map."""
+
     def forward(self, images: Tensor) -> list[Tensor]:
         return [images]
 

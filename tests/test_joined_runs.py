@@ -54,7 +54,7 @@ def test_a_run_of_two_backbones_is_exported(adcli: Adcli, parts: Path, model: st
 @pytest.mark.parametrize(
     ("model", "more", "code", "words"),
     [
-        ("reverse_distillation", (), 7, "needs three whose strides double"),
+        ("reverse_distillation", (), 7, "needs three that are doubled"),
         ("patchcore", ("-o", "reweight=3"), 2, "reweight is for a single bank"),
         ("patchcore", ("-o", "weights=x.pt"), 2, "weights is a file for one backbone"),
         ("padim", ("-o", "layers=1+2+3"), 2, "has 3 lists, and there are 2 backbones"),

@@ -52,7 +52,8 @@ def mean_of(recipe: SweepFile, metric: str) -> list[Published]:
 def test_there_is_a_recipe_for_each_model_and_one_for_all() -> None:
     papers = {cell.settings.model for path in RECIPES if path != PEER for cell in cells_of(read_sweep_file(path))}
     assert papers == {*own_models()}
-    assert {cell.settings.model for cell in cells_of(read_sweep_file(PEER))} == papers
+    # The ninth came after anomalib had been run for that one.
+    assert {cell.settings.model for cell in cells_of(read_sweep_file(PEER))} == papers - {"supersimplenet"}
 
 
 @by_recipe

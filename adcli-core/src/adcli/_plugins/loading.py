@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -83,7 +84,7 @@ def _call_spec_hook(hook: str, spec_type: type[Spec], function: Callable[[], Any
     """Call a hook that returns specs, and check what it returns."""
     returned, where = function(), defined_at(function)
     if isinstance(returned, (str, Mapping)) or not isinstance(returned, Iterable):
-        raise PluginError(f"{hook} returned {returned!r} instead of a list of {spec_type.__name__}{where}")
+        raise PluginError(f"{hook} returned {reprlib.repr(returned)} instead of a list of {spec_type.__name__}{where}")
     specs = list(returned)
     for spec in specs:
         if not isinstance(spec, spec_type):
