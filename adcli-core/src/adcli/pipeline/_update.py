@@ -139,16 +139,7 @@ def _prepare(
     files = source.digests = dict(zip((item.path for item in items), digests, strict=True))
     plan = _plan(run, settings, provided.spec, before, more, items, seen, files, progress)
     plan = keep_usable(settings, before.splits.test, plan, source, progress)
-    own = {item.path for item in items}
-    step: Update = {
-        "run": run.name,
-        "weights": run.record["weights"],
-        "data": more.reference,
-        "data_options": dict(more.options),
-        "fingerprint": fingerprint([item.path for item in items], digests),
-        "fitted": len(plan.fit),
-        "held_out": sum(item.path in own for item in plan.good),
-    }
+    step = _describe_step(run, more, items, digests, plan)
     return Job(
         settings=settings,
         provided=provided,
@@ -169,6 +160,22 @@ def _prepare(
         origin=run,
         earlier=seen.of("fitted"),
     )
+
+
+def _describe_step(
+    run: Run, more: Data, items: Sequence[Item], digests: Sequence[str], plan: CalibrationPlan
+) -> Update:
+    """Return what the new run records of what it learnt beyond a run."""
+    own = {item.path for item in items}
+    return {
+        "run": run.name,
+        "weights": run.record["weights"],
+        "data": more.reference,
+        "data_options": dict(more.options),
+        "fingerprint": fingerprint([item.path for item in items], digests),
+        "fitted": len(plan.fit),
+        "held_out": sum(item.path in own for item in plan.good),
+    }
 
 
 def _check_updatable(run: Run, spec: ModelSpec) -> None:

@@ -19,7 +19,7 @@ def draw_masks(count: int, size: Size, threshold: float) -> Tensor:
             min(2**k, side) for k, side in zip(torch.randint(LARGEST + 1, (2,)).tolist(), size, strict=True)
         )
         if torch.rand(()) < 0.5:
-            mask[0] = perlin_noise(size, (min(rows, size[0]), min(columns, size[1]))) > threshold
+            mask[0] = perlin_noise(size, (rows, columns)) > threshold
     return masks
 
 
