@@ -14,7 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = {
-    "thorough": "models fitted in two processes, compiled kernels, suites of packages, and the figures on the pages",
+    "thorough": "what takes more than three seconds: models fitted in two processes, killed processes, figures",
     "matrix": "models x backbones x exporters, and figures on the pages",
     "fuzz": "mutated input and killed processes",
 }

@@ -100,6 +100,7 @@ def test_a_run_on_names_of_any_bytes_is_whole_and_all_its_texts_are_utf_8(odd: P
     assert found == {path.relative_to(odd / "test").as_posix() for path in (odd / "test").rglob("*.png")}
 
 
+@pytest.mark.thorough
 def test_the_commands_on_it_end_well_and_show_nothing_that_a_terminal_obeys(
     adcli: Adcli, odd: Path, odd_run: Path
 ) -> None:

@@ -288,6 +288,7 @@ def replace_file(path: Path, artefact: Artefact, variant: Variant) -> None:
     artefact.write(path, variant)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ARTEFACTS)
 def test_what_was_changed_on_purpose_is_named_or_does_no_harm(made: Path, tmp_path: Path, name: str) -> None:
     """A few of all the ways, and those that once did harm."""

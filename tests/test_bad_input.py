@@ -16,6 +16,7 @@ BACKBONE = ("--backbone", "random:resnet18", "--image-size", "64")
 QUICK = (*BACKBONE, "-o", "layers=2,3")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -307,6 +307,7 @@ class Shaky(Model):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -355,6 +356,7 @@ class Unshaped(Model):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("fit", "words"),
     [("...", "failed to score (AttributeError: 'Tensor' "), ("1 / 0", "failed to fit (ZeroDivisionError: ")],
@@ -377,6 +379,7 @@ def test_a_model_that_raises_is_one_line_that_says_where_and_leaves_no_finished_
     assert "Traceback (most recent call last)" in traced.err
 
 
+@pytest.mark.thorough
 def test_training_goes_on_beside_broken_plugins_and_keeps_the_run_when_a_listener_fails(
     parts: Path, tmp_path: Path
 ) -> None:

@@ -707,6 +707,7 @@ def test_an_export_is_not_calibrated_while_another_takes_its_place(adcli: Adcli,
     assert adcli("calibrate", export, "--threshold", 1).code == 0
 
 
+@pytest.mark.thorough
 def test_an_export_is_calibrated_without_torch_and_sealed_anew(finished: Path, tmp_path: Path, good: Path) -> None:
     export = Export.open(Path(shutil.copytree(finished / "exports/npz", tmp_path / "line")))
     for arguments in (("--data", good), ("--false-alarm-rate", 0.4), ("--threshold", 3), ("--undo",), ("--list",)):

@@ -66,6 +66,7 @@ def test_every_category_that_is_there_has_a_run_and_the_table_ends_with_their_me
     assert "capsule, carpet" in outcome.err
 
 
+@pytest.mark.thorough
 def test_each_run_is_the_one_that_its_category_alone_makes(adcli: Adcli, shelf: Path) -> None:
     together = json.loads(train(adcli, shelf, "mvtec_ad:cable,tile", "--out", "all", "--json").out)
     alone = json.loads(train(adcli, shelf, "mvtec_ad:tile", "--json").out)

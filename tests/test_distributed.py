@@ -112,6 +112,7 @@ def train_arguments(model: str, parts: Path, out: str) -> list[str]:
     return ["train", "--model", model, "--data", str(parts), *quick, "--device", "cpu", "--out", out]
 
 
+@pytest.mark.thorough
 def test_an_unreadable_image_of_one_process_ends_both_with_one_line(tmp_path: Path) -> None:
     parts = write_parts(tmp_path / "parts", train=20)
     last = sorted((parts / "train/good").glob("*.png"))[-1]

@@ -96,6 +96,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.mark.thorough
 def test_the_tutorials_model_is_listed_as_printed(tutorial: Path) -> None:
     shown = run(tutorial.parent / "site", tutorial, "adcli", "models", "show", "subspace")
     assert shown.out == printed_after(PLUGINS / "tutorial.md", "adcli models show subspace")
@@ -170,6 +171,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
     return root
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_examples_of_models_data_sets_exporters_commands_and_finished_runs_do_what_they_say(
     site: Path, archive: Path, tmp_path: Path
@@ -191,6 +193,7 @@ def test_the_examples_of_models_data_sets_exporters_commands_and_finished_runs_d
     assert len(json.loads(predicted.out)) == 20
 
 
+@pytest.mark.thorough
 def test_the_example_of_data_sets_says_what_is_missing(site: Path, tmp_path: Path) -> None:
     for arguments, code, words in (
         (("line3:bottle",), 2, "-d root=FOLDER"),
@@ -202,6 +205,7 @@ def test_the_example_of_data_sets_says_what_is_missing(site: Path, tmp_path: Pat
         assert words in outcome.err
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_example_of_backbones_maps_images(site: Path, tmp_path: Path) -> None:
     code = """
@@ -288,6 +292,7 @@ def trained(code: str, tmp_path: Path, data: Path) -> Outcome:
     return run(tmp_path, tmp_path, "trained")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_example_of_training_learns(tmp_path: Path, small: Path) -> None:
     code = """
@@ -304,6 +309,7 @@ print(tuple(odd(torch.rand(2, 3, 70, 90)).map.shape))
     assert outcome.out == "True\n(2, 1, 70, 90)\n", outcome
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_example_of_features_learns_from_maps_computed_once(tmp_path: Path, small: Path) -> None:
     code = """
@@ -349,6 +355,7 @@ def test_the_example_of_augmentation_is_repeatable_and_turns_by_a_few_degrees(tm
     assert 15 < int(right.sum()) < 49
 
 
+@pytest.mark.thorough
 def test_the_example_of_backbones_prints_what_is_printed(tmp_path: Path) -> None:
     write_files(PLUGINS / "backbones.md", tmp_path)
     shown = re.search(r"```text\n(.*?)```", (PLUGINS / "backbones.md").read_text(), re.DOTALL)

@@ -285,6 +285,7 @@ def test_scores_of_another_model_are_refused(adcli: Adcli, trained: Path, steady
 # Other calibrations, and exports
 
 
+@pytest.mark.thorough
 def test_the_scores_of_folds_are_no_beginning(adcli: Adcli, parts: Path, line: Path, tmp_path: Path) -> None:
     options = {"backbone": "random:resnet18"}
     folds = pipeline.TrainSettings(model="dfm", data=str(parts), image_size="64", calibration="3-fold", options=options)
@@ -296,6 +297,7 @@ def test_the_scores_of_folds_are_no_beginning(adcli: Adcli, parts: Path, line: P
     assert abs(found["since"]["number"] - (CHANGE + 1)) <= 3
 
 
+@pytest.mark.thorough
 def test_with_zones_the_score_of_the_photograph_counts(adcli: Adcli, parts: Path, line: Path, tmp_path: Path) -> None:
     options = {"backbone": "random:resnet18"}
     zones = "upper=0,0,64,32 lower=0,32,64,32"
@@ -337,6 +339,7 @@ def write_views(folder: Path, seed: int, count: int = 24) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_parts_count_once_with_their_largest_score(adcli: Adcli, tmp_path: Path) -> None:
     settings = pipeline.TrainSettings(
         model="dfm",

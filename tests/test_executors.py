@@ -146,6 +146,7 @@ ENDS = {
 """What happens to a process, and what is said of its run."""
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes end in Linux's ways")
 @pytest.mark.usefixtures("on_path")
@@ -162,6 +163,7 @@ def test_a_run_whose_process_ends_is_an_outcome_with_the_reason_and_ends_no_othe
         assert "last words" not in outcome.problem or how == "exit", outcome
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("on_path")
 def test_what_is_printed_is_no_answer_and_modules_of_the_current_folder_are_not_imported(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -176,6 +178,7 @@ def test_what_is_printed_is_no_answer_and_modules_of_the_current_folder_are_not_
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_path")
 def test_the_end_of_a_process_that_has_nothing_to_do_ends_nothing(parts: Path, tmp_path: Path) -> None:
@@ -193,6 +196,7 @@ def test_the_end_of_a_process_that_has_nothing_to_do_ends_nothing(parts: Path, t
     assert [(outcome.name, outcome.state) for outcome in outcomes] == [("long", "made")]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_path")
 def test_with_fewer_processes_than_asked_for_runs_are_made_by_those_there_are(
@@ -216,6 +220,7 @@ def test_with_fewer_processes_than_asked_for_runs_are_made_by_those_there_are(
         next(carry_out([task("c", parts, tmp_path)], 1))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_run_is_the_same_whatever_its_process_made_before(parts: Path, tmp_path: Path) -> None:
     tasks = [
@@ -230,6 +235,7 @@ def test_a_run_is_the_same_whatever_its_process_made_before(parts: Path, tmp_pat
     assert weights[0] == weights[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])

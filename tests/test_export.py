@@ -115,6 +115,7 @@ def test_an_export_tells_whether_it_has_maps(exported: Path) -> None:
     assert not pipeline.has_maps(replace(export, manifest={**export.manifest, "task": "classification"}))
 
 
+@pytest.mark.thorough
 def test_an_export_draws_and_fails_as_its_run_does(adcli: Adcli, run: Run, exported: Path, parts: Path) -> None:
     for it, out in ((run.path, "run"), (exported, "export")):
         outcome = adcli("predict", it, parts / "test/scratch", "--out", out, "--overlays", "--fail-on-defect")
@@ -152,6 +153,7 @@ def without_torch(cwd: Path, *arguments: object) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.thorough
 def test_prediction_with_an_export_never_imports_torch(exported: Path, parts: Path, tmp_path: Path) -> None:
     assert without_torch(tmp_path, "--help").code == 0
     assert "adcli-mean" in without_torch(tmp_path, "plugins").out

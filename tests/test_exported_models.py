@@ -60,6 +60,7 @@ def test_a_graph_of_a_fixed_batch_takes_any_number_of_images(exporter: str) -> N
         np.testing.assert_allclose(maps, expected_maps, rtol=1e-3, atol=1e-4 * np.ptp(expected_maps))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_an_export_names_no_folder_of_the_machine_that_wrote_it(exporter: str) -> None:
     folder = subject_of(exporter, {}, "dfm").export.path

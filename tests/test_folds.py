@@ -88,6 +88,7 @@ def test_folds_are_refused_where_scores_differ_in_scale_from_fit_to_fit(drawn: F
         simulate(shifted, COUNT, 20, ("5-fold",), 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs inspection images in ../shared")

@@ -253,6 +253,7 @@ def list_exported(ways: Iterable[str], exporters: Sequence[str]) -> list[Any]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("way", "exporter"), list_exported(WAYS, ["npz", "openvino", "onnx"]))
 def test_an_export_agrees_with_its_run(
     runs: dict[str, Run], data: Path, tmp_path: Path, way: str, exporter: str
@@ -432,6 +433,7 @@ def test_an_image_too_small_to_predict_is_named_and_costs_no_other(
     assert "--region 20,40,120,70" in small["problem"]
 
 
+@pytest.mark.thorough
 def test_if_no_photograph_suits_that_is_said(data: Path, adcli: Adcli, tmp_path: Path) -> None:
     zones = ("--region", "a=0,0,40,40", "--region", "b=9000,0,40,40")
     outcome = adcli("train", "-m", "padim", "--data", data, *zones, "--skip-unreadable", "--out", "run")

@@ -100,6 +100,7 @@ def test_killed_at_any_moment_there_is_a_finished_run_or_none(adcli: Adcli, part
     assert interrupted, "every run was finished before it was killed"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_processes_that_train_together_end_when_they_are_told(
@@ -125,6 +126,7 @@ def test_processes_that_train_together_end_when_they_are_told(
     assert "Traceback" not in "".join(said)
 
 
+@pytest.mark.thorough
 def test_data_that_changed_since_is_noticed(adcli: Adcli, parts: Path, tmp_path: Path) -> None:
     import shutil
 

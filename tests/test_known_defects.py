@@ -33,6 +33,7 @@ def photos(parts: Path, tmp_path: Path) -> Path:
     return data
 
 
+@pytest.mark.thorough
 def test_a_model_that_learns_from_defects_learns_from_them(adcli: Adcli, photos: Path) -> None:
     outcome = adcli(*QUICK, "--out", "run")
     assert outcome.code == 0, outcome.err
@@ -49,6 +50,7 @@ def test_a_model_that_learns_from_defects_learns_from_them(adcli: Adcli, photos:
     assert pipeline.load("unaware").record["weights"] != run.record["weights"]
 
 
+@pytest.mark.thorough
 def test_training_with_known_defects_is_repeatable(adcli: Adcli, photos: Path) -> None:
     assert adcli(*QUICK, "--out", "first").code == 0
     assert adcli("train", "--config", "first/run.yaml", "--out", "second").code == 0
@@ -182,6 +184,7 @@ def test_a_training_is_resumed_with_the_known_defects_it_had(
     assert len([image for image in read_images(Path("half")) if image.role == "known-defect"]) == KNOWN
 
 
+@pytest.mark.thorough
 def test_a_model_that_learnt_from_defects_is_exported(adcli: Adcli, photos: Path) -> None:
     assert adcli(*QUICK, "--out", "run").code == 0
     for exporter in ("onnx", "openvino"):

@@ -55,6 +55,7 @@ def test_a_photograph_that_does_not_fit_into_memory_ends_a_command_with_one_line
     assert_one_line(outcome, LackOfMemoryError.exit_code, "large.png: 2000 x 1000 pixels", "shrink it")
 
 
+@pytest.mark.thorough
 def test_a_run_on_regions_of_tiffs_is_that_on_the_same_photographs_in_png(
     adcli: Adcli, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_components_are_those_of_the_cpu() -> None:
             torch.testing.assert_close(one.directions.cpu(), other.directions, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "options"), CASES, ids=["-".join([name, *options]) for name, options in CASES])
 def test_models_score_there_as_on_the_cpu(name: str, options: dict[str, object], images: list[Path]) -> None:
     provided = registry().models[name]

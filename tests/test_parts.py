@@ -207,6 +207,7 @@ def test_photographs_that_come_later_complete_a_part(adcli: Adcli, run: Path, da
         assert [(row["part"], row["verdict"]) for row in csv.DictReader(file)] == [("000", "good")]
 
 
+@pytest.mark.thorough
 def test_calibrating_an_export_counts_parts_and_leaves_out_those_that_are_known(
     adcli: Adcli, run: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_table_names_parts_in_a_column(adcli: Adcli, data: Path, tmp_path: Pat
     assert [row["part"] for row in json.loads(outcome.out)] == ["000"] * 4
 
 
+@pytest.mark.thorough
 def test_folds_hold_the_views_of_a_part_together(adcli: Adcli, data: Path) -> None:
     outcome = adcli("train", *GIVEN[:-1], "4-fold", "--data", data, "--part", RULE, "--out", "run")
     assert outcome.code == 0, outcome.err
@@ -329,6 +331,7 @@ def test_photographs_whose_names_tell_no_part_are_judged_with_a_warning(
     assert words not in adcli("predict", "run", *images, "--part", RULE).err
 
 
+@pytest.mark.thorough
 def test_an_export_counts_the_parts_of_the_audit_that_calibrated_its_run(
     adcli: Adcli, data: Path, tmp_path: Path
 ) -> None:

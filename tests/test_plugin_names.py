@@ -222,6 +222,7 @@ def test_a_name_that_disables_nothing_gets_a_suggestion(tmp_path: Path) -> None:
         json.loads(outcome.out)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "name", "code", "words"),
     [

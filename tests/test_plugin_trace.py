@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from plugins_on_disk import MODEL, install, run
 from support import THIRD_PARTY
 
@@ -43,6 +44,7 @@ def test_imports_and_hook_calls_are_shown_with_provider_result_and_time(tmp_path
     assert run(tmp_path, "models", environment={"ADCLI_TRACE": "0"}).err == plain.err
 
 
+@pytest.mark.thorough
 def test_commands_targets_and_listeners_are_shown(parts: Path, tmp_path: Path) -> None:
     install(tmp_path, "adcli-listener", LISTENER)
     site = f"{tmp_path}:{THIRD_PARTY}"

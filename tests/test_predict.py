@@ -139,6 +139,7 @@ def test_a_stream_that_breaks_leaves_all_rows_before_it(trained: Path, photos: P
     assert len(done.err) < 2000
 
 
+@pytest.mark.thorough
 def test_each_line_is_answered_at_once_and_its_row_is_on_disk_when_it_is_printed(
     trained: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_each_line_is_answered_at_once_and_its_row_is_on_disk_when_it_is_printed
     assert after[-1]["image"] == str(photos / "000.png")
 
 
+@pytest.mark.thorough
 def test_pictures_have_the_folders_of_the_images_and_rows_name_them(adcli: Adcli, trained: Path, parts: Path) -> None:
     for folder in ("a", "b", "A"):
         shutil.copytree(parts / "test/good", Path("col") / folder)

@@ -211,6 +211,7 @@ def test_a_large_photograph_is_shrunk_to_its_own_shape(size: tuple[int, int]) ->
             assert shown == size
 
 
+@pytest.mark.thorough
 def test_a_large_photograph_takes_a_bounded_number_of_bytes() -> None:
     # Noise is what compresses worst.
     shot = shrink(photograph(0, (3000, 4000)), "noise", "")

@@ -344,6 +344,7 @@ def test_everything_can_be_done_with_keys(preview: Callable[..., Preview], tmp_p
     assert page.flag("--region") is None
 
 
+@pytest.mark.thorough
 def test_what_is_undone_and_saved_is_not_asked_for_again(preview: Callable[..., Preview], tmp_path: Path) -> None:
     page = preview()
     page.choose("Ignore")
@@ -383,6 +384,7 @@ def test_the_name_of_the_picture_is_one_word_of_the_command(preview: Callable[..
     assert page.flag("--ignore") == (f"./{file}" if file.startswith("-") else file)
 
 
+@pytest.mark.thorough
 def test_what_a_training_would_refuse_is_said(preview: Callable[..., Preview], tmp_path: Path) -> None:
     Image.fromarray(photograph(90)[:100, :100]).save(tmp_path / "my photos/square.png")
     page = preview()
@@ -502,6 +504,7 @@ def test_nothing_is_wider_than_the_screen(preview: Callable[..., Preview], width
     assert page.view.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_words_stand_out_by_day_and_by_night(preview: Callable[..., Preview], scheme: str, width: int) -> None:

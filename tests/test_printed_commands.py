@@ -130,6 +130,7 @@ def paste(adcli: Adcli, line: str, **words: object) -> str:
     return outcome.out
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_what_models_show_prints_trains_offline(adcli: Adcli, parts: Path) -> None:
     line = last_line(adcli("models", "show", "dfm").out)

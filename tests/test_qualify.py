@@ -233,6 +233,7 @@ def test_the_record_has_a_name_of_its_own(adcli: Adcli, finished: Path, tmp_path
 ZONES = ("--region", "a=0,0,40,64", "--region", "b=24,0,40,64")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("framing", [("--tiles", "2x2"), ZONES], ids=["tiles", "zones"])
 def test_tiles_and_zones_are_qualified_as_they_are_looked_at(
     adcli: Adcli, parts: Path, tmp_path: Path, framing: tuple[str, ...]
@@ -245,6 +246,7 @@ def test_tiles_and_zones_are_qualified_as_they_are_looked_at(
     assert json.loads(outcome.out)["data"]["drawn_defects"] > 0
 
 
+@pytest.mark.thorough
 def test_photographs_of_parts_that_are_fitted_are_not_held_out(adcli: Adcli, tmp_path: Path) -> None:
     for part in range(12):
         write_views(tmp_path / "data", part)

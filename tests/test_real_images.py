@@ -25,6 +25,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(SHARED / "weights/hf/hub"))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("hub")
 def test_patchcore_finds_and_locates_broken_bottles(adcli: Adcli) -> None:
     outcome = adcli(

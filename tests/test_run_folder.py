@@ -116,6 +116,7 @@ def test_no_command_follows_a_link_out_of_a_run(
     assert read_all(precious) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "commands",
@@ -169,6 +170,7 @@ def test_a_second_evaluation_ends_at_once_and_names_the_first(run: Path, tmp_pat
     assert read_all(tmp_path / run) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_an_evaluation_killed_at_any_moment_leaves_the_old_or_the_new(trained: Path, tmp_path: Path) -> None:
     """Where it is killed is drawn from how long it takes; the steps themselves are killed in the tests of changes."""
@@ -503,6 +505,7 @@ def test_a_removal_that_did_not_begin_is_called_off_by_any_command_and_nothing_g
     assert before.keys() <= read_all(folder).keys()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a copy of this process")
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_was_restored_over_a_removal_that_was_killed_stays(made: Path, tmp_path: Path, whole: bool) -> None:
@@ -825,6 +828,7 @@ def test_what_predict_wrote_into_a_run_outlives_it(adcli: Adcli, run: Path, part
     assert {path.name for path in run.iterdir()} == {"maps", "predictions.csv"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -138,6 +138,7 @@ def test_pictures_show_the_photograph_as_it_is(runs: dict[tuple[str, str], Run],
         assert np.abs(prediction.photograph.pixels - upright).mean() < 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exporter", ["npz", "openvino", "onnx"])
 @pytest.mark.parametrize("way", WAYS)
 def test_exports_do_the_same_with_and_without_adcli(

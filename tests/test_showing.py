@@ -379,6 +379,7 @@ def test_the_table_of_predictions_holds_what_cannot_be_read_and_odd_names(
     pandas.testing.assert_series_equal(empty.dtypes, table.dtypes)
 
 
+@pytest.mark.thorough
 def test_a_table_keeps_no_prediction() -> None:
     pytest.importorskip("pandas")
     given: list[weakref.ref[Prediction]] = []

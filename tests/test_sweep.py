@@ -80,6 +80,7 @@ def test_each_run_is_the_one_that_training_alone_makes(swept: Path, parts: Path,
     ]
 
 
+@pytest.mark.thorough
 def test_started_again_it_makes_nothing_and_extended_only_what_is_new(swept: Path, parts: Path, adcli: Adcli) -> None:
     before = moments(swept)
     assert len(before) == 4
@@ -101,6 +102,7 @@ def test_started_again_it_makes_nothing_and_extended_only_what_is_new(swept: Pat
             assert measured[level][metric] == value
 
 
+@pytest.mark.thorough
 def test_a_run_that_fails_is_a_row_with_its_reason_and_is_tried_again(shelf: Path, adcli: Adcli) -> None:
     damaged = shelf / "cable/train/good/003.png"
     content = damaged.read_bytes()
@@ -139,6 +141,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is(adcli: Adcli, parts: 
         assert not Path("S").exists(), words
 
 
+@pytest.mark.thorough
 def test_a_folder_that_holds_another_run_is_never_taken_for_it(swept: Path, tmp_path: Path, adcli: Adcli) -> None:
     folder = tmp_path / "S"
     shutil.copytree(swept, folder)
@@ -151,6 +154,7 @@ def test_a_folder_that_holds_another_run_is_never_taken_for_it(swept: Path, tmp_
     assert numbers(read_results(folder)) == numbers(read_results(swept))
 
 
+@pytest.mark.thorough
 def test_two_folders_of_one_name_are_two_data_sets(shelf: Path, tmp_path: Path) -> None:
     for name, source in (("x", "bottle"), ("y", "cable")):
         shutil.copytree(shelf / source, tmp_path / name / "parts")
@@ -162,6 +166,7 @@ def test_two_folders_of_one_name_are_two_data_sets(shelf: Path, tmp_path: Path) 
     assert mean.value == pytest.approx(fmean(one.metrics["pixel.auroc"] for one in results.made))
 
 
+@pytest.mark.thorough
 def test_images_that_change_between_runs_are_noted(shelf: Path, tmp_path: Path, adcli: Adcli) -> None:
     shutil.copytree(shelf / "bottle", tmp_path / "parts")
     command = ("sweep", "-m", "padim", "--data", tmp_path / "parts", *QUICK, "--out", tmp_path / "S")
@@ -180,6 +185,7 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(adcli: Adcli, parts: Path) 
     assert not Path("S").exists()
 
 
+@pytest.mark.thorough
 def test_fewer_shots_are_among_more_and_what_calibrates_stays(adcli: Adcli, parts: Path) -> None:
     roles: dict[int, dict[str, set[str]]] = {}
     for shots in (2, 3, 5):
@@ -273,6 +279,7 @@ def test_two_shards_at_once_one_of_them_killed_make_each_run_once(shelf: Path, t
     assert len(after) == 18
 
 
+@pytest.mark.thorough
 def test_an_interrupted_sweep_leaves_no_process_and_can_be_continued(shelf: Path, tmp_path: Path) -> None:
     folder = tmp_path / "S"
     with start(folder, shelf) as process:
@@ -289,6 +296,7 @@ def test_an_interrupted_sweep_leaves_no_process_and_can_be_continued(shelf: Path
     assert not read_results(folder).failed
 
 
+@pytest.mark.thorough
 def test_a_run_that_could_not_be_evaluated_is_evaluated_when_the_sweep_goes_on(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

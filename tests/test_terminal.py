@@ -68,6 +68,7 @@ DEVICES = "is no device; give auto, cpu, cuda, cuda:N or mps."
 LONG, TOO_LONG = "x" * 300, os.strerror(errno.ENAMETOOLONG)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -273,6 +274,7 @@ def test_an_error_is_red_on_a_terminal_unless_colour_is_not_wanted() -> None:
     assert "Error: unknown command" in on_terminal("trian", environment={"NO_COLOR": "1"})
 
 
+@pytest.mark.thorough
 def test_colour_can_be_forced_into_a_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "\x1b" not in in_own_process("trian", cwd=tmp_path).err
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -105,6 +105,7 @@ def test_a_defect_that_borders_cut_scores_no_lower_than_one_in_the_middle(run: R
     assert scores["corner"] > 0.9 * scores["middle"]
 
 
+@pytest.mark.thorough
 def test_a_batch_decides_nothing(run: Run, data: Path) -> None:
     some = [
         [it.score for it in pipeline.predict(pipeline.open_scorer(run, batch_size=size), [data / "test"])]
@@ -162,6 +163,7 @@ def test_two_processes_fit_what_one_fits(data: Path, tmp_path: Path) -> None:
     assert found[2] == pytest.approx(found[1], rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_the_number_of_tiles_is_chosen_and_kept(data: Path, tmp_path: Path, adcli: Adcli) -> None:
     given = (
         "-m",
@@ -190,6 +192,7 @@ def test_the_number_of_tiles_is_chosen_and_kept(data: Path, tmp_path: Path, adcl
     assert "--image-size 288x224, the aspect of 320 x 220 pixels." in outcome.err
 
 
+@pytest.mark.thorough
 def test_models_on_a_backbone_have_the_photographs_aspect_unless_told(adcli: Adcli, tmp_path: Path) -> None:
     folder = tmp_path / "long"
     folder.mkdir()
@@ -208,6 +211,7 @@ def test_models_on_a_backbone_have_the_photographs_aspect_unless_told(adcli: Adc
     assert pipeline.load("own").image_size == (32, 32)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "words"),
     [

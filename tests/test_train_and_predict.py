@@ -135,6 +135,7 @@ def test_evaluation_of_other_data_is_added_to_the_run(adcli: Adcli, parts: Path,
     assert ((run / "run.yaml").read_bytes(), (run / "model.safetensors").read_bytes()) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("how", "method"), [("0.5", "held-out"), ("3-fold", "k-fold"), ("none", "none"), ("FOLDER", "folder")]
 )

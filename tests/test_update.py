@@ -119,6 +119,7 @@ def test_an_update_equals_a_fit_of_both(adcli: Adcli, model: str, framed: str) -
     assert record("updated")["data"]["fitted"] == GOOD + NEW
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("data")
 def test_patchcore_learns_more_without_having_been_asked_to_keep_anything(adcli: Adcli) -> None:
     for name in ("old", "both"):
@@ -225,6 +226,7 @@ def test_a_chain_of_updates_names_what_each_run_came_from(adcli: Adcli, tmp_path
     assert set(scores("third")) == set(scores("first"))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("data")
 def test_the_same_command_makes_the_same_run(adcli: Adcli) -> None:
     assert adcli("train", *SMALL["patchcore"], "--data", "old", "--out", "first").code == 0

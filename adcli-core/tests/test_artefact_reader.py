@@ -337,6 +337,7 @@ def test_a_file_of_a_gigabyte_is_refused_without_being_read(name: str, tmp_path:
     assert name in caught.value.format_message()
 
 
+@pytest.mark.thorough
 def test_rows_are_bounded_whatever_never_ends() -> None:
     for text in ("x" * (17 << 20), '"' + "x" * (17 << 20), '"' + "\n" * (17 << 20), '"\n","\n",' * (3 << 20)):
         with pytest.raises(ValueError, match="line "):

@@ -189,6 +189,7 @@ def test_a_layer_that_there_is_not_is_named() -> None:
         make("random:resnet18", 7)
 
 
+@pytest.mark.thorough
 def test_an_unreachable_hub_is_noticed_within_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An address of a network that no router knows: packets vanish, as behind a firewall that drops them."""
     from huggingface_hub import constants
@@ -271,6 +272,7 @@ def test_a_transformer_resamples_its_positions_once_as_timm_does_for_each_image(
     assert not any("upsample" in str(node.target) for node in torch.export.export(fixed, (images,)).graph.nodes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [

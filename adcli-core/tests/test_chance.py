@@ -129,6 +129,7 @@ def test_of_many_true_nulls_one_is_rarely_called_a_difference() -> None:
     assert low <= 0.05 <= high + 0.005
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("good", "defect"), [(30, 30), (60, 20)])
 def test_the_interval_of_a_difference_holds_the_true_one_about_as_often_as_it_says(good: int, defect: int) -> None:
     """Two runs whose true AUROCs are known, on images whose difficulty both share."""

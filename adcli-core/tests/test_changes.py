@@ -147,6 +147,7 @@ with _changes.changing(place, "evaluations/test", replaced=["evaluations/test/go
 )
 
 
+@pytest.mark.thorough
 def test_killed_at_any_step_it_is_all_old_or_all_new_for_whoever_comes_next(root: Path, tmp_path: Path) -> None:
     outcomes = []
     for stop in range(1, 100):
@@ -415,6 +416,7 @@ with _changes.making(place) as folder:
 )
 
 
+@pytest.mark.thorough
 def test_a_new_folder_that_was_killed_at_any_step_leaves_nothing_that_is_not_cleaned(tmp_path: Path) -> None:
     finished = []
     for stop in range(1, 100):

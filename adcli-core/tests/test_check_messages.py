@@ -201,6 +201,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", MODELS)
 def test_a_fault_of_a_model_is_said_once_and_with_its_place(fault: str, write) -> None:
     changed, rule, words, place = MODELS[fault]

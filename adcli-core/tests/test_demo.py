@@ -109,6 +109,7 @@ def test_large_boards_are_drawn_alike_again_and_no_two_are_alike() -> None:
     assert np.abs(first.astype(int) - other).mean() > 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("defect", LARGE_DEFECTS)
 def test_a_defect_of_a_large_board_is_small_and_changes_it_within_its_mask_alone(defect: str) -> None:
     for seed in range(500, 504):

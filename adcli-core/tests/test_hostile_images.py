@@ -276,6 +276,7 @@ FILES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is known there")
 @pytest.mark.parametrize("name", FILES)
 def test_a_photograph_takes_no_more_memory_than_is_asked_for(name: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def printed(code: str) -> list[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_compiler_stays_out_until_it_is_asked_for() -> None:
     code = (
@@ -46,6 +47,7 @@ sys.meta_path.insert(0, Finder())
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_what_is_kept_from_the_compiler_is_kept_from_it_and_whoever_wants_more_of_it_gets_it() -> None:
     kept = "import torch\n@torch.compiler.disable\ndef kept(x):\n    return torch.compiler.is_compiling()"

@@ -72,6 +72,7 @@ def start(work: str, before: str = "") -> "subprocess.Popen[str]":
     return child
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("waiting", WAITING)
 def test_a_process_told_once_ends_in_time(waiting: str, number: signal.Signals) -> None:

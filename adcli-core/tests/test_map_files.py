@@ -146,6 +146,7 @@ def traced(work: Callable[[], object]) -> int:
     return peak
 
 
+@pytest.mark.thorough
 def test_large_maps_and_pictures_are_made_a_few_rows_at_a_time(tmp_path: Path) -> None:
     size = (3000, 4000)
     said = predict(size)

@@ -149,6 +149,7 @@ def test_a_card_can_be_enlarged_by_keyboard(shown: Shown) -> None:
     assert not shown.view.locator("dialog").is_visible()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_words_and_plots_stand_out_in_both_colour_schemes(browser: Any, path: Path, scheme: str, width: int) -> None:
@@ -264,6 +265,7 @@ def test_at_every_step_the_page_says_what_that_threshold_does(browser: Any, tmp_
     opened.view.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("factor", [1, 100], ids=["linear", "logarithmic"])
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 1.2])
 def test_plots_show_the_threshold_where_they_would_be_drawn_with_it(
@@ -404,6 +406,7 @@ def test_printed_while_a_threshold_is_tried_the_page_says_so(browser: Any, path:
     opened.view.close()
 
 
+@pytest.mark.thorough
 def test_six_hundred_images_open_in_two_seconds_and_take_less_than_15_mb(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     # Noise is what compresses worst.

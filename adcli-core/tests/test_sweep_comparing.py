@@ -211,6 +211,7 @@ def test_groups_that_share_nothing_and_scores_that_are_gone(tmp_path: Path) -> N
 ROUNDS = 40
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("categories", "seeds", "of_category", "of_seed"),
     [("a", 4, 0.0, 0.5), ("abcd", 1, 0.0, 0.0), ("abc", 2, 0.6, 0.3), ("abcdef", 1, 0.6, 0.0)],

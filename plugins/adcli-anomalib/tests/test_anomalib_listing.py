@@ -150,6 +150,7 @@ def test_who_uses_it_is_told_what_to_install(absent: None) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.thorough
 def test_training_it_is_one_line(tmp_path: Path) -> None:
     code = (
         "import sys, importlib.util as u\n"

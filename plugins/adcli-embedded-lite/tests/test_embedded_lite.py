@@ -136,6 +136,7 @@ def as_the_port_names(tensors: dict[str, torch.Tensor], design: Design) -> dict[
     return ported | head
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])
 def test_the_conversion_brings_back_what_was_published(name: str, tmp_path: Path) -> None:
     expected = weights_of(name)

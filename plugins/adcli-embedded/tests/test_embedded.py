@@ -74,6 +74,7 @@ def test_drawn_weights_are_timms_of_the_same_seed() -> None:
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.thorough
 def test_timm_is_not_imported() -> None:
     code = "import sys; import adcli_embedded.backbone; print('timm' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,6 +116,7 @@ class Tiny(nn.Module):
 """
 
 
+@pytest.mark.thorough
 def test_the_training_script_goes_on_from_the_packaged_weights(tmp_path: Path) -> None:
     (tmp_path / "teacher.py").write_text(TEACHER)
     for i in range(20):

@@ -135,6 +135,7 @@ def test_the_step_size_falls_to_zero_if_asked(tmp_path: Path, monkeypatch: pytes
     assert rates == pytest.approx([0.1] * 4 if schedule == "constant" else falling)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in (1, 2, 3, 4))])
 def test_training_does_not_collapse(tmp_path: Path, seed: int) -> None:
     """Whatever the seed, images with a defect score higher, and reconstructions differ from one another."""

@@ -27,6 +27,7 @@ def test_the_graph_resizes_as_the_core_does(size: tuple[int, int]) -> None:
     assert (difference > 0).mean() < 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["missing", "short", "nonsense", "garbled"])
 def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]) -> None:
     export = Checked("onnx", model="stfpm").subject().export

@@ -130,6 +130,7 @@ def test_a_bank_is_stored_once() -> None:
     assert file.with_suffix(".bin").stat().st_size < 1.05 * weights + 2**17
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", ["missing weights", "short weights", "missing graph", "no graph"])
 def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
     export = Checked("openvino", model="stfpm").subject().export

@@ -150,6 +150,7 @@ def restore(scored: model.PatchCore, other: model.PatchCore) -> None:
     scored.restore(other.weights())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", [load, assign, restore])
 def test_a_model_whose_bank_is_loaded_scores_by_the_new_one(
     change: Callable[[model.PatchCore, model.PatchCore], None], batches: Batches, monkeypatch: pytest.MonkeyPatch

@@ -173,6 +173,7 @@ def test_a_resnets_student_has_the_parameters_of_the_official_code_alone() -> No
     assert sum("outputs" in name for name in model(backbone="random:mobilenetv2_100").state_dict()) == 6
 
 
+@pytest.mark.thorough
 def test_maps_that_do_not_cover_the_image_are_refused_with_the_way_out() -> None:
     with pytest.raises(BackboneError, match=r"maps of 28 x 28 and 13 x 13 and 6 x 6 .* -o layers= or --backbone"):
         model((96, 96), backbone="random:inception_v3")
@@ -205,6 +206,7 @@ def test_training_lowers_the_loss_and_leaves_the_teacher_alone(tmp_path: Path) -
     assert not any(parameter.requires_grad for parameter in detector.parameters())
 
 
+@pytest.mark.thorough
 def test_the_teacher_sees_each_image_once_and_the_student_learns_the_same(tmp_path: Path) -> None:
     """Of twelve images a megabyte holds the maps of nine; rounding depends on how many are computed together."""
     batches = noise(tmp_path, 12, batch_size=6)

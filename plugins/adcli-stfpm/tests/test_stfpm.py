@@ -115,6 +115,7 @@ def test_images_held_out_are_never_trained_on(batches: Batches, monkeypatch: pyt
     assert len(set(read)) == 20
 
 
+@pytest.mark.thorough
 def test_the_teacher_sees_each_image_once_and_the_student_learns_the_same(batches: Batches) -> None:
     """Of twenty images a megabyte holds the maps of twelve; rounding depends on how many are computed together."""
     found: dict[int, tuple[int, Stfpm]] = {}

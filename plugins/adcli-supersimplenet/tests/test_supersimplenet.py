@@ -267,6 +267,7 @@ def test_the_backbone_does_not_learn(batches: Batches) -> None:
     assert not any(parameter.requires_grad for parameter in detector.parameters())
 
 
+@pytest.mark.thorough
 def test_known_defects_are_found_where_they_are_and_others_are_not(taught: Batches) -> None:
     learnt, unaware = (model(epochs=25, learning_rate=2e-3, flips=False, sigma=2) for _ in range(2))
     learnt.fit(taught)
