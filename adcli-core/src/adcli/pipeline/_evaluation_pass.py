@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -128,8 +129,7 @@ def evaluate_samples(
         if problem:
             progress.note(f"unreadable: {sample.mask}: {problem}")
             without_mask[sample.image] = f"the mask: {problem}"
-        _count_pixels(pixels, prediction, sample, mask)
-        gallery.add(prediction, sample, mask)
+        _take(pixels, gallery, prediction, sample, mask)
         prediction.forget_map()
         tested.append(Tested(sample, prediction))
     seconds = time.perf_counter() - start
@@ -154,6 +154,20 @@ def read_sample_mask(sample: Sample, size: Size) -> tuple[NDArray[np.bool_] | No
         return None, error.message.removeprefix(f"{sample.mask}: ").replace(str(sample.mask), sample.mask.name)
     problem = compare_shapes(sample, (mask.shape[0], mask.shape[1]), size)
     return (mask, "") if problem is None else (None, problem.removeprefix(f"{sample.mask}: "))
+
+
+def _take(
+    pixels: PixelMetrics,
+    gallery: Gallery,
+    prediction: Prediction,
+    sample: Sample,
+    mask: NDArray[np.bool_] | None,
+) -> None:
+    """Count an image's pixels while, on another core, its picture is drawn."""
+    with ThreadPoolExecutor(1) as other:
+        drawn = other.submit(gallery.add, prediction, sample, mask)
+        _count_pixels(pixels, prediction, sample, mask)
+    drawn.result()
 
 
 def _count_pixels(pixels: PixelMetrics, prediction: Prediction, sample: Sample, mask: NDArray[np.bool_] | None) -> None:

@@ -1,5 +1,7 @@
 """A map at the size of a photograph, of which no more is computed than is looked at."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,13 +45,15 @@ class Enlarged:
 
     def _sum(self, rows: slice) -> NDArray[np.float64]:
         """Return weighted sums of the map's rows; in float64, as Pillow's are, until all is added."""
-        total: NDArray[np.float64] = self._weigh(0, rows)
-        total += self._weigh(1, rows)
+        sources, weights = self._sources[:, rows], self._weights[:, rows, None]
+        total = np.empty((rows.stop - rows.start, self.shape[1]))
+        starts = np.flatnonzero(np.diff(sources).any(axis=0)) + 1
+        # Many rows in succession are made of the same two.
+        for top, bottom in pairwise((0, *starts.tolist(), len(total))):
+            first, second = self._wide[sources[:, top]].astype(np.float64)
+            np.multiply(weights[0, top:bottom], first, out=total[top:bottom])
+            total[top:bottom] += weights[1, top:bottom] * second
         return total
-
-    def _weigh(self, line: int, rows: slice) -> NDArray[np.float64]:
-        weights = self._weights[line, rows, None]
-        return np.multiply(self._wide[self._sources[line, rows]], weights, dtype=np.float64)
 
 
 def _list_sources(total: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
