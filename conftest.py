@@ -14,7 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = {
-    "thorough": "what takes more than three seconds: models fitted in two processes, killed processes, figures",
+    "thorough": "more than three seconds each: models fitted in two processes, killed processes, browsers, figures",
     "matrix": "models x backbones x exporters, and figures on the pages",
     "fuzz": "mutated input and killed processes",
 }
@@ -33,7 +33,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect long tests. A default ``-m`` in ``addopts`` would not do: a ``-m`` on the command line replaces it."""
     for item in items:
         # The rule itself is tested with the core's models; of a plugin it takes as long as all other rules together.
-        if "plugins" in item.path.parts and item.name.endswith("[two_processes_agree_with_one]"):
+        of_plugin = "plugins" in item.path.parts and item.name.endswith("[two_processes_agree_with_one]")
+        # A browser draws each page anew, and an executor's tasks are processes.
+        has_browser = "browser" in getattr(item, "fixturenames", ())
+        if of_plugin or has_browser or item.name.endswith("[every_task_has_one_outcome]"):
             item.add_marker("thorough")
     unasked = [mark for mark in LONG if not is_asked_for(mark, config)]
     long = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
