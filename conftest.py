@@ -38,8 +38,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         has_browser = "browser" in getattr(item, "fixturenames", ())
         if of_plugin or has_browser or item.name.endswith("[every_task_has_one_outcome]"):
             item.add_marker("thorough")
-    unasked = [mark for mark in LONG if not is_asked_for(mark, config)]
-    long = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
+    asked = [mark for mark in LONG if is_asked_for(mark, config)]
+    # Of a test with several marks the last counts, as that of a single parameter of a long test.
+    marks = ((item, [mark for mark in LONG if item.get_closest_marker(mark)]) for item in items)
+    long = [item for item, found in marks if found and found[-1] not in asked]
     left_out = [item for item in long if not item.get_closest_marker("sampled")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -12,8 +12,10 @@ from PIL import Image
 
 from adcli.data.samples import Sample
 from adcli.data.source import ImageSource
+from adcli.errors import StorageError
 from adcli.pipeline._evaluation_pass import Evaluation, evaluate_into
 from adcli.progress import Silent
+from adcli.report.gallery import Gallery
 from adcli.scoring.calibration import Calibration
 from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import ImageBatch, Scored
@@ -51,6 +53,17 @@ def evaluate(folder: Path, samples: list[Sample]) -> tuple[Evaluation, list[dict
     evaluation = evaluate_into(folder, scorer, samples, progress)
     with (folder / "scores.csv").open(newline="") as file:
         return evaluation, list(csv.DictReader(file)), progress.notes
+
+
+def test_a_picture_that_cannot_be_drawn_ends_the_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is drawn in a thread of its own, whose errors would be lost if nobody asked for them."""
+
+    def fail(*_: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr(Gallery, "add", fail)
+    with pytest.raises(StorageError, match="no room"):
+        evaluate(tmp_path / "out", write_samples(tmp_path / "data"))
 
 
 def test_every_row_is_the_verdict_record_and_what_is_known(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def evaluate_samples(
         if problem:
             progress.note(f"unreadable: {sample.mask}: {problem}")
             without_mask[sample.image] = f"the mask: {problem}"
-        _take(pixels, gallery, prediction, sample, mask)
+        _count_and_draw(pixels, gallery, prediction, sample, mask)
         prediction.forget_map()
         tested.append(Tested(sample, prediction))
     seconds = time.perf_counter() - start
@@ -156,7 +156,7 @@ def read_sample_mask(sample: Sample, size: Size) -> tuple[NDArray[np.bool_] | No
     return (mask, "") if problem is None else (None, problem.removeprefix(f"{sample.mask}: "))
 
 
-def _take(
+def _count_and_draw(
     pixels: PixelMetrics,
     gallery: Gallery,
     prediction: Prediction,
