@@ -18,6 +18,7 @@ FIRST = ["train --model patchcore --out runs/patchcore", "predict runs/patchcore
 """The commands of the first pages."""
 FURTHER = [
     "calibrate runs/patchcore --false-alarm-rate 0.1",
+    "evaluate runs/patchcore",
     "calibrate runs/patchcore --data {demo}/test/good",
     "train --model dfm --threshold 2.5 --out runs/dfm",
     "train --model dfm --calibration 5-fold --out runs/folds",
@@ -75,9 +76,13 @@ def agrees(shown: str, printed: str) -> bool:
 
 
 def shown_on(page: Path) -> Iterator[str]:
-    """Yield the lines with figures in what a page says that commands print, without the names of images."""
-    for block in re.findall(r"^```text\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
+    """Yield the lines with figures in what a page says that commands print, without the names of images.
+
+    Where a page says in brackets what else an output is from, it is left out.
+    """
+    text = page.read_text(encoding="utf-8")
+    for block in re.finditer(r"^```text\n(.*?)^```$(\n\n\()?", text, re.DOTALL | re.MULTILINE):
+        for line in () if block[2] else block[1].splitlines():
             if FACTS.match(line) and NUMBER.search(line):
                 yield without_name(line)
 

@@ -50,6 +50,7 @@ def adcli_models() -> list[ModelSpec]:
             paper="Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022, arXiv 2106.08265",
             one_pass=True,
             updatable="always",
+            stand_in="efficientnet_lite2",
             quick={"backbone": "random:resnet18", "coreset": 0.2},
         )
     ]
