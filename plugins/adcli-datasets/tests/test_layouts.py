@@ -211,7 +211,8 @@ def test_no_item_of_kolektor_sdd_is_on_both_sides(
     assert sorted({sample.image.parent.name for sample in splits.test}) == tested
     assert not {sample.image.parent for sample in splits.test} & {sample.image.parent for sample in splits.train}
     assert len(splits.train) == trained
-    assert f"{left} training images with defects left out" in splits.description
+    assert len(splits.defects) == left
+    assert f"known defects to train on: {left} defective" in splits.description
 
 
 def test_images_of_kolektor_sdd_are_defective_where_their_mask_marks_something(shelf: Path) -> None:
@@ -224,7 +225,7 @@ def test_images_of_kolektor_sdd_are_defective_where_their_mask_marks_something(s
     ]
 
 
-def test_training_images_of_kolektor_sdd2_with_defects_are_not_trained_on(shelf: Path) -> None:
+def test_training_images_of_kolektor_sdd2_with_defects_are_known_defects(shelf: Path) -> None:
     root = shelf / ARCHIVE_NAMES["kolektor_sdd2"]
     splits = read("kolektor_sdd2", root)
     assert names(splits.train) == ["10000.png", "10001.png", "10002.png"]
@@ -232,10 +233,11 @@ def test_training_images_of_kolektor_sdd2_with_defects_are_not_trained_on(shelf:
         ("test/20002.png", "good", None, None),
         ("test/20003.png", "defect", None, "test/20003_GT.png"),
     ]
-    assert "1 training images with defects left out" in splits.description
+    assert facts(splits.defects, root) == [("train/10003.png", "defect", None, "train/10003_GT.png")]
+    assert splits.left_out == []
 
 
-def test_training_images_of_dagm_with_defects_are_not_trained_on(shelf: Path) -> None:
+def test_training_images_of_dagm_with_defects_are_known_defects(shelf: Path) -> None:
     root = shelf / ARCHIVE_NAMES["dagm"]
     splits = read("dagm:Class10", root)
     assert names(splits.train) == ["0001.PNG", "0002.PNG", "0003.PNG"]
@@ -243,7 +245,7 @@ def test_training_images_of_dagm_with_defects_are_not_trained_on(shelf: Path) ->
         ("Test/0003.PNG", "good", None, None),
         ("Test/0004.PNG", "defect", None, "Test/Label/0004_label.PNG"),
     ]
-    assert "1 training images with defects left out" in splits.description
+    assert facts(splits.defects, root / "Class10") == [("Train/0004.PNG", "defect", None, "Train/Label/0004_label.PNG")]
 
 
 def test_real_iad_is_split_as_its_table_says(shelf: Path) -> None:
@@ -267,10 +269,11 @@ def test_views_of_real_iad_can_be_chosen(shelf: Path, options: dict[str, str], t
     assert (len(splits.train), len(splits.test)) == (trained, tested)
 
 
-def test_defective_training_images_of_real_iad_are_left_out_and_said(shelf: Path) -> None:
+def test_defective_training_images_of_real_iad_are_known_defects(shelf: Path) -> None:
     splits = read("real_iad:toy", shelf / ARCHIVE_NAMES["real_iad"], split="fuiad_0.4")
     assert [sample.label for sample in splits.train] == ["good", "good"]
-    assert "1 defective training images left out" in splits.description
+    assert [(sample.label, sample.mask is not None) for sample in splits.defects] == [("defect", True)]
+    assert "known defects to train on: 1 defective" in splits.description
 
 
 def test_the_tables_of_real_iad_may_lie_beside_the_images(tmp_path: Path) -> None:

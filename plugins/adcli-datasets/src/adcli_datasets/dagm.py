@@ -4,16 +4,25 @@ Wieler and Hahn, Weakly Supervised Learning for Industrial Optical Inspection, D
 the download page, which states the licence, and ``LAYOUT`` is what the archives hold.
 
 A mask is an ellipse around the defect: a weak label, larger than the defect, so pixel metrics mean little. An image
-with a mask is defective. The training images with defects, made for supervised learning, are left out. ``Labels.txt``
-may lie next to the masks and has a row for each image: number, 1 for a defect, image, an unused column, mask. It is
-used to notice missing masks.
+with a mask is defective. The training images with defects, made for supervised learning, are known defects.
+``Labels.txt`` may lie next to the masks and has a row for each image: number, 1 for a defect, image, an unused column,
+mask. It is used to notice missing masks.
 """
 
 from pathlib import Path
 
 from adcli import DataError, DatasetSpec
 from adcli.data import Sample, Splits
-from adcli_datasets.layout import RootOptions, category_folder, found_in, images_in, is_image, missing, read_splits
+from adcli_datasets.layout import (
+    RootOptions,
+    category_folder,
+    divide,
+    found_in,
+    images_in,
+    is_image,
+    missing,
+    read_splits,
+)
 
 ALIASES = ("DAGM2007", "DAGM 2007", "DAGM_KaggleUpload")
 
@@ -44,12 +53,8 @@ SPEC = DatasetSpec(
 def load(options: RootOptions, category: str | None) -> Splits:
     """Read a texture."""
     folder = category_folder(SPEC, ALIASES, options.root, category, "Train")
-    train, test = _label_images(folder / "Train"), _label_images(folder / "Test")
-    kept = [sample for sample in train if sample.label == "good"]
-    left = len(train) - len(kept)
-    remark = f"{left} training images with defects left out" if left else ""
-    aside = [path for sample in train for path in (sample.image, sample.mask) if path]
-    return read_splits(folder, f"DAGM 2007, {category}", kept, test, remark=remark, aside=aside)
+    good, defects = divide(_label_images(folder / "Train"))
+    return read_splits(folder, f"DAGM 2007, {category}", good, _label_images(folder / "Test"), defects=defects)
 
 
 def _label_images(folder: Path) -> list[Sample]:

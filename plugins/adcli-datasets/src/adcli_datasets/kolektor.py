@@ -5,7 +5,7 @@ Manufacturing 31, 2020; Bozic et al., Mixed supervision for surface-defect detec
 Both CC BY-NC-SA 4.0. The specs' ``source`` are the download pages, and the layouts are what the archives hold.
 
 Each image has a mask, and is defective if any pixel of it is not zero, so loading a set reads all its masks. Both were
-made for supervised learning; the training images with defects are left out.
+made for supervised learning; the training images with defects are known defects.
 
 KolektorSDD has no fixed split. The paper uses three folds of items, each item photographed eight times, from a list
 that its authors publish as a Python pickle, which is not read here. Instead, item n is tested in fold (n - 1) mod 3 +
@@ -18,7 +18,16 @@ from pathlib import Path
 
 from adcli import DataError, DatasetSpec, option
 from adcli.data import Sample, Splits
-from adcli_datasets.layout import RootOptions, find_root, images_in, missing, read_splits, refuse_category, subfolders
+from adcli_datasets.layout import (
+    RootOptions,
+    divide,
+    find_root,
+    images_in,
+    missing,
+    read_splits,
+    refuse_category,
+    subfolders,
+)
 
 ALIASES = ("KolektorSDD", "KolektorSDD-boxes", "KSDD")
 ALIASES2 = ("KolektorSDD2", "KSDD2")
@@ -123,11 +132,9 @@ def _label_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[Sample]:
 
 
 def _read(root: Path, title: str, train: Sequence[tuple[Path, Path]], test: Sequence[tuple[Path, Path]]) -> Splits:
-    kept = [sample for sample in _label_pairs(train) if sample.label == "good"]
-    left = len(train) - len(kept)
-    remark = f"{left} training images with defects left out" if left else ""
-    if not kept:
+    good, defects = divide(_label_pairs(train))
+    if not good:
         raise DataError(f"{root}: none of the {len(train)} training images is good: every mask marks a defect.")
     # Good images have masks, too, which no sample has.
-    aside = [path for pair in (*train, *test) for path in pair]
-    return read_splits(root, title, kept, _label_pairs(test), remark=remark, aside=aside)
+    aside = [mask for _, mask in (*train, *test)]
+    return read_splits(root, title, good, _label_pairs(test), defects=defects, aside=aside)

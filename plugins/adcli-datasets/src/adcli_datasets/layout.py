@@ -217,13 +217,19 @@ def labelled(
     return sorted(samples, key=lambda sample: sample.image)
 
 
+def divide(train: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Return the good ones of training images, and the known defects."""
+    good = [sample for sample in train if sample.label == "good"]
+    return good, [sample for sample in train if sample.label == "defect"]
+
+
 def read_splits(
     folder: Path,
     title: str,
     train: Sequence[Sample],
     test: Sequence[Sample],
     validation: Sequence[Sample] = (),
-    remark: str = "",
+    defects: Sequence[Sample] = (),
     places: Sequence[Path] | None = None,
     aside: Iterable[Path] = (),
 ) -> Splits:
@@ -235,9 +241,9 @@ def read_splits(
         train: its training images.
         test: its test images.
         validation: its validation images.
-        remark: what else there is to say.
+        defects: its known defects to train on.
         places: the folders that are listed, if not the whole folder; of a table that lists images, none.
-        aside: images and masks that no split has, as the remark or the title says.
+        aside: images and masks that no split has, as the title says.
     """
     # Imported here: every command that looks up a name imports this module.
     from adcli.data import list_left_out
@@ -248,9 +254,9 @@ def read_splits(
     bare = sum(sample.label == "defect" and sample.mask is None for sample in test)
     if bare:
         words.append(f"{bare} defects without a mask")
-    if remark:
-        words.append(remark)
-    samples, aside = [*train, *test, *validation], {*aside}
+    if defects:
+        words.append(f"known defects to train on: {count_labels(defects)}")
+    samples, aside = [*train, *test, *validation, *defects], {*aside}
     folders = [folder] if places is None else places
     left_out = [entry for place in folders for entry in list_left_out(place, samples, aside)]
-    return Splits(train, test, validation, "; ".join(words), left_out)
+    return Splits(train, test, validation, "; ".join(words), left_out, defects)

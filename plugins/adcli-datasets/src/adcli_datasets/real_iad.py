@@ -20,6 +20,7 @@ from adcli.data import Sample, Splits
 from adcli_datasets.layout import (
     RootOptions,
     check_category,
+    divide,
     find_root,
     found_in,
     missing,
@@ -123,15 +124,12 @@ def load(options: RealIadOptions, category: str | None) -> Splits:
     records = _read_records(table)
     folder = _find_images(root / name, category)
     train, test = (_make_samples(records, part, folder, table, options) for part in ("train", "test"))
-    kept = [sample for sample in train if sample.label == "good"]
-    if not kept:
+    good, defects = divide(train)
+    if not good:
         raise DataError(f"{table}: no good images of the views {', '.join(options.views) or 'C1 to C5'}.")
-    left = len(train) - len(kept)
-    remark = f"{left} defective training images left out" if left else ""
     views = f", views {','.join(options.views)}" if options.views else ""
-    return read_splits(
-        folder, f"Real-IAD, {category}, split {options.split}{views}", kept, test, remark=remark, places=()
-    )
+    title = f"Real-IAD, {category}, split {options.split}{views}"
+    return read_splits(folder, title, good, test, defects=defects, places=())
 
 
 def _find_table(root: Path, split: str, category: str) -> Path:
