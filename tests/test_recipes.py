@@ -20,7 +20,8 @@ from adcli.sweeps.results import Outcome, SweepResults
 
 ROOT = Path(__file__).parent.parent
 STAND_INS = ROOT / "docs/recipes/stand-ins.yaml"
-RECIPES = sorted({*(ROOT / "docs/recipes").glob("*.yaml")} - {STAND_INS})
+BOX = ROOT / "docs/recipes/box-2026.yaml"
+RECIPES = sorted({*(ROOT / "docs/recipes").glob("*.yaml")} - {STAND_INS, BOX})
 """Those with values that somebody published."""
 
 PAGE = ROOT / "docs/recipes.md"
@@ -144,6 +145,17 @@ def test_backbones_in_the_box_are_compared_on_the_same_few_images_with_each_mode
         (8, "256", "none")
     }
     assert f"({STAND_INS.relative_to(PAGE.parent).as_posix()})" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_box_is_every_model_with_every_backbone_in_five_seeds_if_it_draws_anything() -> None:
+    cells = cells_of(read_sweep_file(BOX))
+    found = {(cell.settings.model, cell.settings.options.get("backbone"), cell.settings.seed) for cell in cells}
+    in_the_box = {name for name in registry().backbones if not name.endswith(":")}
+    on_a_backbone = {(model, name) for model in {*own_models()} - {"ganomaly"} for name in in_the_box}
+    pairs = {*on_a_backbone, ("ganomaly", None)}
+    assert found == {(*pair, seed) for pair in pairs for seed in range(1 if pair[0] in ("dfm", "dfkde") else 5)}
+    assert {cell.settings.calibration for cell in cells} == {"none"}
+    assert f"({BOX.relative_to(PAGE.parent).as_posix()})" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_lists_each_recipe_with_its_mean_and_whether_it_ran() -> None:
