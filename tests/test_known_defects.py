@@ -50,6 +50,12 @@ def test_a_model_that_learns_from_defects_learns_from_them(adcli: Adcli, photos:
     assert pipeline.load("unaware").record["weights"] != run.record["weights"]
 
 
+def test_patience_is_refused_as_known_defects_are_too_few_to_hold_some_out(adcli: Adcli, photos: Path) -> None:
+    outcome = adcli(*QUICK, "--patience", 2, "--out", "run")
+    assert_one_line(outcome, 2, "--patience holds images out", "known defects are too few")
+    assert not Path("run").exists()
+
+
 @pytest.mark.thorough
 def test_training_with_known_defects_is_repeatable(adcli: Adcli, photos: Path) -> None:
     assert adcli(*QUICK, "--out", "first").code == 0

@@ -22,15 +22,16 @@ def trained(paths: list[Path], batch_size: int, checkpoints: Path | None = None,
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     source, seen = ImageSource((16, 16), workers=0), list[float]()
     batches = Batches(items_of(paths), source, batch_size=batch_size, session=Session(checkpoints=checkpoints))
+    held_out = Batches(items_of(paths[:1]), source)
 
-    def validate() -> float:
+    def measure(images: Tensor) -> Tensor:
         seen.append(abs(len(seen) - 2) + distributed.rank())
-        return seen[-1]
+        return images.new_tensor(seen[-1])
 
     def loss(images: Tensor) -> Tensor:
         return (module(images) - images).square().mean()
 
-    optimise(module, loss, batches, optimizer=optimizer, epochs=epochs, validate=validate)
+    optimise(module, loss, batches, optimizer=optimizer, epochs=epochs, held_out=held_out, measure=measure)
     return module
 
 

@@ -96,7 +96,22 @@ def test_images_whose_features_are_kept_are_not_read_again(paths: list[Path]) ->
 def test_the_memory_held_never_passes_the_bound(paths: list[Path], memory: int) -> None:
     features = FrozenFeatures(Pools(), batches_of(paths), memory)
     held = sum(part.untyped_storage().nbytes() for part in features._maps)
-    assert held == features.nbytes == EACH * min(max(memory, 0) // EACH, COUNT)
+    assert held == EACH * min(max(memory, 0) // EACH, COUNT)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_parts_of_features_are_those_of_the_parts_of_their_images(paths: list[Path], bound: str) -> None:
+    network, batches = Pools(), batches_of(paths)
+    features = FrozenFeatures(network, batches, BOUNDS[bound])
+    kept, seen = features.kept, sum(network.seen)
+    parts = features.split(0.3)
+    assert sum(part.kept for part in parts) == kept
+    for part, images in zip(parts, batches.split(0.3), strict=True):
+        assert len(part) == len(images)
+        for found, expected in zip(part.shuffled(1), images.shuffled(1), strict=True):
+            assert torch.equal(found[0], network(expected)[0])
+            seen += len(expected)
+    assert sum(network.seen) - seen == COUNT - kept
 
 
 def test_vectors_can_be_kept_too(paths: list[Path]) -> None:

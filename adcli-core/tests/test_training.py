@@ -12,11 +12,11 @@ from torch import nn
 
 from adcli.data import items_of
 from adcli.data.source import ImageSource
-from adcli.errors import RunError, TrainingError
+from adcli.errors import OptionError, RunError, TrainingError
 from adcli.nn import _checkpoint
 from adcli.nn._checkpoint import CHECKPOINT_FILE
 from adcli.nn.batches import Batches, Session
-from adcli.nn.training import optimise, update_batch_norms
+from adcli.nn.training import _mean_loss, optimise, update_batch_norms
 from adcli.progress import ProgressEvent, Silent
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
@@ -185,41 +185,109 @@ def test_a_loss_that_yields_makes_a_step_on_each_before_the_next_is_computed(pat
     assert all(not torch.equal(one, next_one) for one, next_one in pairwise(seen))
 
 
-@pytest.mark.parametrize("stop_at", [None, 8, 14])
-def test_the_epoch_of_the_lowest_validation_is_kept_through_an_interruption(
-    paths: list[Path], tmp_path: Path, stop_at: int | None
-) -> None:
-    after_epoch: list[dict[str, torch.Tensor]] = []
-    values = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5, 5: 4.0}
+LOSSES = (3.0, 1.0, 2.0, 1.5, 4.0)
+"""Of held-out images, after each epoch."""
 
-    def train(trainee: Trainee) -> None:
-        def validate() -> float:
+
+class Watched:
+    """Trains with given losses of held-out images, and remembers the weights after each epoch."""
+
+    def __init__(self, paths: list[Path], folder: Path | None, patience: int) -> None:
+        self.session = Session(NotedProgress(), checkpoints=folder, patience=patience)
+        self.batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4, session=self.session)
+        self.after_epoch: dict[int, dict[str, torch.Tensor]] = {}
+
+    def train(self, trainee: Trainee, held_out: Batches | None) -> None:
+        def measure(images: torch.Tensor) -> torch.Tensor:
             assert not trainee.module.training
+            torch.rand(3)
             epoch = trainee.scheduler.last_epoch
-            after_epoch[epoch - 1 :] = [{name: t.clone() for name, t in trainee.module.state_dict().items()}]
-            return values[epoch]
+            self.after_epoch[epoch] = {name: t.clone() for name, t in trainee.module.state_dict().items()}
+            return torch.tensor(LOSSES[epoch - 1])
 
-        batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4, session=Session(checkpoints=tmp_path))
         optimise(
             trainee.module,
             trainee.loss,
-            batches,
+            self.batches,
             optimizer=trainee.optimizer,
             scheduler=trainee.scheduler,
             epochs=5,
-            validate=validate,
+            held_out=held_out,
+            measure=measure,
         )
 
-    trainee = Trainee("adam")
+
+class NotedProgress(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 5), (1, 3), (2, 4), (3, 5)])
+@pytest.mark.parametrize("stop_at", [None, 4, 6])
+def test_the_epoch_that_does_best_on_held_out_images_is_kept_through_an_interruption(
+    paths: list[Path], tmp_path: Path, stop_at: int | None, patience: int, epochs: int
+) -> None:
+    watched = Watched(paths, tmp_path, patience)
+    rest, held_out = watched.batches.split(0.2)
+    watched.batches = rest
     if stop_at is not None:
+        trainee = Trainee("adam")
         trainee.stop_at = stop_at
         with pytest.raises(KilledError):
-            train(trainee)
-        trainee = Trainee("adam")
-    train(trainee)
-    assert len(after_epoch) == 5
+            watched.train(trainee, held_out)
+    trainee = Trainee("adam")
+    watched.train(trainee, held_out)
+    assert sorted(watched.after_epoch) == list(range(1, epochs + 1))
     for name, tensor in trainee.module.state_dict().items():
-        assert torch.equal(tensor, after_epoch[1][name]), name
+        assert torch.equal(tensor, watched.after_epoch[2][name]), name
+    said = [f"stopped after {epochs} of 5 epochs", f"the last {patience};", "those after epoch 2."]
+    assert isinstance(watched.session.progress, NotedProgress)
+    notes = watched.session.progress.notes
+    assert len(notes) == bool(patience)
+    assert all(words in note for note in notes for words in said)
+
+
+def test_what_is_measured_of_held_out_images_changes_nothing_that_is_drawn(paths: list[Path]) -> None:
+    alone, watched = Trainee("adam"), Watched(paths, None, 0)
+    watched.batches, held_out = watched.batches.split(0.2)
+    watched.train(alone, None)
+    watched.train(Trainee("adam"), held_out)
+    for name, tensor in alone.module.state_dict().items():
+        assert torch.equal(tensor, watched.after_epoch[5][name]), name
+
+
+def test_each_held_out_image_counts_once_whatever_the_batches(paths: list[Path]) -> None:
+    images = torch.cat(list(Batches(items_of(paths), ImageSource((16, 16)))))
+    for size in (3, 4, 16):
+        batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=size)
+        assert _mean_loss(torch.mean, batches) == pytest.approx(float(images.mean()), rel=1e-5)
+        assert _mean_loss(lambda part: iter([part.mean(), part.mean() + 2]), batches) == pytest.approx(
+            float(images.mean()) + 1, rel=1e-5
+        )
+
+
+def test_a_tenth_of_the_images_is_held_out_for_patience_and_never_trained_on(paths: list[Path]) -> None:
+    trainee, seen, measured = Trainee("adam"), set[bytes](), set[bytes]()
+
+    def loss(images: torch.Tensor) -> torch.Tensor:
+        (seen if trainee.module.training else measured).update(image.numpy().tobytes() for image in images)
+        return (trainee.module(images) - images).square().mean()
+
+    session = Session(patience=1)
+    batches = Batches(items_of(paths), ImageSource((16, 16)), batch_size=4, session=session)
+    optimise(trainee.module, loss, batches, optimizer=trainee.optimizer, epochs=2)
+    assert (len(seen), len(measured)) == (9, 1)
+    assert not seen & measured
+
+
+def test_a_single_image_cannot_be_held_out(paths: list[Path]) -> None:
+    trainee = Trainee("adam")
+    batches = Batches(items_of(paths[:1]), ImageSource((16, 16)), session=Session(patience=1))
+    with pytest.raises(OptionError, match="--patience holds good images out, and there is but one"):
+        optimise(trainee.module, trainee.loss, batches, optimizer=trainee.optimizer, epochs=2)
 
 
 def network() -> nn.Sequential:

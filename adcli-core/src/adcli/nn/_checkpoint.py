@@ -39,6 +39,7 @@ class _Rest(TypedDict):
     scheduler: dict[str, Any] | None
     scaler: dict[str, Any]
     lowest: float | None
+    waited: Count
 
 
 class TrainingState:
@@ -50,6 +51,7 @@ class TrainingState:
         saved: when that was done last, by the monotonic clock.
         lowest: the best value of the validation so far.
         best: a copy of the module at that time.
+        waited: epochs since then.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class TrainingState:
         self.saved = time.monotonic()
         self.lowest = math.inf
         self.best: dict[str, Tensor] = {}
+        self.waited = 0
 
 
 def save_if_due(state: TrainingState, epoch: int) -> None:
@@ -95,6 +98,7 @@ def save_checkpoint(path: Path, state: TrainingState, epoch: int) -> None:
         "scheduler": state.scheduler.state_dict() if state.scheduler is not None else None,
         "scaler": state.scaler.state_dict(),
         "lowest": state.lowest if state.best else None,
+        "waited": state.waited,
     }
     _write(path, tensors, rest)
 
@@ -173,7 +177,7 @@ def _restore(state: TrainingState, rest: _Rest, tensors: dict[str, Tensor]) -> N
         state.scheduler.load_state_dict(rest["scheduler"] or {})
     state.scaler.load_state_dict(rest["scaler"])
     if rest["lowest"] is not None:
-        state.lowest, state.best = rest["lowest"], _below("best.", tensors)
+        state.lowest, state.best, state.waited = rest["lowest"], _below("best.", tensors), rest["waited"]
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -36,6 +36,8 @@ class Session:
         precision: the type that the backbone and the training step compute in; float32 unless the user asked.
         checkpoints: folder for :func:`adcli.nn.training.optimise` to save to and resume from, or None.
         updatable: whether the model is to keep what :meth:`adcli.nn.model.Model.update` needs.
+        patience: after how many epochs without progress :func:`adcli.nn.training.optimise` is to stop; 0 for never.
+        stopped: after how many epochs it did, and those of the weights: ``trained`` and ``kept``; empty if it did not.
     """
 
     progress: Progress = field(default_factory=Silent)
@@ -43,6 +45,8 @@ class Session:
     precision: torch.dtype = torch.float32
     checkpoints: Path | None = None
     updatable: bool = False
+    patience: int = 0
+    stopped: dict[str, int] = field(default_factory=dict)
 
 
 class Batches:

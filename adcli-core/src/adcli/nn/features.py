@@ -44,6 +44,8 @@ class FrozenFeatures:
             memory = max(memory, memory_share(batches.session.device, 0.25, memory))
         self.kept = min(max(memory, 0) // sum(part.nbytes for part in blank), batches.count)
         self._maps = [_make_room(part, self.kept) for part in blank]
+        self._rows = np.arange(batches.count)
+        """Of each image, the row of its maps; there is none from the number of rows on."""
         if self.kept:
             self._fill()
 
@@ -51,11 +53,6 @@ class FrozenFeatures:
     def session(self) -> Session:
         """What the core provides."""
         return self._batches.session
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the kept maps take; what is left of a bound can go to other images."""
-        return sum(part.nbytes for part in self._maps)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -70,15 +67,29 @@ class FrozenFeatures:
         """
         if augment is not None:
             raise ValueError("features of augmented images cannot be kept; train on the images themselves")
+        orders = (self._rows[numbers] for numbers in self._batches.order(epoch))
         if self.kept == self._batches.count and not self._with_images:
-            yield from map(self._look_up, self._batches.order(epoch))
+            yield from map(self._look_up, orders)
             return
         stream = self._batches.shuffled(epoch)
-        for numbers in self._batches.order(epoch):
+        for rows in orders:
             images = next(stream, torch.empty(0))
-            self._check(len(images), len(numbers))
-            maps = self._maps_of(numbers, images)
+            self._check(len(images), len(rows))
+            maps = self._maps_of(rows, images)
             yield [images, *maps] if self._with_images else maps
+
+    def split(self, share: float) -> tuple["FrozenFeatures", "FrozenFeatures"]:
+        """Return two parts that share no photograph, as :meth:`Batches.split` does; the maps stay where they are."""
+        first, second = (self._part(part) for part in self._batches.split(share))
+        return first, second
+
+    def _part(self, batches: Batches) -> "FrozenFeatures":
+        rows = dict(zip(self._batches.items, self._rows, strict=True))
+        part = copy.copy(self)
+        part._batches = batches
+        part._rows = np.array([rows[item] for item in batches.items], np.intp)
+        part.kept = int((part._rows < len(self._maps[0])).sum())
+        return part
 
     def sharded(self) -> "FrozenFeatures":
         """Return this process's part of each epoch; all processes keep the maps of the same images."""
@@ -101,25 +112,25 @@ class FrozenFeatures:
             done += len(images)
         self._check(done, self.kept)
 
-    def _maps_of(self, numbers: NDArray[np.intp], images: Tensor) -> list[Tensor]:
+    def _maps_of(self, rows: NDArray[np.intp], images: Tensor) -> list[Tensor]:
         """Return the maps of some images; those that are not kept are computed."""
-        new = np.flatnonzero(numbers >= self.kept)
+        is_new = rows >= len(self._maps[0])
+        new, old = np.flatnonzero(is_new), np.flatnonzero(~is_new)
         if len(new) == 0:
-            return self._look_up(numbers)
-        if len(new) == len(numbers):
+            return self._look_up(rows)
+        if len(old) == 0:
             return self._compute(images)
-        old = np.flatnonzero(numbers < self.kept)
         joined = []
         computed = self._compute(images[_index(new, images)])
-        for kept, part in zip(self._look_up(numbers[old]), computed, strict=True):
-            both = _make_room(part, len(numbers))
+        for kept, part in zip(self._look_up(rows[old]), computed, strict=True):
+            both = _make_room(part, len(rows))
             both[_index(old, both)] = kept
             both[_index(new, both)] = part
             joined.append(both)
         return joined
 
-    def _look_up(self, numbers: NDArray[np.intp]) -> list[Tensor]:
-        return [part[_index(numbers, part)] for part in self._maps]
+    def _look_up(self, rows: NDArray[np.intp]) -> list[Tensor]:
+        return [part[_index(rows, part)] for part in self._maps]
 
     # Not in inference mode: its tensors cannot be saved for the backward pass of what is trained on them.
     @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 from adcli.data.decoding import Size, read_mask
 from adcli.data.samples import Sample
 from adcli.data.source import Decoded, Item, in_batches
-from adcli.errors import DataError
+from adcli.errors import DataError, OptionError
 from adcli.nn.batches import Augmentation, Batches, Session, share, upload
 
 KEPT_BYTES = 64 << 20
@@ -85,6 +85,17 @@ class LabelledBatches:
     @property
     def _step(self) -> int:
         return self._batches.batch_size * self._batches.part[1]
+
+    def split(self, share: float) -> tuple["LabelledBatches", "LabelledBatches"]:
+        """Refuse to hold images out, since a few known defects leave none to spare.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError(
+            "holds images out, and known defects are too few for that; leave it out, and lower -o epochs=.",
+            option="--patience",
+        )
 
     def sharded(self) -> "LabelledBatches":
         """Return this process's part of each epoch."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from adcli.errors import TrainingError
+from adcli.errors import OptionError, TrainingError
 from adcli.nn import _replicas, distributed
 from adcli.nn._checkpoint import TrainingState, load_checkpoint, save_if_due
 from adcli.nn.batches import Augmentation, Session
@@ -19,6 +20,9 @@ from adcli.progress import ProgressEvent
 Batch = TypeVar("Batch", bound=Tensor | Sequence[Tensor])
 Batch_co = TypeVar("Batch_co", bound=Tensor | Sequence[Tensor], covariant=True)
 
+
+HELD_OUT = 0.1
+"""Share of the images that is not trained on if the training is to stop by itself."""
 
 REPORT_SECONDS = 0.5
 """How often the loss is read and reported within an epoch, at most."""
@@ -40,6 +44,9 @@ class Epochs(Protocol[Batch_co]):
     def shuffled(self, epoch: int, *, augment: Augmentation | None = None) -> Iterator[Batch_co]:
         """Yield the batches of an epoch, in an order that depends on nothing but its number and the seed."""
 
+    def split(self, share: float, /) -> "tuple[Epochs[Batch_co], Epochs[Batch_co]]":
+        """Return two parts that share no photograph: the larger rest, and a share of at least one."""
+
     def sharded(self) -> "Epochs[Batch_co]":
         """Return this process's part of each epoch.
 
@@ -60,7 +67,8 @@ def optimise(
     epochs: int,
     scheduler: LRScheduler | None = None,
     augment: Augmentation | None = None,
-    validate: Callable[[], float] | None = None,
+    held_out: Epochs[Batch] | None = None,
+    measure: Loss[Batch] | None = None,
 ) -> None:
     """Train a module on shuffled epochs; an interrupted training ends with the same bits as an uninterrupted one.
 
@@ -75,14 +83,20 @@ def optimise(
         epochs: passes over the images.
         scheduler: stepped after each epoch.
         augment: applied to each batch.
-        validate: called after each epoch, in evaluation mode; the module ends as it was where this was lowest. Of
-            several processes, the first one's value decides.
+        held_out: images that are not trained on; the module ends as it was after the epoch in which their mean loss,
+            in evaluation mode, was lowest. Of several processes, the first one's value decides. If the user gave
+            ``--patience``, a tenth of the images is held out unless some are already, and the training stops when
+            their loss has not fallen for so many epochs.
+        measure: what is measured of these, if it is not the loss.
 
     Raises:
+        OptionError: ``--patience``, and no images can be held out.
         TrainingError: the loss is not finite.
         RunError: a checkpoint is damaged, or belongs to another training.
     """
     session = batches.session
+    if session.patience and held_out is None:
+        batches, held_out = _hold_out(batches)
     state = TrainingState(module, optimizer, scheduler, session)
     first = load_checkpoint(state.checkpoint, state) if state.checkpoint and state.checkpoint.exists() else 0
     if distributed.world_size() > 1:
@@ -90,6 +104,7 @@ def optimise(
     _replicas.start_from_first(module, first, session.device)
 
     module.train()
+    validate = None if held_out is None else partial(_mean_loss, measure or loss, held_out)
     steps = _train_epochs(state, loss, batches, range(first, epochs), augment, validate)
     for _ in session.progress.track(steps, (epochs - first) * len(batches), "training"):
         pass
@@ -122,6 +137,9 @@ def _train_epochs(
             state.scheduler.step()
         if validate is not None:
             _keep_best(state, validate, batches.session.device)
+        if 0 < batches.session.patience <= state.waited:
+            _tell_stop(batches.session, epoch + 1, epoch + 1 - state.waited, epochs.stop)
+            return
         if epoch + 1 < epochs.stop:
             save_if_due(state, epoch + 1)
 
@@ -207,14 +225,42 @@ class _Guard:
         raise TrainingError(f"training diverged: the loss is {value} at {where}; lower -o learning_rate=.")
 
 
+def _hold_out(batches: Epochs[Batch]) -> tuple[Epochs[Batch], Epochs[Batch]]:
+    rest, held_out = batches.split(HELD_OUT)
+    if len(held_out) == 0:
+        raise OptionError("holds good images out, and there is but one; leave it out.", option="--patience")
+    return rest, held_out
+
+
+def _mean_loss(loss: Loss[Batch], held_out: Epochs[Batch]) -> float:
+    """Return the mean loss of images, each counted once; what is drawn at random is the same each time."""
+    values, count = [], 0
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for batch in held_out.shuffled(0):
+            size = len(_first_tensor(batch))
+            values.append(torch.stack(list(_losses(loss, batch))).mean() * size)
+            count += size
+    return float(torch.stack(values).sum()) / count
+
+
+def _tell_stop(session: Session, trained: int, kept: int, of: int) -> None:
+    session.stopped.update(trained=trained, kept=kept)
+    session.progress.note(
+        f"stopped after {trained} of {of} epochs: the loss of images that are not trained on has not fallen in the "
+        f"last {trained - kept}; the weights are those after epoch {kept}."
+    )
+
+
 def _keep_best(state: TrainingState, validate: Callable[[], float], device: torch.device) -> None:
     """Validate the module, and copy it if it does better than ever before."""
     state.module.eval()
     with torch.no_grad():
         value = _replicas.value_of_first(validate(), device)
     state.module.train()
+    state.waited += 1
     if value < state.lowest:
-        state.lowest = value
+        state.lowest, state.waited = value, 0
         state.best = {name: tensor.detach().clone() for name, tensor in state.module.state_dict().items()}
 
 

@@ -171,6 +171,7 @@ def _facts(run: Run, tested: Sequence[Sample]) -> Mapping[str, str]:
         "size": _say_size(settings),
         "looked at": _looked_at(settings),
         "trained": _utc(str(settings.get("created", ""))),
+        "epochs": "{trained}, of which {kept} are kept".format(**record["stopped"]) if "stopped" in record else "",
         "note": run.note,
     }
     return {name: value for name, value in facts.items() if value}

@@ -265,8 +265,8 @@ def _describe_difference(partial: PartialRun | None, now: Sequence[SeenImage], k
     return describe_difference(before, now) or "their order"
 
 
-_OF_FIT = ("core", "plugin", "processes")
-"""What a run's record says of those who fitted it."""
+_OF_FIT = ("core", "plugin", "processes", "stopped")
+"""What a run's record says of those who fitted it, and of the fit."""
 
 
 def _find_kept_fit(partial: PartialRun | None, record: Mapping[str, Any], progress: Progress) -> KeptFit | None:
@@ -292,6 +292,7 @@ def _prepare(settings: TrainSettings, progress: Progress) -> Job:
     provided = registry().models[settings.model]
     spec = provided.spec
     _check_updatable(spec, settings, progress)
+    _note_patience(spec, settings, progress)
     chosen = _choose_options(spec, settings, progress)
     device = pick_device(settings.device)
     data = load_data(settings.data, settings.data_options, part=settings.part or "")
@@ -344,6 +345,11 @@ def _check_updatable(spec: ModelSpec, settings: TrainSettings, progress: Progres
         raise OptionError(f"--updatable: {spec.name} cannot learn more images once it is fitted; leave it out.")
     if settings.updatable and spec.updatable == "always":
         progress.note(f"--updatable: is not needed; any run of {spec.name} can be updated.")
+
+
+def _note_patience(spec: ModelSpec, settings: TrainSettings, progress: Progress) -> None:
+    if settings.patience and spec.one_pass:
+        progress.note(f"--patience: changes nothing; {spec.name} fits in one pass.")
 
 
 def _complete(settings: TrainSettings, options: Options, size: Size, batch_size: int) -> TrainSettings:
@@ -618,7 +624,7 @@ def _fit(
         laps.end("build")
     model.set_precision(job.precision)
     updatable = job.settings.updatable or job.origin is not None
-    session = Session(progress, job.device, job.precision, checkpoints, updatable)
+    session = Session(progress, job.device, job.precision, checkpoints, updatable, job.settings.patience or 0)
     batches = Batches(
         items,
         job.source,
@@ -642,6 +648,8 @@ def _fit(
             partial.log("failed:", *traceback.format_exc().splitlines())
         reason = locate(error, type(model).__module__.partition(".")[0])
         raise PluginError(f"model '{job.settings.model}' of {job.provided.plugin} failed to fit ({reason}).") from error
+    if session.stopped:
+        job.record["stopped"] = session.stopped
     model.set_precision(torch.float32)
     return model.eval()
 

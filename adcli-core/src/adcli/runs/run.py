@@ -78,6 +78,11 @@ class _Data(TypedDict):
     fingerprint: Digest
 
 
+class _Stopped(TypedDict):
+    trained: Ordinal
+    kept: Ordinal
+
+
 class _Fit(TypedDict):
     weights: Digest
     timings: dict[str, float]
@@ -117,6 +122,7 @@ class Record(TypedDict, total=False):
     processes: Ordinal
     ignore: Digest
     fit: _Fit
+    stopped: _Stopped
     updates: list[Update]
     updating: Digest
     weights: Digest

@@ -122,6 +122,14 @@ class TrainSettings(Options):
         {}, "Option of the model ('adcli models show NAME').", "Model", PAIR, flags=("-o",), complete="model_options"
     )
     updatable: bool = declare(False, "Keep what 'adcli update' needs to learn more images later.", "Model")
+    patience: int | None = declare(
+        None,
+        "Stop a training when the loss of good images held out from it has not fallen for so many epochs.",
+        "Model",
+        "N",
+        ge=1,
+        otherwise="never; all epochs",
+    )
     image_size: str | None = declare(
         None,
         "Size that images, or tiles of them, are resized to; auto has their aspect.",

@@ -32,6 +32,10 @@ class PeerModel(Model):
 
     def fit(self, batches: Batches) -> None:
         """Train as anomalib does."""
+        if batches.session.patience:
+            raise OptionError(
+                "is not for anomalib's models, which it trains itself; leave it out.", option="--patience"
+            )
         (module,) = self.trained_by
         epochs, steps = getattr(self.options, "epochs", None), getattr(self.options, "steps", None)
         with quiet(), blaming(self.options.peer[0], self.image_size, (ValueError,)):

@@ -58,7 +58,15 @@ class Ganomaly(Model):
         epochs = self.options.epochs
         optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate, betas=BETAS, fused=True)
         cosine = CosineAnnealingLR(optimizer, epochs) if self.options.schedule == "cosine" else None
-        optimise(self, self.loss, batches, optimizer=optimizer, epochs=epochs, scheduler=cosine)
+        optimise(
+            self,
+            self.loss,
+            batches,
+            optimizer=optimizer,
+            epochs=epochs,
+            scheduler=cosine,
+            measure=self.restoration_loss,
+        )
         update_batch_norms(self.generator, (self._prepare(images) for images in batches.sharded().shuffled(epochs)))
         self.requires_grad_(False)
 
@@ -86,6 +94,11 @@ class Ganomaly(Model):
             + options.encoder_weight * encoder
         )
         return weighted
+
+    def restoration_loss(self, images: Tensor) -> Tensor:
+        """Return the mean absolute difference between images and what is made of them."""
+        images = self._prepare(images)
+        return F.l1_loss(self.generator(images)[0], images)
 
     def discriminator_loss(self, images: Tensor, restored: Tensor) -> Tensor:
         """Return the mean cross entropy of telling images from reconstructions."""

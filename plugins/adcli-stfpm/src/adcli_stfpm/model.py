@@ -18,7 +18,6 @@ from adcli.data import Size
 from adcli.nn import (
     Batches,
     Cover,
-    Epochs,
     FrozenFeatures,
     Model,
     Scores,
@@ -40,7 +39,10 @@ class Stfpm(Model):
 
     def fit(self, batches: Batches) -> None:
         """Train the student, and keep what matches the teacher best on images held out."""
-        train, held_out = self._split(batches)
+        features = FrozenFeatures(self.teacher, batches, self.options.memory << 20, with_images=True)
+        train, held_out = features, None
+        if self.options.held_out and batches.photographs > 1:
+            train, held_out = features.split(self.options.held_out)
         optimizer = torch.optim.SGD(
             self.student.parameters(),
             lr=self.options.learning_rate,
@@ -54,18 +56,9 @@ class Stfpm(Model):
             train,
             optimizer=optimizer,
             epochs=self.options.epochs,
-            validate=None if held_out is None else lambda: self.mean_loss(held_out),
+            held_out=held_out,
         )
         self.student.requires_grad_(False)
-
-    def _split(self, batches: Batches) -> tuple[FrozenFeatures, FrozenFeatures | None]:
-        """Return what is trained on, and what is held out if anything is; it keeps what memory the former leaves."""
-        memory = self.options.memory << 20
-        if not self.options.held_out or batches.count < 2:
-            return FrozenFeatures(self.teacher, batches, memory, with_images=True), None
-        first, second = batches.split(self.options.held_out)
-        train = FrozenFeatures(self.teacher, first, memory, with_images=True)
-        return train, FrozenFeatures(self.teacher, second, memory - train.nbytes, with_images=True)
 
     def distances(self, taught: Sequence[Tensor], learnt: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield each level's squared distances of unit vectors (paper, Eq. 1, without the half), (N, h, w)."""
@@ -77,14 +70,6 @@ class Stfpm(Model):
         """Return the sum over the levels of the mean distance (paper, Eq. 2 and 3), for images and teacher's maps."""
         images, *taught = batch
         return torch.stack([distance.mean() for distance in self.distances(taught, self.student(images))]).sum()
-
-    def mean_loss(self, held_out: Epochs[Sequence[Tensor]]) -> float:
-        """Return the loss of images that are not trained on, each counted once."""
-        losses, count = [], 0
-        for batch in held_out.shuffled(0):
-            losses.append(self.loss(batch) * len(batch[0]))
-            count += len(batch[0])
-        return float(torch.stack(losses).sum()) / count
 
     def forward(self, images: Tensor) -> Scores:
         distances = list(self.distances(self.teacher(images), self.student(images)))
