@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli.data.decoding import read_mask, resize_map
-from adcli.metrics import PixelMetrics
+from adcli.metrics.pixels import PixelMetrics
 
 KEY = ("tool", "model", "data", "backbone", "options", "seed", "size", "epochs")
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "fit_s", "predict_s", "peak_mb")

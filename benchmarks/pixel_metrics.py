@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from adcli.metrics import PixelMetrics
+from adcli.metrics.pixels import PixelMetrics
 
 MAPS, SIDE, DEFECTS = 100, 1024, 10
 

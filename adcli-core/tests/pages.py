@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from adcli.metrics import PixelMetrics, summarise
+from adcli.metrics import summarise
+from adcli.metrics.pixels import PixelMetrics
 from adcli.pictures.cards import Picture, picture
 from adcli.report.page import Card, Page
 from adcli.scoring.calibration import Calibration

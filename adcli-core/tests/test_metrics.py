@@ -6,8 +6,8 @@ from scipy.ndimage import label
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from adcli.metrics import PixelMetrics, image_metrics, interval, rates, summarise
-from adcli.metrics.pixels import KEPT, ordered_keys
+from adcli.metrics import image_metrics, interval, rates, summarise
+from adcli.metrics.pixels import KEPT, PixelMetrics, ordered_keys
 
 Maps = list[np.ndarray]
 

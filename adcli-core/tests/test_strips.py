@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import find_objects, gaussian_filter, label
 
-from adcli.metrics import PixelMetrics, strips
+from adcli.metrics import strips
+from adcli.metrics.pixels import PixelMetrics
 from adcli.scoring.enlarging import enlarge
 from adcli.scoring.regions import Region, find_regions, mark
 

@@ -1,14 +1,21 @@
 """Progress as bars: of a terminal, or of a notebook."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from adcli._showing import escape
 from adcli.errors import printable
 from adcli.progress import Progress, ProgressEvent
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 
@@ -20,15 +27,25 @@ class TerminalBars:
     """Bars and notes on stderr; bars only if a person watches."""
 
     def __init__(self) -> None:
+        self._bars: Any = None
+
+    @cached_property
+    def console(self) -> "Console":
+        # Imported here: it takes longer than to read a run, and is needed for colours and bars alone.
         from rich.console import Console
 
-        self.console = Console(stderr=True, highlight=False)
-        self._bars: Any = None
+        return Console(stderr=True, highlight=False)
 
     @property
     def is_watched(self) -> bool:
         """Tell whether bars are drawn."""
-        return self.console.is_terminal
+        return self.is_styled and self.console.is_terminal
+
+    @property
+    def is_styled(self) -> bool:
+        """Tell whether stderr may be for a person to read, as far as that is known without Rich."""
+        forced = any(map(os.environ.get, ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")))
+        return forced or (sys.stderr is not None and sys.stderr.isatty())
 
     def track(self, items: Iterable[T], total: int, description: str) -> Iterator[T]:
         if not self.is_watched or total == 0:
@@ -52,8 +69,12 @@ class TerminalBars:
             self._bars.update(self._bars.task_ids[-1], facts=str(event))
 
     def note(self, text: str) -> None:
-        if text:
+        if not text:
+            return
+        if self.is_styled:
             self.console.print(printable(text), markup=False, soft_wrap=True)
+        else:
+            click.echo(printable(text), err=True)
 
 
 class NotebookBars:

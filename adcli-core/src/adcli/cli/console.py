@@ -124,10 +124,14 @@ class ConsoleProgress(TerminalBars):
     def note(self, text: str) -> None:
         text = shorten_words(printable(as_typed(text, self.typed)))
         matters = text.startswith(("warning", "skipped", "unreadable"))
-        if text and (matters or self.voice != "quiet"):
-            shown = wrap(text, self.console.width) if self.console.is_terminal else text
-            style = "yellow" if text.startswith("warning") else "dim"
-            self.console.print(shown, style=style, markup=False, soft_wrap=True)
+        if not text or (self.voice == "quiet" and not matters):
+            return
+        if not self.is_styled:
+            click.echo(text, err=True)
+            return
+        shown = wrap(text, self.console.width) if self.console.is_terminal else text
+        style = "yellow" if text.startswith("warning") else "dim"
+        self.console.print(shown, style=style, markup=False, soft_wrap=True)
 
 
 def wrap(text: str, width: int, indent: int = 0) -> str:

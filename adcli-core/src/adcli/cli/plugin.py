@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -11,7 +12,12 @@ from adcli.cli.console import apart, iterate_apart, print_fact, print_json, prin
 from adcli.cli.flags import Choice, Group, flag, json_flag, operand, out_flag, pairs, settings
 from adcli.cli.listing import suggest_model
 from adcli.errors import AdcliError, DataError, OptionError, PluginError, needing_torch
-from adcli.testing import KINDS, Checked, Kind, Result, check_plugin
+from adcli.specs import Kind
+
+if TYPE_CHECKING:
+    from adcli.testing import Checked, Result
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _USE = {
     "model": "adcli train --model {name}",
@@ -49,6 +55,8 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
       adcli plugin check line3 -d root=/archive/line3
       adcli plugin check random:resnet18
     """
+    from adcli.testing import check_plugin
+
     report_failed_plugins()
     with apart():
         checked = _choose_subject(name, kind, data_options, options)
@@ -71,8 +79,10 @@ def check(name: str, kind: Kind | None, data_options: dict[str, str], options: d
     return PluginError.exit_code if failed else 0
 
 
-def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str]) -> Checked:
+def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], options: dict[str, str]) -> "Checked":
     """Return what to check, with its options parsed once, so that a wrong one is one line and no broken rule."""
+    from adcli.testing import Checked
+
     checked = Checked(name, kind)
     if data_options and checked.kind != "dataset":
         raise OptionError(f"-d is for data sets, and '{name}' is of kind {checked.kind}.")
@@ -90,7 +100,7 @@ def _choose_subject(name: str, kind: Kind | None, data_options: dict[str, str], 
     return checked
 
 
-def _make_once(checked: Checked) -> None:
+def _make_once(checked: "Checked") -> None:
     """Make ``prefix:ARGUMENT`` once: a network or weights that are not there are one line, not ten broken rules."""
     if ":" not in checked.name:
         return
@@ -104,7 +114,7 @@ def _make_once(checked: Checked) -> None:
         return  # which the rules report
 
 
-def _load_without_options(checked: Checked) -> None:
+def _load_without_options(checked: "Checked") -> None:
     """Load a data set once: the lack of a folder is one line, and no broken rules."""
     subject = checked.subject()
     try:
@@ -125,7 +135,7 @@ def _placeholder(name: str, kind: str) -> str:
     return "FOLDER" if name == "root" else kind.partition(" ")[0].upper()
 
 
-def _print_result(result: Result, width: int) -> None:
+def _print_result(result: "Result", width: int) -> None:
     """Print a rule in a line, and below it what it found, unless that has been said."""
     if not result.problem:
         verdict = click.style("ok", fg="green")
@@ -140,7 +150,7 @@ def _print_result(result: Result, width: int) -> None:
             print_line(f"  at {result.where}", 2)
 
 
-def _print_causes(results: Sequence[Result]) -> None:
+def _print_causes(results: "Sequence[Result]") -> None:
     """Print, for each rule that failed, which others have failed for the same or could not be checked."""
     for failed in results:
         same = [result.rule for result in results if result.same_as == failed.rule and not result.because]
@@ -151,7 +161,7 @@ def _print_causes(results: Sequence[Result]) -> None:
             print_line(f"not checked (because {failed.rule} failed): {', '.join(unchecked)}", 2)
 
 
-def _print_summary(checked: Checked, results: list[Result], failed: list[str]) -> None:
+def _print_summary(checked: "Checked", results: "list[Result]", failed: list[str]) -> None:
     seconds = sum(result.seconds for result in results)
     kept = sum(not result.problem for result in results)
     unchecked = len(results) - kept - len(failed)

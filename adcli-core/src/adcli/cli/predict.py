@@ -266,7 +266,9 @@ class _Answers:
         picture = ""
         if prediction.picture is not None and self.out is not None:
             picture = prediction.picture.relative_to(self.out).as_posix()
-        record = VerdictRecord.of(prediction, picture=picture)
+        # To find regions, SciPy is imported, which takes as long as the rest of a small command.
+        placed = self.table is not None or self.form != "table"
+        record = VerdictRecord.of(prediction, placed, picture=picture)
         if self.table is not None:
             self.table.write(record)
         if self._parts is not None:

@@ -4,17 +4,18 @@ AUROC, average precision and F1-max follow scikit-learn's definitions; see :mod:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adcli.metrics.curves import Flags, Floats, tabulate
-from adcli.metrics.pixels import PixelMetrics
 from adcli.metrics.table import compute_all
 
+if TYPE_CHECKING:
+    from adcli.metrics.pixels import PixelMetrics
+
 __all__ = [
-    "PixelMetrics",
     "image_metrics",
     "interval",
     "judge_again",
@@ -89,7 +90,7 @@ def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float
 
 
 def summarise(
-    scores: Floats, is_defect: Flags, defects: Sequence[str | None], threshold: float | None, pixels: PixelMetrics
+    scores: Floats, is_defect: Flags, defects: Sequence[str | None], threshold: float | None, pixels: "PixelMetrics"
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` holds.
 

@@ -23,7 +23,8 @@ from adcli.data.headers import compare_shapes
 from adcli.data.part_rule import Scored, join_scored
 from adcli.data.samples import Sample, say_label
 from adcli.errors import DataError
-from adcli.metrics import PixelMetrics, summarise
+from adcli.metrics import summarise
+from adcli.metrics.pixels import PixelMetrics
 from adcli.metrics.words import known as describe_known
 from adcli.metrics.words import say_auroc
 from adcli.pipeline._seen_images import KnownImages

@@ -95,8 +95,14 @@ class VerdictRecord:
         return introduce(self, name, self.verdict or "no verdict", say_number("score", self.score))
 
     @classmethod
-    def of(cls, prediction: Prediction, **more: str) -> "VerdictRecord":
-        """Return the record of a prediction; ``more`` gives or replaces fields that are texts."""
+    def of(cls, prediction: Prediction, placed: bool = True, /, **more: str) -> "VerdictRecord":
+        """Return the record of a prediction.
+
+        Args:
+            prediction: what is said of an image.
+            placed: whether the regions of a defect are looked for.
+            more: gives or replaces fields that are texts.
+        """
         stated = {
             "image": prediction.name,
             "part": prediction.part,
@@ -114,7 +120,7 @@ class VerdictRecord:
             score=None if prediction.problem else prediction.score,
             p_value=prediction.p_value,
             threshold=prediction.calibration.image_threshold,
-            regions=tuple(prediction.regions),
+            regions=tuple(prediction.regions) if placed else (),
         )
 
     def to_json(self) -> dict[str, Any]:
