@@ -29,7 +29,7 @@ from adcli.pipeline._building import build_model
 from adcli_openvino.export import halve
 from adcli_openvino.graph import convert, with_pixels
 from adcli_openvino.quantisation import quantise
-from adcli_openvino.runtime import compile_graph
+from adcli_openvino.runtime import COMPUTES_IN, runtime_of
 
 SIZE = (256, 256)
 FITTED, COMPARED = 24, 16
@@ -79,7 +79,8 @@ def graphs(model: Model, images: list[Path], folder: Path, threads: int, int8: b
         file = folder / f"{precision}.xml"
         ov.save_model(with_pixels(graph, SIZE, None), file, compress_to_fp16=False)
         size = file.with_suffix(".bin").stat().st_size / 1e6
-        found[precision] = (compile_graph(file, INFERENCE_NUM_THREADS=threads), size)
+        properties = {"INFERENCE_PRECISION_HINT": COMPUTES_IN, "INFERENCE_NUM_THREADS": threads}
+        found[precision] = (runtime_of(ov.Core().compile_model(file, "CPU", properties)), size)
     return found
 
 

@@ -87,7 +87,7 @@ def time_small(folder: Path) -> None:
 
 def demo(name: str) -> Path:
     """Return the folder of demo data, which is drawn by whatever uses it first."""
-    from adcli.data.demo import cache_folder
+    from adcli import cache_folder
 
     return cache_folder() / name
 

@@ -251,8 +251,9 @@ def test_an_export_of_a_missing_plugin_or_another_version_names_it(adcli: Adcli,
     assert_one_line(adcli("predict", copy, parts / "test"), 10, "manifest.yaml: files is missing")
 
 
-def test_an_export_computes_on_the_cpu_alone(adcli: Adcli, exported: Path, parts: Path) -> None:
-    assert_one_line(adcli("predict", exported, parts / "test", "--device", "cuda"), 2, "--device cuda")
+def test_devices_that_an_export_does_not_run_on_are_named(adcli: Adcli, exported: Path, parts: Path) -> None:
+    refused = adcli("predict", exported, parts / "test", "--device", "hpu")
+    assert_one_line(refused, 2, "--device an export to", "runs on cpu", "not hpu")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support import in_own_process
 
-from adcli.data.demo import SERIES, cache_folder
+from adcli import cache_folder
+from adcli.data.demo import SERIES
 
 pytestmark = pytest.mark.thorough
 

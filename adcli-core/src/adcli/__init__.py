@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from adcli._bars import ProgressBar
 from adcli._commands import install_command
+from adcli._files import cache_folder
 from adcli.errors import (
     AdcliError,
     BackboneError,
@@ -54,6 +55,7 @@ __all__ = [
     "StorageError",
     "TrainingError",
     "__version__",
+    "cache_folder",
     "hookimpl",
     "install_command",
     "one_line",

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +30,14 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place where you may write"),
 }
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: ``ADCLI_CACHE``, else ``adcli`` in the system's cache folder."""
+    if "ADCLI_CACHE" in os.environ:
+        return Path(os.environ["ADCLI_CACHE"])
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "adcli"
 
 
 def read_state(path: Path, largest: int = LARGEST) -> str:

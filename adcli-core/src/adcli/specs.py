@@ -118,6 +118,8 @@ class ExporterSpec:
         runtime: a function ``(export: Export) -> Runtime`` that loads what was written; it must not import torch.
         options: its options class.
         summary: one line for ``adcli exporters``.
+        devices: what ``--device`` may name beside ``cpu``. If there are any, ``runtime`` is called with the device:
+            ``(export: Export, device: str) -> Runtime``. What another device says is compared with the CPU first.
     """
 
     name: str
@@ -125,6 +127,7 @@ class ExporterSpec:
     runtime: str
     options: type[Options]
     summary: str
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +206,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "demo": (_is_mapping, "a mapping of option names to values"),
     "demo_batch_size": (lambda value: value is None or (type(value) is int and value > 0), "an integer or None"),
     "stand_in": (_is_text, "text"),
+    "devices": (lambda value: isinstance(value, tuple) and all(map(_is_text, value)), "a tuple of texts"),
     "categories": (lambda value: isinstance(value, tuple) and all(map(_is_text, value)), "a tuple of texts"),
 }
 

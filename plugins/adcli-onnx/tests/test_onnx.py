@@ -42,7 +42,7 @@ def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str, capfd: pytest.
     }[damage]()
     capfd.readouterr()
     with pytest.raises(ExportError, match=r"model\.onnx: ONNX Runtime cannot read it") as caught:
-        load(Export(tmp_path / "export", export.manifest, export.calibration))
+        load(Export(tmp_path / "export", export.manifest, export.calibration), "cpu")
     assert "\n" not in caught.value.message
     assert not capfd.readouterr().out
 

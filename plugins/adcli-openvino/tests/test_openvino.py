@@ -7,19 +7,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 from torch import Tensor, nn
 
-from adcli import AdcliError, ExportError
+from adcli import AdcliError, ExportError, OptionError
 from adcli.data import read_image, resize
 from adcli.exports import Export
+from adcli.scoring import Runtime
 from adcli.testing import Checked
 from adcli_openvino import OpenvinoOptions
 from adcli_openvino.export import TOLERANCES, export
 from adcli_openvino.graph import convert, prepend_resizing
-from adcli_openvino.runtime import compile_graph, load
+from adcli_openvino.runtime import COMPUTES_IN, choose_precision, load, runtime_of
 
+CAPABILITIES = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="needs adcli-openvino[int8]")
 
 
@@ -47,6 +50,10 @@ def test_exporting_tells_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     with contextlib.suppress(AdcliError):
         ask()
     assert answers == [checker.ConsentCheckResult.DECLINED, checker.ConsentCheckResult.NO_FILE]
+
+
+def compile_graph(graph: ov.Model) -> Runtime:
+    return runtime_of(ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": COMPUTES_IN}))
 
 
 @pytest.mark.parametrize("size", [(64, 48), (31, 200), (300, 37), (7, 5), (1, 1), (640, 480)])
@@ -123,6 +130,36 @@ def test_an_image_brighter_than_any_seen_is_not_cut_off() -> None:
     assert runtime(images[-1][None])[0][0] == pytest.approx(float(expected), rel=0.02)
 
 
+def bf16_of(model: str) -> dict[str, object]:
+    """Return the arguments that export a model in bfloat16, whatever its scores are then."""
+    return {"model": model, "options": {"precision": "bf16", "tolerance": "1000"}}
+
+
+@pytest.mark.skipif("BF16" not in CAPABILITIES, reason="needs a processor that computes in bfloat16")
+def test_bfloat16_is_what_such_an_export_computes_in() -> None:
+    subject = Checked("openvino", **bf16_of("padim")).subject()  # type: ignore[arg-type]
+    assert subject.export.facts["computes_in"] == "bf16"
+    whole = Checked("openvino", model="padim").subject()
+    images = np.stack([read_image(item.path) for item in subject.evidence.plan.good])
+    difference = subject.relative(subject.runtime(images)[0], whole.runtime(images)[0])
+    assert 1e-6 < difference <= TOLERANCES["bf16"]
+    alone = np.concatenate([subject.runtime(image[None])[0] for image in images])
+    assert subject.relative(alone, subject.runtime(images)[0]) <= 1e-5
+
+
+def test_a_processor_without_bfloat16_refuses_it() -> None:
+    core = SimpleNamespace(get_property=lambda *_: ["FP32", "INT8"])
+    with pytest.raises(ExportError, match="this CPU does not compute in bfloat16"):
+        choose_precision(core, "CPU", "bf16")  # type: ignore[arg-type]
+    assert choose_precision(core, "CPU", "int8") == "f32"  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    export = Checked("openvino", model="padim").subject().export
+    with pytest.raises(OptionError, match="--device OpenVINO finds no NPU, but"):
+        load(export, "npu")
+
+
 def test_a_bank_is_stored_once() -> None:
     subject = Checked("openvino", model="patchcore").subject()
     weights = sum(tensor.numel() * 4 for tensor in subject.original.model.weights().values())
@@ -143,8 +180,10 @@ def test_a_broken_folder_is_one_line(tmp_path: Path, damage: str) -> None:
         "missing graph": graph.unlink,
         "no graph": lambda: graph.write_text("nonsense"),
     }[damage]()
+    # Without digests, nothing is taken from the cache.
+    unfinished = {name: value for name, value in export.manifest.items() if name != "files"}
     with pytest.raises(ExportError, match=r"model\.xml: OpenVINO cannot read it") as caught:
-        load(Export(tmp_path / "export", export.manifest, export.calibration))
+        load(Export(tmp_path / "export", unfinished, export.calibration), "cpu")
     assert "\n" not in caught.value.message
 
 

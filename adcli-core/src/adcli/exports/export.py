@@ -15,10 +15,11 @@ from adcli._artefacts.parsing import LARGEST_YAML
 from adcli._changes import inside, noticing_removal, settle
 from adcli._commands import quote
 from adcli._files import LARGEST, file_digest, is_text, named
-from adcli._plugins.registry import registry
+from adcli._plugins.registry import Provided, registry
 from adcli._showing import introduce, say_threshold
 from adcli.data.framing import FRAMING_FILE, IGNORE_FILE, PLAIN, Framing, read_framing
 from adcli.errors import AdcliError, DataError, ExportError, OptionError, RunError, one_line
+from adcli.exports.devices import compare_first
 from adcli.runs.calibrations import list_files as list_calibrations
 from adcli.runs.calibrations import say_repair
 from adcli.runs.run import CALIBRATION_FILE, Maker, Run
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 from adcli.data.decoding import Pixels, Size
 from adcli.scoring.opened import Origin
 from adcli.scoring.runtime import ImageBatch, Runtime, Scored, guarded
-from adcli.specs import Task
+from adcli.specs import ExporterSpec, Task
 
 FORMAT = 3
 """2: the calibration holds the colours of maps; 3: the names and digests of its images, and a number."""
@@ -60,6 +61,10 @@ class _Summary(TypedDict):
     confidence: NotRequired[Confidence]
 
 
+class _Measured(TypedDict):
+    range: Positive
+
+
 class _Manifest(TypedDict):
     """What ``manifest.yaml`` holds, as far as a command looks at it."""
 
@@ -70,6 +75,7 @@ class _Manifest(TypedDict):
     task: Task
     image_size: tuple[Side, Side]
     graph: _Graph
+    measured: NotRequired[_Measured]
     calibration: NotRequired[_Summary]
     files: dict[FileName, Digest]
 
@@ -223,17 +229,30 @@ class Export:
     def runtime(self, device: str = "auto") -> Runtime:
         """Load what scores images with the graph; only the plugin that made the export is needed.
 
+        Args:
+            device: ``auto`` and ``cpu``, or another one that the exporter knows, whose scores are compared with those
+                of the CPU (:mod:`adcli.exports.devices`).
+
         Raises:
-            OptionError: a device that exports do not run on.
+            OptionError: a device that the exporter does not know.
             PluginError: that plugin is missing or incompatible, or fails to load or run the graph.
             RunError: another command has replaced or removed the export since it was opened.
         """
-        if device not in ("auto", "cpu"):
-            raise OptionError(f"--device {device}: an export runs on the CPU; leave it out.")
         provided = registry().exporters.find_maker(self.manifest["exporter"], self.manifest["plugin"], self.path)
-        load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
+        known = ("cpu", *provided.spec.devices)
+        device = "cpu" if device == "auto" else device
+        if device not in known:
+            raise OptionError(
+                f"an export to {provided.spec.name} runs on {' or '.join(known)}, not {device}.", option="--device"
+            )
+        runtime = self._load(provided, device)
+        if device == "cpu":
+            return runtime
+        return compare_first(runtime, lambda: self._load(provided, "cpu"), device, self)
+
+    def _load(self, provided: Provided[ExporterSpec], device: str) -> Runtime:
         with noticing_removal(self.path, MANIFEST_FILE):
-            runtime = guarded(lambda: load(self), f"{self.path}: {provided.plugin}", provided.spec.runtime)
+            runtime = load_runtime(provided, self, device, f"{self.path}: {provided.plugin}")
             self._check_same()
         return self._checking_maps(runtime)
 
@@ -255,6 +274,13 @@ class Export:
         settle(self.path)
         if _read_manifest(inside(self.path, MANIFEST_FILE, ExportError)) != self.manifest:
             raise RunError(f"{self.path}: was replaced or calibrated a moment ago; give the command again.")
+
+
+def load_runtime(provided: Provided[ExporterSpec], export: Export, device: str, who: str) -> Runtime:
+    """Have an exporter load what it wrote; failures are one line that begins with ``who``."""
+    load = provided.load(provided.spec.runtime)
+    words = (device,) if provided.spec.devices else ()
+    return guarded(lambda: load(export, *words), who, provided.spec.runtime)
 
 
 def list_files(path: Path) -> list[str]:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,22 @@ from adcli._files import file_digest, seal, storing, sync, sync_all, write_atomi
 from adcli._plugins.registry import Provided
 from adcli.data.framing import PLAIN, Framing
 from adcli.errors import AdcliError, PluginError, RunError, StorageError, locate
-from adcli.exports.export import FITTED_FILE, FORMAT, MANIFEST_FILE, Export, ExportSource, list_files, summarise
+from adcli.exports.export import (
+    FITTED_FILE,
+    FORMAT,
+    MANIFEST_FILE,
+    Export,
+    ExportSource,
+    list_files,
+    load_runtime,
+    summarise,
+)
 from adcli.options import Options
 from adcli.runs.calibrations import FOLDER as CALIBRATIONS
 from adcli.runs.calibrations import KeptCalibration, entry_path
 from adcli.runs.run import CALIBRATION_FILE, Run
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.runtime import Runtime, guarded
+from adcli.scoring.runtime import Runtime
 from adcli.specs import ExporterSpec
 
 _FACTS = frozenset({"name", "file", "precision", "inputs", "outputs", "tolerance"})
@@ -126,12 +135,9 @@ def write_graph(
         "image_size": list(source.image_size),
         "graph": _write(provided, options, source, folder),
     }
-    load: Callable[[Export], Runtime] = provided.load(provided.spec.runtime)
     unfinished = Export(folder, manifest, run.calibration)
     # From the files, so that what is checked is what was written.
-    return manifest, guarded(
-        lambda: load(unfinished), f"exporter '{provided.spec.name}' of {plugin}", provided.spec.runtime
-    )
+    return manifest, load_runtime(provided, unfinished, "cpu", f"exporter '{provided.spec.name}' of {plugin}")
 
 
 def _write(provided: Provided[ExporterSpec], options: Options, source: ExportSource, folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from adcli.data.samples import Sample
 from adcli.data.source import ImageSource, Item, items_of
 from adcli.errors import ExportError
 from adcli.exports.agreement import MAPS, Tolerance, shape
-from adcli.exports.export import Export, ExportSource
+from adcli.exports.export import Export, ExportSource, load_runtime
 from adcli.exports.writing import seal_folder, write_graph
 from adcli.nn.batches import Batches
 from adcli.nn.model import Model
@@ -27,7 +27,7 @@ from adcli.progress import Silent
 from adcli.runs.run import Run
 from adcli.runs.settings import TrainSettings
 from adcli.scoring.calibration import Calibration
-from adcli.scoring.runtime import Runtime, Scored, guarded
+from adcli.scoring.runtime import Runtime, Scored
 from adcli.scoring.thresholds import CalibrationPlan, calibrate
 from adcli.specs import ExporterSpec, ModelSpec, load_target
 from adcli.testing._failures import UnmetError, made_once
@@ -121,8 +121,7 @@ class Subject:
 
     def load(self, export: Export) -> Runtime:
         """Load the runtime of an exported folder."""
-        load: Callable[[Export], Runtime] = self.provided.load(self.spec.runtime)
-        runtime = guarded(lambda: load(export), f"exporter '{self.spec.name}'", self.spec.runtime)
+        runtime = load_runtime(self.provided, export, "cpu", f"exporter '{self.spec.name}'")
         return lambda images: as_scored(runtime(images), len(images))
 
     @made_once
@@ -304,7 +303,7 @@ sys.meta_path.insert(0, Blocked())
 from pathlib import Path
 from adcli.exports.export import Export
 from adcli.specs import load_target
-runtime = load_target(sys.argv[1])(Export.open(Path(sys.argv[2])))
+runtime = load_target(sys.argv[1])(Export.open(Path(sys.argv[2])), *sys.argv[4:])
 print(*runtime(numpy.load(sys.argv[3]))[0].tolist())
 """
 
@@ -314,7 +313,8 @@ def the_runtime_imports_no_torch(subject: Subject) -> None:
     images, path = _mixed_images(), subject.new_folder() / "images.npy"
     np.save(path, images)
     expected = subject.runtime(images.copy())[0]
-    printed = run_python(_SCORE_ALONE, subject.spec.runtime, str(subject.export.path), str(path))
+    device = ("cpu",) if subject.spec.devices else ()
+    printed = run_python(_SCORE_ALONE, subject.spec.runtime, str(subject.export.path), str(path), *device)
     scores = np.array([float(word) for word in printed.splitlines()[-1].split()])
     difference = subject.relative(scores, expected)
     assert difference <= SAME, f"in another process, scores differ by {difference:.2g} of their range, expected none"

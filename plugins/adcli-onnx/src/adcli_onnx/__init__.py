@@ -29,5 +29,6 @@ def adcli_exporters() -> list[ExporterSpec]:
             runtime="adcli_onnx.runtime:load",
             options=OnnxOptions,
             summary="ONNX, opset 18, scored with ONNX Runtime",
+            devices=("cuda", "tensorrt"),
         )
     ]

@@ -13,15 +13,15 @@ from adcli.data import resize
 from adcli.exports import ExportSource
 from adcli_openvino import OpenvinoOptions
 from adcli_openvino.graph import INPUT, OUTPUTS, convert, prepend_resizing, telling_nobody
-from adcli_openvino.runtime import COMPUTES_IN
+from adcli_openvino.runtime import choose_precision
 
 HALVED = 2**16
-"""Size from which fp16 and int8 store a constant as float16."""
+"""Size from which fp16, bf16 and int8 store a constant as float16."""
 
 MEANINGS = ("one score per image, higher is more anomalous", "anomaly maps at the model's input size")
 """What the outputs mean, in the order of ``OUTPUTS``."""
 
-TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.25}
+TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 0.25, "int8": 0.25}
 """Largest difference of a score, relative to the range of good scores."""
 
 
@@ -30,11 +30,12 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
     """Write ``NAME/1/model.xml`` with its weights, and an example that runs it; return the facts for the manifest.
 
     Raises:
-        ExportError: the model cannot be converted.
+        ExportError: the model cannot be converted, or the processor does not compute in the precision.
         OptionError: there are no images for int8.
         PluginError: nncf is missing for int8.
         StorageError: the folder cannot be written.
     """
+    computes_in = choose_precision(ov.Core(), "CPU", options.precision)
     graph = convert(source.model, source.image_size, options.batch)
     if options.precision == "int8":
         from adcli_openvino.quantisation import quantise
@@ -47,7 +48,7 @@ def export(source: ExportSource, folder: Path, options: OpenvinoOptions) -> dict
     file = Path(source.name) / "1" / "model.xml"
     _write(graph, folder / file)
     (folder / "example.py").write_bytes((Path(__file__).parent / "example.py").read_bytes())
-    return {"name": source.name, "file": file.as_posix(), **_collect_facts(graph, options)}
+    return {"name": source.name, "file": file.as_posix(), **_collect_facts(graph, options, computes_in)}
 
 
 def halve(graph: ov.Model) -> None:
@@ -75,13 +76,13 @@ def _write(graph: ov.Model, file: Path) -> None:
         raise StorageError(f"cannot write {file}: {one_line(error)}") from None
 
 
-def _collect_facts(graph: ov.Model, options: OpenvinoOptions) -> dict[str, Any]:
+def _collect_facts(graph: ov.Model, options: OpenvinoOptions, computes_in: str) -> dict[str, Any]:
     tolerance = TOLERANCES[options.precision] if options.tolerance is None else options.tolerance
     return {
         "precision": options.precision,
-        "computes_in": f"int8 convolutions, else {COMPUTES_IN}" if options.precision == "int8" else COMPUTES_IN,
+        "computes_in": f"int8 convolutions, else {computes_in}" if options.precision == "int8" else computes_in,
         "tolerance": tolerance,
-        "auroc_drop": options.auroc_drop if options.precision == "int8" else None,
+        "auroc_drop": options.auroc_drop if options.precision in ("bf16", "int8") else None,
         "inputs": [_describe_port(graph.input(INPUT), "RGB images of any size, as uint8 pixels")],
         "outputs": [
             _describe_port(graph.output(name), meaning)

@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adcli._changes import enter
-from adcli._files import remove_tree
+from adcli._files import cache_folder, remove_tree
 from adcli._locking import Lock
 from adcli._plugins.builtin import FolderOptions
 from adcli.data import folder
@@ -80,14 +79,6 @@ def load(options: Options, category: str | None) -> Splits:
     splits = folder.load(FolderOptions.parse({"root": root}), None)
     words = f"demo data in {root}: {len(splits.train)} good images to train on; test: {count_labels(splits.test)}"
     return Splits(splits.train, splits.test, splits.validation, words)
-
-
-def cache_folder() -> Path:
-    """Return the cache folder: ``ADCLI_CACHE``, else ``adcli`` in the system's cache folder."""
-    if "ADCLI_CACHE" in os.environ:
-        return Path(os.environ["ADCLI_CACHE"])
-    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "adcli"
 
 
 def _draw_all(root: Path, series: Series) -> None:
