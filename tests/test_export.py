@@ -350,13 +350,15 @@ def test_an_export_can_be_evaluated_beside_its_run(exported: Path, run: Run, par
 
 
 def test_speed_is_measured_of_runs_and_of_exports(adcli: Adcli, run: Run, exported: Path, parts: Path) -> None:
-    for it in (run.path, exported):
+    for it, stage in ((run.path, "model"), (exported, "graph")):
         outcome = adcli("bench", it, parts / "test", "--json")
         assert outcome.code == 0, outcome.err
         timings = json.loads(outcome.out)
         assert timings["images"] == 12
         assert 0 < timings["latency"]["median"] <= timings["latency"]["p95"]
         assert min(timings["load"], timings["first_image"], timings["throughput"], timings["throughput_decoding"]) > 0
+        assert list(timings["stages"]) == ["decode", "resize", stage, "verdict"]
+        assert min(timings["stages"].values()) > 0
     assert "throughput" in adcli("bench", exported).out
 
 

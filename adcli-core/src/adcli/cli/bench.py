@@ -37,6 +37,8 @@ def bench(run: str, paths: tuple[str, ...], as_json: bool, **computing: Any) -> 
         ["throughput", f"{timings.throughput:.1f} images/s", "decoded already, batch 16"],
         ["", f"{timings.throughput_decoding:.1f} images/s", f"decoding included, batch 16, {workers} threads decode"],
     ]
+    rows.append(["one photograph", _short(sum(timings.stages.values())), "from its file to its verdict, batch 1"])
+    rows += [["", _short(seconds), _STAGES[name]] for name, seconds in timings.stages.items()]
     if timings.next_size is not None:
         height, width = timings.next_size
         rows.append(
@@ -44,6 +46,21 @@ def bench(run: str, paths: tuple[str, ...], as_json: bool, **computing: Any) -> 
         )
     print_table(("what", "measured", "how"), rows, "", ("what", "measured"))
     click.echo(f"{timings.images} images, {timings.cores} cores")
+
+
+_STAGES = {
+    "decode": "decoding it",
+    "resize": "cutting and resizing it",
+    "network": "the backbone",
+    "head": "the rest of the model, and its map",
+    "model": "the model",
+    "graph": "the graph",
+    "verdict": "the verdict, and regions of a defect",
+}
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
 
 
 def _milliseconds(median: float, p95: float) -> str:

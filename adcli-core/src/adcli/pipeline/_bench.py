@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from adcli.data.folder import images_in
 from adcli.data.framing import Framing
 from adcli.data.source import Item
 from adcli.pipeline._open import find, open_scorer
+from adcli.pipeline._stages import time_stages
 from adcli.progress import Progress
 from adcli.runs.run import Run
 from adcli.scoring.parts import of_one_part
@@ -62,6 +63,8 @@ class Timings:
         latency_decoding: of single images from their files, batch 1.
         throughput: images per second at batch 16 that are decoded already.
         throughput_decoding: images per second at batch 16 from their files, decoded in threads.
+        stages: seconds of one photograph at batch 1, from its file to its verdict, by stage, in order; see
+            :mod:`adcli.pipeline._stages`.
         next_size: height and width of the next larger size that the backbone takes; None for exports, and without one.
         next_cost: how many times as long the backbone takes for one image of that size.
     """
@@ -74,6 +77,7 @@ class Timings:
     latency_decoding: Latency
     throughput: float
     throughput_decoding: float
+    stages: dict[str, float] = field(default_factory=dict)
     next_size: Size | None = None
     next_cost: float | None = None
 
@@ -126,6 +130,7 @@ def bench(
             latency_decoding=_latency(lambda i: _score_file(scorer, images[i % len(images)])),
             throughput=_throughput(lambda: _calls(scorer, pixels)),
             throughput_decoding=_throughput(lambda: _from_files(scorer, images)),
+            stages=time_stages(scorer, opened, images, LATENCIES),
         )
     found = _foresee(opened, scorer) if isinstance(opened, Run) else None
     return timings if found is None else replace(timings, next_size=found[0], next_cost=found[1])

@@ -151,11 +151,11 @@ class Scorer:
         for entry, said in _score(self.runtime, self.source.photographs(photographs), self.batch_size):
             subject = entry if isinstance(entry, Unreadable) else entry[0]
             scores, model_map = said or (np.array(np.nan, np.float32), None)
-            prediction = self._predict(subject, scores, model_map)
+            prediction = self.judge(subject, scores, model_map)
             yield prediction
             prediction.release()
 
-    def _predict(
+    def judge(
         self, subject: Photograph | Unreadable, scores: NDArray[np.float32], model_map: NDArray[np.float32] | None
     ) -> Prediction:
         """Return what is said of a photograph, from its score or those of its zones."""
