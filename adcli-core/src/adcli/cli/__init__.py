@@ -17,6 +17,7 @@ from adcli._process.imports import let_imports_last
 from adcli._process.interruption import end_when_told, told_code
 from adcli._process.output import outlive_readers
 from adcli._process.streams import open_missing_streams
+from adcli._process.waiting import sleep_soon
 from adcli.cli.bench import bench
 from adcli.cli.calibrate import calibrate
 from adcli.cli.check import check
@@ -237,6 +238,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 def _prepare_process() -> None:
     """Do what only a process that is ours needs."""
     open_missing_streams()
+    sleep_soon()
     outlive_readers()
     take_any_text()
     keep_off_terminal()

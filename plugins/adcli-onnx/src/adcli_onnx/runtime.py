@@ -49,6 +49,8 @@ def open_graph(graph: Path, threads: int, device: str = "cpu") -> Runtime:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3
+    # Threads that spin take the cores from other processes, and gain nothing where there are none.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # TensorRT takes the parts of a graph that it can, and CUDA the others; neither may fall back to the CPU.
     providers = [PROVIDERS[each] for each in (("tensorrt", "cuda") if device == "tensorrt" else (device,))]
     try:
