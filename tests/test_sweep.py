@@ -185,6 +185,14 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(adcli: Adcli, parts: Path) 
     assert not Path("S").exists()
 
 
+@pytest.mark.parametrize(("given", "words"), [(("--jobs", "0"), "--jobs must be"), (("--executor", "lokal"), "lokal")])
+def test_a_dry_run_reads_what_is_to_make_the_runs(
+    adcli: Adcli, parts: Path, given: tuple[str, str], words: str
+) -> None:
+    refused = adcli("sweep", "-m", "dfm", "--data", parts, "--out", "S", "--dry-run", *given)
+    assert_one_line(refused, 2, words)
+
+
 @pytest.mark.thorough
 def test_fewer_shots_are_among_more_and_what_calibrates_stays(adcli: Adcli, parts: Path) -> None:
     roles: dict[int, dict[str, set[str]]] = {}

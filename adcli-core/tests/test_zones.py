@@ -165,6 +165,7 @@ def test_zones_are_named_words() -> None:
         ("=0,0,30,20", "must have a name"),
         ("a/b=0,0,30,20", "must have a name"),
         ("a=0,0,30,20 a=0,0,30,20", "two are called 'a'"),
+        ("Left=0,0,30,20 left=0,0,30,20", "two are called 'left'"),
         ("a=0,0,30", "must be X,Y,WIDTH,HEIGHT"),
         (" ".join(f"z{i}=0,0,30,20" for i in range(65)), "may be given 64 times, not 65"),
     ],

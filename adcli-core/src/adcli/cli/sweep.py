@@ -131,7 +131,13 @@ def sweep(
     given = {name: value for name, value in flags.items() if value not in (None, {})}
     pipeline, progress = load_pipeline(), ConsoleProgress()
     grids = _read_grids(config, given)
-    asked = {"out": out, "shard": shard or "", "replace": replace}
+    asked = {
+        "out": out,
+        "shard": shard or "",
+        "replace": replace,
+        "executor": executor,
+        "executor_options": executor_options,
+    }
     try:
         # Otherwise pipeline.sweep says what is to be noted, as it plans again.
         plan = pipeline.plan_sweep(grids, **asked, progress=progress if dry_run else None)
@@ -142,8 +148,6 @@ def sweep(
         found = pipeline.sweep(
             grids,
             **asked,
-            executor=executor,
-            executor_options=executor_options,
             progress=progress,
             command=quote("adcli", *sys.argv[1:]),
         )

@@ -411,7 +411,8 @@ def parse_zones(text: str) -> Box | tuple[Zone, ...]:
                 f"underscores and hyphens, not '{word}'.",
                 option="region",
             )
-        if name in (zone.name for zone in zones):
+        # People take 'Left' and 'left' for the same, and so do the file systems that pictures are written to.
+        if name.casefold() in (zone.name.casefold() for zone in zones):
             raise OptionError(f"must have a name of its own each, and two are called '{name}'.", option="region")
         zones.append(Zone(name, parse_region(box)))
     if len(zones) > MOST_ZONES:

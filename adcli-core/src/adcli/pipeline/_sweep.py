@@ -13,6 +13,7 @@ from adcli._files import locate
 from adcli._plugins.registry import Provided, registry
 from adcli._showing import count, introduce
 from adcli.errors import OptionError, PluginError
+from adcli.options import Options
 from adcli.progress import Progress, Silent
 from adcli.runs.find import read_timings, runs_folder
 from adcli.runs.settings import TrainSettings, check_places
@@ -70,6 +71,8 @@ def plan_sweep(
     *,
     out: str | Path,
     shard: str = "",
+    executor: str = "local",
+    executor_options: Mapping[str, Any] | None = None,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> SweepPlan:
@@ -80,12 +83,15 @@ def plan_sweep(
             commas, for each combination of which there is a run; see docs/sweeps.md. None: those that the folder has.
         out: the sweep's folder.
         shard: ``"2/8"`` for every eighth run, from the second one; empty for all.
+        executor: what is to carry the runs out; it is looked up, and its options are read.
+        executor_options: its options.
         replace: whether runs that the folder had, and these grids do not, are left out.
         progress: is told which categories of a data set are missing.
 
     Raises:
         AdcliError: a grid does not fit, data or a model are missing, or the folder holds something else.
     """
+    _choose_executor(executor, executor_options)
     folder, note = locate(Path(out)), (progress or Silent()).note
     number, count = parse_shard(shard)
     cells = _list_cells([grids] if isinstance(grids, Mapping) else grids, note)
@@ -100,6 +106,11 @@ def plan_sweep(
     to_make = [cell for cell in here if not is_made(folder, cell) or has_failed(folder, cell)]
     seconds, unknown = _estimate(folder, to_make)
     return SweepPlan(folder, cells, here, to_make, seconds, unknown)
+
+
+def _choose_executor(name: str, options: Mapping[str, Any] | None) -> tuple[Provided[ExecutorSpec], Options]:
+    provided = registry().executors[name]
+    return provided, provided.spec.options.parse(options or {})
 
 
 def sweep(
@@ -129,8 +140,7 @@ def sweep(
         AdcliError: as of :func:`plan_sweep`, or the executor fails as a whole.
     """
     progress = progress or Silent()
-    provided = registry().executors[executor]
-    options = provided.spec.options.parse(executor_options or {})
+    provided, options = _choose_executor(executor, executor_options)
     plan = plan_sweep(grids, out=out, shard=shard, replace=replace, progress=progress)
     list_runs(plan.folder, plan.cells, replace=replace)
     execute = partial(_execute, provided, request=ExecutorRequest(options, len(plan.here), progress.note))
