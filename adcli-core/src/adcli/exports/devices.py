@@ -35,15 +35,17 @@ def compare_first(runtime: Runtime, load_cpu: Callable[[], Runtime], device: str
     mark = cache_folder() / "devices" / _name_mark(export, device)
     if mark.exists():
         return runtime
-    reference, compared = load_cpu(), 0
+    reference: Runtime | None = load_cpu()
+    compared = 0
 
     def score(images: ImageBatch) -> Scored:
-        nonlocal compared
+        nonlocal reference, compared
         found = runtime(images)
-        if compared < COMPARED:
+        if reference is not None:
             _compare(found, reference(images), device, export)
             compared += len(images)
             if compared >= COMPARED:
+                reference = None
                 _remember(mark)
         return found
 
