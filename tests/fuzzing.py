@@ -331,8 +331,7 @@ def patch() -> None:
     agreement.ROUND_SECONDS = 0.0
     _bench.THROUGHPUT_SECONDS = 0.0
     webbrowser.open = lambda *_, **__: False  # type: ignore[assignment]
-    # The package has a command of the module's name.
-    sys.modules["adcli.cli.plugin"].check_plugin = lambda *_, **__: iter(())  # type: ignore[attr-defined]
+    import_module("adcli.testing").check_plugin = lambda *_, **__: iter(())  # type: ignore[attr-defined]
 
 
 def take_training() -> None:

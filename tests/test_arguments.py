@@ -102,7 +102,7 @@ def nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("evaluate", "recalibrate", "calibrate", "export", "bench", "report", "open_scorer", "update"):
         if hasattr(pipeline, name):
             monkeypatch.setattr(pipeline, name, taken)
-    monkeypatch.setattr(import_module("adcli.cli.plugin"), "check_plugin", taken)
+    monkeypatch.setattr(import_module("adcli.testing"), "check_plugin", taken)
 
 
 @pytest.mark.parametrize(
