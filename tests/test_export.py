@@ -253,7 +253,7 @@ def test_an_export_of_a_missing_plugin_or_another_version_names_it(adcli: Adcli,
 
 def test_devices_that_an_export_does_not_run_on_are_named(adcli: Adcli, exported: Path, parts: Path) -> None:
     refused = adcli("predict", exported, parts / "test", "--device", "hpu")
-    assert_one_line(refused, 2, "--device an export to", "runs on cpu", "not hpu")
+    assert_one_line(refused, 2, "--device hpu: an export to npz runs on cpu")
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_processor_without_bfloat16_refuses_it() -> None:
 
 def test_a_device_that_is_not_there_is_named() -> None:
     export = Checked("openvino", model="padim").subject().export
-    with pytest.raises(OptionError, match="--device OpenVINO finds no NPU, but"):
+    with pytest.raises(OptionError, match="--device npu: OpenVINO finds"):
         load(export, "npu")
 
 

@@ -243,7 +243,7 @@ class Export:
         device = "cpu" if device == "auto" else device
         if device not in known:
             raise OptionError(
-                f"an export to {provided.spec.name} runs on {' or '.join(known)}, not {device}.", option="--device"
+                f"{device}: an export to {provided.spec.name} runs on {' or '.join(known)}.", option="--device"
             )
         runtime = self._load(provided, device)
         if device == "cpu":

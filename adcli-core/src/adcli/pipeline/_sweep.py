@@ -141,7 +141,15 @@ def sweep(
     """
     progress = progress or Silent()
     provided, options = _choose_executor(executor, executor_options)
-    plan = plan_sweep(grids, out=out, shard=shard, replace=replace, progress=progress)
+    plan = plan_sweep(
+        grids,
+        out=out,
+        shard=shard,
+        executor=executor,
+        executor_options=executor_options,
+        replace=replace,
+        progress=progress,
+    )
     list_runs(plan.folder, plan.cells, replace=replace)
     execute = partial(_execute, provided, request=ExecutorRequest(options, len(plan.here), progress.note))
     try:

@@ -39,7 +39,7 @@ def load(export: Export, device: str) -> Runtime:
     """
     if PROVIDERS[device] not in ort.get_available_providers():
         raise OptionError(
-            f"the installed ONNX Runtime has no {device}; type: pip install onnxruntime-gpu", option="--device"
+            f"{device}: the installed ONNX Runtime lacks it; type: pip install onnxruntime-gpu", option="--device"
         )
     return open_graph(export.path / export.facts["file"], cores(), device)
 
@@ -59,5 +59,5 @@ def open_graph(graph: Path, threads: int, device: str = "cpu") -> Runtime:
     except Exception as error:  # Its errors share no other base class.
         raise ExportError(f"{graph}: ONNX Runtime cannot read it ({one_line(error)}); export the run again.") from None
     if device != "cpu" and session.get_providers()[0] != providers[0]:
-        raise OptionError(f"ONNX Runtime cannot use {device} here; leave it out.", option="--device")
+        raise OptionError(f"{device}: ONNX Runtime cannot use it here; leave it out.", option="--device")
     return runtime_of(session)

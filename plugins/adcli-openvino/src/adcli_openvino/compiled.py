@@ -64,16 +64,18 @@ def _keep(file: Path, content: bytes) -> None:
     if len(content) > LARGEST:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".new", delete=False) as new:
-        new.write(hashlib.sha256(content).digest())
-        new.write(content)
-    Path(new.name).replace(file)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        new = Path(folder) / file.name
+        with new.open("wb") as writing:
+            writing.write(hashlib.sha256(content).digest())
+            writing.write(content)
+        new.replace(file)
     _remove_unused(file.parent)
 
 
 def _remove_unused(folder: Path) -> None:
     """Remove what was not used for longest, until no more than :data:`LARGEST` bytes are left."""
-    kept = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda one: -one[0].st_mtime)
+    kept = sorted(((path.stat(), path) for path in folder.glob("*.blob")), key=lambda one: -one[0].st_mtime)
     total = 0
     for state, path in kept:
         total += state.st_size

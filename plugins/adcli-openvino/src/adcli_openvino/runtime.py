@@ -52,7 +52,7 @@ def load(export: Export, device: str) -> Runtime:
     core, name = ov.Core(), device.upper()
     if name not in {found.partition(".")[0] for found in core.available_devices}:
         raise OptionError(
-            f"OpenVINO finds no {name}, but {' and '.join(core.available_devices)}; leave it out.", option="--device"
+            f"{device}: OpenVINO finds {' and '.join(core.available_devices)} alone; leave it out.", option="--device"
         )
     graph = export.path / export.facts["file"]
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": choose_precision(core, name, export.facts["precision"])}
@@ -60,7 +60,8 @@ def load(export: Export, device: str) -> Runtime:
         properties["INFERENCE_NUM_THREADS"] = cores()
     try:
         # An export that is not finished has no digests yet, by which a graph could be told from others.
-        files = export.manifest.get("files")
+        folder = graph.relative_to(export.path).parent.as_posix()
+        files = {name: it for name, it in export.manifest.get("files", {}).items() if name.startswith(f"{folder}/")}
         compiled = (
             load_or_compile(core, graph, repr(sorted(files.items())), name, properties)
             if files
